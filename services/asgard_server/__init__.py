@@ -1,0 +1,1 @@
+"""The Asgard services: run, gateway, and both in one process."""

@@ -1,0 +1,1 @@
+"""The bell that wakes watchers: its port and its adapters."""

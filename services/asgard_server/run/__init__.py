@@ -1,0 +1,1 @@
+"""RunService: runs and results, their index and change log, and their drawing."""

@@ -1,0 +1,158 @@
+"""The ports of RunService: the documents, which are the truth, and what is derived from them.
+
+`Documents` is a place that holds runs, results and arrays (a folder now, an S3
+prefix in a cluster). `RunIndex` holds rows made from them, for lists and search,
+and the change log; it may be thrown away and rebuilt at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol
+
+from gimle.asgard.core.documents import ResultDocument, RunDocument
+
+Kind = Literal["run", "result"]
+
+
+class Key(NamedTuple):
+    """What a document is called."""
+
+    kind: Kind
+    id: str
+
+
+class Found(NamedTuple):
+    """A document as it lies in the place: its bytes, and what a scan compares."""
+
+    body: bytes
+    stamp: str
+
+
+class Entry(NamedTuple):
+    """A document seen by a scan. `stamp` changes whenever the document is replaced."""
+
+    key: Key
+    stamp: str
+
+
+class Change(NamedTuple):
+    """One entry of the change log. `gone` says that the object was deleted."""
+
+    revision: int
+    key: Key
+    run_id: str
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the index knows it. `run` has no result ids; `result_count` counts them."""
+
+    run: RunDocument
+    result_count: int
+    etag: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """A result as the index knows it, without its data."""
+
+    id: str
+    run_id: str
+    result_type: str
+    display: dict[str, Any]
+    created_at: datetime
+    etag: str
+
+
+class Position(NamedTuple):
+    """Where a page of a list ends: the next one begins behind it."""
+
+    created_at: datetime
+    id: str
+
+
+class Documents(Protocol):
+    """The place where runs, results and arrays lie.
+
+    Every write is atomic: a reader sees a whole document or none. Raises
+    `StorageUnavailable` when the place is gone or is another one than was opened,
+    `StorageFull` when it has no room; nothing is half-written then.
+    """
+
+    async def create_run(self, run: RunDocument, results: Sequence[ResultDocument]) -> None:
+        """Write `results`, then `run`. Raises `AlreadyExists` when an id is taken."""
+
+    async def update_run(
+        self, run_id: str, change: Callable[[RunDocument], RunDocument]
+    ) -> RunDocument:
+        """Replace a run by `change` of itself, alone. Raises `NotFound`, and what `change` raises."""
+
+    async def add_result(self, result: ResultDocument) -> None:
+        """Write a result and list it in its run. Raises `NotFound` (the run), `AlreadyExists`."""
+
+    async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
+        """Grow fields of a result. Raises `NotFound`, `LengthMismatch`, `CannotAppend`."""
+
+    async def delete(self, key: Key) -> None:
+        """Delete a run with its results, or a result, with arrays. Raises `NotFound`."""
+
+    async def read(self, key: Key) -> Found | None:
+        """Read a document's bytes, None when there is none."""
+
+    async def open_result(self, result_id: str) -> ResultDocument:
+        """Read a result with its arrays, large ones memory-mapped. Raises `NotFound`."""
+
+    async def scan(self, kind: Kind) -> Iterable[Entry]:
+        """List all documents of a kind. Raises `StorageUnavailable` if the listing is not whole."""
+
+
+class RunIndex(Protocol):
+    """Rows derived from documents, and the change log of them.
+
+    Revisions are dense and ordered: a reader that has seen N and reads behind it
+    misses nothing.
+    """
+
+    async def observe(self, keys: Sequence[Key]) -> int:
+        """Make rows and log agree with what the documents now say; answer the head revision.
+
+        Under the lock of each key the document is read; where its digest differs from
+        the row's, row and log entry are written, all of them in one transaction. An
+        unchanged document logs nothing.
+        """
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """Look up a run."""
+
+    async def result(self, result_id: str) -> ResultRow | None:
+        """Look up a result."""
+
+    async def list_runs(
+        self, query: str, behind: Position | None, limit: int
+    ) -> tuple[list[RunRow], int]:
+        """Runs newest first that match `query`, and how many match (counted to 10,001)."""
+
+    async def list_results(
+        self, run_id: str, behind: Position | None, limit: int
+    ) -> list[ResultRow]:
+        """Results of a run, oldest first by (created_at, id)."""
+
+    async def changes(self, behind: int, limit: int) -> list[Change]:
+        """Log entries with revision > `behind`, in order."""
+
+    async def head(self) -> tuple[str, int]:
+        """The epoch, and the newest revision."""
+
+    async def remember(self, key: Key, digest: bytes) -> None:
+        """Keep the digest of the request that created `key`, for repeats."""
+
+    async def recall(self, key: Key) -> bytes | None:
+        """The digest kept by `remember`, None when unknown."""
+
+    async def tombstone(self, key: Key) -> datetime | None:
+        """When `key` was deleted, if that is less than 30 days ago."""

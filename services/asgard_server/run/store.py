@@ -90,7 +90,7 @@ class Documents(Protocol):
     async def update_run(
         self, run_id: str, change: Callable[[RunDocument], RunDocument]
     ) -> RunDocument:
-        """Replace a run by `change` of itself, alone. Raises `NotFound`, and what `change` raises."""
+        """Replace a run by `change` of itself, alone. Raises `NotFound` and what `change` does."""
 
     async def add_result(self, result: ResultDocument) -> None:
         """Write a result and list it in its run. Raises `NotFound` (the run), `AlreadyExists`."""
@@ -141,6 +141,15 @@ class RunIndex(Protocol):
         self, run_id: str, behind: Position | None, limit: int
     ) -> list[ResultRow]:
         """Results of a run, oldest first by (created_at, id)."""
+
+    async def result_ids(self, run_id: str) -> list[str]:
+        """Ids of all results of a run, oldest first by (created_at, id)."""
+
+    async def rows(self, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
+        """Look up many at once, as of one moment; those that are gone are left out."""
+
+    async def walk(self, kind: Kind, behind: str, limit: int) -> list[RunRow] | list[ResultRow]:
+        """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
 
     async def changes(self, behind: int, limit: int) -> list[Change]:
         """Log entries with revision > `behind`, in order."""

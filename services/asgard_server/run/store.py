@@ -2,12 +2,14 @@
 
 `Documents` is a place that holds runs, results and arrays (a folder now, an S3
 prefix in a cluster). `RunIndex` holds rows made from them, for lists and search,
-and the change log; it may be thrown away and rebuilt at any time.
+and the change log; it may be thrown away and rebuilt at any time. `WatchedPlace`
+and `IndexUpkeep` are their other faces, for the one who notices other writers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -25,10 +27,11 @@ class Key(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A document as it lies in the place: its bytes, and what a scan compares."""
+    """A document as it lies in the place: its bytes, what a scan compares, and its age."""
 
     body: bytes
     stamp: str
+    modified_at: datetime
 
 
 class Entry(NamedTuple):
@@ -49,7 +52,12 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as the index knows it. `run` has no result ids; `result_count` counts them."""
+    """A run as the index knows it. `run` has no result ids; `result_count` counts them.
+
+    `run.created_at` is the time it is ordered and shown by: where the document's is
+    more than 5 minutes ahead of the service's clock, the time it was received.
+    `changed_at` is when its document or one of its results' was last written.
+    """
 
     run: RunDocument
     result_count: int
@@ -108,7 +116,44 @@ class Documents(Protocol):
         """Read a result with its arrays, large ones memory-mapped. Raises `NotFound`."""
 
     async def scan(self, kind: Kind) -> Iterable[Entry]:
-        """List all documents of a kind. Raises `StorageUnavailable` if the listing is not whole."""
+        """List all documents of a kind.
+
+        The answer is lazy and reads the place as it is consumed: do that in a thread.
+        It raises `StorageUnavailable`, at once or midway, if the listing is not whole.
+        """
+
+
+class WatchedPlace(Protocol):
+    """How a place tells of documents that others wrote into it."""
+
+    rings: bool
+    """Whether `listen` can be relied on to ring at all; else the place is only scanned."""
+
+    async def check(self) -> None:
+        """Raise `StorageUnavailable` when the place is gone, or is another than was opened."""
+
+    async def pulse(self) -> str:
+        """Answer a word that changes whenever a document may have come, changed or gone."""
+
+    async def scan(self, kind: Kind) -> Iterable[Entry]:
+        """List all documents of a kind, as `Documents.scan` does."""
+
+    def listen(self) -> AbstractAsyncContextManager[AsyncIterator[frozenset[Key] | None]]:
+        """Yield documents that were touched after entering; None stands for too many to name.
+
+        A bell only: some may be missed, without a word.
+        """
+
+
+class RevisionGoneError(LookupError):
+    """The change log no longer reaches back to this revision: begin with a snapshot."""
+
+    def __init__(self, revision: int, oldest: int) -> None:
+        super().__init__(
+            f"changes behind revision {revision} are gone; the oldest kept is {oldest}"
+        )
+        self.revision = revision
+        self.oldest = oldest
 
 
 class RunIndex(Protocol):
@@ -152,7 +197,10 @@ class RunIndex(Protocol):
         """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
 
     async def changes(self, behind: int, limit: int) -> list[Change]:
-        """Log entries with revision > `behind`, in order."""
+        """Log entries with revision > `behind`, in order.
+
+        Raises `RevisionGoneError` when some of them are no longer kept.
+        """
 
     async def head(self) -> tuple[str, int]:
         """The epoch, and the newest revision."""
@@ -165,3 +213,33 @@ class RunIndex(Protocol):
 
     async def tombstone(self, key: Key) -> datetime | None:
         """When `key` was deleted, if that is less than 30 days ago."""
+
+
+class IndexUpkeep(Protocol):
+    """How an index is made and kept true to a place that others write into."""
+
+    async def building(self) -> bool:
+        """Say whether the index is new and does not yet know all documents.
+
+        An index that was thrown away under a running service is noticed here and begun anew.
+        """
+
+    async def rebuild(self, listings: Sequence[Iterable[Entry]]) -> int:
+        """Take in all documents listed, results before runs, without logging them; count them.
+
+        Then begin a new epoch, so that watchers are reset: they cannot have been told.
+        What is served meanwhile is what has been taken in so far.
+        """
+
+    async def compare(
+        self, kind: Kind, listing: Iterable[Entry], started_at: datetime
+    ) -> list[Key]:
+        """Name the documents about which a listing and the index disagree.
+
+        Those whose stamp differs, those unknown, and those not listed whose row is older
+        than `started_at`, when the listing began. Raises what consuming `listing` raises:
+        a listing that broke off says nothing about what is missing from it.
+        """
+
+    async def stale(self, keys: Sequence[Key]) -> list[Key]:
+        """Those of `keys` whose document's stamp is not the one the index knows."""

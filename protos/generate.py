@@ -10,13 +10,17 @@ comments, from which the gateway makes its routes and its OpenAPI document.
 from __future__ import annotations
 
 import sys
+import sysconfig
 from importlib.resources import files
 from pathlib import Path
 
-from grpc_tools import protoc
+from google.api import http_pb2  # type: ignore[import-untyped]  # it ships no types
+from grpc_tools import protoc  # type: ignore[import-untyped]  # it ships no types
 
 PROTOS = Path(__file__).resolve().parent
 SDK = PROTOS.parent / "clients" / "python" / "src"
+SCRIPTS = Path(sysconfig.get_path("scripts"))  # where this interpreter's plugins are, PATH or not
+STUBS = ("mypy", "mypy_grpc")
 
 
 def generate(destination: Path) -> int:
@@ -24,14 +28,15 @@ def generate(destination: Path) -> int:
     sources = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.glob("gimle/asgard/v1/*.proto"))
     package = destination / "gimle" / "asgard" / "v1"
     package.mkdir(parents=True, exist_ok=True)
-    google = files("google").joinpath("api").parent  # googleapis-common-protos ships the .proto files
+    google = Path(http_pb2.__file__).parent.parent.parent  # the .proto files lie beside the code
     well_known = files("grpc_tools").joinpath("_proto")
     return int(
         protoc.main(
             [
                 "protoc",
+                *(f"--plugin=protoc-gen-{name}={SCRIPTS / f'protoc-gen-{name}'}" for name in STUBS),
                 f"-I{PROTOS}",
-                f"-I{Path(str(google)).parent}",
+                f"-I{google}",
                 f"-I{well_known}",
                 f"--python_out={destination}",
                 f"--grpc_python_out={destination}",

@@ -85,9 +85,7 @@ class Run(message.Message):
     etag: builtins.str
     """Changes whenever the run's document does."""
     live: builtins.bool
-    """Still being computed: status is running, or none was ever given and the last
-    change is less than 60 s old.
-    """
+    """Still computed: status is running, or nobody gave one and it changed in the last 60 s."""
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp: ...
     @builtins.property
@@ -152,9 +150,7 @@ class Result(message.Message):
     result_id: builtins.str
     run_id: builtins.str
     result_type: builtins.str
-    """Solution1D, Solution2D, StochasticEnsemble, DiscreteSequence,
-    OptimizationResult, PhysicsAnimation, or any other name.
-    """
+    """One of the six types that are drawn, Solution1D for one, or any other name."""
     data: builtins.bytes
     """A JSON object in the exact encoding of stored documents. Empty in lists."""
     display: builtins.bytes
@@ -412,8 +408,8 @@ class ListRunsRequest(message.Message):
     """Default 50, at most 1,000; negative is INVALID_ARGUMENT."""
     page_token: builtins.str
     query: builtins.str
-    """Free text: every word must occur, in any letter case, somewhere in the name,
-    equation, circuit, metadata, note or tags.
+    """Free text: every word must occur, in any letter case, somewhere in the name, equation, circuit,
+    metadata, note or tags.
     """
     def __init__(
         self,
@@ -477,9 +473,7 @@ class UpdateRunRequest(message.Message):
     note: builtins.str
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
-        """Any of name, equation, circuit, metadata, tags, note. Empty: those that are
-        set in this request.
-        """
+        """Any of name, equation, circuit, metadata, tags, note. Empty: those set in this request."""
 
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
@@ -675,8 +669,8 @@ class AppendResultRequest(message.Message):
     EXPECTED_LENGTH_FIELD_NUMBER: builtins.int
     result_id: builtins.str
     data: builtins.bytes
-    """A JSON object: what each growing field grows by. `{"$array": "<key>"}`
-    stands for arrays[<key>]. Fields not named stay as they are.
+    """A JSON object: what each growing field grows by. `{"$array": "<key>"}` stands for
+    arrays[<key>]. Fields not named stay as they are.
     """
     expected_length: builtins.int
     """The committed length the caller believes in."""
@@ -845,9 +839,7 @@ class RenderResultRequest(message.Message):
         """JSON."""
         FORMAT_JSON: RenderResultRequest._Format.ValueType  # 1
         FORMAT_BINARY: RenderResultRequest._Format.ValueType  # 2
-        """The numbers alone, little-endian and row-major, as application/octet-stream:
-        the cells of a heatmap, or frames start to start + count of an animation.
-        """
+        """The numbers alone, little-endian, row-major: cells of a heatmap, or frames of an animation."""
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper):
         """How the body is encoded."""
@@ -856,9 +848,7 @@ class RenderResultRequest(message.Message):
     """JSON."""
     FORMAT_JSON: RenderResultRequest.Format.ValueType  # 1
     FORMAT_BINARY: RenderResultRequest.Format.ValueType  # 2
-    """The numbers alone, little-endian and row-major, as application/octet-stream:
-    the cells of a heatmap, or frames start to start + count of an animation.
-    """
+    """The numbers alone, little-endian, row-major: cells of a heatmap, or frames of an animation."""
 
     RESULT_ID_FIELD_NUMBER: builtins.int
     WIDTH_FIELD_NUMBER: builtins.int

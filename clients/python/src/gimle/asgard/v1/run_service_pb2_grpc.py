@@ -26,12 +26,12 @@ if _version_not_supported:
 
 
 class RunServiceStub:
-    """Runs, their results and the arrays of those, as documents under one storage
-    place; how they are drawn; and every change to them as it happens.
+    """Runs, their results and the arrays of those, as documents under one storage place; how they are
+    drawn; and every change to them as it happens.
 
-    Creates are safe to repeat when the client brings the id: the same request
-    again answers what exists, another request under that id is ALREADY_EXISTS,
-    and an id deleted in the last 30 days is FAILED_PRECONDITION DELETED.
+    Creates are safe to repeat when the client brings the id: the same request again answers what
+    exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
+    FAILED_PRECONDITION DELETED.
     """
 
     def __init__(self, channel):
@@ -113,12 +113,12 @@ class RunServiceStub:
 
 
 class RunServiceServicer:
-    """Runs, their results and the arrays of those, as documents under one storage
-    place; how they are drawn; and every change to them as it happens.
+    """Runs, their results and the arrays of those, as documents under one storage place; how they are
+    drawn; and every change to them as it happens.
 
-    Creates are safe to repeat when the client brings the id: the same request
-    again answers what exists, another request under that id is ALREADY_EXISTS,
-    and an id deleted in the last 30 days is FAILED_PRECONDITION DELETED.
+    Creates are safe to repeat when the client brings the id: the same request again answers what
+    exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
+    FAILED_PRECONDITION DELETED.
     """
 
     def CreateRun(self, request, context):
@@ -129,8 +129,7 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SaveRun(self, request, context):
-        """Creates a run together with its results: all of it appears, or none.
-        A repeat with the same ids and content answers what exists.
+        """Creates a run with its results, all or none. The same again answers what exists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,76 +150,68 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRun(self, request, context):
-        """Changes the fields named by update_mask. NOT_FOUND when there is no such run;
-        ABORTED ETAG_MISMATCH when an etag is given and is not the present one.
-        Without an etag a repeat is safe: it writes the same values again.
+        """Changes the fields named by update_mask. NOT_FOUND when there is no such run; ABORTED
+        ETAG_MISMATCH when an etag is given and is not the present one. A repeat is safe without one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FinishRun(self, request, context):
-        """Says that a run has ended, and how. NOT_FOUND when there is no such run.
-        A repeat with the same status changes nothing; another status replaces it.
+        """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
+        status changes nothing; another status replaces it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRun(self, request, context):
-        """Deletes a run, its results and their arrays. NOT_FOUND when there is no such
-        run, also when a repeat finds it deleted already.
+        """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddResult(self, request, context):
-        """Adds a result to a run. NOT_FOUND when there is no such run.
-        A repeat with the same id and content answers the result that exists.
+        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AppendResult(self, request, context):
-        """Grows fields of a result by the same number of rows on their growth axis.
-        NOT_FOUND when there is no such result; ABORTED LENGTH_MISMATCH when expected_length is
-        not the committed length. With expected_length a repeat is safe: rows that are already there
-        are recognised and answer OK.
+        """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
+        is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
+        With expected_length a repeat is safe: rows that are there already are recognised, OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetResult(self, request, context):
-        """Reads one result as it is stored: arrays kept beside it stay references.
-        NOT_FOUND RESULT_NOT_FOUND when there is none.
+        """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListResults(self, request, context):
-        """Lists the results of a run without their data, oldest first by
-        (create_time, result_id). NOT_FOUND when there is no such run.
+        """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteResult(self, request, context):
-        """Deletes a result and its arrays. NOT_FOUND when there is none, also when a
-        repeat finds it deleted already.
+        """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenderResult(self, request, context):
-        """Prepares a result for drawing: reduced to the pixels asked for, with bands,
-        histograms and extremes computed from all of its data.
-        NOT_FOUND RESULT_NOT_FOUND when there is none. Reading only, safe to repeat.
+        """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
+        extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,13 +219,11 @@ class RunServiceServicer:
 
     def WatchRuns(self, request, context):
         """Streams changes of runs and results in the order of their revisions.
-
-        Starts at a snapshot (reset, every run and result, snapshot_end), at now, or
-        behind a resume token. Every event carries the token to resume from; on
-        silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-        RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
-        WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token).
-        A rebuild of the index is seen as a reset followed by a snapshot.
+        Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
+        token. Every event carries the token to resume from; on silence a checkpoint comes at least
+        every 15 s. Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot),
+        RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A
+        rebuild of the index is seen as a reset followed by a snapshot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -322,12 +311,12 @@ def add_RunServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunService:
-    """Runs, their results and the arrays of those, as documents under one storage
-    place; how they are drawn; and every change to them as it happens.
+    """Runs, their results and the arrays of those, as documents under one storage place; how they are
+    drawn; and every change to them as it happens.
 
-    Creates are safe to repeat when the client brings the id: the same request
-    again answers what exists, another request under that id is ALREADY_EXISTS,
-    and an id deleted in the last 30 days is FAILED_PRECONDITION DELETED.
+    Creates are safe to repeat when the client brings the id: the same request again answers what
+    exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
+    FAILED_PRECONDITION DELETED.
     """
 
     @staticmethod

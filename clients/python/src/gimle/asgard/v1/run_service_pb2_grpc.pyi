@@ -27,12 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RunServiceStub:
-    """Runs, their results and the arrays of those, as documents under one storage
-    place; how they are drawn; and every change to them as it happens.
+    """Runs, their results and the arrays of those, as documents under one storage place; how they are
+    drawn; and every change to them as it happens.
 
-    Creates are safe to repeat when the client brings the id: the same request
-    again answers what exists, another request under that id is ALREADY_EXISTS,
-    and an id deleted in the last 30 days is FAILED_PRECONDITION DELETED.
+    Creates are safe to repeat when the client brings the id: the same request again answers what
+    exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
+    FAILED_PRECONDITION DELETED.
     """
 
     @_typing.overload
@@ -42,143 +42,109 @@ class RunServiceStub:
     CreateRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]
     """Creates a run. A repeat with the same id and content answers the run that exists."""
     SaveRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.SaveRunRequest, _run_service_pb2.SaveRunResponse]
-    """Creates a run together with its results: all of it appears, or none.
-    A repeat with the same ids and content answers what exists.
-    """
+    """Creates a run with its results, all or none. The same again answers what exists."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
     """Reads one run. NOT_FOUND RUN_NOT_FOUND when there is none."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]
     """Lists runs, newest first by (create_time, run_id). Never NOT_FOUND."""
     UpdateRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.UpdateRunRequest, _run_service_pb2.UpdateRunResponse]
-    """Changes the fields named by update_mask. NOT_FOUND when there is no such run;
-    ABORTED ETAG_MISMATCH when an etag is given and is not the present one.
-    Without an etag a repeat is safe: it writes the same values again.
+    """Changes the fields named by update_mask. NOT_FOUND when there is no such run; ABORTED
+    ETAG_MISMATCH when an etag is given and is not the present one. A repeat is safe without one.
     """
     FinishRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.FinishRunRequest, _run_service_pb2.FinishRunResponse]
-    """Says that a run has ended, and how. NOT_FOUND when there is no such run.
-    A repeat with the same status changes nothing; another status replaces it.
+    """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
+    status changes nothing; another status replaces it.
     """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]
-    """Deletes a run, its results and their arrays. NOT_FOUND when there is no such
-    run, also when a repeat finds it deleted already.
-    """
+    """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]
-    """Adds a result to a run. NOT_FOUND when there is no such run.
-    A repeat with the same id and content answers the result that exists.
-    """
+    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
     AppendResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]
-    """Grows fields of a result by the same number of rows on their growth axis.
-    NOT_FOUND when there is no such result; ABORTED LENGTH_MISMATCH when expected_length is
-    not the committed length. With expected_length a repeat is safe: rows that are already there
-    are recognised and answer OK.
+    """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
+    is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
+    With expected_length a repeat is safe: rows that are there already are recognised, OK.
     """
     GetResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]
-    """Reads one result as it is stored: arrays kept beside it stay references.
-    NOT_FOUND RESULT_NOT_FOUND when there is none.
-    """
+    """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
     ListResults: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]
-    """Lists the results of a run without their data, oldest first by
-    (create_time, result_id). NOT_FOUND when there is no such run.
-    """
+    """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
     DeleteResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteResultRequest, _run_service_pb2.DeleteResultResponse]
-    """Deletes a result and its arrays. NOT_FOUND when there is none, also when a
-    repeat finds it deleted already.
-    """
+    """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
     RenderResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.RenderResultRequest, _run_service_pb2.RenderResultResponse]
-    """Prepares a result for drawing: reduced to the pixels asked for, with bands,
-    histograms and extremes computed from all of its data.
-    NOT_FOUND RESULT_NOT_FOUND when there is none. Reading only, safe to repeat.
+    """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
+    extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
     """
     WatchRuns: _grpc.UnaryStreamMultiCallable[_run_service_pb2.WatchRunsRequest, _run_service_pb2.WatchRunsResponse]
     """Streams changes of runs and results in the order of their revisions.
-
-    Starts at a snapshot (reset, every run and result, snapshot_end), at now, or
-    behind a resume token. Every event carries the token to resume from; on
-    silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-    RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
-    WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token).
-    A rebuild of the index is seen as a reset followed by a snapshot.
+    Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
+    token. Every event carries the token to resume from; on silence a checkpoint comes at least
+    every 15 s. Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot),
+    RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A
+    rebuild of the index is seen as a reset followed by a snapshot.
     """
 
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
-    """Runs, their results and the arrays of those, as documents under one storage
-    place; how they are drawn; and every change to them as it happens.
+    """Runs, their results and the arrays of those, as documents under one storage place; how they are
+    drawn; and every change to them as it happens.
 
-    Creates are safe to repeat when the client brings the id: the same request
-    again answers what exists, another request under that id is ALREADY_EXISTS,
-    and an id deleted in the last 30 days is FAILED_PRECONDITION DELETED.
+    Creates are safe to repeat when the client brings the id: the same request again answers what
+    exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
+    FAILED_PRECONDITION DELETED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateRunRequest, _run_service_pb2.CreateRunResponse]  # type: ignore[assignment]
     """Creates a run. A repeat with the same id and content answers the run that exists."""
     SaveRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SaveRunRequest, _run_service_pb2.SaveRunResponse]  # type: ignore[assignment]
-    """Creates a run together with its results: all of it appears, or none.
-    A repeat with the same ids and content answers what exists.
-    """
+    """Creates a run with its results, all or none. The same again answers what exists."""
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]  # type: ignore[assignment]
     """Reads one run. NOT_FOUND RUN_NOT_FOUND when there is none."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListRunsRequest, _run_service_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists runs, newest first by (create_time, run_id). Never NOT_FOUND."""
     UpdateRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.UpdateRunRequest, _run_service_pb2.UpdateRunResponse]  # type: ignore[assignment]
-    """Changes the fields named by update_mask. NOT_FOUND when there is no such run;
-    ABORTED ETAG_MISMATCH when an etag is given and is not the present one.
-    Without an etag a repeat is safe: it writes the same values again.
+    """Changes the fields named by update_mask. NOT_FOUND when there is no such run; ABORTED
+    ETAG_MISMATCH when an etag is given and is not the present one. A repeat is safe without one.
     """
     FinishRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.FinishRunRequest, _run_service_pb2.FinishRunResponse]  # type: ignore[assignment]
-    """Says that a run has ended, and how. NOT_FOUND when there is no such run.
-    A repeat with the same status changes nothing; another status replaces it.
+    """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
+    status changes nothing; another status replaces it.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]  # type: ignore[assignment]
-    """Deletes a run, its results and their arrays. NOT_FOUND when there is no such
-    run, also when a repeat finds it deleted already.
-    """
+    """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]  # type: ignore[assignment]
-    """Adds a result to a run. NOT_FOUND when there is no such run.
-    A repeat with the same id and content answers the result that exists.
-    """
+    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
     AppendResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]  # type: ignore[assignment]
-    """Grows fields of a result by the same number of rows on their growth axis.
-    NOT_FOUND when there is no such result; ABORTED LENGTH_MISMATCH when expected_length is
-    not the committed length. With expected_length a repeat is safe: rows that are already there
-    are recognised and answer OK.
+    """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
+    is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
+    With expected_length a repeat is safe: rows that are there already are recognised, OK.
     """
     GetResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]  # type: ignore[assignment]
-    """Reads one result as it is stored: arrays kept beside it stay references.
-    NOT_FOUND RESULT_NOT_FOUND when there is none.
-    """
+    """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
     ListResults: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]  # type: ignore[assignment]
-    """Lists the results of a run without their data, oldest first by
-    (create_time, result_id). NOT_FOUND when there is no such run.
-    """
+    """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
     DeleteResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteResultRequest, _run_service_pb2.DeleteResultResponse]  # type: ignore[assignment]
-    """Deletes a result and its arrays. NOT_FOUND when there is none, also when a
-    repeat finds it deleted already.
-    """
+    """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
     RenderResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.RenderResultRequest, _run_service_pb2.RenderResultResponse]  # type: ignore[assignment]
-    """Prepares a result for drawing: reduced to the pixels asked for, with bands,
-    histograms and extremes computed from all of its data.
-    NOT_FOUND RESULT_NOT_FOUND when there is none. Reading only, safe to repeat.
+    """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
+    extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
     """
     WatchRuns: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunsRequest, _run_service_pb2.WatchRunsResponse]  # type: ignore[assignment]
     """Streams changes of runs and results in the order of their revisions.
-
-    Starts at a snapshot (reset, every run and result, snapshot_end), at now, or
-    behind a resume token. Every event carries the token to resume from; on
-    silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-    RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
-    WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token).
-    A rebuild of the index is seen as a reset followed by a snapshot.
+    Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
+    token. Every event carries the token to resume from; on silence a checkpoint comes at least
+    every 15 s. Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot),
+    RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A
+    rebuild of the index is seen as a reset followed by a snapshot.
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs, their results and the arrays of those, as documents under one storage
-    place; how they are drawn; and every change to them as it happens.
+    """Runs, their results and the arrays of those, as documents under one storage place; how they are
+    drawn; and every change to them as it happens.
 
-    Creates are safe to repeat when the client brings the id: the same request
-    again answers what exists, another request under that id is ALREADY_EXISTS,
-    and an id deleted in the last 30 days is FAILED_PRECONDITION DELETED.
+    Creates are safe to repeat when the client brings the id: the same request again answers what
+    exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
+    FAILED_PRECONDITION DELETED.
     """
 
     @_abc_1.abstractmethod
@@ -195,9 +161,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.SaveRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.SaveRunResponse, _abc.Awaitable[_run_service_pb2.SaveRunResponse]]:
-        """Creates a run together with its results: all of it appears, or none.
-        A repeat with the same ids and content answers what exists.
-        """
+        """Creates a run with its results, all or none. The same again answers what exists."""
 
     @_abc_1.abstractmethod
     def GetRun(
@@ -221,9 +185,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.UpdateRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.UpdateRunResponse, _abc.Awaitable[_run_service_pb2.UpdateRunResponse]]:
-        """Changes the fields named by update_mask. NOT_FOUND when there is no such run;
-        ABORTED ETAG_MISMATCH when an etag is given and is not the present one.
-        Without an etag a repeat is safe: it writes the same values again.
+        """Changes the fields named by update_mask. NOT_FOUND when there is no such run; ABORTED
+        ETAG_MISMATCH when an etag is given and is not the present one. A repeat is safe without one.
         """
 
     @_abc_1.abstractmethod
@@ -232,8 +195,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.FinishRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.FinishRunResponse, _abc.Awaitable[_run_service_pb2.FinishRunResponse]]:
-        """Says that a run has ended, and how. NOT_FOUND when there is no such run.
-        A repeat with the same status changes nothing; another status replaces it.
+        """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
+        status changes nothing; another status replaces it.
         """
 
     @_abc_1.abstractmethod
@@ -242,9 +205,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.DeleteRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.DeleteRunResponse, _abc.Awaitable[_run_service_pb2.DeleteRunResponse]]:
-        """Deletes a run, its results and their arrays. NOT_FOUND when there is no such
-        run, also when a repeat finds it deleted already.
-        """
+        """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
 
     @_abc_1.abstractmethod
     def AddResult(
@@ -252,9 +213,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.AddResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.AddResultResponse, _abc.Awaitable[_run_service_pb2.AddResultResponse]]:
-        """Adds a result to a run. NOT_FOUND when there is no such run.
-        A repeat with the same id and content answers the result that exists.
-        """
+        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
 
     @_abc_1.abstractmethod
     def AppendResult(
@@ -262,10 +221,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.AppendResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.AppendResultResponse, _abc.Awaitable[_run_service_pb2.AppendResultResponse]]:
-        """Grows fields of a result by the same number of rows on their growth axis.
-        NOT_FOUND when there is no such result; ABORTED LENGTH_MISMATCH when expected_length is
-        not the committed length. With expected_length a repeat is safe: rows that are already there
-        are recognised and answer OK.
+        """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
+        is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
+        With expected_length a repeat is safe: rows that are there already are recognised, OK.
         """
 
     @_abc_1.abstractmethod
@@ -274,9 +232,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.GetResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.GetResultResponse, _abc.Awaitable[_run_service_pb2.GetResultResponse]]:
-        """Reads one result as it is stored: arrays kept beside it stay references.
-        NOT_FOUND RESULT_NOT_FOUND when there is none.
-        """
+        """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListResults(
@@ -284,9 +240,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.ListResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.ListResultsResponse, _abc.Awaitable[_run_service_pb2.ListResultsResponse]]:
-        """Lists the results of a run without their data, oldest first by
-        (create_time, result_id). NOT_FOUND when there is no such run.
-        """
+        """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
 
     @_abc_1.abstractmethod
     def DeleteResult(
@@ -294,9 +248,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.DeleteResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.DeleteResultResponse, _abc.Awaitable[_run_service_pb2.DeleteResultResponse]]:
-        """Deletes a result and its arrays. NOT_FOUND when there is none, also when a
-        repeat finds it deleted already.
-        """
+        """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
 
     @_abc_1.abstractmethod
     def RenderResult(
@@ -304,9 +256,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.RenderResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.RenderResultResponse, _abc.Awaitable[_run_service_pb2.RenderResultResponse]]:
-        """Prepares a result for drawing: reduced to the pixels asked for, with bands,
-        histograms and extremes computed from all of its data.
-        NOT_FOUND RESULT_NOT_FOUND when there is none. Reading only, safe to repeat.
+        """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
+        extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
         """
 
     @_abc_1.abstractmethod
@@ -316,13 +267,11 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_service_pb2.WatchRunsResponse], _abc.AsyncIterator[_run_service_pb2.WatchRunsResponse]]:
         """Streams changes of runs and results in the order of their revisions.
-
-        Starts at a snapshot (reset, every run and result, snapshot_end), at now, or
-        behind a resume token. Every event carries the token to resume from; on
-        silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-        RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
-        WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token).
-        A rebuild of the index is seen as a reset followed by a snapshot.
+        Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
+        token. Every event carries the token to resume from; on silence a checkpoint comes at least
+        every 15 s. Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot),
+        RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A
+        rebuild of the index is seen as a reset followed by a snapshot.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

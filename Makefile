@@ -1,0 +1,94 @@
+# Everything a developer does with Asgard. `make` alone says what there is.
+# Needs python3 (3.11 to 3.13) with venv and pip, make and git; all else is brought by `make setup`
+# into .venv, .cache and the node_modules folders, and a second `make` finds it there.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PORT ?= 8000
+STORAGE ?= ./storage
+WORKERS ?= 2
+
+# One Node for everybody: the system's when it is 20 or newer, else the one in .venv.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+NPM := npm --no-audit --no-fund --no-update-notifier
+
+TYPED := clients/python/src services tests protos/generate.py .ci/lock.py .ci/checks
+PAGE := clients/dashboard
+PAGE_SOURCES := $(shell find $(PAGE) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
+PAGE_BUILT := services/asgard_server/gateway/static
+
+.PHONY: help setup run test check bench soak gen format lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables: PORT=$(PORT) STORAGE=$(STORAGE) (run), WORKERS=$(WORKERS) ARGS= (test)"
+
+setup: .cache/made/python .cache/made/page ## bring everything: .venv with both distributions, the built page
+
+run: setup ## all examples computing live into STORAGE, the page on PORT
+	@exec asgard example --all --monitor --storage "$(STORAGE)" --port "$(PORT)"
+
+test: setup .cache/made/chromium ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
+	@exec python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+check: setup .cache/made/buf ## lint, types, imports, protos, generated code, page, hygiene
+	ruff check .
+	ruff format --check .
+	mypy $(TYPED)
+	python -m pytest -q tests/unit/project
+	python .ci/checks/protos.py
+	python .ci/checks/generated.py
+	cd $(PAGE) && npm run --silent check
+	python .ci/checks/hygiene.py
+
+bench: setup .cache/made/chromium ## the numbers of docs/benchmarks.md, measured here
+	@exec python tests/benchmarks $(ARGS)
+
+soak: setup ## the long property tests
+	@exec python -m pytest -m soak --override-ini timeout=0 $(ARGS)
+
+gen: .cache/made/python .cache/made/buf ## generated code from protos/
+	protos/node_modules/@bufbuild/buf-*/bin/buf format --write protos
+	python protos/generate.py
+
+format: setup ## format and mend what can be mended
+	ruff check --fix .
+	ruff format .
+	cd $(PAGE) && npm run --silent format
+
+lock: .cache/made/python ## pin every dependency anew, with hashes and without addresses
+	python .ci/lock.py
+
+clean: ## remove what make made (never STORAGE)
+	rm -rf .venv .cache $(PAGE_BUILT) $(PAGE)/node_modules $(PAGE)/dist protos/node_modules
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what the targets need, each made once ---------------------------------------------------
+
+.cache/made/python: requirements.txt clients/python/pyproject.toml services/pyproject.toml
+	@bash .ci/setup-python
+	@mkdir -p $(@D) && touch $@
+
+.cache/made/node: .cache/made/python .ci/requirements-node.txt
+	@bash .ci/setup-node
+	@mkdir -p $(@D) && touch $@
+
+.cache/made/chromium:
+	@bash .ci/setup-chromium
+	@mkdir -p $(@D) && touch $@
+
+.cache/made/buf: .cache/made/node protos/package-lock.json
+	cd protos && $(NPM) ci --ignore-scripts
+	@mkdir -p $(@D) && touch $@
+
+$(PAGE)/node_modules/.made: .cache/made/node $(PAGE)/package.json $(PAGE)/package-lock.json
+	cd $(PAGE) && $(NPM) ci
+	@touch $@
+
+.cache/made/page: $(PAGE)/node_modules/.made $(PAGE_SOURCES)
+	cd $(PAGE) && npm run --silent build
+	@mkdir -p $(@D) && touch $@

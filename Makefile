@@ -31,14 +31,14 @@ setup: .cache/made/python .cache/made/page ## bring everything: .venv with both 
 run: setup ## all examples computing live into STORAGE, the page on PORT
 	@exec asgard example --all --monitor --storage "$(STORAGE)" --port "$(PORT)"
 
-test: setup .cache/made/chromium ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
+test: setup .cache/made/buf .cache/made/chromium ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
 	@exec python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: setup .cache/made/buf ## lint, types, imports, protos, generated code, page, hygiene
 	ruff check .
 	ruff format --check .
 	mypy $(TYPED)
-	python -m pytest -q tests/unit/project
+	python .ci/checks/imports.py
 	python .ci/checks/protos.py
 	python .ci/checks/generated.py
 	cd $(PAGE) && npm run --silent check

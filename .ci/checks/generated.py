@@ -19,7 +19,9 @@ def differences(root: Path) -> list[str]:
     committed = root / "clients" / "python" / "src" / PACKAGE
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(root / "protos" / "generate.py"), folder]
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own script
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own script
+        if answer.returncode != 0:
+            sys.exit(f"protos/ cannot be generated:\n{answer.stderr}")
         fresh = contents(Path(folder) / PACKAGE)
     old = contents(committed)
     return sorted(name for name in fresh.keys() | old.keys() if fresh.get(name) != old.get(name))

@@ -1,0 +1,142 @@
+"""Who may import whom: the allow-list, and how a source file is held against it.
+
+    python .ci/checks/imports.py
+
+Each row names a room (a module or package of ours) and the rooms it may import. The longest
+matching row counts. A room that has no row is an error: whoever makes one decides where it stands.
+CONTRIBUTING.md says the same in words.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SDK = "gimle.asgard"
+SERVER = "asgard_server"
+FORMAT = {f"{SDK}.core", f"{SDK}.v1"}
+SCIENCE = {f"{SDK}.{room}" for room in ("equation", "circuit", "runtime", "examples")}
+EVERYTHING = {SDK, SERVER}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # The SDK: cli > monitor > core > v1, the numerics of the examples beside monitor.
+    SDK: {f"{SDK}.core", f"{SDK}.monitor"},
+    f"{SDK}.v1": {f"{SDK}.v1"},
+    f"{SDK}.core": {f"{SDK}.core", f"{SDK}.v1"},
+    f"{SDK}.monitor": {f"{SDK}.monitor", f"{SDK}.core", f"{SDK}.v1"},
+    f"{SDK}.equation": SCIENCE | {f"{SDK}.core"},
+    f"{SDK}.circuit": SCIENCE | {f"{SDK}.core"},
+    f"{SDK}.runtime": SCIENCE | {f"{SDK}.core", f"{SDK}.monitor"},
+    f"{SDK}.examples": SCIENCE | {f"{SDK}.core", f"{SDK}.monitor"},
+    f"{SDK}.cli": {SDK},
+    # The server: the stored format and the protos of the SDK, nothing else of it.
+    SERVER: set(),
+    f"{SERVER}.settings": {f"{SDK}.core"},
+    f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
+    f"{SERVER}.feed": {f"{SERVER}.feed"},
+    f"{SERVER}.store": FORMAT | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed"},
+    f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
+    f"{SERVER}.run": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.feed.feed"},
+    f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
+    f"{SERVER}.run.domain": {f"{SDK}.core"},
+    f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
+    f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render"},
+    # Where things meet.
+    f"{SERVER}.run.__main__": EVERYTHING,
+    f"{SERVER}.all_in_one": EVERYTHING,
+    f"{SERVER}.commands": {f"{SDK}.core", f"{SERVER}.settings", f"{SERVER}.all_in_one"},
+}
+
+TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
+PURE = (f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.feed.feed")
+"""Rooms that know no technology: their words are those of the domain."""
+
+
+def row_of(module: str) -> str | None:
+    """The longest row that covers `module`, or None."""
+    rows = [row for row in MAY_IMPORT if covers(row, module)]
+    return max(rows, key=len, default=None)
+
+
+def covers(room: str, module: str) -> bool:
+    """Whether `module` is `room` or inside it; a distribution's root covers itself only."""
+    return module == room or (module.startswith(f"{room}.") and room not in {SDK, SERVER})
+
+
+def forbidden(module: str, source: str, modules: set[str]) -> Iterator[str]:
+    """What `source`, the text of `module`, imports and may not.
+
+    Args:
+        module: the dotted name of the module.
+        source: its text.
+        modules: every module of ours, to tell `from package import module` from a name.
+    """
+    row = row_of(module)
+    if row is None:
+        yield f"{module} has no row in the allow-list"
+        return
+    allowed = MAY_IMPORT[row]
+    for name in imported(module, source, modules):
+        ours = name.split(".")[0] in {"gimle", SERVER}
+        inside = any(name == room or name.startswith(f"{room}.") for room in allowed | {row})
+        if ours and not inside:
+            yield f"{module} imports {name}"
+        if module in PURE and name.split(".")[0] in TECHNOLOGY:
+            yield f"{module} imports {name}, a technology"
+
+
+def imported(module: str, source: str, modules: set[str]) -> Iterator[str]:
+    """The dotted names of all modules that `source` imports, wherever in the file."""
+    package = module.split(".") if f"{module}.__init__" in modules else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if inner in modules or f"{inner}.__init__" in modules else base
+
+
+def modules_below(*roots: Path) -> dict[str, Path]:
+    """Every module below the import roots; a package is there as `name` and `name.__init__`."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        for path in sorted(root.rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            if parts[0] not in {"gimle", SERVER} or "_pb2" in parts[-1]:
+                continue
+            if parts[-1] == "__init__":
+                found[".".join(parts[:-1])] = path
+            found[".".join(parts)] = path
+    return found
+
+
+def faults(root: Path) -> list[str]:
+    """Every import below `root` that the allow-list does not know, and every row without a room."""
+    modules = modules_below(root / "clients/python/src", root / "services")
+    found = [
+        f"the allow-list has a row for {row}, which is not there"
+        for row in MAY_IMPORT
+        if row not in modules
+    ]
+    for module, path in modules.items():
+        if not module.endswith(".__init__"):
+            found.extend(forbidden(module, path.read_text(), set(modules)))
+    return found
+
+
+def main() -> int:
+    """Print the faults; answer the exit status."""
+    found = faults(Path(__file__).resolve().parent.parent.parent)
+    for fault in found:
+        print(f"{fault}; the layers are in CONTRIBUTING.md and .ci/checks/imports.py")
+    print(f"imports: {len(found) or 'no'} fault{'' if len(found) == 1 else 's'}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What every test may ask for: a storage folder, and a monitor that really runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+STARTED_WITHIN_S = 30.0
+STOPPED_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A running `asgard monitor`.
+
+    `url` and `grpc` are its addresses, `storage` its folder, `output` the file that holds what it
+    has said so far, `process` the process itself.
+    """
+
+    url: str
+    grpc: str
+    storage: Path
+    output: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> int:
+        """End it as Ctrl-C does; answer its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(STOPPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f"the monitor did not stop:\n{self.output.read_text()}")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def storage_dir(tmp_path: Path) -> Path:
+    """An empty folder's path for a storage; it is made by whoever opens it first."""
+    return tmp_path / "storage"
+
+
+@pytest.fixture
+def start_monitor(tmp_path: Path) -> Iterator[Callable[..., Monitor]]:
+    """Start monitors: `start_monitor(storage, *arguments)`. All are stopped at the end."""
+    running: list[Monitor] = []
+
+    def start(storage: Path, *arguments: str) -> Monitor:
+        port, grpc_port = free_port(), free_port()
+        output = tmp_path / f"monitor-{len(running)}.log"
+        command = [
+            *(sys.executable, "-m", "gimle.asgard.cli", "monitor", "--no-browser"),
+            *("--storage", str(storage), "--port", str(port), "--grpc-port", str(grpc_port)),
+            *arguments,
+        ]
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                cwd=tmp_path,
+                env={k: v for k, v in os.environ.items() if not k.startswith("ASGARD_")},
+            )
+        monitor = Monitor(
+            f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", storage, output, process
+        )
+        running.append(monitor)
+        wait_until_it_answers(monitor)
+        return monitor
+
+    yield start
+    for monitor in running:
+        monitor.stop()
+        print(f"--- {monitor.url} said:\n{monitor.output.read_text()}")  # shown when the test fails
+
+
+@pytest.fixture
+def monitor(storage_dir: Path, start_monitor: Callable[..., Monitor]) -> Monitor:
+    """A monitor of `storage_dir`, ready to serve."""
+    return start_monitor(storage_dir)
+
+
+def wait_until_it_answers(monitor: Monitor) -> None:
+    """Return when the monitor serves; fail with its own words when it ends or is too slow."""
+    deadline = time.monotonic() + STARTED_WITHIN_S
+    while time.monotonic() < deadline:
+        if monitor.process.poll() is not None:
+            pytest.fail(f"the monitor ended:\n{monitor.output.read_text()}")
+        try:
+            with urllib.request.urlopen(f"{monitor.url}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.05)
+    pytest.fail(f"no answer after {STARTED_WITHIN_S:.0f} s:\n{monitor.output.read_text()}")

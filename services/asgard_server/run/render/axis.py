@@ -1,0 +1,68 @@
+"""The axis along which values are drawn: its order, and the window on it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+import numpy as np
+
+from asgard_server.run.render.fit import Array
+
+# Elements looked at in one go: they stay in the processor's cache.
+BLOCK = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Positions to draw at: `values` rise (or stay) when `ordered`, else are as they came.
+
+    `flipped` says that the caller's arrays run the other way: they must be reversed to
+    go with `values`. Reversing makes a view, nothing is copied.
+    """
+
+    values: Array
+    ordered: bool
+    flipped: bool = False
+
+    def align(self, array: Array) -> Array:
+        """Bring an array that belongs to the axis into its direction (a view)."""
+        return array[::-1] if self.flipped else array
+
+    def inside(self, low: float | None, high: float | None) -> tuple[int, int]:
+        """The half-open range of positions from `low` to `high`, of an ordered axis."""
+        values = self.values
+        start = 0 if low is None else bisect_left(values, low)  # type: ignore[type-var]  # an array is a sequence of comparable numbers
+        stop = len(values) if high is None else bisect_right(values, high)  # type: ignore[type-var]  # as above
+        return start, max(start, stop)
+
+    def span(self) -> tuple[float, float]:
+        """The lowest and highest position."""
+        if self.ordered:
+            return float(self.values[0]), float(self.values[-1])
+        return float(self.values.min()), float(self.values.max())
+
+
+def axis(values: Array) -> Axis:
+    """Look at positions once, block by block, to learn which way they run."""
+    if _rises(values):
+        return Axis(values, ordered=True)
+    if _rises(values[::-1]):
+        return Axis(values[::-1], ordered=True, flipped=True)
+    return Axis(values, ordered=False)
+
+
+def counted(length: int) -> Axis:
+    """The axis 0, 1, 2, ... of values that came without positions."""
+    return Axis(np.arange(length), ordered=True)
+
+
+def _rises(values: Array) -> bool:
+    if values.dtype.kind == "f" and not (np.isfinite(values[0]) and np.isfinite(values[-1])):
+        return False
+    last = len(values) - 1
+    for start in range(0, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        if not (values[start + 1 : stop + 1] >= values[start:stop]).all():
+            return False
+    return True

@@ -1,0 +1,175 @@
+"""Arrays as documents know them: references, names of dtypes, and what counts as an array."""
+
+from __future__ import annotations
+
+import importlib
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Arrays with more elements are kept as .npy files beside their document.
+INLINE_ELEMENTS = 1024
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRef:
+    """Where a document says that an array lies.
+
+    path: "files/<name>.npy", below the storage place.
+    dtype: as `dtype_name` writes it; a JSON list for structured dtypes.
+    shape: the committed shape, as a reader sees it; bytes behind it do not exist.
+    transposed: the file holds the first two axes exchanged.
+    """
+
+    path: str
+    dtype: Any
+    shape: tuple[int, ...]
+    transposed: bool = False
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """The shape in the file."""
+        return exchanged(self.shape) if self.transposed else self.shape
+
+    @property
+    def nbytes(self) -> int:
+        """The committed bytes behind the header of the file."""
+        return int(np.prod(self.shape, dtype=object)) * dtype_named(self.dtype).itemsize
+
+
+def exchanged(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Exchange the first two axes of a shape."""
+    return (shape[1], shape[0], *shape[2:])
+
+
+def as_array(value: object) -> Array | None:
+    """Answer numpy, JAX and other arrays as a C-ordered numpy array, None for anything else.
+
+    Nothing but numpy is imported: whatever has `__array__`, `dtype` and `shape` is an array.
+    Raises TypeError for masked arrays and for arrays whose elements have no fixed bytes.
+    """
+    if isinstance(value, np.ndarray):
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError("masked arrays lose their mask; store .filled(...) and .mask")
+        array = np.asarray(value, order="C")
+    elif isinstance(value, np.generic) or not (
+        hasattr(value, "__array__") and hasattr(value, "dtype") and hasattr(value, "shape")
+    ):
+        return None
+    else:
+        array = np.asarray(value, order="C")
+    dtype_name(array.dtype)
+    return array
+
+
+def dtype_name(dtype: np.dtype[Any]) -> Any:
+    """Name a dtype for a document: "float64", ">f8", "bfloat16", "<U5", a list when structured.
+
+    Raises TypeError for dtypes whose values have no fixed bytes (object, StringDType).
+    """
+    if dtype.hasobject or dtype.kind == "T":
+        raise TypeError(
+            f"arrays of dtype {dtype} cannot be stored; convert to numbers or fixed-width text, "
+            "or give a list"
+        )
+    name: Any
+    if dtype.names is not None:
+        name = _as_lists(np.lib.format.dtype_to_descr(dtype))
+    else:
+        try:
+            name = dtype.name if np.dtype(dtype.name) == dtype else dtype.str
+        except TypeError:
+            name = dtype.str
+    if dtype_named(name) != dtype:
+        raise TypeError(f"arrays of dtype {dtype} cannot be stored; convert to a plain dtype")
+    return name
+
+
+def dtype_named(name: Any) -> np.dtype[Any]:
+    """Turn what `dtype_name` wrote back into the dtype.
+
+    Raises ValueError for anything that is not the name of a dtype, or for one that needs
+    ml_dtypes where that is not installed.
+    """
+    try:
+        if isinstance(name, list):
+            descr: np.dtype[Any] = np.lib.format.descr_to_dtype(_as_tuples(name))
+            return descr
+        if isinstance(name, str) and not name.startswith(("O", "|O", "object")):
+            return np.dtype(name)
+    except (TypeError, ValueError, SyntaxError):
+        if isinstance(name, str) and name.isidentifier():
+            return _ml_dtype(name)
+    raise ValueError(f"{name!r} is not a dtype that can be stored")
+
+
+def _ml_dtype(name: str) -> np.dtype[Any]:
+    """Find bfloat16 and its like, which numpy alone does not know."""
+    try:
+        module = importlib.import_module("ml_dtypes")
+    except ImportError:
+        raise ValueError(f"the dtype {name} needs the package ml_dtypes; install it") from None
+    scalar = getattr(module, name, None)
+    if scalar is None:
+        raise ValueError(f"{name!r} is not a dtype that can be stored")
+    dtype: np.dtype[Any] = np.dtype(scalar)
+    return dtype
+
+
+def inline(array: Array) -> dict[str, Any]:
+    """Write an array into a document: a list of numbers, or base64 where JSON has none."""
+    value: Any
+    if array.dtype.kind in "biu" or array.dtype.str[1:] in ("f2", "f4", "f8"):
+        value = array.ravel().tolist()
+        if array.dtype.kind == "f":
+            value = [x if isfinite(x) else {"$float": float_name(x)} for x in value]
+    else:
+        value = {"base64": b64encode(array.tobytes()).decode()}
+    return {"$array": value, "dtype": dtype_name(array.dtype), "shape": list(array.shape)}
+
+
+def restored(value: Any, dtype: Any, shape: Any) -> Array:
+    """Turn what `inline` wrote back into the array. Raises ValueError when it is not that."""
+    kind = dtype_named(dtype)
+    if isinstance(value, list):
+        array = np.array(value, dtype=kind)
+    elif isinstance(value, dict) and value.keys() == {"base64"}:
+        if kind.itemsize == 0:
+            return np.empty(as_shape(shape), kind)
+        array = np.frombuffer(b64decode(value["base64"], validate=True), dtype=kind).copy()
+    else:
+        raise ValueError("an array is a list of numbers or base64")
+    return array if shape is None else array.reshape(as_shape(shape))
+
+
+def as_shape(value: Any) -> tuple[int, ...]:
+    """Check a shape read from a document. Raises ValueError."""
+    if isinstance(value, list) and all(type(n) is int and n >= 0 for n in value):
+        return tuple(value)
+    raise ValueError(f"{value!r} is not a shape")
+
+
+def float_name(value: float) -> str:
+    """Name a float that JSON does not have."""
+    return "nan" if value != value else "inf" if value > 0 else "-inf"
+
+
+def _as_lists(descr: Any) -> Any:
+    return [_as_lists(part) for part in descr] if isinstance(descr, list | tuple) else descr
+
+
+def _as_tuples(descr: list[Any]) -> list[Any]:
+    """Undo `_as_lists`: a field is (name, type) or (name, type, shape); types may nest."""
+    fields = []
+    for name, kind, *shape in descr:
+        names = tuple(name) if isinstance(name, list) else name
+        fields.append(
+            (names, _as_tuples(kind) if isinstance(kind, list) else kind, *map(tuple, shape))
+        )
+    return fields

@@ -1,0 +1,281 @@
+"""JSON that gives back exactly what it was given.
+
+orjson alone writes NaN as null and refuses integers above 64 bits. So orjson goes
+first, and where its output could be inexact the slow encoder writes markers:
+
+    {"$float": "nan" | "inf" | "-inf"}      {"$int": "123..." | "0x..."}
+    {"$complex": [re, im]}                  {"$bytes": "<base64>"}
+    {"$datetime": "<ISO 8601>"}             {"$date": ...}  {"$time": ...}
+    {"$array": "files/<name>.npy", "dtype", "shape"[, "transposed"]}
+    {"$array": [1, 2, 3] | {"base64": ...}, "dtype", "shape"}
+
+A key of the user's that begins with `$` gets one `$` more. Tuples come back as
+lists, numpy scalars as Python numbers of the same value.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import orjson
+from gimle.asgard.core.arrays import (
+    ArrayRef,
+    as_array,
+    as_shape,
+    dtype_named,
+    float_name,
+    inline,
+    restored,
+)
+from gimle.asgard.core.errors import InvalidFieldError
+
+_OPTIONS = (
+    orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+)
+# Python refuses to write longer integers in decimal (sys.get_int_max_str_digits).
+_DECIMAL_BITS = 8192
+
+
+def dumps(value: Any) -> bytes:
+    """Encode a value as strict JSON, exactly.
+
+    Raises TypeError that names the field for what cannot be stored (object arrays, sets,
+    functions, keys that are not text), InvalidFieldError for nesting deeper than 254 levels.
+    """
+    body = dumps_plain(value)
+    if body is not None:
+        return body
+    try:
+        return orjson.dumps(_plain(value), option=_OPTIONS)
+    except (RecursionError, orjson.JSONEncodeError):
+        raise InvalidFieldError(
+            "data", "is nested deeper than JSON readers follow", "nest at most 250 levels"
+        ) from None
+
+
+def dumps_plain(value: Any) -> bytes | None:
+    """Encode a value as `dumps` does, or answer None when that needs the slow encoder.
+
+    None means that there may be arrays or other values JSON does not have.
+    """
+    try:
+        body = orjson.dumps(value, option=_OPTIONS)
+    except (orjson.JSONEncodeError, RecursionError):
+        return None
+    # A null may be a NaN, and a text that begins with `$` may be a key of the user's.
+    return None if b"null" in body or b'"$' in body else body
+
+
+def loads(body: bytes | str) -> Any:
+    """Decode what `dumps` wrote; references to files come back as ArrayRef.
+
+    Raises ValueError for what is not JSON or has a broken marker. Markers not known here
+    are left as they are.
+    """
+    value = orjson.loads(body)
+    marked = '"$' in body if isinstance(body, str) else b'"$' in body
+    return restore(value) if marked else value
+
+
+class _UnstorableError(TypeError):
+    """Collects the path of the value on the way up."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path: list[str] = []
+
+    def __str__(self) -> str:
+        return f"{'.'.join(reversed(self.path)) or 'the value'}: {self.problem}"
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is float:
+        return value if isfinite(value) else {"$float": float_name(value)}
+    if kind is int:
+        return value if -(1 << 63) <= value < 1 << 64 else _big(value)
+    if kind is bool or value is None:
+        return value
+    if kind is str:
+        return _text(value)
+    if kind is list or kind is tuple:
+        return _list(value)
+    if kind is dict:
+        return _object(value)
+    return _other(value)
+
+
+def _big(value: int) -> dict[str, str]:
+    return {"$int": str(value) if value.bit_length() <= _DECIMAL_BITS else hex(value)}
+
+
+def _text(value: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _UnstorableError(
+                "text with half of a surrogate pair is not Unicode; repair it first"
+            ) from None
+    return value
+
+
+def _list(values: Any) -> list[Any]:
+    plain = []
+    try:
+        for value in values:
+            plain.append(_plain(value))  # noqa: PERF401  # the length tells where it failed
+    except _UnstorableError as error:
+        error.path.append(str(len(plain)))
+        raise
+    return plain
+
+
+def _object(values: Mapping[Any, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise _UnstorableError(f"the key {key!r} is not text; use str(...) of it")
+        try:
+            plain["$" + key if key.startswith("$") else _text(key)] = _plain(value)
+        except _UnstorableError as error:
+            error.path.append(key)
+            raise
+    return plain
+
+
+def _other(value: Any) -> Any:
+    """Encode what is none of JSON's own types; order matters, for a datetime is a date."""
+    if isinstance(value, ArrayRef):
+        return _reference(value)
+    for types, encode in _MARKED:
+        if isinstance(value, types):
+            return encode(value)
+    if isinstance(value, np.generic):
+        return _scalar(value)
+    try:
+        array = as_array(value)
+    except TypeError as error:
+        raise _UnstorableError(str(error)) from None
+    if array is None:
+        encoded = _enum_or_uuid(value)
+        if encoded is not None:
+            return encoded
+        raise _UnstorableError(
+            f"a {type(value).__module__}.{type(value).__qualname__} cannot be stored; "
+            "convert it to numbers, text, lists, dicts or arrays"
+        )
+    return inline(array)
+
+
+_MARKED: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
+    (bool, bool),
+    (int, lambda value: _plain(int(value))),
+    (float, lambda value: _plain(float(value))),
+    (str, lambda value: _text(str.__str__(value))),
+    (complex, lambda value: {"$complex": [_plain(value.real), _plain(value.imag)]}),
+    (datetime, lambda value: {"$datetime": value.isoformat()}),
+    (date, lambda value: {"$date": value.isoformat()}),
+    (time, lambda value: {"$time": value.isoformat()}),
+    ((bytes, bytearray), lambda value: {"$bytes": b64encode(value).decode()}),
+    ((list, tuple), _list),
+    (Mapping, _object),
+)
+
+
+def _scalar(value: np.generic) -> Any:
+    """Encode a numpy scalar as the Python number of its value, or as an array without axes."""
+    if value.dtype.kind == "b":
+        return bool(value)
+    if value.dtype.kind in "iu":
+        return _plain(int(value))
+    if value.dtype.str[1:] in ("f2", "f4", "f8"):
+        return _plain(float(value))
+    if value.dtype.str[1:] in ("c8", "c16"):
+        return _plain(complex(value))
+    try:
+        array = as_array(np.asarray(value))
+    except TypeError as error:
+        raise _UnstorableError(str(error)) from None
+    assert array is not None  # noqa: S101  # np.asarray answers nothing else
+    return inline(array)
+
+
+def _enum_or_uuid(value: Any) -> Any:
+    """Encode what orjson writes by itself: enums by their value, UUIDs as text."""
+    try:
+        return orjson.loads(orjson.dumps(value, option=_OPTIONS))
+    except orjson.JSONEncodeError:
+        return None
+
+
+def _reference(ref: ArrayRef) -> dict[str, Any]:
+    plain: dict[str, Any] = {"$array": ref.path, "dtype": ref.dtype, "shape": list(ref.shape)}
+    if ref.transposed:
+        plain["transposed"] = True
+    return plain
+
+
+def restore(value: Any) -> Any:
+    """Turn parsed JSON with markers into values. Raises ValueError for a broken marker."""
+    if type(value) is list:
+        return [restore(item) if type(item) in (dict, list) else item for item in value]
+    if type(value) is not dict:
+        return value
+    if "$array" in value:
+        return _array(value)
+    if len(value) == 1:
+        ((key, content),) = value.items()
+        decode = _DECODERS.get(key)
+        if decode is not None:
+            try:
+                return decode(content)
+            except (TypeError, AttributeError, KeyError) as error:
+                raise ValueError(f"{key} cannot hold {content!r}") from error
+    return {
+        key[1:] if key.startswith("$$") else key: (
+            restore(item) if type(item) in (dict, list) else item
+        )
+        for key, item in value.items()
+    }
+
+
+def _array(value: dict[str, Any]) -> Any:
+    unknown = value.keys() - {"$array", "dtype", "shape", "transposed"}
+    if unknown:
+        raise ValueError(
+            f"$array has {sorted(unknown)}, written by a newer release; upgrade gimle-asgard"
+        )
+    content = value["$array"]
+    try:
+        if not isinstance(content, str):
+            return restored(restore(content), value["dtype"], value.get("shape"))
+        dtype_named(value["dtype"])
+        shape = as_shape(value["shape"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"$array is broken: {error!r}") from error
+    transposed = value.get("transposed") is True
+    if transposed and len(shape) < 2:
+        raise ValueError("$array is transposed but has less than two axes")
+    return ArrayRef(content, value["dtype"], shape, transposed)
+
+
+_FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "$float": _FLOATS.__getitem__,
+    "$int": lambda text: int(text, 0),
+    "$complex": lambda parts: complex(*map(restore, parts)),
+    "$datetime": datetime.fromisoformat,
+    "$date": date.fromisoformat,
+    "$time": time.fromisoformat,
+    "$bytes": lambda text: b64decode(text, validate=True),
+}

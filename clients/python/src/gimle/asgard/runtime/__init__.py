@@ -1,0 +1,3 @@
+"""Evaluating circuits as power series, and honest numerical solvers for everything else."""
+
+from __future__ import annotations

@@ -1,0 +1,224 @@
+"""Every call passes here: its errors become statuses, and it is logged and counted.
+
+One interceptor for the four kinds of methods. A method's handler is wrapped once,
+at its first call; after that a call costs one dictionary look-up more than without.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import structlog
+from gimle.asgard.core.errors import (
+    InvalidFieldError,
+    RequestTooLargeError,
+    UnknownMethodError,
+)
+from google.protobuf.message import DecodeError
+
+from asgard_server.rpc import metrics
+from asgard_server.rpc.errors import INTERNAL, failure, rule_for
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+# Of these the operator learns at once; the others are the caller's business.
+_WARN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS})
+
+
+class _Refused:
+    """Stands for a request that cannot be taken; the call then ends with its error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps each method with the translation of errors, the log and the metrics."""
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._wrapped: dict[str, Handler] = {}
+        self._unknown: Handler = grpc.unary_unary_rpc_method_handler(self._unknown_method)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Answer the wrapped handler of a method, and one that refuses for an unknown one."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return self._unknown
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        call = _Call(method)
+        behaviour: Any = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
+        )
+        take = _taking(handler.request_deserializer, self._limit_bytes)
+        give = handler.response_serializer
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(call.unary(behaviour), take, give)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(call.stream(behaviour), take, give)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(
+                call.unary(behaviour), handler.request_deserializer, give
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            call.stream(behaviour), handler.request_deserializer, give
+        )
+
+    @staticmethod
+    async def _unknown_method(request: bytes, context: Context) -> bytes:
+        error = UnknownMethodError("there is no such method; reflection lists those there are")
+        metrics.CALLS.labels("unknown", "UNIMPLEMENTED").inc()
+        await context.abort_with_status(failure(error, "").status)
+        return b""
+
+
+class _Call:
+    """One method: the wrappings of its behaviour."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method.rpartition("/")[2]
+        self._log = structlog.get_logger("asgard.rpc").bind(method=method)
+        self._ok = metrics.CALLS.labels(self._method, "OK")
+        self._seconds = metrics.CALL_SECONDS.labels(self._method)
+        self._streams = metrics.STREAMS.labels(self._method)
+
+    def unary(
+        self, behaviour: Callable[[Any, Context], Awaitable[Any]]
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def call(request: Any, context: Context) -> Any:
+            started = time.perf_counter()
+            try:
+                if type(request) is _Refused:
+                    raise request.error
+                response = await behaviour(request, context)
+            except grpc.aio.AbortError:
+                self._ended(context, started)
+                raise
+            except Exception as error:  # noqa: BLE001 - the one place where all become statuses
+                await self._failed(error, context, started)
+            seconds = time.perf_counter() - started
+            self._ok.inc()
+            self._seconds.observe(seconds)
+            self._log.debug("call", code="OK", seconds=seconds)
+            return response
+
+        return call
+
+    def stream(self, behaviour: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
+        if not inspect.isasyncgenfunction(behaviour):
+            return self._written(behaviour)
+
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            started = time.perf_counter()
+            self._streams.inc()
+            try:
+                if type(request) is _Refused:
+                    raise request.error
+                async for response in behaviour(request, context):
+                    yield response
+                self._ok.inc()
+                self._log.debug("call", code="OK", seconds=time.perf_counter() - started)
+            except grpc.aio.AbortError:
+                self._ended(context, started)
+                raise
+            except Exception as error:  # noqa: BLE001 - the one place where all become statuses
+                await self._failed(error, context, started)
+            finally:
+                self._streams.dec()
+
+        return call
+
+    def _written(
+        self, behaviour: Callable[[Any, Context], Awaitable[None]]
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        """The other form of a stream: a coroutine that writes to its context."""
+
+        async def call(request: Any, context: Context) -> None:
+            started = time.perf_counter()
+            self._streams.inc()
+            try:
+                await behaviour(request, context)
+            except grpc.aio.AbortError:
+                self._ended(context, started)
+                raise
+            except Exception as error:  # noqa: BLE001 - the one place where all become statuses
+                await self._failed(error, context, started)
+            finally:
+                self._streams.dec()
+
+        return call
+
+    async def _failed(self, error: Exception, context: Context, started: float) -> None:
+        request_id = _request_id(context)
+        seconds = time.perf_counter() - started
+        failed = failure(error, request_id)
+        metrics.CALLS.labels(self._method, failed.code.name).inc()
+        self._seconds.observe(seconds)
+        said = {
+            "code": failed.code.name,
+            "reason": failed.reason,
+            "seconds": seconds,
+            "request_id": request_id,
+        }
+        if rule_for(error) is INTERNAL:
+            self._log.error("call", **said, exc_info=error)
+        elif failed.code in _WARN:
+            self._log.warning("call", **said, error=str(error))
+        else:
+            self._log.info("call", **said, error=str(error))
+        await context.abort_with_status(failed.status)
+
+    def _ended(self, context: Context, started: float) -> None:
+        """Count a call whose own handler has aborted it (health does)."""
+        code = context.code()
+        name = code.name if isinstance(code, grpc.StatusCode) else str(code)
+        metrics.CALLS.labels(self._method, name).inc()
+        self._log.info("call", code=name, seconds=time.perf_counter() - started)
+
+
+def _taking(deserialise: Callable[[bytes], Any] | None, limit: int) -> Callable[[bytes], Any]:
+    """Read a request; what cannot be read becomes a refusal with its reason."""
+
+    def take(body: bytes) -> Any:
+        if len(body) > limit:
+            return _Refused(RequestTooLargeError(limit))
+        try:
+            return deserialise(body) if deserialise else body
+        except DecodeError:
+            return _Refused(
+                InvalidFieldError(
+                    "request",
+                    "is not a protobuf message of this method",
+                    "send the message that run_service.proto names",
+                )
+            )
+
+    return take
+
+
+def _request_id(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-request-id" and isinstance(value, str) and len(value) <= 100:
+            return value
+    return uuid4().hex[:16]

@@ -1,0 +1,151 @@
+"""The one table from errors of the domain to gRPC statuses.
+
+Every status but OK carries one `google.rpc.ErrorInfo` of the domain
+`asgard.gimle.io` whose reason is listed in `error_reason.proto`; a refused field
+also a `google.rpc.BadRequest`, and what waiting helps a `google.rpc.RetryInfo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from gimle.asgard.core import errors
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+DOMAIN = "asgard.gimle.io"
+
+# How long a client waits before it tries again what waiting helps, in seconds.
+RETRY_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an error becomes: its code, its reason and the metadata taken from it."""
+
+    code: grpc.StatusCode
+    reason: str | Callable[[Any], str]
+    metadata: Callable[[Any], Mapping[str, str]] = lambda error: {}
+    retry: bool = False
+
+
+def _field(error: Any) -> dict[str, str]:
+    return {"field": error.field, "mend": error.mend}
+
+
+_Code = grpc.StatusCode
+
+# Looked up along the class's own order of inheritance, so a subclass may have its own row.
+RULES: Mapping[type[BaseException], Rule] = {
+    errors.InvalidFieldError: Rule(_Code.INVALID_ARGUMENT, "INVALID_FIELD", _field),
+    errors.InvalidNameError: Rule(_Code.INVALID_ARGUMENT, "INVALID_FIELD", _field),
+    errors.PageTokenMismatchError: Rule(_Code.INVALID_ARGUMENT, "PAGE_TOKEN_MISMATCH"),
+    errors.NotFoundError: Rule(
+        _Code.NOT_FOUND,
+        lambda error: f"{error.kind.upper()}_NOT_FOUND",
+        lambda error: {f"{error.kind}Id": error.id},
+    ),
+    errors.AlreadyExistsError: Rule(
+        _Code.ALREADY_EXISTS, "ALREADY_EXISTS", lambda error: {"id": error.id}
+    ),
+    errors.DeletedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "DELETED",
+        lambda error: {
+            "id": error.id,
+            "deletedAt": error.deleted_at.isoformat().replace("+00:00", "Z"),
+        },
+    ),
+    errors.EtagMismatchError: Rule(
+        _Code.ABORTED, "ETAG_MISMATCH", lambda error: {"etag": error.etag}
+    ),
+    errors.LengthMismatchError: Rule(
+        _Code.ABORTED, "LENGTH_MISMATCH", lambda error: {"length": str(error.length)}
+    ),
+    errors.CannotAppendError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "CANNOT_APPEND",
+        lambda error: {"resultId": error.result_id, "problem": error.problem},
+    ),
+    errors.ResumeTokenUnusableError: Rule(_Code.OUT_OF_RANGE, "RESUME_TOKEN_UNUSABLE"),
+    errors.WatcherTooSlowError: Rule(_Code.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW", retry=True),
+    errors.StoppingError: Rule(_Code.UNAVAILABLE, "STOPPING", retry=True),
+    errors.StorageUnavailableError: Rule(
+        _Code.UNAVAILABLE,
+        "STORAGE_UNAVAILABLE",
+        lambda error: {"place": str(error.place), "mend": error.mend},
+        retry=True,
+    ),
+    errors.StorageFullError: Rule(_Code.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
+    errors.RequestTooLargeError: Rule(
+        _Code.RESOURCE_EXHAUSTED,
+        "REQUEST_TOO_LARGE",
+        lambda error: {"limitBytes": str(error.limit_bytes)},
+    ),
+    errors.DocumentError: Rule(
+        _Code.DATA_LOSS,
+        "DOCUMENT_UNREADABLE",
+        lambda error: {"id": error.id, "problem": error.problem},
+    ),
+    errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
+    TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+}
+
+INTERNAL = Rule(_Code.INTERNAL, "INTERNAL")
+
+
+def rule_for(error: BaseException) -> Rule:
+    """The row of the table that fits `error`; `INTERNAL` for a defect."""
+    for kind in type(error).__mro__:
+        rule = RULES.get(kind)
+        if rule is not None:
+            return rule
+    return INTERNAL
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as the caller will see it."""
+
+    code: grpc.StatusCode
+    reason: str
+    status: grpc.Status
+
+
+def failure(error: BaseException, request_id: str) -> Failure:
+    """Translate `error`. A defect says nothing of itself but the request id the log has too."""
+    rule = rule_for(error)
+    reason = rule.reason if isinstance(rule.reason, str) else rule.reason(error)
+    if rule is INTERNAL:
+        message = f"internal error; the service's log has more under request {request_id}"
+        metadata: Mapping[str, str] = {"requestId": request_id}
+    else:
+        message = str(error) or reason.lower().replace("_", " ")
+        metadata = rule.metadata(error)
+    details = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=dict(metadata))]
+    extra: list[Any] = []
+    if reason == "INVALID_FIELD":
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=metadata["field"], description=message
+        )
+        extra.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if rule.retry:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.seconds = RETRY_SECONDS
+        extra.append(retry)
+    status = status_pb2.Status(
+        code=rule.code.value[0],
+        message=message,
+        details=[_packed(detail) for detail in (*details, *extra)],
+    )
+    return Failure(rule.code, reason, rpc_status.to_status(status))
+
+
+def _packed(message: Any) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,141 @@
+"""Creating what a client may ask for twice (protocols 6).
+
+A client that brings the id may repeat a create whose answer it never saw: the same
+request answers what exists, another one under that id is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_run, encode_run, etag
+from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
+
+from asgard_server.run import domain
+from asgard_server.run.observe import Observer
+from asgard_server.run.store import Documents, Key, RunIndex, RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request for an id: its digest tells it from others. None where the id is ours."""
+
+    digest: bytes | None
+    timed: bool = False
+
+
+class Creator:
+    """Writes new documents, and recognises what it has written before."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        index: RunIndex,
+        observer: Observer,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._documents = documents
+        self._index = index
+        self._observer = observer
+        self._clock = clock
+
+    async def run(
+        self, run: RunDocument, results: Sequence[ResultDocument], claim: Claim
+    ) -> RunRow:
+        """Write a run with its results; answer it as it now stands, which may be older.
+
+        Raises `AlreadyExistsError` when an id is taken by something else and
+        `DeletedError` when it belonged to something deleted.
+        """
+        key = Key("run", run.id)
+        keys = (*(Key("result", result.id) for result in results), key)
+        if claim.digest is None:
+            await self._documents.create_run(run, results)
+            await self._observer.observe(*keys)
+            return await self._stands(run)
+        await self._refuse_deleted(key)
+        repeated = False
+        try:
+            await self._documents.create_run(run, results)
+        except AlreadyExistsError as taken:
+            repeated = await self._settle_run(run, results, claim, taken)
+        await self._acknowledge(key, claim.digest, keys)
+        return await self._stands(run, repeated=repeated)
+
+    async def result(self, result: ResultDocument, claim: Claim) -> None:
+        """Write a result of a run that exists. Raises as `run` does, and `NotFoundError`."""
+        key = Key("result", result.id)
+        keys = (key, Key("run", result.run_id))
+        if claim.digest is None:
+            await self._documents.add_result(result)
+            await self._observer.observe(*keys)
+            return
+        await self._refuse_deleted(key)
+        try:
+            await self._documents.add_result(result)
+        except AlreadyExistsError as taken:
+            if not await self._added_by(result, claim):
+                raise taken
+        await self._acknowledge(key, claim.digest, keys)
+
+    async def _stands(self, run: RunDocument, *, repeated: bool = False) -> RunRow:
+        """The run as it is now; the index is not asked about one that is new and empty."""
+        if not (repeated or run.results) and run.created_at <= self._clock():
+            return RunRow(run, 0, etag(encode_run(run)), run.updated_at)
+        row = await self._index.run(run.id)
+        if row is None:
+            raise NotFoundError("run", run.id)
+        return row
+
+    async def _acknowledge(self, key: Key, digest: bytes, keys: Sequence[Key]) -> None:
+        # Side by side, so that both are in one commit of the index's writer.
+        await asyncio.gather(self._index.remember(key, digest), self._observer.observe(*keys))
+
+    async def _refuse_deleted(self, key: Key) -> None:
+        deleted_at = await self._index.tombstone(key)
+        if deleted_at is not None:
+            raise DeletedError(key.id, deleted_at)
+
+    async def _settle_run(
+        self,
+        run: RunDocument,
+        results: Sequence[ResultDocument],
+        claim: Claim,
+        taken: AlreadyExistsError,
+    ) -> bool:
+        """Recognise a repeat, or finish what an attempt that died has begun."""
+        found = await self._documents.read(Key("run", run.id))
+        if found is not None:
+            known = await self._index.recall(Key("run", run.id))
+            same = (
+                known == claim.digest
+                if known is not None
+                # Written, but not acknowledged: the content itself must tell.
+                else domain.same_run(run, decode_run(found.body), timed=claim.timed)
+            )
+            if not same:
+                raise AlreadyExistsError("run", run.id)
+            return True
+        missing = [result for result in results if not await self._is_there(result)]
+        if len(missing) == len(results):
+            raise taken
+        await self._documents.create_run(run, missing)
+        return False
+
+    async def _added_by(self, result: ResultDocument, claim: Claim) -> bool:
+        known = await self._index.recall(Key("result", result.id))
+        if known is not None:
+            return known == claim.digest
+        return await self._is_there(result)
+
+    async def _is_there(self, result: ResultDocument) -> bool:
+        """Whether this very result is stored; raises `AlreadyExistsError` for another one."""
+        if await self._documents.read(Key("result", result.id)) is None:
+            return False
+        stored = await self._documents.open_result(result.id)
+        if not await asyncio.to_thread(domain.same_result, result, stored):
+            raise AlreadyExistsError("result", result.id)
+        return True

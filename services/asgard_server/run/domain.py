@@ -1,0 +1,346 @@
+"""The rules of RunService: limits of every field, status, live, pages, repeats.
+
+Pure: functions over documents that return new ones or raise errors that carry
+their data. Nothing here knows gRPC, a folder or SQL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from struct import error as StructError
+from typing import Any, NamedTuple
+
+from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_run, etag
+from gimle.asgard.core.errors import (
+    EtagMismatchError,
+    InvalidFieldError,
+    PageTokenMismatchError,
+)
+from gimle.asgard.core.ids import check_id, new_id
+
+# Limits, in characters unless named otherwise. What they keep out is a mistake
+# (a whole log as a tag) or belongs elsewhere (numbers into arrays).
+NAME_LIMIT = 500
+TEXT_LIMIT = 200_000
+NOTE_LIMIT = 1_000_000
+TAG_LIMIT = 100
+TAGS_LIMIT = 100
+TYPE_LIMIT = 200
+QUERY_LIMIT = 1_000
+ARRAYS_LIMIT = 1_000
+BATCH_LIMIT = 1_000
+METADATA_LIMIT_BYTES = 1_048_576
+DATA_LIMIT_BYTES = 16_777_216
+
+PAGE_DEFAULT = 50
+PAGE_LIMIT = 1_000
+
+# A run that nobody finishes counts as live for this long after its last change.
+LIVE_FOR = timedelta(seconds=60)
+
+# What FinishRun may say.
+ENDINGS = ("succeeded", "failed")
+
+# The fields UpdateRun may change.
+CHANGEABLE = ("name", "equation", "circuit", "metadata", "tags", "note")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run somebody asks for. No id or time: the service chooses."""
+
+    name: str
+    id: str = ""
+    created_at: datetime | None = None
+    equation: str | None = None
+    circuit: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    note: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """A result somebody asks for; arrays in `data` are numpy arrays."""
+
+    result_type: str
+    data: dict[str, Any]
+    id: str = ""
+    created_at: datetime | None = None
+    display: dict[str, Any] = field(default_factory=dict)
+
+
+class Position(NamedTuple):
+    """Where a page ends: the next one begins behind it."""
+
+    created_at: datetime
+    id: str
+
+
+def run_document(new: NewRun, now: datetime, results: Sequence[str] = ()) -> RunDocument:
+    """The document of a new run. Raises `InvalidFieldError` for a field that breaks its rule."""
+    created_at = _moment(new.created_at, "create_time") or now
+    run_id = check_id(new.id, "run_id") if new.id else new_id(created_at)
+    if new.status not in (None, "running"):
+        raise InvalidFieldError(
+            "status",
+            f"is {new.status!r}",
+            "leave it out, or say running; FinishRun says how a run ended",
+        )
+    return RunDocument(
+        id=run_id,
+        name=run_name(new.name),
+        created_at=created_at,
+        updated_at=now,
+        equation=_text(new.equation, "equation", TEXT_LIMIT),
+        circuit=_text(new.circuit, "circuit", TEXT_LIMIT),
+        metadata=new.metadata,
+        results=tuple(results),
+        tags=run_tags(new.tags),
+        note=_text(new.note, "note", NOTE_LIMIT),
+        status=new.status,
+    )
+
+
+def result_document(new: NewResult, run_id: str, now: datetime, at: str = "") -> ResultDocument:
+    """The document of a new result. `at` is put before field names, as in `results[3].`."""
+    created_at = _moment(new.created_at, f"{at}create_time") or now
+    return ResultDocument(
+        id=check_id(new.id, f"{at}result_id") if new.id else new_id(created_at),
+        run_id=run_id,
+        result_type=_word(new.result_type, f"{at}result_type", TYPE_LIMIT),
+        data=new.data,
+        display=new.display,
+        created_at=created_at,
+    )
+
+
+def batch(
+    run: NewRun, results: Sequence[NewResult], now: datetime
+) -> tuple[RunDocument, list[ResultDocument]]:
+    """The documents of a run that is saved together with its results."""
+    if len(results) > BATCH_LIMIT:
+        raise InvalidFieldError(
+            "results",
+            f"holds {len(results):,} results",
+            f"send at most {BATCH_LIMIT:,}, and the others by AddResult",
+        )
+    started = run if run.created_at else replace(run, created_at=now)
+    document = run_document(started, now)
+    made = [
+        result_document(new, document.id, now, f"results[{place}].")
+        for place, new in enumerate(results)
+    ]
+    if len({result.id for result in made}) < len(made):
+        raise InvalidFieldError(
+            "results", "name the same result_id twice", "give each result its own id, or none"
+        )
+    return replace(document, results=tuple(result.id for result in made)), made
+
+
+def run_name(text: str) -> str:
+    """Check the name of a run: 1 to 500 characters of one line, not all of them blank."""
+    return _word(text, "name", NAME_LIMIT)
+
+
+def run_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """Check tags: at most 100, each 1 to 100 characters of one line, none twice."""
+    if len(tags) > TAGS_LIMIT:
+        raise InvalidFieldError("tags", f"are {len(tags):,}", f"keep at most {TAGS_LIMIT}")
+    checked = tuple(_word(tag, f"tags[{place}]", TAG_LIMIT) for place, tag in enumerate(tags))
+    if len(set(checked)) < len(checked):
+        raise InvalidFieldError("tags", "say the same tag twice", "say each tag once")
+    return checked
+
+
+def run_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check new values of a run's fields. Raises `InvalidFieldError`."""
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in CHANGEABLE:
+            raise InvalidFieldError(
+                "update_mask", f"names {name!r}", f"name any of {', '.join(CHANGEABLE)}"
+            )
+        if name == "name":
+            checked[name] = run_name(value or "")
+        elif name == "tags":
+            checked[name] = run_tags(value)
+        elif name == "metadata":
+            checked[name] = value
+        else:
+            checked[name] = _text(value, name, NOTE_LIMIT if name == "note" else TEXT_LIMIT)
+    return checked
+
+
+def unchanged(run: RunDocument, seen: RunDocument | None) -> RunDocument:
+    """The run, if it is still the one that was seen. Raises `EtagMismatchError`."""
+    if seen is not None and run != seen:
+        raise EtagMismatchError(etag(encode_run(run)))
+    return run
+
+
+def changed(run: RunDocument, values: Mapping[str, Any], now: datetime) -> RunDocument:
+    """A run with checked values in place; the same object when nothing differs."""
+    if all(getattr(run, name) == value for name, value in values.items()):
+        return run
+    return replace(run, **values, updated_at=max(now, run.updated_at))
+
+
+def ending(status: str | None) -> str:
+    """How a run ended: succeeded unless something else is said."""
+    if status not in (None, *ENDINGS):
+        raise InvalidFieldError(
+            "status", f"is {status!r}", "say succeeded or failed: how the run ended"
+        )
+    return status or "succeeded"
+
+
+def append_length(at: int | None) -> int | None:
+    """Check the length an append expects."""
+    if at is not None and at < 0:
+        raise InvalidFieldError("expected_length", f"is {at}", "count rows from 0")
+    return at
+
+
+def finished(run: RunDocument, status: str, now: datetime) -> RunDocument:
+    """A run that has ended; the same object when it had ended so already."""
+    if run.status == status:
+        return run
+    return replace(run, status=status, finished_at=now, updated_at=max(now, run.updated_at))
+
+
+def is_live(status: str | None, changed_at: datetime, now: datetime) -> bool:
+    """Whether a run is still being computed, as far as anybody can tell."""
+    return status == "running" or (status is None and now - changed_at < LIVE_FOR)
+
+
+def same_run(wanted: RunDocument, found: RunDocument, *, timed: bool) -> bool:
+    """Whether `found` is what creating `wanted` made. `timed`: the caller gave the time."""
+    return all(
+        getattr(wanted, name) == getattr(found, name) for name in (*CHANGEABLE, "status")
+    ) and (not timed or wanted.created_at == found.created_at)
+
+
+def same_result(wanted: ResultDocument, found: ResultDocument) -> bool:
+    """Whether `found`, with its arrays, holds what adding `wanted` stored."""
+    return (
+        wanted.run_id == found.run_id
+        and wanted.result_type == found.result_type
+        and _same_value(wanted.display, found.display)
+        and _same_value(wanted.data, found.data)
+    )
+
+
+def _same_value(wanted: Any, found: Any) -> bool:
+    if hasattr(wanted, "dtype") and hasattr(found, "dtype"):
+        return (
+            wanted.dtype == found.dtype
+            and wanted.shape == found.shape
+            and bool(wanted.tobytes() == found.tobytes())
+        )
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return wanted.keys() == found.keys() and all(
+            _same_value(value, found[key]) for key, value in wanted.items()
+        )
+    if isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
+        return len(wanted) == len(found) and all(map(_same_value, wanted, found))
+    if isinstance(wanted, float) and isinstance(found, float) and math.isnan(wanted):
+        return math.isnan(found)
+    return bool(type(wanted) is type(found) and wanted == found)
+
+
+def request_digest(*parts: bytes) -> bytes:
+    """The digest that tells a repeat from another request under the same id."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        total.update(len(part).to_bytes(8, "big"))
+        total.update(part)
+    return total.digest()
+
+
+def page_size(asked: int) -> int:
+    """The number of items on a page: 50 unless asked, at most 1,000."""
+    if asked < 0:
+        raise InvalidFieldError("page_size", f"is {asked}", "say 1 to 1,000, or 0 for 50")
+    return min(asked or PAGE_DEFAULT, PAGE_LIMIT)
+
+
+def search_text(query: str) -> str:
+    """Check the free text of a list."""
+    return _text(query, "query", QUERY_LIMIT) or ""
+
+
+_PAGE = Struct(">8sq")
+
+
+def page_token(position: Position, *arguments: str) -> str:
+    """The token of the page behind `position` of the list that `arguments` ask for."""
+    micros = (position.created_at - EPOCH) // timedelta(microseconds=1)
+    packed = _PAGE.pack(_arguments(arguments), micros) + position.id.encode()
+    return urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def page_position(token: str, *arguments: str) -> Position | None:
+    """Where a page begins. Raises `PageTokenMismatchError` for a token of another list."""
+    if not token:
+        return None
+    try:
+        packed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        digest, micros = _PAGE.unpack_from(packed)
+        position = Position(EPOCH + timedelta(microseconds=micros), packed[_PAGE.size :].decode())
+    except (Base64Error, StructError, ValueError, OverflowError):
+        digest = b""
+    if digest != _arguments(arguments):
+        raise PageTokenMismatchError(
+            "page_token is not one of this list: send back next_page_token as it came, "
+            "with the other arguments unchanged, or leave it out to begin anew"
+        )
+    return position
+
+
+def next_page(places: Sequence[tuple[datetime, str]], size: int, *arguments: str) -> str:
+    """The token behind the first `size` of `places`, empty where there are no more."""
+    return page_token(Position(*places[size - 1]), *arguments) if len(places) > size else ""
+
+
+def _arguments(arguments: Sequence[str]) -> bytes:
+    return request_digest(*(argument.encode() for argument in arguments))[:8]
+
+
+def _moment(moment: datetime | None, name: str) -> datetime | None:
+    if moment is not None and not EPOCH <= moment < _LATEST:
+        raise InvalidFieldError(name, f"is {moment.isoformat()}", "say a time from 1970 to 9998")
+    return moment
+
+
+def _text(text: str | None, name: str, limit: int) -> str | None:
+    if text is not None and len(text) > limit:
+        raise InvalidFieldError(
+            name, f"has {len(text):,} characters", f"keep it to {limit:,} characters"
+        )
+    if text is not None and "\0" in text:
+        raise InvalidFieldError(name, "holds a NUL character", "leave it out")
+    return text
+
+
+def _word(text: str, name: str, limit: int) -> str:
+    if not text.strip():
+        raise InvalidFieldError(name, "is empty", f"say 1 to {limit} characters")
+    if not text.isprintable():
+        raise InvalidFieldError(
+            name, "holds a line break or another control character", "keep it to one line of text"
+        )
+    checked = _text(text, name, limit)
+    assert checked is not None  # noqa: S101 - only None goes in as None
+    return checked

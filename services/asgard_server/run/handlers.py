@@ -1,0 +1,270 @@
+# ruff: noqa: D102 - what each RPC does is said once, in run_service.proto
+"""RunService: each RPC is a straight line from request over domain to the ports.
+
+Errors are raised by what is called, and translated by the interceptor (rpc/calls.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from datetime import datetime
+from typing import Any, TypeVar
+
+import grpc
+from gimle.asgard.core.documents import RunDocument, decode_run, etag
+from gimle.asgard.core.errors import EtagMismatchError, NotFoundError
+from gimle.asgard.core.ids import check_id
+from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+
+from asgard_server.run import codec, domain
+from asgard_server.run.creating import Claim, Creator
+from asgard_server.run.observe import Observer
+from asgard_server.run.store import Documents, Found, Key, Position, RunIndex, RunRow
+from asgard_server.run.watch import RunWatch
+
+Answer = TypeVar("Answer")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# What the loop may parse or hash itself; more goes to a thread.
+_SMALL_BYTES = 65_536
+
+# A run that lists more results unknown to the index than this is left to the scan.
+_UNSEEN_LIMIT = 1_000
+
+
+class RunHandlers(pb_grpc.RunServiceServicer):
+    """The RPCs of RunService over the ports. `drawing` is the pool that renders."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        index: RunIndex,
+        observer: Observer,
+        watch: RunWatch,
+        drawing: Executor,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._documents = documents
+        self._index = index
+        self._observer = observer
+        self._watch = watch
+        self._drawing = drawing
+        self._clock = clock
+        self._creator = Creator(documents, index, observer, clock)
+
+    # Runs ---------------------------------------------------------------------------
+
+    async def CreateRun(
+        self, request: pb.CreateRunRequest, context: Context
+    ) -> pb.CreateRunResponse:
+        new = await _apart(len(request.metadata), codec.new_run, request)
+        run = domain.run_document(new, self._clock())
+        claim = Claim(codec.run_digest(request) if new.id else None, timed=bool(new.created_at))
+        row = await self._creator.run(run, (), claim)
+        return pb.CreateRunResponse(run=codec.run_message(row, self._clock()))
+
+    async def SaveRun(self, request: pb.SaveRunRequest, context: Context) -> pb.SaveRunResponse:
+        size = codec.batch_size(request)
+        new, results = await _apart(size, codec.new_batch, request)
+        run, made = domain.batch(new, results, self._clock())
+        digest = await _apart(size, codec.batch_digest, request) if new.id else None
+        await self._creator.run(run, made, Claim(digest, timed=bool(new.created_at)))
+        row, ids = await self._known(run.id)
+        first = (await self._run(run.id)).results[: len(made)]
+        rows = await self._index.rows([Key("result", each) for each in first])
+        return pb.SaveRunResponse(
+            run=codec.run_message(row, self._clock(), ids),
+            results=codec.result_messages(rows, first),
+        )
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
+        row, ids = await self._known(check_id(request.run_id))
+        return pb.GetRunResponse(run=codec.run_message(row, self._clock(), ids))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        query = domain.search_text(request.query)
+        size = domain.page_size(request.page_size)
+        place = domain.page_position(request.page_token, "runs", query)
+        rows, total = await self._index.list_runs(query, place and Position(*place), size + 1)
+        now = self._clock()
+        return pb.ListRunsResponse(
+            runs=[codec.run_message(row, now) for row in rows[:size]],
+            next_page_token=domain.next_page(
+                [(row.run.created_at, row.run.id) for row in rows], size, "runs", query
+            ),
+            total_size=total,
+        )
+
+    async def UpdateRun(
+        self, request: pb.UpdateRunRequest, context: Context
+    ) -> pb.UpdateRunResponse:
+        run_id = check_id(request.run_id)
+        given = await _apart(len(request.metadata), codec.run_change, request)
+        values = domain.run_values(given)
+        seen = await self._seen(run_id, request.etag)
+        now = self._clock()
+        await self._documents.update_run(
+            run_id, lambda run: domain.changed(domain.unchanged(run, seen), values, now)
+        )
+        return pb.UpdateRunResponse(run=await self._observed(run_id))
+
+    async def FinishRun(
+        self, request: pb.FinishRunRequest, context: Context
+    ) -> pb.FinishRunResponse:
+        run_id = check_id(request.run_id)
+        status = domain.ending(codec.status_name(request.status))
+        now = self._clock()
+        await self._documents.update_run(run_id, lambda run: domain.finished(run, status, now))
+        return pb.FinishRunResponse(run=await self._observed(run_id))
+
+    async def DeleteRun(
+        self, request: pb.DeleteRunRequest, context: Context
+    ) -> pb.DeleteRunResponse:
+        run = await self._run(check_id(request.run_id))
+        results = {*run.results, *await self._index.result_ids(run.id)}
+        await self._documents.delete(Key("run", run.id))
+        keys = [Key("result", each) for each in sorted(results)]
+        await self._observer.observe(*keys, Key("run", run.id))
+        return pb.DeleteRunResponse()
+
+    # Results ------------------------------------------------------------------------
+
+    async def AddResult(
+        self, request: pb.AddResultRequest, context: Context
+    ) -> pb.AddResultResponse:
+        run_id = check_id(request.run_id)
+        size = codec.result_size(request.result)
+        new = await _apart(size, codec.new_result, request.result, "result.")
+        result = domain.result_document(new, run_id, self._clock(), "result.")
+        digest = await _apart(size, codec.result_digest, request.result, run_id) if new.id else None
+        await self._creator.result(result, Claim(digest))
+        key = Key("result", result.id)
+        rows = await self._index.rows([key])
+        return pb.AddResultResponse(result=codec.result_messages(rows, [result.id])[0])
+
+    async def AppendResult(
+        self, request: pb.AppendResultRequest, context: Context
+    ) -> pb.AppendResultResponse:
+        key = Key("result", check_id(request.result_id, "result_id"))
+        at = domain.append_length(codec.optional(request, "expected_length"))
+        size = codec.data_size(request)
+        rows = await _apart(size, codec.data, request.data, request.arrays)
+        grown = await self._documents.append(key.id, rows, at)
+        await self._observer.observe(key, Key("run", grown.run_id))
+        return pb.AppendResultResponse(result=await self._stored(key))
+
+    async def GetResult(
+        self, request: pb.GetResultRequest, context: Context
+    ) -> pb.GetResultResponse:
+        key = Key("result", check_id(request.result_id, "result_id"))
+        return pb.GetResultResponse(result=await self._stored(key))
+
+    async def ListResults(
+        self, request: pb.ListResultsRequest, context: Context
+    ) -> pb.ListResultsResponse:
+        run_id = check_id(request.run_id)
+        size = domain.page_size(request.page_size)
+        place = domain.page_position(request.page_token, "results", run_id)
+        await self._known(run_id)
+        rows = await self._index.list_results(run_id, place and Position(*place), size + 1)
+        return pb.ListResultsResponse(
+            results=[codec.result_message(row) for row in rows[:size]],
+            next_page_token=domain.next_page(
+                [(row.created_at, row.id) for row in rows], size, "results", run_id
+            ),
+        )
+
+    async def DeleteResult(
+        self, request: pb.DeleteResultRequest, context: Context
+    ) -> pb.DeleteResultResponse:
+        key = Key("result", check_id(request.result_id, "result_id"))
+        result = await self._stored(key)
+        await self._documents.delete(key)
+        await self._observer.observe(key, Key("run", result.run_id))
+        return pb.DeleteResultResponse()
+
+    async def RenderResult(
+        self, request: pb.RenderResultRequest, context: Context
+    ) -> pb.RenderResultResponse:
+        key = Key("result", check_id(request.result_id, "result_id"))
+        options = codec.render_options(request)
+        found = await self._found(key)
+        name = await _apart(len(found.body), etag, found.body)
+        result = await self._documents.open_result(key.id)
+        loop = asyncio.get_running_loop()
+        rendered = await loop.run_in_executor(self._drawing, codec.drawn, result, options)
+        return codec.view_message(rendered, codec.view_etag(name, request))
+
+    # Changes ------------------------------------------------------------------------
+
+    async def WatchRuns(self, request: pb.WatchRunsRequest, context: Context) -> AsyncIterator[Any]:
+        """Yields serialised responses: each change is encoded once for all watchers."""
+        async for message in self._watch.watch(
+            snapshot=request.start == pb.WatchRunsRequest.START_SNAPSHOT,
+            token=request.resume_token,
+            run_id=check_id(request.run_id) if request.run_id else "",
+        ):
+            yield message
+
+    # What several of them need ------------------------------------------------------
+
+    async def _found(self, key: Key) -> Found:
+        found = await self._documents.read(key)
+        if found is None:
+            raise NotFoundError(key.kind, key.id)
+        return found
+
+    async def _run(self, run_id: str) -> RunDocument:
+        found = await self._found(Key("run", run_id))
+        return await _apart(len(found.body), decode_run, found.body, run_id)
+
+    async def _stored(self, key: Key) -> pb.Result:
+        found = await self._found(key)
+        return await _apart(len(found.body), codec.stored_result, key.id, found.body)
+
+    async def _seen(self, run_id: str, wanted: str) -> RunDocument | None:
+        """The run the caller has seen, if an etag says so and it is still the present one."""
+        if not wanted:
+            return None
+        found = await self._found(Key("run", run_id))
+        present = await _apart(len(found.body), etag, found.body)
+        if present != wanted:
+            raise EtagMismatchError(present)
+        return await _apart(len(found.body), decode_run, found.body, run_id)
+
+    async def _known(self, run_id: str) -> tuple[RunRow, list[str]]:
+        """A run as it is now, with its results: the union of its list and the index.
+
+        The document decides: what it says and the index does not know yet (somebody
+        else has just written it) is observed first.
+        """
+        found = await self._found(Key("run", run_id))
+        run, name = await _apart(len(found.body), codec.decoded_run, found.body, run_id)
+        row = await self._index.run(run_id)
+        ids = await self._index.result_ids(run_id)
+        known = set(ids)
+        unseen = [Key("result", each) for each in run.results if each not in known]
+        if row is None or row.etag != name or unseen:
+            await self._observer.observe(*unseen[:_UNSEEN_LIMIT], Key("run", run_id))
+            row = await self._index.run(run_id)
+            ids = await self._index.result_ids(run_id)
+        if row is None:
+            raise NotFoundError("run", run_id)
+        return row, ids
+
+    async def _observed(self, run_id: str) -> pb.Run:
+        await self._observer.observe(Key("run", run_id))
+        row = await self._index.run(run_id)
+        if row is None:
+            raise NotFoundError("run", run_id)
+        return codec.run_message(row, self._clock(), await self._index.result_ids(run_id))
+
+
+async def _apart(size: int, work: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Do pure work here when it is small, else in a thread: the loop must not wait for it."""
+    if size <= _SMALL_BYTES:
+        return work(*arguments)
+    return await asyncio.to_thread(work, *arguments)

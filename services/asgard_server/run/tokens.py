@@ -1,0 +1,57 @@
+"""Resume tokens of WatchRuns: kind, epoch, revision and filter, opaque to clients."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from hashlib import blake2b
+from struct import Struct
+from struct import error as StructError
+
+from gimle.asgard.core.errors import ResumeTokenUnusableError
+
+# A letter for the log of runs: a token of another service's log is not of this kind.
+_KIND = b"r"
+_TOKEN = Struct(">c8s8sq")
+
+
+class TokenMaker:
+    """The tokens of one epoch and one filter: only the revision differs between them."""
+
+    def __init__(self, epoch: str, run_id: str) -> None:
+        self._epoch = _short(epoch)
+        self._filter = _short(run_id)
+
+    def token(self, revision: int) -> str:
+        """The token to resume from behind `revision`."""
+        packed = _TOKEN.pack(_KIND, self._epoch, self._filter, revision)
+        return urlsafe_b64encode(packed).decode().rstrip("=")
+
+    def field(self, revision: int) -> bytes:
+        """`resume_token` as it lies in a serialised `WatchRunsResponse` (field 5, text)."""
+        text = self.token(revision).encode()
+        return bytes((0x2A, len(text))) + text
+
+    def revision(self, token: str, head: int) -> int:
+        """The revision a token stands for. Raises `ResumeTokenUnusableError`."""
+        try:
+            packed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            kind, epoch, chosen, revision = _TOKEN.unpack(packed)
+        except (Base64Error, StructError, ValueError):
+            kind, epoch, chosen, revision = b"", b"", b"", 0
+        if kind != _KIND:
+            raise unusable("it is no token of WatchRuns")
+        if chosen != self._filter:
+            raise unusable("it belongs to a watch of other runs")
+        if epoch != self._epoch or not 0 <= revision <= head:
+            raise unusable("the index has been built anew since")
+        return int(revision)
+
+
+def unusable(why: str) -> ResumeTokenUnusableError:
+    """The error for a token that cannot be resumed from."""
+    return ResumeTokenUnusableError(f"resume_token cannot be used: {why}; start at a snapshot")
+
+
+def _short(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=8).digest()

@@ -1,0 +1,301 @@
+"""WatchRuns: one reader of the change log per process, and everybody who watches.
+
+The reader puts each change, encoded once, into a ring that all watchers share. A
+watcher is a position in it: what he has not read yet is his queue, and its bound
+is the ring's. One who is not there yet (he resumes, or ends a snapshot) reads the
+log himself until he has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+
+import structlog
+from gimle.asgard.core.errors import StoppingError, WatcherTooSlowError
+
+from asgard_server.feed.feed import Feed
+from asgard_server.rpc import metrics
+from asgard_server.run import events
+from asgard_server.run.events import Event
+from asgard_server.run.store import Position, ResultRow, RevisionGoneError, RunIndex, RunRow
+from asgard_server.run.tokens import TokenMaker, unusable
+
+TOPIC = "runs"
+
+# Entries of the log read, encoded and handed on in one go: 4 ms of the loop.
+_PAGE = 250
+
+# The reader goes on when the fastest watcher is this near, or after this long.
+_NEAR = 1_000
+_PATIENCE_SECONDS = 0.25
+
+# A bell may be lost: look at the log this often.
+_POLL_SECONDS = 1.0
+
+
+class _Watcher:
+    """One call: where it is, and how its tokens look."""
+
+    __slots__ = ("caught_up", "epoch", "revision", "run_id", "tokens")
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.caught_up = False
+
+    def at(self, epoch: str, revision: int) -> None:
+        self.epoch = epoch
+        self.revision = revision
+        self.tokens = TokenMaker(epoch, self.run_id)
+
+    def message(self, event: Event) -> bytes:
+        return event.body + self.tokens.field(event.revision)
+
+
+class RunWatch:
+    """The reader of the log, and the watchers it serves.
+
+    `capacity` changes and `capacity_bytes` are what a watcher may be behind before
+    the call ends with `WatcherTooSlowError`.
+    """
+
+    def __init__(
+        self,
+        index: RunIndex,
+        feed: Feed,
+        clock: Callable[[], datetime],
+        *,
+        capacity: int = 10_000,
+        capacity_bytes: int = 67_108_864,
+        checkpoint_seconds: float = 15.0,
+    ) -> None:
+        self._index = index
+        self._feed = feed
+        self._clock = clock
+        self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._checkpoint_seconds = checkpoint_seconds
+        self._watchers: set[_Watcher] = set()
+        self._ring: dict[int, Event] = {}
+        self._ring_bytes = 0
+        self._epoch = ""
+        self._revision = 0
+        self._rung = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._stopping = False
+        self._log = structlog.get_logger("asgard.watch")
+
+    async def run(self) -> None:
+        """Read the log until cancelled. A failing index is asked again a second later."""
+        listening = asyncio.create_task(self._listen())
+        try:
+            while True:
+                try:
+                    await self._read_on()
+                except Exception as error:  # noqa: BLE001 - whatever it is, watchers outlive it
+                    self._log.warning("the change log cannot be read", error=str(error))
+                    await asyncio.sleep(_POLL_SECONDS)
+                await _wait(self._rung, _POLL_SECONDS)
+                self._rung.clear()
+        finally:
+            listening.cancel()
+
+    def stop(self) -> None:
+        """End every watch with `StoppingError`, and refuse new ones so."""
+        self._stopping = True
+        self._wake()
+
+    async def watch(self, *, snapshot: bool, token: str, run_id: str) -> AsyncIterator[bytes]:
+        """Yield serialised `WatchRunsResponse`s until the caller leaves.
+
+        Raises `ResumeTokenUnusableError`, `WatcherTooSlowError`, `StoppingError`.
+        """
+        watcher = _Watcher(run_id)
+        self._watchers.add(watcher)
+        gauge = metrics.WATCHERS.labels(TOPIC)
+        gauge.inc()
+        try:
+            watcher.at(*await self._index.head())
+            if token:
+                watcher.revision = watcher.tokens.revision(token, watcher.revision)
+            elif snapshot:
+                async for message in self._snapshot(watcher):
+                    yield message
+            async for message in self._follow(watcher):
+                yield message
+        finally:
+            self._watchers.discard(watcher)
+            gauge.dec()
+
+    # The reader ---------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        async with self._feed.listen(TOPIC) as bells:
+            async for _ in bells:
+                self._rung.set()
+
+    async def _read_on(self) -> None:
+        while True:
+            changes = None
+            if self._watchers:
+                try:
+                    changes = await self._index.changes(self._revision, _PAGE)
+                except RevisionGoneError:
+                    self._epoch = ""
+            # Asked after the changes: an epoch that is still ours was theirs too.
+            epoch, head = await self._index.head()
+            if epoch != self._epoch or changes is None:
+                self._begin(epoch, head)
+                return
+            metrics.WATCH_LAG.labels(TOPIC).set(max(0, head - self._revision - len(changes)))
+            if not changes:
+                return
+            rows = await self._index.rows([change.key for change in changes if not change.gone])
+            self._add(events.encode(changes, rows, self._clock()))
+            await self._pace()
+
+    def _begin(self, epoch: str, head: int) -> None:
+        """Forget the ring: nobody watches, or the log is another one."""
+        self._epoch, self._revision = epoch, head
+        self._ring.clear()
+        self._ring_bytes = 0
+        for watcher in self._watchers:
+            watcher.caught_up = False
+        self._wake()
+
+    def _add(self, encoded: list[Event]) -> None:
+        for event in encoded:
+            self._ring[event.revision] = event
+            self._ring_bytes += len(event.body)
+        self._revision = encoded[-1].revision
+        while len(self._ring) > self._capacity or (
+            self._ring_bytes > self._capacity_bytes and len(self._ring) > 1
+        ):
+            oldest = self._ring.pop(next(iter(self._ring)))
+            self._ring_bytes -= len(oldest.body)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved.clear()
+
+    async def _pace(self) -> None:
+        """Let watchers read: a burst must not make even the fastest of them too slow."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        await asyncio.sleep(0)
+        while time.monotonic() < deadline:
+            fastest = max(
+                (each.revision for each in self._watchers if each.caught_up),
+                default=self._revision,
+            )
+            if fastest >= self._revision - _NEAR:
+                return
+            await asyncio.sleep(0.002)
+
+    # The watchers -------------------------------------------------------------------
+
+    async def _follow(self, watcher: _Watcher) -> AsyncIterator[bytes]:
+        spoke = time.monotonic()
+        while True:
+            if self._stopping:
+                raise StoppingError("the service is stopping: resume from the last token")
+            if watcher.epoch != self._epoch:
+                if (await self._index.head())[0] != watcher.epoch:
+                    watcher.caught_up = False
+                    async for message in self._snapshot(watcher):
+                        yield message
+                    spoke = time.monotonic()
+                    continue
+                self._rung.set()  # the reader has not seen the new epoch yet
+            else:
+                for event in await self._next(watcher):
+                    watcher.revision = event.revision
+                    if watcher.run_id in ("", event.run_id):
+                        yield watcher.message(event)
+                        spoke = time.monotonic()
+                    if watcher.epoch != self._epoch:
+                        break
+                if watcher.revision < self._revision:
+                    continue
+            silent = time.monotonic() - spoke
+            if silent >= self._checkpoint_seconds:
+                token = watcher.tokens.token(watcher.revision)
+                yield events.checkpoint(token, watcher.revision)
+                spoke = time.monotonic()
+                continue
+            if watcher.epoch == self._epoch and watcher.revision < self._revision:
+                continue
+            await _wait(self._moved, self._checkpoint_seconds - silent)
+
+    async def _next(self, watcher: _Watcher) -> list[Event]:
+        """What is to be sent now: from the ring, or from the log for one who comes from afar."""
+        if watcher.revision >= self._revision:
+            watcher.caught_up = True
+            return []
+        following = watcher.revision + 1
+        last = min(self._revision, watcher.revision + _PAGE)
+        if following in self._ring:
+            return [self._ring[revision] for revision in range(following, last + 1)]
+        if watcher.caught_up:
+            metrics.DROPPED_WATCHERS.labels(TOPIC).inc()
+            raise WatcherTooSlowError(
+                f"this watcher is more than {len(self._ring):,} changes behind: "
+                "resume from its last token, and read faster"
+            )
+        try:
+            changes = await self._index.changes(watcher.revision, _PAGE)
+        except RevisionGoneError:
+            raise unusable("the change log no longer reaches back to it") from None
+        rows = await self._index.rows([change.key for change in changes if not change.gone])
+        if (await self._index.head())[0] != watcher.epoch:
+            self._rung.set()
+            return []
+        return events.encode(changes, rows, self._clock())
+
+    async def _snapshot(self, watcher: _Watcher) -> AsyncIterator[bytes]:
+        """Everything there is; then the watcher stands where the snapshot began."""
+        while True:
+            yield events.RESET
+            epoch, revision = await self._index.head()
+            async for rows in self._everything(watcher.run_id):
+                now = self._clock()
+                for row in rows:
+                    yield events.present(row, now)
+                if self._stopping:
+                    raise StoppingError("the service is stopping: start at a snapshot elsewhere")
+            if (await self._index.head())[0] == epoch:
+                break
+        watcher.at(epoch, revision)
+        yield events.snapshot_end(watcher.tokens.token(revision), revision)
+
+    async def _everything(self, run_id: str) -> AsyncIterator[list[RunRow] | list[ResultRow]]:
+        if not run_id:
+            behind = ""
+            while runs := await self._index.walk("run", behind, _PAGE):
+                yield runs
+                behind = _id(runs[-1])
+            behind = ""
+            while results := await self._index.walk("result", behind, _PAGE):
+                yield results
+                behind = _id(results[-1])
+            return
+        run = await self._index.run(run_id)
+        yield [run] if run else []
+        place: Position | None = None
+        while found := await self._index.list_results(run_id, place, _PAGE):
+            yield found
+            place = Position(found[-1].created_at, found[-1].id)
+
+
+def _id(row: RunRow | ResultRow) -> str:
+    return row.run.id if isinstance(row, RunRow) else row.id
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

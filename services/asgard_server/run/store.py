@@ -149,9 +149,7 @@ class RevisionGoneError(LookupError):
     """The change log no longer reaches back to this revision: begin with a snapshot."""
 
     def __init__(self, revision: int, oldest: int) -> None:
-        super().__init__(
-            f"changes behind revision {revision} are gone; the oldest kept is {oldest}"
-        )
+        super().__init__(f"changes behind {revision} are gone; the oldest kept is {oldest}")
         self.revision = revision
         self.oldest = oldest
 

@@ -1,0 +1,34 @@
+"""The one way in which a change becomes known: observe it, then ring the bell."""
+
+from __future__ import annotations
+
+from asgard_server.feed.feed import Feed
+from asgard_server.run.store import Key, RunIndex
+
+TOPIC = "runs"
+
+
+class Observer:
+    """Brings the index up to date with documents and tells whoever watches.
+
+    Called by everybody who has written a document, or learns that somebody has.
+    """
+
+    def __init__(self, index: RunIndex, feed: Feed) -> None:
+        self._index = index
+        self._feed = feed
+
+    async def observe(self, *keys: Key) -> int:
+        """Index and log `keys` as their documents now are; answer the head revision.
+
+        Raises `StorageUnavailableError` when the place is gone; nothing has changed then.
+        """
+        revision = await self._index.observe(keys)
+        # Rung even if nothing was logged here: another process may have been faster.
+        await self._feed.ring(TOPIC, revision)
+        return revision
+
+    async def ring(self) -> None:
+        """Ring with the head as it is, for what another process has logged."""
+        _, revision = await self._index.head()
+        await self._feed.ring(TOPIC, revision)

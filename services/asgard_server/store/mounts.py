@@ -1,0 +1,45 @@
+"""Where a folder lies: on a disk of this machine, or across a network."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+# Others may write to these without our kernel hearing of it, and SQLite's shared memory
+# does not work on them. 9p and virtiofs: a folder of a virtual machine's host.
+_NETWORK = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs",
+    "nfs", "nfs4", "ocfs2", "orangefs", "smb3", "smbfs", "virtiofs",
+}  # fmt: skip
+_NETWORK_FUSE = (
+    "fuse.ceph", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.goofys", "fuse.juicefs",
+    "fuse.mount-s3", "fuse.rclone", "fuse.s3fs", "fuse.sshfs",
+)  # fmt: skip
+
+
+def is_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Whether `folder` lies on a network file system; False where that cannot be told."""
+    try:
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    place = folder.resolve()
+    best, kind = -1, ""
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        # Spaces in paths are written as \040 and so on.
+        point = re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields[1])
+        if place.is_relative_to(point) and len(point) >= best:
+            best, kind = len(point), fields[2]
+    return kind in _NETWORK or kind.startswith(_NETWORK_FUSE)
+
+
+def index_path(folder: Path, storage_id: str, *, network: bool) -> Path:
+    """Where the index of a storage belongs: beside it, or in the user's cache folder."""
+    if not network:
+        return folder / ".asgard" / "index.sqlite3"
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "asgard" / storage_id / "index.sqlite3"

@@ -1,0 +1,412 @@
+"""The index and change log of one folder, in SQLite: `RunIndex` and `IndexUpkeep`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from gimle.asgard.core.errors import DocumentError
+
+from asgard_server.run.store import (
+    Change,
+    Entry,
+    Found,
+    Key,
+    Kind,
+    Position,
+    ResultRow,
+    RevisionGoneError,
+    RunRow,
+)
+from asgard_server.store import sqlite_bulk, sqlite_search
+from asgard_server.store.sqlite_link import Readers
+from asgard_server.store.sqlite_rows import (
+    RESULT_COLUMNS,
+    RUN_COLUMNS,
+    ResultValues,
+    RunValues,
+    from_micros,
+    result_row,
+    result_values,
+    run_row,
+    run_values,
+    to_micros,
+)
+from asgard_server.store.sqlite_schema import IndexFile
+from asgard_server.store.sqlite_transaction import KEPT_DAYS, TABLE, Transaction
+from asgard_server.store.sqlite_writer import Committed, Writer
+
+T = TypeVar("T")
+
+# Documents taken in by one transaction of a rebuild: long enough to be cheap, short enough
+# that a save which waits for its turn does not notice.
+BATCH = 500
+
+log = structlog.get_logger()
+
+
+def system_clock() -> datetime:
+    """The time now, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class SqliteRunIndex:
+    """Rows and log of the documents of one storage, shared by all processes on this machine.
+
+    One thread writes, two read for requests, one reads for upkeep; each has a connection
+    of its own and no SQL runs on the event loop. Methods raise `StorageUnavailableError`
+    when a document must be read and the place is gone.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[[Key], Found | None],
+        *,
+        storage_id: str,
+        stamp: Callable[[Key], str | None] | None = None,
+        clock: Callable[[], datetime] = system_clock,
+        boot_id: str | None = None,
+    ) -> None:
+        self._read = read
+        self._stamp = stamp or (lambda key: found.stamp if (found := read(key)) else None)
+        self._clock = clock
+        self._file = IndexFile(path, storage_id, boot_id)
+        self._readers = Readers(self._file, 2, "index-reader")
+        self._upkeep = Readers(self._file, 1, "index-upkeep")
+        self._writer = Writer(self._file, self._begin)
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        read: Callable[[Key], Found | None],
+        *,
+        storage_id: str,
+        stamp: Callable[[Key], str | None] | None = None,
+        clock: Callable[[], datetime] = system_clock,
+        boot_id: str | None = None,
+    ) -> SqliteRunIndex:
+        """Open the index at `path`, made anew when it is missing, damaged or of another storage.
+
+        `read` reads a document as it now is, None when there is none, and must refuse to
+        believe that one is gone while the place itself is not there; `stamp` does the same
+        with a stat alone. Both are called in threads. Raises OSError or sqlite3.Error when
+        there can be no file at `path`.
+        """
+        index = cls(path, read, storage_id=storage_id, stamp=stamp, clock=clock, boot_id=boot_id)
+        try:
+            await index._write(lambda transaction: None)
+        except BaseException:
+            await index.close()
+            raise
+        return index
+
+    async def close(self) -> None:
+        """Finish what is being written and close all connections."""
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._readers.close)
+        await asyncio.to_thread(self._upkeep.close)
+
+    def _now(self) -> int:
+        return to_micros(self._clock())
+
+    def _begin(self, connection: sqlite3.Connection) -> Transaction:
+        return Transaction(connection, self._read, self._now())
+
+    async def _write(self, job: Callable[[Transaction], Any]) -> Committed:
+        return await asyncio.wrap_future(self._writer.submit(job))
+
+    # RunIndex: writing
+
+    async def observe(self, keys: Sequence[Key]) -> int:
+        """Make rows and log agree with what the documents now say; answer the head revision."""
+        distinct = list(dict.fromkeys(keys))
+
+        def observe_all(transaction: Transaction) -> None:
+            for key in distinct:
+                transaction.observe(key)
+
+        return (await self._write(observe_all)).head
+
+    async def remember(self, key: Key, digest: bytes) -> None:
+        """Keep the digest of the request that created `key`, for 30 days."""
+        await self._write(lambda transaction: transaction.remember(key, digest))
+
+    # RunIndex: reading
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """Look up a run."""
+        found = await self.rows([Key("run", run_id)])
+        row = found.get(Key("run", run_id))
+        return row if isinstance(row, RunRow) else None
+
+    async def result(self, result_id: str) -> ResultRow | None:
+        """Look up a result."""
+        found = await self.rows([Key("result", result_id)])
+        row = found.get(Key("result", result_id))
+        return row if isinstance(row, ResultRow) else None
+
+    async def rows(self, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
+        """Look up many at once, as of one moment; those that are gone are left out."""
+
+        def look_up(connection: sqlite3.Connection) -> dict[Key, RunRow | ResultRow]:
+            found: dict[Key, RunRow | ResultRow] = {}
+            for key in keys:
+                columns = RUN_COLUMNS if key.kind == "run" else RESULT_COLUMNS
+                row = connection.execute(
+                    f"SELECT {columns} FROM {TABLE[key.kind]} WHERE id = ?",  # noqa: S608 - ours
+                    (key.id,),
+                ).fetchone()
+                if row is not None:
+                    found[key] = run_row(row) if key.kind == "run" else result_row(row)
+            return found
+
+        return await self._readers.run(look_up)
+
+    async def list_runs(
+        self, query: str, behind: Position | None, limit: int
+    ) -> tuple[list[RunRow], int]:
+        """Runs newest first that match `query`, and how many match (counted to 10,001)."""
+        position = None if behind is None else (to_micros(behind.created_at), behind.id)
+        return await self._readers.run(
+            lambda connection: sqlite_search.list_runs(connection, query, position, limit)
+        )
+
+    async def list_results(
+        self, run_id: str, behind: Position | None, limit: int
+    ) -> list[ResultRow]:
+        """Results of a run, oldest first by (created_at, id)."""
+        where = "" if behind is None else "AND (sorted_at, id) > (?, ?)"
+        position = () if behind is None else (to_micros(behind.created_at), behind.id)
+        return await self._readers.run(
+            lambda connection: [
+                result_row(row)
+                for row in connection.execute(
+                    f"SELECT {RESULT_COLUMNS} FROM results WHERE run_id = ? {where}"  # noqa: S608 - ours
+                    " ORDER BY sorted_at, id LIMIT ?",
+                    (run_id, *position, limit),
+                )
+            ]
+        )
+
+    async def result_ids(self, run_id: str) -> list[str]:
+        """Ids of all results of a run, oldest first by (created_at, id)."""
+        return await self._readers.run(
+            lambda connection: [
+                row[0]
+                for row in connection.execute(
+                    "SELECT id FROM results WHERE run_id = ? ORDER BY sorted_at, id", (run_id,)
+                )
+            ]
+        )
+
+    async def walk(self, kind: Kind, behind: str, limit: int) -> list[RunRow] | list[ResultRow]:
+        """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
+
+        def walk_runs(connection: sqlite3.Connection) -> list[RunRow]:
+            return [run_row(row) for row in _walk(connection, RUN_COLUMNS, "runs", behind, limit)]
+
+        def walk_results(connection: sqlite3.Connection) -> list[ResultRow]:
+            rows = _walk(connection, RESULT_COLUMNS, "results", behind, limit)
+            return [result_row(row) for row in rows]
+
+        if kind == "run":
+            return await self._readers.run(walk_runs)
+        return await self._readers.run(walk_results)
+
+    async def changes(self, behind: int, limit: int) -> list[Change]:
+        """Log entries with revision > `behind`, in order. Raises `RevisionGoneError`."""
+
+        def read_log(connection: sqlite3.Connection) -> list[Change]:
+            entries = [
+                Change(revision, Key(kind, object_id), run_id, bool(gone))
+                for revision, kind, object_id, run_id, gone in connection.execute(
+                    "SELECT revision, kind, id, run_id, gone FROM log WHERE revision > ?"
+                    " ORDER BY revision LIMIT ?",
+                    (behind, limit),
+                )
+            ]
+            if entries and entries[0].revision != behind + 1:
+                raise RevisionGoneError(behind, entries[0].revision)
+            return entries
+
+        return await self._readers.run(read_log)
+
+    async def head(self) -> tuple[str, int]:
+        """The epoch, and the newest revision."""
+
+        def read_head(connection: sqlite3.Connection) -> tuple[str, int]:
+            epoch, revision = connection.execute(
+                "SELECT value, revision FROM meta, log_head WHERE key = 'epoch'"
+            ).fetchone()
+            return epoch, revision
+
+        return await self._readers.run(read_head)
+
+    async def recall(self, key: Key) -> bytes | None:
+        """The digest kept by `remember`, None when unknown."""
+        row = await self._one("SELECT digest FROM requests WHERE kind = ? AND id = ?", *key)
+        return None if row is None else bytes(row[0])
+
+    async def tombstone(self, key: Key) -> datetime | None:
+        """When `key` was deleted, if that is less than 30 days ago."""
+        row = await self._one("SELECT at FROM tombstones WHERE kind = ? AND id = ?", *key)
+        if row is None:
+            return None
+        at = from_micros(row[0])
+        return at if self._clock() - at < timedelta(days=KEPT_DAYS) else None
+
+    async def _one(self, sql: str, *arguments: str) -> tuple[Any, ...] | None:
+        def look_up(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
+            row: tuple[Any, ...] | None = connection.execute(sql, arguments).fetchone()
+            return row
+
+        return await self._readers.run(look_up)
+
+    # IndexUpkeep
+
+    async def building(self) -> bool:
+        """Say whether the index is new and does not yet know all documents."""
+        row = await self._one("SELECT value FROM meta WHERE key = 'state'")
+        return row == ("building",)
+
+    async def rebuild(self, listings: Sequence[Iterable[Entry]]) -> int:
+        """Take in all documents listed, results before runs, without logging; count them.
+
+        Then begin a new epoch.
+        """
+
+        def take_all(connection: sqlite3.Connection) -> int:
+            (epoch,) = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+            # The snapshot would keep the write-ahead log from being folded back into the file.
+            connection.execute("COMMIT")
+            taken = 0
+            pending: list[Future[Committed]] = []
+            for batch in _batches(listings):
+                job = self._prepare(connection, batch, epoch)
+                pending.append(self._writer.submit(job))
+                taken += len(batch)
+                # Two ahead: one is being written while the next is being read.
+                if len(pending) > 2:
+                    pending.pop(0).result()
+            for future in pending:
+                future.result()
+            self._writer.submit(lambda it: sqlite_bulk.end_building(it, epoch)).result()
+            return taken
+
+        return await self._upkeep.run(take_all)
+
+    def _prepare(
+        self, connection: sqlite3.Connection, batch: Sequence[Entry], epoch: str
+    ) -> Callable[[Transaction], None]:
+        now = self._now()
+        runs: list[RunValues] = []
+        results: list[ResultValues] = []
+        for entry in batch:
+            key = entry.key
+            try:
+                found = self._read(key)
+                if found is None:
+                    continue
+                if key.kind == "run":
+                    runs.append(run_values(connection, key.id, found, now))
+                else:
+                    results.append(result_values(connection, key.id, found, now))
+            except DocumentError as error:
+                log.warning("unreadable document", kind=key.kind, id=key.id, problem=str(error))
+
+        def take(transaction: Transaction) -> None:
+            if not sqlite_bulk.is_epoch(transaction, epoch):
+                # Watchers of the new epoch would never hear of a row that is not logged.
+                for entry in batch:
+                    transaction.observe(entry.key)
+                return
+            if results:
+                sqlite_bulk.take_results(transaction, results)
+            if runs:
+                sqlite_bulk.take_runs(transaction, runs)
+
+        return take
+
+    async def compare(
+        self, kind: Kind, listing: Iterable[Entry], started_at: datetime
+    ) -> list[Key]:
+        """Name the documents about which a listing and the index disagree."""
+        started = to_micros(started_at)
+        ids = await self._upkeep.run(
+            lambda connection: _compare(connection, kind, listing, started)
+        )
+        return [Key(kind, one) for one in ids]
+
+    async def stale(self, keys: Sequence[Key]) -> list[Key]:
+        """Those of `keys` whose document's stamp is not the one the index knows."""
+
+        def look(connection: sqlite3.Connection) -> list[Key]:
+            return [key for key in keys if self._stamp(key) != _known(connection, key)]
+
+        return await self._readers.run(look)
+
+
+def _known(connection: sqlite3.Connection, key: Key) -> str | None:
+    row = connection.execute(
+        f"SELECT stamp FROM {TABLE[key.kind]} WHERE id = ?",  # noqa: S608 - our tables
+        (key.id,),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _walk(
+    connection: sqlite3.Connection, columns: str, table: str, behind: str, limit: int
+) -> Iterator[tuple[Any, ...]]:
+    return connection.execute(
+        f"SELECT {columns} FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - ours
+        (behind, limit),
+    )
+
+
+def _batches(listings: Sequence[Iterable[Entry]]) -> Iterator[list[Entry]]:
+    for listing in listings:
+        entries = iter(listing)
+        while batch := list(islice(entries, BATCH)):
+            yield batch
+
+
+@contextmanager
+def _seen(connection: sqlite3.Connection, listing: Iterable[Entry]) -> Iterator[None]:
+    """The listing as a table `seen`: compared in C, it neither fills memory nor holds the GIL."""
+    connection.execute(
+        "CREATE TEMP TABLE seen (id TEXT PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID"
+    )
+    try:
+        entries = iter(listing)
+        while batch := [(entry.key.id, entry.stamp) for entry in islice(entries, 1_000)]:
+            connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", batch)
+        yield
+    finally:
+        connection.execute("DROP TABLE seen")
+
+
+def _compare(
+    connection: sqlite3.Connection, kind: Kind, listing: Iterable[Entry], started: int
+) -> list[str]:
+    table = TABLE[kind]
+    with _seen(connection, listing):
+        found = connection.execute(
+            f"SELECT s.id FROM seen s LEFT JOIN {table} d ON d.id = s.id"  # noqa: S608 - ours
+            " WHERE d.stamp IS NOT s.stamp AND NOT EXISTS (SELECT 1 FROM unreadable u"
+            "  WHERE u.kind = ?1 AND u.id = s.id AND u.stamp = s.stamp)"
+            f" UNION SELECT id FROM {table} WHERE noticed_at < ?2"
+            "  AND id NOT IN (SELECT id FROM seen)"
+            " UNION SELECT id FROM unreadable WHERE kind = ?1 AND id NOT IN (SELECT id FROM seen)",
+            (kind, started),
+        )
+        return [row[0] for row in found]

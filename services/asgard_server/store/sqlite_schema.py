@@ -1,0 +1,217 @@
+"""The SQLite file of the index: its tables, how it is made, opened and thrown away.
+
+The file holds derived data only. Whatever is wrong with it (another schema, another
+storage, damage) is mended by making it anew, and its documents are read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+# Times are whole microseconds since 1970, UTC. `place` orders runs by time roughly, so that
+# FTS5, which can only order by rowid, yields the newest first (see sqlite_rows.place_of).
+# `text` is folded already; a contentless FTS table keeps no second copy of it.
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE sessions (token TEXT PRIMARY KEY, boot TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE log_head (
+  one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, runs INTEGER NOT NULL
+);
+INSERT INTO log_head VALUES (1, 0, 0);
+CREATE TABLE log (
+  revision INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, run_id TEXT NOT NULL,
+  gone INTEGER NOT NULL, at INTEGER NOT NULL
+);
+CREATE TABLE runs (
+  place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sorted_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL, result_count INTEGER NOT NULL, changed_at INTEGER NOT NULL,
+  noticed_at INTEGER NOT NULL, digest BLOB NOT NULL, stamp TEXT NOT NULL, document BLOB NOT NULL
+);
+CREATE INDEX runs_by_time ON runs (sorted_at, id);
+CREATE TABLE texts (place INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE VIRTUAL TABLE words USING fts5(
+  text, content='', columnsize=0, tokenize='trigram case_sensitive 1'
+);
+CREATE TABLE results (
+  id TEXT NOT NULL PRIMARY KEY, run_id TEXT NOT NULL, sorted_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, noticed_at INTEGER NOT NULL,
+  digest BLOB NOT NULL, stamp TEXT NOT NULL, result_type TEXT NOT NULL, display BLOB NOT NULL
+);
+CREATE INDEX results_by_run ON results (run_id, sorted_at, id);
+CREATE TABLE unreadable (
+  kind TEXT NOT NULL, id TEXT NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+CREATE TABLE tombstones (
+  kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+CREATE TABLE requests (
+  kind TEXT NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+"""
+
+
+Identity = tuple[int, int]
+
+
+class IndexFile:
+    """Where the index lies, and for which storage.
+
+    `connect` makes the file when it is not there and replaces one that is of no use.
+    Several threads and processes may do so at once: they meet in the same file.
+    """
+
+    def __init__(self, path: Path, storage_id: str, boot_id: str | None = None) -> None:
+        self.path = path
+        self.storage_id = storage_id
+        self.boot_id = read_boot_id() if boot_id is None else boot_id
+
+    def identity(self) -> Identity | None:
+        """Device and inode of the file that lies there now, None when there is none."""
+        try:
+            stat = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+    def connect(self) -> tuple[sqlite3.Connection, Identity]:
+        """Open the index, made anew if need be, and say which file was opened.
+
+        Raises OSError or sqlite3.Error when that is impossible.
+        """
+        while True:
+            with self._lock():
+                before = self.identity()
+                if before is not None:
+                    found = self._open()
+                    if self._usable(found) and self.identity() == before:
+                        return found, before
+                    found.close()
+                # Somebody may delete the folder at any moment, so make and look again.
+                if self.identity() == before:
+                    self._make()
+
+    def discard(self) -> None:
+        """Throw the index away; the next to connect makes it anew."""
+        with self._lock():
+            self.path.unlink(missing_ok=True)
+
+    def _usable(self, connection: sqlite3.Connection) -> bool:
+        try:
+            # NORMAL: a commit survives the end of the process, not that of the machine; after
+            # that a new epoch begins, and everything can be read from the documents again.
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = NORMAL",
+                "cache_size = -8000",
+                "temp_store = MEMORY",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                return False
+            rows = connection.execute("SELECT value FROM meta WHERE key = 'storage_id'").fetchall()
+            return bool(rows == [(self.storage_id,)])
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                return False
+            connection.close()
+            raise
+
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            timeout=10.0,
+            # Each connection is used by one thread; the thread that closes them is another.
+            check_same_thread=False,
+            cached_statements=256,
+        )
+
+    def _make(self) -> None:
+        fresh = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+        connection = sqlite3.connect(fresh, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+            # Fewer, larger segments: less merging while a rebuild fills the table.
+            connection.execute("INSERT INTO words (words, rank) VALUES ('hashsize', 4000000)")
+            connection.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [("storage_id", self.storage_id), ("epoch", new_epoch()), ("state", "building")],
+            )
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        finally:
+            connection.close()
+        # What an index of the same name left behind would be replayed into the new one.
+        for leftover in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + leftover).unlink(missing_ok=True)
+        os.replace(fresh, self.path)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_suffix(".lock")
+            try:
+                handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError:  # the folder went away in between
+                continue
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.fstat(handle).st_ino == os.stat(lock).st_ino:
+                        yield
+                        return
+            finally:
+                os.close(handle)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file itself is broken, rather than busy or misused."""
+    # SQLITE_CORRUPT and SQLITE_NOTADB are the ones reported by the plain class.
+    return type(error) is sqlite3.DatabaseError
+
+
+def new_epoch() -> str:
+    """Make the name of an epoch: revisions of two epochs have nothing to do with each other."""
+    return secrets.token_hex(8)
+
+
+def read_boot_id() -> str:
+    """Identify this boot of the machine; a new word each time where it cannot be told."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return secrets.token_hex(8)
+
+
+def begin_session(connection: sqlite3.Connection, boot_id: str) -> str:
+    """Register a user of the index; answer the word that ends the session.
+
+    A session of another boot that was never ended may have lost its last commits with the
+    power, so a new epoch begins.
+    """
+    token = secrets.token_hex(8)
+    connection.execute("BEGIN IMMEDIATE")
+    lost = connection.execute("DELETE FROM sessions WHERE boot != ?", (boot_id,)).rowcount
+    if lost:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (new_epoch(),))
+    connection.execute("INSERT INTO sessions VALUES (?, ?)", (token, boot_id))
+    connection.execute("COMMIT")
+    return token
+
+
+def end_session(connection: sqlite3.Connection, token: str) -> None:
+    """Say that everything committed so far has reached the disk."""
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("DELETE FROM sessions WHERE token = ?", (token,))

@@ -1,0 +1,142 @@
+"""Pages of runs, newest first by (sorted_at, id), whole or those in which words occur.
+
+A word of three letters or more is found by FTS5's trigram index, as a phrase of
+trigrams, which is exactly "occurs as a substring". Shorter words, and those behind the
+first dozen, are looked for in the text of each candidate. FTS5 walks rowids downwards,
+and a run's rowid begins with its millisecond, so candidates come newest first and a page
+costs what it shows; only runs of one millisecond are put in order by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Generator
+from itertools import groupby
+from typing import NamedTuple
+
+from asgard_server.run.store import RunRow
+from asgard_server.store.sqlite_rows import PLACE_BITS, RUN_COLUMNS, fold, group_of, run_row
+
+# A list says at most "10,000+".
+COUNTED_TO = 10_001
+_MOST_PHRASES = 12
+_LONGEST_PHRASE = 64
+
+
+class Search(NamedTuple):
+    """Words to be found: an FTS5 expression, empty for none, and substrings to verify."""
+
+    match: str
+    contained: tuple[str, ...]
+
+
+def parse(query: str) -> Search | None:
+    """Split a query into its words; None when there is none, so that everything matches."""
+    words = sorted(set(fold(query).split()), key=len, reverse=True)
+    if not words:
+        return None
+    phrases = [word[:_LONGEST_PHRASE] for word in words[:_MOST_PHRASES] if len(word) >= 3]
+    quoted = ['"' + phrase.replace('"', '""') + '"' for phrase in phrases]
+    whole = sum(1 for phrase in phrases if len(phrase) < _LONGEST_PHRASE)
+    # Longest first: those cut short come before those that the index answers entirely.
+    cut = len(phrases) - whole
+    return Search(" AND ".join(quoted), tuple(words[:cut] + words[len(phrases) :]))
+
+
+def list_runs(
+    connection: sqlite3.Connection, query: str, behind: tuple[int, str] | None, limit: int
+) -> tuple[list[RunRow], int]:
+    """One page behind a position (sorted_at, id), and how many match in all."""
+    search = parse(query)
+    if search is None:
+        return _everything(connection, behind, limit)
+    places = _page(connection, search, behind, limit)
+    rows = {
+        row[0]: run_row(row[1:])
+        for row in connection.execute(
+            f"SELECT place, {RUN_COLUMNS} FROM runs"  # noqa: S608 - our own column names
+            f" WHERE place IN ({','.join('?' * len(places))})",
+            places,
+        )
+    }
+    complete = behind is None and len(places) < limit
+    total = len(places) if complete else _count(connection, search)
+    return [rows[place] for place in places], total
+
+
+def _count(connection: sqlite3.Connection, search: Search) -> int:
+    source, arguments = _matching(search)
+    (total,) = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT {COUNTED_TO})",  # noqa: S608 - ours
+        arguments,
+    ).fetchone()
+    return int(total)
+
+
+def _everything(
+    connection: sqlite3.Connection, behind: tuple[int, str] | None, limit: int
+) -> tuple[list[RunRow], int]:
+    where = "" if behind is None else "WHERE (sorted_at, id) < (?, ?)"
+    found = connection.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs {where}"  # noqa: S608 - our own words
+        " ORDER BY sorted_at DESC, id DESC LIMIT ?",
+        (*(behind or ()), limit),
+    ).fetchall()
+    (total,) = connection.execute("SELECT min(runs, ?) FROM log_head", (COUNTED_TO,)).fetchone()
+    return [run_row(row) for row in found], total
+
+
+def _matching(search: Search) -> tuple[str, list[str]]:
+    """The FROM and WHERE that yield the places of matching runs, as `c.rowid`."""
+    contained = [f"instr(t.text, ?{n + 2}) > 0" for n in range(len(search.contained))]
+    if not search.match:
+        # ?1 is spoken for, so that both sources number their words alike.
+        return f"texts t WHERE ?1 = '' AND {' AND '.join(contained)}", ["", *search.contained]
+    if not contained:
+        return "words c WHERE c.words MATCH ?1", [search.match]
+    return (
+        f"words c CROSS JOIN texts t ON t.place = c.rowid WHERE c.words MATCH ?1"
+        f" AND {' AND '.join(contained)}",
+        [search.match, *search.contained],
+    )
+
+
+def _page(
+    connection: sqlite3.Connection, search: Search, behind: tuple[int, str] | None, limit: int
+) -> list[int]:
+    places: list[int] = []
+    with contextlib.closing(_groups(connection, search, behind)) as groups:
+        for group in groups:
+            shown = [run for run in group if behind is None or run[:2] < behind]
+            shown.sort(reverse=True)
+            places.extend(place for _, _, place in shown)
+            if len(places) >= limit:
+                break
+    return places[:limit]
+
+
+def _groups(
+    connection: sqlite3.Connection, search: Search, behind: tuple[int, str] | None
+) -> Generator[list[tuple[int, str, int]]]:
+    """Matching runs (sorted_at, id, place), newest first, those of a millisecond together."""
+    source, arguments = _matching(search)
+    place = "c.rowid" if search.match else "t.place"
+    bound = ""
+    if behind is not None:
+        bound = f"AND {place} < {(group_of(behind[0]) + 1) << PLACE_BITS}"
+    cursor = connection.execute(
+        f"SELECT {place} FROM {source} {bound} ORDER BY {place} DESC",  # noqa: S608 - ours
+        arguments,
+    )
+    places = (row[0] for row in cursor)
+    try:
+        for _, members in groupby(places, key=lambda place: place >> PLACE_BITS):
+            yield [
+                connection.execute(
+                    "SELECT sorted_at, id, place FROM runs WHERE place = ?", (member,)
+                ).fetchone()
+                for member in members
+            ]
+    finally:
+        cursor.close()

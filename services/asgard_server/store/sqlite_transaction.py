@@ -1,0 +1,255 @@
+"""What happens inside one write transaction of the index: observing documents, logging them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import structlog
+from gimle.asgard.core.documents import digest as digest_of
+from gimle.asgard.core.errors import DocumentError
+
+from asgard_server.run.store import Found, Key, Kind
+from asgard_server.store.sqlite_rows import (
+    ResultValues,
+    next_place,
+    place_of,
+    result_values,
+    run_values,
+)
+
+# How much of the log is kept: a watcher further behind begins again with a snapshot.
+KEPT_ENTRIES = 200_000
+KEPT_DAYS = 30
+DAY = 24 * 60 * 60 * 1_000_000
+_TRIM_EVERY = 1_000
+
+log = structlog.get_logger()
+
+TABLE: dict[Kind, str] = {"run": "runs", "result": "results"}
+
+
+class Transaction:
+    """Rows and log entries written between BEGIN IMMEDIATE and COMMIT.
+
+    `read` reads a document as it now is; `now` is in microseconds.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, read: Callable[[Key], Found | None], now: int
+    ) -> None:
+        self.connection = connection
+        self._read = read
+        self.now = now
+        self._entries: list[tuple[Kind, str, str, int]] = []
+        self.more_runs = 0
+
+    def observe(self, key: Key) -> None:
+        """Make row and log agree with what the document of `key` now says."""
+        found = self._read(key)
+        if found is None:
+            self._forget_unreadable(key)
+            self._remove(key)
+            return
+        try:
+            if key.kind == "run":
+                self._observe_run(key, found)
+            else:
+                self._observe_result(key, found)
+        except DocumentError as error:
+            # Whatever the row says stays true of the last document that could be read.
+            log.warning("unreadable document", kind=key.kind, id=key.id, problem=str(error))
+            self.connection.execute(
+                "INSERT OR REPLACE INTO unreadable VALUES (?, ?, ?)", (*key, found.stamp)
+            )
+
+    def _observe_run(self, key: Key, found: Found) -> None:
+        old = self.connection.execute(
+            "SELECT place, digest, stamp, created_at, sorted_at, changed_at, result_count"
+            " FROM runs WHERE id = ?",
+            (key.id,),
+        ).fetchone()
+        if old is not None and self._same(key, old[1], old[2], found):
+            return
+        new = run_values(self.connection, key.id, found, self.now)
+        if old is None:
+            count, changed = self.connection.execute(
+                "SELECT count(*), coalesce(max(changed_at), 0) FROM results WHERE run_id = ?",
+                (key.id,),
+            ).fetchone()
+            place = self.free_place(new.sorted_at, key.id)
+            self.more_runs += 1
+        else:
+            place, _, _, created_at, sorted_at, changed, count = old
+            if new.created_at == created_at:
+                # A time of arrival stays what it was when the document is edited.
+                new = new._replace(sorted_at=sorted_at)
+            self._remove_run_rows(place)
+            if new.sorted_at != sorted_at:
+                place = self.free_place(new.sorted_at, key.id)
+        self.connection.execute(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                place,
+                key.id,
+                new.sorted_at,
+                new.created_at,
+                count,
+                max(new.modified_at, changed),
+                self.now,
+                new.digest,
+                new.stamp,
+                new.document,
+            ),
+        )
+        self.connection.execute("INSERT INTO texts VALUES (?, ?)", (place, new.text))
+        self.connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (place, new.text))
+        self._written(key, key.id)
+
+    def _observe_result(self, key: Key, found: Found) -> None:
+        old = self.connection.execute(
+            "SELECT run_id, digest, stamp, created_at, sorted_at FROM results WHERE id = ?",
+            (key.id,),
+        ).fetchone()
+        if old is not None and self._same(key, old[1], old[2], found):
+            return
+        new = result_values(self.connection, key.id, found, self.now)
+        if old is not None:
+            if new.created_at == old[3]:
+                new = new._replace(sorted_at=old[4])
+            self._count(old[0], -1, 0)
+        self.insert_results([new])
+        self._count(new.run_id, 1, new.modified_at)
+        self._written(key, new.run_id)
+
+    def _same(self, key: Key, digest: bytes, stamp: str, found: Found) -> bool:
+        """Whether a document is the one the row was made of; keeps its newest stamp."""
+        if digest_of(found.body) != digest:
+            return False
+        if stamp != found.stamp:
+            self.connection.execute(
+                f"UPDATE {TABLE[key.kind]} SET stamp = ? WHERE id = ?",  # noqa: S608 - our tables
+                (found.stamp, key.id),
+            )
+        self._forget_unreadable(key)
+        return True
+
+    def _written(self, key: Key, run_id: str) -> None:
+        self._forget_unreadable(key)
+        self.connection.execute("DELETE FROM tombstones WHERE kind = ? AND id = ?", key)
+        self._entries.append((key.kind, key.id, run_id, 0))
+
+    def _forget_unreadable(self, key: Key) -> None:
+        self.connection.execute("DELETE FROM unreadable WHERE kind = ? AND id = ?", key)
+
+    def _remove(self, key: Key) -> None:
+        if key.kind == "run":
+            row = self.connection.execute(
+                "SELECT place FROM runs WHERE id = ?", (key.id,)
+            ).fetchone()
+            if row is None:
+                return
+            self._remove_run_rows(row[0])
+            self.more_runs -= 1
+            run_id = key.id
+            # A deleted run takes its results along; each is believed on its own evidence.
+            results = self.connection.execute(
+                "SELECT id FROM results WHERE run_id = ?", (run_id,)
+            ).fetchall()
+            for (result_id,) in results:
+                self.observe(Key("result", result_id))
+        else:
+            row = self.connection.execute(
+                "DELETE FROM results WHERE id = ? RETURNING run_id", (key.id,)
+            ).fetchall()
+            if not row:
+                return
+            run_id = row[0][0]
+            self._count(run_id, -1, 0)
+        self.connection.execute(
+            "INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (*key, self.now)
+        )
+        self._entries.append((key.kind, key.id, run_id, 1))
+
+    def _remove_run_rows(self, place: int) -> None:
+        (text,) = self.connection.execute(
+            "SELECT text FROM texts WHERE place = ?", (place,)
+        ).fetchone()
+        self.connection.execute(
+            "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (place, text)
+        )
+        self.connection.execute("DELETE FROM texts WHERE place = ?", (place,))
+        self.connection.execute("DELETE FROM runs WHERE place = ?", (place,))
+
+    def _count(self, run_id: str, more: int, changed_at: int) -> None:
+        self.connection.execute(
+            "UPDATE runs SET result_count = result_count + ?, changed_at = max(changed_at, ?)"
+            " WHERE id = ?",
+            (more, changed_at, run_id),
+        )
+
+    def free_place(self, sorted_at: int, run_id: str) -> int:
+        """A rowid for a run that no other has."""
+        place = place_of(sorted_at, run_id)
+        while self.is_taken(place):
+            place = next_place(place)
+        return place
+
+    def is_taken(self, place: int) -> bool:
+        """Whether a run has this rowid."""
+        row = self.connection.execute("SELECT 1 FROM runs WHERE place = ?", (place,)).fetchone()
+        return row is not None
+
+    def insert_results(
+        self, values: Sequence[ResultValues], word: Literal["REPLACE", "IGNORE"] = "REPLACE"
+    ) -> None:
+        """Write rows of results; `word` says what to do with those there: REPLACE or IGNORE."""
+        self.connection.executemany(
+            f"INSERT OR {word} INTO results"  # noqa: S608 - REPLACE or IGNORE
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    one.id,
+                    one.run_id,
+                    one.sorted_at,
+                    one.created_at,
+                    one.modified_at,
+                    self.now,
+                    one.digest,
+                    one.stamp,
+                    one.result_type,
+                    one.display,
+                )
+                for one in values
+            ],
+        )
+
+    def remember(self, key: Key, digest: bytes) -> None:
+        """Keep the digest of a request."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?)", (*key, digest, self.now)
+        )
+
+    def finish(self) -> int:
+        """Number and write the log entries, last of all; answer the head revision."""
+        ((head,),) = self.connection.execute(
+            "UPDATE log_head SET revision = revision + ?, runs = runs + ? RETURNING revision"
+            if self._entries or self.more_runs
+            else "SELECT revision FROM log_head",
+            (len(self._entries), self.more_runs) if self._entries or self.more_runs else (),
+        ).fetchall()
+        first = head - len(self._entries) + 1
+        self.connection.executemany(
+            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)",
+            [(first + n, *entry, self.now) for n, entry in enumerate(self._entries)],
+        )
+        if first // _TRIM_EVERY != (head + 1) // _TRIM_EVERY:
+            self._trim(head)
+        return int(head)
+
+    def _trim(self, head: int) -> None:
+        old = self.now - KEPT_DAYS * DAY
+        self.connection.execute("DELETE FROM log WHERE revision <= ?", (head - KEPT_ENTRIES,))
+        self.connection.execute("DELETE FROM tombstones WHERE at < ?", (old,))
+        self.connection.execute("DELETE FROM requests WHERE at < ?", (old,))

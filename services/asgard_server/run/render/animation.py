@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import numpy as np
 from gimle.asgard.core.errors import InvalidFieldError
 
-from asgard_server.run.render.area import Cut, average, cut
+from asgard_server.run.render.area import Cut, Rows, average, cut
 from asgard_server.run.render.fit import (
     Array,
     Field,
@@ -181,9 +181,13 @@ def _quantised(array: Array, start: int, stop: int, low: float, high: float) -> 
     for k in range(start, stop):
         frame = _real(array[k])
         if reduced:
-            frame = average(lambda a, b, frame=frame: frame[a:b], down, across).grid
+            frame = average(_rows_of(frame), down, across).grid
         levels[k - start] = _levels(frame, low, high)
     return levels
+
+
+def _rows_of(frame: Array) -> Rows:
+    return lambda start, stop: frame[start:stop]
 
 
 def _levels(frame: Array, low: float, high: float) -> Array:

@@ -9,7 +9,8 @@ import numpy as np
 
 from asgard_server.run.render.fit import Array
 
-# Elements looked at in one go: they stay in the processor's cache.
+# Elements looked at in one go: they stay in the cache, and what each block costs beside
+# them does not show (measured: 40 ms for three times 80 MB, 100 ms with an eighth of it).
 BLOCK = 1 << 17
 
 
@@ -32,8 +33,8 @@ class Axis:
     def inside(self, low: float | None, high: float | None) -> tuple[int, int]:
         """The half-open range of positions from `low` to `high`, of an ordered axis."""
         values = self.values
-        start = 0 if low is None else bisect_left(values, low)  # type: ignore[type-var]  # an array is a sequence of comparable numbers
-        stop = len(values) if high is None else bisect_right(values, high)  # type: ignore[type-var]  # as above
+        start = 0 if low is None else bisect_left(values, low)
+        stop = len(values) if high is None else bisect_right(values, high)
         return start, max(start, stop)
 
     def span(self) -> tuple[float, float]:
@@ -55,6 +56,13 @@ def axis(values: Array) -> Axis:
 def counted(length: int) -> Axis:
     """The axis 0, 1, 2, ... of values that came without positions."""
     return Axis(np.arange(length), ordered=True)
+
+
+def distinct(index: Array) -> Array:
+    """Positions in order, each once (numpy.unique loads half of numpy at its first call)."""
+    index = np.sort(index)
+    kept: Array = index[np.diff(index, prepend=-1) != 0]
+    return kept
 
 
 def _rises(values: Array) -> bool:

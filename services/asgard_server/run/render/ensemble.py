@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asgard_server.run.render.axis import Axis
+from asgard_server.run.render.axis import Axis, distinct
 from asgard_server.run.render.fit import (
     Array,
     Unfit,
@@ -53,7 +53,7 @@ def ensemble(
     low, high = _envelope(paths, inside)
     drawn = inside[_choose(low, high, max(100, where.columns // 2))]
     band = _statistics(paths, drawn)
-    members = np.unique(np.linspace(0, len(paths) - 1, min(MAX_SAMPLES, len(paths))).astype(int))
+    members = distinct(np.linspace(0, len(paths) - 1, min(MAX_SAMPLES, len(paths))).astype(int))
     finite_low, finite_high = low[np.isfinite(low)], high[np.isfinite(high)]
     return {
         "kind": "ensemble",
@@ -128,7 +128,7 @@ def _choose(low: Array, high: Array, most: int) -> Array:
     for begin, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
         kept.append(begin + int(lowest[begin:end].argmin()))
         kept.append(begin + int(highest[begin:end].argmax()))
-    return np.unique(kept)
+    return distinct(np.array(kept))
 
 
 def _gather(paths: Array, times: Array) -> Array:
@@ -208,7 +208,7 @@ def _given(
 def _times(axis: Axis, inside: Array, options: RenderOptions) -> list[int]:
     if not options.at:
         spread = np.linspace(0, len(inside) - 1, min(HISTOGRAMS + 1, len(inside)))
-        picks = inside[np.unique(spread.astype(np.int64))]
+        picks = inside[distinct(spread.astype(np.int64))]
         # The first time is left out where there are others: all paths start alike there.
         return [int(k) for k in (picks[1:] if len(picks) > HISTOGRAMS else picks)]
     values = axis.values.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -146,7 +147,7 @@ def is_time(field: Field | None) -> bool:
         return False
     value = field.value
     if isinstance(value, np.ndarray):
-        return value.dtype.kind == "M"
+        return bool(value.dtype.kind == "M")
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], datetime)
 
 
@@ -218,13 +219,15 @@ def _float(name: str, item: Any) -> float:
         return item.timestamp()
     if isinstance(item, str | bytes):
         raise Unfit(f"{name!r} holds text, not numbers")
-    if not isinstance(item, bool | int | float | np.generic):
+    if isinstance(item, np.generic):
+        item = item.item()
+    if not isinstance(item, bool | int | float):
         raise Unfit(
             f"{name!r} holds a {type(item).__name__}, not numbers (or rows of different lengths)"
         )
     try:
         return float(item)
     except OverflowError:  # an integer beyond every float
-        return float("inf") if item > 0 else float("-inf")
+        return math.copysign(math.inf, -1 if item < 0 else 1)
     except (TypeError, ValueError):
         raise Unfit(f"{name!r} holds a {type(item).__name__}, not numbers") from None

@@ -290,7 +290,7 @@ def _reader(computed: Array, expected: Array | None, layer: str, x: Side, y: Sid
         if layer == "error" and expected is not None:
             one, other = _turned(computed, x, y)[rows], _turned(expected, x, y)[rows]
             if one.dtype.kind == "c" or other.dtype.kind == "c":
-                return np.abs(one - other)
+                return np.asarray(np.abs(one - other))
             return np.subtract(one, other, dtype=np.float64)
         return real(_turned(computed, x, y)[rows])
 

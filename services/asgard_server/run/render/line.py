@@ -57,7 +57,7 @@ def _length(values: Array, x: Field | None, name: str) -> int:
     if values.ndim == 0 or values.size == 0:
         raise Unfit(f"{name!r} is empty")
     if x is None:
-        return max(values.shape)
+        return int(max(values.shape))
     expected = len(vector(x))
     if expected not in values.shape and values.size != expected:
         count = f"{values.size:,} values" if values.ndim == 1 else f"shape {list(values.shape)}"
@@ -122,15 +122,22 @@ def _curves(
 
 
 def difference(computed: Array, expected: Array) -> Source:
-    """computed - expected block by block, as float64; of complex numbers the magnitude."""
+    """computed - expected block by block, as float64; of complex numbers the magnitude.
+
+    A block is good until the next one is asked for.
+    """
+    scratch = np.empty(0)
 
     def block(start: int, stop: int) -> Array:
+        nonlocal scratch
         one, other = computed[start:stop], expected[start:stop]
         if one.dtype.kind == "c" or other.dtype.kind == "c":
-            return np.abs(one - other)
+            return np.asarray(np.abs(one - other))
         if one.dtype.kind in "iu" and other.dtype.kind in "iu":
             return _exact_difference(one, other)
-        return np.subtract(one, other, dtype=np.float64)
+        if len(scratch) < len(one):
+            scratch = np.empty(len(one))
+        return np.subtract(one, other, out=scratch[: len(one)], dtype=np.float64)
 
     return block
 

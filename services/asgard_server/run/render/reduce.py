@@ -7,19 +7,23 @@ Arrays are read block by block: nothing of the size of the whole is ever allocat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from tsdownsample import MinMaxDownsampler
+from tsdownsample import MinMaxDownsampler, NaNMinMaxDownsampler
 
-from asgard_server.run.render.axis import BLOCK, Axis
+from asgard_server.run.render.axis import BLOCK, Axis, distinct
 from asgard_server.run.render.fit import Array
 
 # Values start to stop as a real array of a dtype that tsdownsample knows, contiguous.
 Source = Callable[[int, int], Array]
 
-_minmax = MinMaxDownsampler()
+# Two ways to see a missing value: as the extreme of its column, or not at all.
+_nan_minmax: Any = NaNMinMaxDownsampler()  # type: ignore[no-untyped-call]  # not annotated there
+_minmax: Any = MinMaxDownsampler()  # type: ignore[no-untyped-call]  # not annotated there
 
 
 @dataclass(slots=True)
@@ -65,46 +69,40 @@ def reduce(
     side is kept besides, so that the line reaches the window's edges; it does not count
     in the extremes. With `squares` the sum of squares is made on the way.
     """
-    whole = stop - start <= 2 * columns
-    found = Reduced(np.arange(start, stop), reduced=not whole)
-    spread = _columns_of(positions, start, stop, columns)
-    for begin in range(start, stop, BLOCK):
-        end = min(begin + BLOCK, stop)
-        _look(found, values, begin, end, [] if whole else spread(begin, end), squares)
-    edges = [start - 1] * (start > 0) + [stop] * (stop < len(positions.values))
-    if whole:
-        found.index = np.array(edges[: start > 0] + list(range(start, stop)) + edges[start > 0 :])
-        found.index = found.index.astype(np.int64)
-    else:
-        ends = np.array([start, stop - 1, *edges])
-        found.index = np.unique(np.concatenate([*found.pieces, ends]))
+    total = stop - start
+    found = Reduced(np.empty(0, dtype=np.int64), reduced=total > 2 * columns)
+    cuts = _cuts(positions, start, stop, columns) if found.reduced else None
+    # Blocks end where columns end, so that there are no more of these than asked for.
+    column = -(-total // columns)
+    length = column * max(1, BLOCK // max(1, column))
+    for begin in range(start, stop, length):
+        end = min(begin + length, stop)
+        if cuts is None:
+            within = [begin, end] if found.reduced else None
+            parts = -(-(end - begin) // column)
+        else:
+            within = [begin, *cuts[(cuts > begin) & (cuts < end)].tolist(), end]
+            parts = 1
+        _look(found, values(begin, end), begin, within, parts, squares)
+    ends = [max(start - 1, 0), min(stop, len(positions.values) - 1)]
+    if total:
+        ends += [start, stop - 1]
+    found.index = distinct(np.concatenate([*found.pieces, np.array(ends)]))
     found.pieces = []
     return found
 
 
-def _columns_of(
-    positions: Axis, start: int, stop: int, columns: int
-) -> Callable[[int, int], list[tuple[int, int, int]]]:
-    """How to cut a block: (begin, end, equal parts) in each of which two values are kept."""
-    total = stop - start
-    if not positions.ordered or total < 3 or _even(positions.values[start:stop]):
+def _cuts(positions: Axis, start: int, stop: int, columns: int) -> Array | None:
+    """Where pixel columns begin. None when equal numbers of values do as well.
 
-        def by_count(begin: int, end: int) -> list[tuple[int, int, int]]:
-            return [(begin, end, max(1, round(columns * (end - begin) / total)))]
-
-        return by_count
-    # Uneven positions: a column is what falls into the pixel, however many values that is.
+    In a column is what falls into the pixel, however many values that is.
+    """
     inner = positions.values[start:stop]
+    if not positions.ordered or _even(inner):
+        return None
     low, high = float(inner[0]), float(inner[-1])
     shares = np.arange(1, columns) / columns
-    edges = low * (1 - shares) + high * shares
-    cuts = np.unique(start + np.searchsorted(inner, edges))
-
-    def by_position(begin: int, end: int) -> list[tuple[int, int, int]]:
-        within = cuts[(cuts > begin) & (cuts < end)].tolist()
-        return [(a, b, 1) for a, b in zip([begin, *within], [*within, end], strict=True)]
-
-    return by_position
+    return distinct(start + np.searchsorted(inner, low * (1 - shares) + high * shares))
 
 
 def _even(values: Array) -> bool:
@@ -118,40 +116,57 @@ def _even(values: Array) -> bool:
 
 def _look(
     found: Reduced,
-    values: Source,
+    block: Array,
     begin: int,
-    end: int,
-    cuts: list[tuple[int, int, int]],
+    within: list[int] | None,
+    parts: int,
     squares: bool,
 ) -> None:
-    block = values(begin, end)
-    low, high = block.min(), block.max()
-    bad: Array | None = None
-    if block.dtype.kind == "f" and not (np.isfinite(low) and np.isfinite(high)):
+    """Take a block in: cut at `within`, two values are kept in each of `parts` equal parts.
+
+    One pass tells whether values are missing: the first of them would be kept.
+    """
+    count = len(block)
+    if within is None:
+        kept = np.arange(count)
+    else:
+        kept = _kept(block, [cut - begin for cut in within], parts, _nan_minmax)
+    seen = block[kept]
+    missing = 0
+    if block.dtype.kind == "f" and not np.isfinite(seen).all():
         bad = ~np.isfinite(block)
         nan = int(np.isnan(block).sum())
+        missing = int(bad.sum())
         found.nan += nan
-        found.inf += int(bad.sum()) - nan
-        good = block[~bad]
-        if cuts:
-            found.pieces.append(begin + _gaps(bad, sum(parts for _, _, parts in cuts)))
-        if good.size == 0:
-            return
-        low, high = good.min(), good.max()
-        block = np.where(bad, block.dtype.type(np.nan), block)
-    found.low = low.item() if found.low is None else min(found.low, low.item())
-    found.high = high.item() if found.high is None else max(found.high, high.item())
-    found.finite += len(block) - (int(bad.sum()) if bad is not None else 0)
+        found.inf += missing - nan
+        if within is not None:
+            found.pieces.append(begin + _gaps(bad, parts * (len(within) - 1)))
+            block = np.where(bad, block.dtype.type(np.nan), block)
+            kept = _kept(block, [cut - begin for cut in within], parts, _minmax)
+            seen = block[kept]
+        seen = seen[np.isfinite(seen)]
+    found.pieces.append(begin + kept)
+    if missing == count:
+        return
+    low, high = seen.min().item(), seen.max().item()
+    found.low = low if found.low is None else min(found.low, low)
+    found.high = high if found.high is None else max(found.high, high)
+    found.finite += count - missing
     if squares:
-        clean = block if bad is None else block[~bad]
-        found.sum_of_squares += float(np.dot(clean, clean))
-    for first, last, parts in cuts:
-        piece = np.ascontiguousarray(block[first - begin : last - begin])
-        if len(piece) <= 2 * parts:
-            kept = np.arange(len(piece))
+        clean = block[np.isfinite(block)] if missing else block
+        # Neither a temporary array, nor BLAS, whose threads would fight those that serve.
+        found.sum_of_squares += float(np.einsum("i,i", clean, clean))
+
+
+def _kept(block: Array, cuts: list[int], parts: int, minmax: Any) -> Array:
+    chosen = []
+    for first, last in itertools.pairwise(cuts):
+        if last - first <= 2 * parts:
+            chosen.append(np.arange(first, last))
         else:
-            kept = _minmax.downsample(piece, n_out=2 * parts).astype(np.int64)
-        found.pieces.append(first + kept)
+            piece = np.ascontiguousarray(block[first:last])
+            chosen.append(first + minmax.downsample(piece, n_out=2 * parts).astype(np.int64))
+    return chosen[0] if len(chosen) == 1 else np.concatenate(chosen)
 
 
 def _gaps(bad: Array, parts: int) -> Array:

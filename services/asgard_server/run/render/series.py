@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from asgard_server.run.render.axis import Axis, axis, counted
+from asgard_server.run.render.axis import Axis, axis, counted, distinct
 from asgard_server.run.render.fit import Array, Field, Unfit, vector
 from asgard_server.run.render.options import RenderOptions
 from asgard_server.run.render.reduce import Reduced, reduce, source
@@ -121,7 +121,7 @@ def draw(name: str, values: Array, where: Window) -> tuple[dict[str, Any], Reduc
         sideways = reduce(
             source(where.axis.values), where.axis, where.start, where.stop, where.columns
         )
-        index = np.union1d(index, sideways.index)
+        index = distinct(np.concatenate([index, sideways.index]))
     drawn = {
         "name": name,
         "x": plain(where.axis.values[index]),
@@ -147,7 +147,7 @@ def value_range(found: Sequence[Reduced], drawn: Sequence[dict[str, Any]]) -> li
     if lows and highs:
         return [min(lows), max(highs)]
     # A window between two samples: what is drawn are its neighbours.
-    values = np.concatenate([np.asarray(each["y"], dtype=np.float64) for each in drawn] or [[]])
+    values = np.concatenate([np.asarray(each["y"], dtype=np.float64) for each in drawn])
     values = values[np.isfinite(values)]
     return [float(values.min()), float(values.max())] if len(values) else None
 

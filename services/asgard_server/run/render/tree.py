@@ -22,7 +22,7 @@ SPARKS = 64
 # Values looked at for an array's preview; beyond it, evenly spread pieces are.
 MAX_PREVIEWED = 1 << 25
 
-_lttb = MinMaxLTTBDownsampler()
+_lttb: Any = MinMaxLTTBDownsampler()  # type: ignore[no-untyped-call]  # its constructor has no annotations
 
 
 def tree(
@@ -139,7 +139,7 @@ def preview(array: Array) -> dict[str, Any]:
 
 def _unread(dtype: str, shape: Any) -> dict[str, Any]:
     sides = [int(side) for side in shape]
-    missing = {"min": None, "max": None, "mean": None, "sparkline": []}
+    missing: dict[str, Any] = {"min": None, "max": None, "mean": None, "sparkline": []}
     return {"type": "array", "dtype": dtype, "shape": sides, **missing}
 
 

@@ -1,0 +1,129 @@
+"""The gateway as one ASGI application: everything of it meets here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from gimle.asgard.v1 import run_service_pb2 as pb
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
+
+from asgard_server.gateway import schema
+from asgard_server.gateway.decode import Decoders
+from asgard_server.gateway.documented import SERVICE, Documented
+from asgard_server.gateway.encode import Encoders
+from asgard_server.gateway.event_stream import Streams
+from asgard_server.gateway.guard import Guard
+from asgard_server.gateway.health import Health
+from asgard_server.gateway.metrics import Metrics
+from asgard_server.gateway.pages import STATIC, Pages
+from asgard_server.gateway.request import Request
+from asgard_server.gateway.routing import Routes
+from asgard_server.gateway.transcode import Translation, routes
+from asgard_server.gateway.updates import Updates
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayOptions:
+    """How a gateway is set up.
+
+    `allowed_hosts`: names it may be called by beside localhost, with or without a
+    port; `*` allows any. `cache_seconds`: how long /api/runs is kept, 0 for not at
+    all. `storage_id` and `version` are told by /healthz. `static_folder` holds the
+    built page.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    cache_seconds: float = 3.0
+    max_body_bytes: int = 64 << 20
+    storage_id: str = ""
+    version: str = ""
+    static_folder: Path = STATIC
+
+
+class Dispatch:
+    """Finds the handler of a request and sends what it answers."""
+
+    def __init__(self, table: Routes) -> None:
+        self._table = table
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request that the guard has let through. Raises `Problem`."""
+        request: Request = scope["asgard.request"]
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = raw.partition(b"?")[0].decode("latin-1")
+        scope["asgard.route"], handler = self._table.find(request, path)
+        response = await handler(request)
+        await response(scope, receive, send)
+
+
+def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
+    """Make the gateway over a channel to RunService.
+
+    Its lifespan follows the service's changes; `app.state.stop_streams()` ends all
+    event streams and is to be called as soon as the server begins to stop, because a
+    server that waits for its connections would wait for them for ever.
+    """
+    streams, metrics = Streams(), Metrics()
+    encoders, decoders = Encoders(), Decoders()
+    described = schema.asgard_schema()
+    updates = Updates(_watcher(channel), streams)
+    health = Health(channel, options.storage_id, options.version)
+    documented = Documented(channel, encoders, updates, streams, options.cache_seconds)
+    translation = Translation(
+        channel, encoders, decoders, streams, options.max_body_bytes, updates.changed
+    )
+    metrics.gauge("asgard_gateway_streams", "Event streams open.", lambda: len(streams))
+    metrics.gauge("asgard_gateway_replay_entries", "Events kept.", lambda: len(updates.ring))
+    metrics.gauge(
+        "asgard_gateway_watch_connected", "1 while changes are followed.", lambda: updates.connected
+    )
+
+    pages = Pages(options.static_folder)
+    table = Routes(fallback=pages.file)
+    for verb, template, handler in routes(described.rpcs, translation):
+        table.add(verb, template, handler)
+    for verb, template, handler in documented.routes():
+        table.add(verb, template, handler)
+    for verb, template, handler in pages.routes():
+        table.add(verb, template, handler)
+    table.add("GET", "/healthz", health.healthz)
+    table.add("GET", "/readyz", health.readyz)
+    table.add("GET", "/metrics", metrics.show)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        tasks = [asyncio.ensure_future(updates.run()), asyncio.ensure_future(updates.beat())]
+        try:
+            yield
+        finally:
+            streams.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    app = Starlette(
+        routes=[Mount("", app=Dispatch(table))],
+        middleware=[
+            Middleware(Guard, allowed_hosts=options.allowed_hosts, metrics=metrics),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.stop_streams = streams.close
+    return app
+
+
+def _watcher(channel: grpc.aio.Channel) -> Any:
+    return channel.unary_stream(
+        f"{SERVICE}WatchRuns",
+        request_serializer=pb.WatchRunsRequest.SerializeToString,
+        response_deserializer=pb.WatchRunsResponse.FromString,
+    )

@@ -1,0 +1,157 @@
+"""Server-sent events over ASGI, written for many clients: no response object, no queue each.
+
+A stream pulls from its source and sends; one task more waits for the client to go.
+A client that does not take what it is sent for `STUCK_SECONDS` is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from starlette.types import Receive, Scope, Send
+
+KEEP_ALIVE_SECONDS = 15.0
+STUCK_SECONDS = 30.0
+KEEP_ALIVE = b": keep-alive\n\n"
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def event(data: bytes, event_id: str = "") -> bytes:
+    """Write one event; `data` is JSON on one line, an id with a line break is left out."""
+    if event_id and not set(event_id) & {"\n", "\r", "\0"}:
+        return b"id: %b\ndata: %b\n\n" % (event_id.encode(), data)
+    return b"data: %b\n\n" % data
+
+
+class Streams:
+    """All event streams that are open: counted, swept, and ended when the process stops."""
+
+    def __init__(self) -> None:
+        self._open: set[EventStream] = set()
+        self.closing = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def enter(self, stream: EventStream) -> None:
+        """Keep a stream in view."""
+        self._open.add(stream)
+
+    def leave(self, stream: EventStream) -> None:
+        """Forget a stream."""
+        self._open.discard(stream)
+
+    def close(self) -> None:
+        """End all streams, and refuse new ones. Call it when the server begins to stop."""
+        self.closing = True
+        for stream in tuple(self._open):
+            stream.stop()
+
+    def sweep(self) -> int:
+        """Let go of clients that are stuck; answer how many."""
+        behind = time.monotonic() - STUCK_SECONDS
+        stuck = [s for s in self._open if s.sending_since and s.sending_since < behind]
+        for stream in stuck:
+            stream.stop()
+        return len(stuck)
+
+
+class EventStream:
+    """One client's stream, as an ASGI application."""
+
+    def __init__(
+        self,
+        source: AsyncIterator[bytes],
+        streams: Streams,
+        *,
+        idle_comments: bool = False,
+        on_end: Callable[[], object] | None = None,
+    ) -> None:
+        self._source = source
+        self._on_end = on_end
+        self._streams = streams
+        self._idle_comments = idle_comments
+        self._pump: asyncio.Task[None] | None = None
+        self.sending_since = 0.0
+
+    def stop(self) -> None:
+        """End the stream now."""
+        if self._pump is not None:
+            self._pump.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the source ends, the client goes, or the stream is stopped."""
+        await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+        if scope["method"] == "HEAD" or self._streams.closing:
+            await self._end(self._source)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        pump = self._pump = asyncio.ensure_future(self._run(send))
+        gone = asyncio.ensure_future(_gone(receive))
+        self._streams.enter(self)
+        try:
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._streams.leave(self)
+            pump.cancel()
+            gone.cancel()
+            ended = await asyncio.gather(pump, gone, return_exceptions=True)
+        if isinstance(ended[0], Exception):
+            raise ended[0]
+        if not self.sending_since:  # else the client takes nothing: the connection is just closed
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _run(self, send: Send) -> None:
+        source = self._source
+        if self._idle_comments:
+            source = _with_comments(source)
+        try:
+            async for text in source:
+                self.sending_since = time.monotonic()
+                await send({"type": "http.response.body", "body": text, "more_body": True})
+                self.sending_since = 0.0
+        finally:
+            await self._end(source)
+
+    async def _end(self, source: AsyncIterator[bytes]) -> None:
+        await _close(source)
+        if self._on_end is not None:
+            self._on_end()  # a source that never began has run no `finally` of its own
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _close(source: AsyncIterator[bytes]) -> None:
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _with_comments(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Put a comment where a source is silent, so that proxies keep the connection."""
+    waiting: asyncio.Future[bytes] = asyncio.ensure_future(anext(source))
+    try:
+        while True:
+            done, _ = await asyncio.wait({waiting}, timeout=KEEP_ALIVE_SECONDS)
+            if not done:
+                yield KEEP_ALIVE
+                continue
+            try:
+                yield waiting.result()
+            except StopAsyncIteration:
+                return
+            waiting = asyncio.ensure_future(anext(source))
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await _close(source)

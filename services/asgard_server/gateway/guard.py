@@ -1,0 +1,149 @@
+"""What stands before every handler: who may ask (Host, Origin), and what every answer carries."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterable
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from asgard_server.gateway.metrics import Metrics
+from asgard_server.gateway.problems import Problem, internal
+from asgard_server.gateway.request import Request
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_ORIGIN = re.compile(r"(https?)://(.+)", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+# The page loads its own scripts, styles, pictures and data, and nothing else; nobody frames it.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+_PAGE = [*_ALWAYS, (b"content-security-policy", PAGE_POLICY.encode())]
+_DATA = [*_ALWAYS, (b"content-security-policy", _DATA_POLICY.encode())]
+
+_log = structlog.get_logger("asgard.gateway")
+
+
+class Guard:
+    """ASGI middleware: identifies, checks and counts every request, and hides defects."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], metrics: Metrics) -> None:
+        self._app = app
+        self._hosts = frozenset(h.lower() for h in (*LOOPBACK, *allowed_hosts))
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive, "")
+        given = request.header(b"x-request-id")
+        request.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope["asgard.request"] = request
+        scope["asgard.route"] = "unknown"
+        started = time.perf_counter()
+        status = 0
+
+        async def decorated(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    *_policy(message["headers"]),
+                    (b"x-request-id", request.request_id.encode()),
+                ]
+                self._metrics.answered(
+                    scope["method"], scope["asgard.route"], status, time.perf_counter() - started
+                )
+            await send(message)
+
+        try:
+            try:
+                self.check(request)
+                await self._app(scope, receive, decorated)
+            except Problem as problem:
+                if status:
+                    raise
+                await problem.response(request.request_id)(scope, receive, decorated)
+        except Exception:
+            # The last line before the server: whatever it was is a defect of ours.
+            _log.exception("request_failed", request_id=request.request_id, path=scope["path"])
+            if status:
+                raise
+            await internal().response(request.request_id)(scope, receive, decorated)
+
+    def check(self, request: Request) -> None:
+        """Refuse foreign hosts, and foreign pages that would change something.
+
+        Raises `Problem` 403, or 400 for a Host that cannot be read.
+        """
+        hosts = [v for k, v in request.scope["headers"] if k == b"host"]
+        host = hosts[0].decode("latin-1").strip().lower() if len(hosts) == 1 else ""
+        found = _HOST.fullmatch(host)
+        if found is None:
+            raise Problem(
+                400, "the Host header is missing or malformed", "INVALID_ARGUMENT", "BAD_HOST"
+            )
+        if not {found[1], host, "*"} & self._hosts:
+            raise Problem(
+                403,
+                f"this service is not called {found[1][:200]}; if it is, add that name to "
+                "ASGARD_ALLOWED_HOSTS",
+                "PERMISSION_DENIED",
+                "HOST_NOT_ALLOWED",
+            )
+        if request.method in _SAFE:
+            return
+        for key, value in request.scope["headers"]:
+            if key == b"origin" and not _same(value.decode("latin-1").strip().lower(), host):
+                raise Problem(
+                    403,
+                    "a page of another origin may not change anything here",
+                    "PERMISSION_DENIED",
+                    "ORIGIN_NOT_ALLOWED",
+                )
+
+
+def _same(origin: str, host: str) -> bool:
+    """Say whether a page's origin is the address it asks (its scheme may be a proxy's)."""
+    found = _ORIGIN.fullmatch(origin)
+    if found is None:
+        return False  # "null" too: a sandboxed frame or a file
+    default = _DEFAULT_PORTS[found[1].lower()]
+    return _with_port(found[2], default) == _with_port(host, default)
+
+
+def _with_port(address: str, default: str) -> str:
+    found = _HOST.fullmatch(address)
+    return f"{found[1]}:{found[2] or default}" if found else ""
+
+
+def _policy(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    for key, value in headers:
+        if key == b"content-type":
+            return _PAGE if value.startswith(b"text/html") else _DATA
+    return _DATA

@@ -18,6 +18,9 @@ _COMPUTED = ("computed", "y", "values", "value", "solution", "result", "u", "f")
 _EXPECTED = ("expected", "analytic", "analytical", "exact", "reference", "y_true", "true")
 _TIME = ("t", "times", "time", "x")
 
+# Numbers of a list converted in one go.
+CONVERTED = 1 << 16
+
 # What a field may be called, the documented name first.
 NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "Solution1D": {
@@ -35,7 +38,7 @@ NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "StochasticEnsemble": {
         "t": _TIME,
         "paths": ("paths", "samples", "trajectories", "ensemble", "realizations", "realisations"),
-        "mean": ("mean", "average", "expected"),
+        "mean": ("mean", "average"),
         "lower": ("lower", "low", "lo"),
         "upper": ("upper", "high", "hi"),
     },
@@ -172,9 +175,21 @@ def _array_of_list(field: Field) -> Array:
     if not isinstance(value, Sequence):
         raise Unfit(f"{field.name!r} is a {type(value).__name__}, not a series of numbers")
     try:
-        return np.asarray(value)
+        return _in_pieces(value)
     except (ValueError, OverflowError, TypeError):
         raise Unfit(f"{field.name!r} is ragged: its rows have different lengths") from None
+
+
+def _in_pieces(value: Sequence[Any]) -> Array:
+    # Converting a list holds the interpreter's lock: long ones go piece by piece, so that
+    # other threads are served meanwhile.
+    width = len(value[0]) if value and isinstance(value[0], list | tuple) else 1
+    step = max(1, CONVERTED // max(1, width))
+    if len(value) <= step:
+        return np.asarray(value)
+    return np.concatenate(
+        [np.asarray(value[start : start + step]) for start in range(0, len(value), step)]
+    )
 
 
 def _plain_dtype(array: Array) -> Array:

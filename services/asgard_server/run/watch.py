@@ -123,7 +123,9 @@ class RunWatch:
             elif snapshot:
                 async for message in self._snapshot(watcher):
                     yield message
-            async for message in self._follow(watcher):
+            # One who starts at now gets a token at once, one who resumes hears that he is there;
+            # a snapshot has said so.
+            async for message in self._follow(watcher, told=snapshot and not token):
                 yield message
         finally:
             self._watchers.discard(watcher)
@@ -196,8 +198,8 @@ class RunWatch:
 
     # The watchers -------------------------------------------------------------------
 
-    async def _follow(self, watcher: _Watcher) -> AsyncIterator[bytes]:
-        spoke = time.monotonic()
+    async def _follow(self, watcher: _Watcher, *, told: bool) -> AsyncIterator[bytes]:
+        spoke = time.monotonic() if told else float("-inf")
         while True:
             if self._stopping:
                 raise StoppingError("the service is stopping: resume from the last token")

@@ -1,0 +1,39 @@
+// The legend of a figure, which is also its instrument: it shows the values
+// under the cursor, in places that do not move.
+
+import { exactly, number } from "../format";
+
+export interface Reading {
+  label: string;
+  value?: number | null | undefined;
+  colour?: string;
+  look?: "line" | "dash" | "band" | "faint" | "dot";
+}
+
+export function Readout({ at, readings }: { at: Reading | null; readings: Reading[] }) {
+  return (
+    <div class="readout">
+      {readings.map((reading) => (
+        <span class="reading" key={reading.label}>
+          {reading.colour && (
+            <i class={`swatch ${reading.look ?? "line"} ${reading.colour}`} aria-hidden="true" />
+          )}
+          <span class="reading-label">{reading.label}</span>
+          {reading.value !== undefined && (
+            <output class="reading-value" title={exactly(reading.value)}>
+              {number(reading.value)}
+            </output>
+          )}
+        </span>
+      ))}
+      {at && (
+        <span class="reading at">
+          <span class="reading-label">{at.label}</span>
+          <output class="reading-value" title={exactly(at.value)}>
+            {number(at.value)}
+          </output>
+        </span>
+      )}
+    </div>
+  );
+}

@@ -254,6 +254,8 @@ class RunWatch:
         if (await self._index.head())[0] != watcher.epoch:
             self._rung.set()
             return []
+        if not changes:  # there are newer ones, and of these none is kept
+            raise unusable("the change log no longer reaches back to it")
         return events.encode(changes, rows, self._clock())
 
     async def _snapshot(self, watcher: _Watcher) -> AsyncIterator[bytes]:

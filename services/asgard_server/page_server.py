@@ -1,0 +1,44 @@
+"""uvicorn, as a guest of a process that does more than serve HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+
+class PageServer(uvicorn.Server):
+    """Serves an ASGI application on the running loop; `up` is set when it does.
+
+    Set `should_exit` to stop it: it then waits `drain_seconds` for what has begun.
+    """
+
+    def __init__(self, app: Any, *, drain_seconds: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(drain_seconds)),
+            )
+        )
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and say so."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process, which stops more than the page."""
+        yield

@@ -24,6 +24,7 @@ from asgard_server.gateway.event_stream import Streams
 from asgard_server.gateway.guard import Guard
 from asgard_server.gateway.health import Health
 from asgard_server.gateway.metrics import Metrics
+from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
 from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Routes
@@ -98,6 +99,7 @@ def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
     table.add("GET", "/healthz", health.healthz)
     table.add("GET", "/readyz", health.readyz)
     table.add("GET", "/metrics", metrics.show)
+    table.add("GET", "/openapi.json", document.endpoint(described, options.version))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -32,8 +32,8 @@ DATA_BYTES = 1 << 20
 RESULTS_PAGE = 1_000
 MAX_PAGE = 1_000
 
-_RESULT = ("id", "result_type", "display", "created_at")
-_RESULT_ALONE = ("id", "run_id", "result_type", "display", "created_at", "data")
+RESULT = ("id", "result_type", "display", "created_at")
+RESULT_ALONE = ("id", "run_id", "result_type", "display", "created_at", "data")
 _INLINE_BYTES = 65_536
 
 
@@ -52,8 +52,8 @@ class Documented:
         self._updates = updates
         self._streams = streams
         self._run = encoders.of(pb.Run.DESCRIPTOR)
-        self._result = encoders.only(pb.Result.DESCRIPTOR, _RESULT)
-        self._result_alone = encoders.only(pb.Result.DESCRIPTOR, _RESULT_ALONE)
+        self._result = encoders.only(pb.Result.DESCRIPTOR, RESULT)
+        self._result_alone = encoders.only(pb.Result.DESCRIPTOR, RESULT_ALONE)
         self._calls: dict[str, Any] = {}
         self._runs = RunsList(self._list_runs, encoders, lambda: updates.version, cache_seconds)
 

@@ -13,7 +13,9 @@ WORKERS ?= 2
 
 # One Node for everybody: the system's when it is 20 or newer, else the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-NPM := npm --no-audit --no-fund --no-update-notifier
+# What the lock names, by its hashes. Not `npm ci`: that refuses a lock made where the registry lacks
+# the binaries of other platforms; tests/unit/project/test_requirements.py compares lock and package.json.
+NPM_INSTALL := npm install --no-save --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 
 TYPED := clients/python/src services tests protos/generate.py .ci/lock.py .ci/checks
 PAGE := clients/dashboard
@@ -82,11 +84,11 @@ clean: ## remove what make made (never STORAGE)
 	@mkdir -p $(@D) && touch $@
 
 .cache/made/buf: .cache/made/node protos/package-lock.json
-	cd protos && $(NPM) ci --ignore-scripts
+	cd protos && $(NPM_INSTALL)
 	@mkdir -p $(@D) && touch $@
 
 $(PAGE)/node_modules/.made: .cache/made/node $(PAGE)/package.json $(PAGE)/package-lock.json
-	cd $(PAGE) && $(NPM) ci
+	cd $(PAGE) && $(NPM_INSTALL)
 	@touch $@
 
 .cache/made/page: $(PAGE)/node_modules/.made $(PAGE_SOURCES)

@@ -34,6 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The server: the stored format and the protos of the SDK, nothing else of it.
     SERVER: set(),
     f"{SERVER}.settings": {f"{SDK}.core"},
+    f"{SERVER}.logging": set(),
+    f"{SERVER}.page_server": set(),
     f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
     f"{SERVER}.feed": {f"{SERVER}.feed"},
     f"{SERVER}.store": FORMAT | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed"},
@@ -46,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Where things meet.
     f"{SERVER}.run.__main__": EVERYTHING,
     f"{SERVER}.all_in_one": EVERYTHING,
-    f"{SERVER}.commands": {f"{SDK}.core", f"{SERVER}.settings", f"{SERVER}.all_in_one"},
+    f"{SERVER}.commands": EVERYTHING,
 }
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}

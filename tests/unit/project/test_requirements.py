@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -46,3 +48,15 @@ def test_every_pin_has_a_hash() -> None:
         pins = [block for block in blocks if PIN.match(block)]
         assert pins
         assert [b.split("==")[0] for b in pins if "--hash=sha256:" not in b] == []
+
+
+@pytest.mark.parametrize("folder", ["clients/dashboard", "protos"])
+def test_npm_s_lock_is_that_of_its_package_and_hashed(folder: str) -> None:
+    package = json.loads((ROOT / folder / "package.json").read_text())
+    packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
+    root = packages.pop("")
+    for kind in ("dependencies", "devDependencies", "optionalDependencies"):
+        assert root.get(kind, {}) == package.get(kind, {}), "run `make lock`"
+        for name, version in package.get(kind, {}).items():
+            assert packages[f"node_modules/{name}"]["version"] == version
+    assert [name for name, entry in packages.items() if "integrity" not in entry] == []

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 import re
 
-from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
-
 from gimle.asgard.circuit.nodes import (
     Atom,
     CircuitError,
@@ -17,6 +14,8 @@ from gimle.asgard.circuit.nodes import (
     Node,
     Trace,
 )
+from lark import Lark, Token, Transformer
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
 MAX_TEXT = 200_000
 """Longest circuit text that is read, in characters."""
@@ -150,11 +149,13 @@ def parse(text: str) -> Node:
 
 def describe(error: UnexpectedInput, text: str, what: str) -> str:
     """One sentence for a syntax error: where, what was found, and the text with a caret."""
-    if isinstance(error, UnexpectedToken) and error.token.type == "$END":  # noqa: S105 - no secret
+    if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         return f"the {what} ends too early, after {text.strip()[-30:]!r}; something is missing"
     line, column = max(error.line, 1), max(error.column, 1)
     found = (
-        repr(error.char) if isinstance(error, UnexpectedCharacters) else _token_text(error) or "this"
+        repr(error.char)
+        if isinstance(error, UnexpectedCharacters)
+        else _token_text(error) or "this"
     )
     lines = text.splitlines() or [""]
     shown = lines[min(line, len(lines)) - 1]

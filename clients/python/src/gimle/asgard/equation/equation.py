@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lark import Token, Tree
-
 from gimle.asgard.equation import grammar
 from gimle.asgard.equation.terms import Term, number, simplify
+from lark import Token, Tree
 
 
 @dataclass(frozen=True)

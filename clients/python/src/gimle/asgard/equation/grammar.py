@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gimle.asgard.circuit.grammar import describe
+from gimle.asgard.equation.terms import EquationError, Term, number
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, VisitError
 from lark.visitors import Transformer_NonRecursive
-
-from gimle.asgard.circuit.grammar import describe
-from gimle.asgard.equation.terms import EquationError, Term, number
 
 MAX_TEXT = 10_000
 """Longest equation that is read, in characters."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.expression import Expression, ExpressionError
 
 Floats = npt.NDArray[np.float64]

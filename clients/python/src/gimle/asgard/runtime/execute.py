@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-
 from gimle.asgard.circuit.nodes import (
     Atom,
     Compose,

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.core.errors import AsgardError
 
 MAX_TEXT = 1_000
@@ -221,9 +220,9 @@ class Expression:
 
     def _check_exponent(self, exponent: ast.expr) -> None:
         plain = exponent.operand if isinstance(exponent, ast.UnaryOp) else exponent
-        if isinstance(plain, ast.Constant) and isinstance(plain.value, int | float):
-            if abs(plain.value) > MAX_EXPONENT:
-                raise self._refuse(exponent, f"the exponent is larger than {MAX_EXPONENT:g}")
+        value = plain.value if isinstance(plain, ast.Constant) else None
+        if isinstance(value, int | float) and abs(value) > MAX_EXPONENT:
+            raise self._refuse(exponent, f"the exponent is larger than {MAX_EXPONENT:g}")
 
     def _refuse(self, node: ast.expr, problem: str) -> ExpressionError:
         return ExpressionError(f"{self.text!r}, column {node.col_offset + 1}: {problem}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.simulation import Product, Rows, Simulation
 from gimle.asgard.runtime.stream import RuntimeInputError
 
@@ -28,9 +28,7 @@ def heat_plate(
     """
     grid = np.linspace(0.0, 1.0, size)
     spacing = grid[1] - grid[0]
-    shapes = [
-        (a, diffusivity * np.pi**2 * (j * j + k * k), _mode(grid, j, k)) for a, j, k in modes
-    ]
+    shapes = [(a, diffusivity * np.pi**2 * (j * j + k * k), _mode(grid, j, k)) for a, j, k in modes]
 
     def exact(t: float) -> Floats:
         return np.asarray(sum(a * np.exp(-rate * t) * shape for a, rate, shape in shapes))
@@ -39,7 +37,7 @@ def heat_plate(
 
     def rows() -> Iterator[Mapping[str, Rows]]:
         now = exact(times[0])
-        for before, after in zip(times[:-1], times[1:], strict=True):
+        for before, after in itertools.pairwise(times):
             count = max(1, int(np.ceil((after - before) / longest)))
             ratio = diffusivity * (after - before) / count / spacing**2
             for _ in range(count):

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.elliptic import agm, jacobi
 from gimle.asgard.runtime.integrate import runge_kutta, symplectic
 from gimle.asgard.runtime.simulation import Product, Rows, Simulation, batches
@@ -32,7 +31,7 @@ def pendulum(
         return np.asarray(2 * np.arcsin(modulus * cn / dn) if modulus else 0.0 * sn)
 
     def force(at: Floats) -> Floats:
-        return -(pace**2) * np.sin(at)
+        return np.asarray(-(pace**2) * np.sin(at))
 
     def place(angles: Floats) -> Floats:
         bob = np.stack([length * np.sin(angles), -length * np.cos(angles)], axis=-1)

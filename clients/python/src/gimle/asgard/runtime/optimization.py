@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.dual import value_and_gradient
 from gimle.asgard.runtime.expression import Expression
 from gimle.asgard.runtime.simulation import Product, Rows, Simulation, batches

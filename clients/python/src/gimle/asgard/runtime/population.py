@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.integrate import runge_kutta
 from gimle.asgard.runtime.simulation import Product, Rows, Simulation, batches
 
@@ -99,9 +98,7 @@ def births_and_deaths(
             yield {"population": {"t": times[part], "paths": kept}}
 
     first = {"t": times[:1], "paths": begun[:, np.newaxis]}
-    return Simulation(
-        (Product("population", "StochasticEnsemble", first),), rows(), len(slices)
-    )
+    return Simulation((Product("population", "StochasticEnsemble", first),), rows(), len(slices))
 
 
 def _wait(random: np.random.Generator, rate: Floats) -> Floats:

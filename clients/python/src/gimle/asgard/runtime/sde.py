@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.expression import Expression
 from gimle.asgard.runtime.simulation import Product, Rows, Simulation, batches
 from gimle.asgard.runtime.stream import RuntimeInputError
@@ -155,7 +154,7 @@ def _mixing(correlation: Sequence[Sequence[float]] | None, size: int) -> Floats:
     if not np.allclose(np.diag(matrix), 1.0):
         raise RuntimeInputError("correlation must have ones on its diagonal")
     try:
-        return np.linalg.cholesky(matrix)
+        return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
     except np.linalg.LinAlgError:
         raise RuntimeInputError(
             "correlation is not positive definite; bring its values nearer to 0"

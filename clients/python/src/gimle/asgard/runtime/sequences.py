@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.expression import Expression
 from gimle.asgard.runtime.simulation import Product, Rows, Simulation, batches
 from gimle.asgard.runtime.stream import RuntimeInputError

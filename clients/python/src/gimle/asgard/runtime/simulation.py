@@ -6,6 +6,7 @@ saves each batch of rows shows the computation as it happens.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,6 @@ def batches(first: int, total: int, count: int) -> Iterator[slice]:
     """The places from `first` to `total` in at most `count` slices of nearly equal length."""
     count = max(1, min(count, total - first))
     edges = np.linspace(first, total, count + 1).round().astype(int)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         if stop > start:
             yield slice(int(start), int(stop))

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.core.errors import AsgardError
 
 Coefficients = npt.NDArray[np.float64]
@@ -100,7 +99,7 @@ class Stream:
 def constant(value: float, order: Mapping[str, int], chunk_size: int = 1) -> Stream:
     """The constant series `value`."""
     data = np.zeros((chunk_size, *order.values()))
-    data[(slice(None), *(0,) * len(order))] = value
+    data[_first(len(order))] = value
     return Stream(data, tuple(order), chunk_size)
 
 
@@ -153,7 +152,7 @@ def convolve(left: Stream, right: Stream) -> Stream:
 
 def exponential(stream: Stream, terms: int) -> Stream:
     """exp of a series: e^(constant term) times the first `terms` terms in the rest."""
-    first = (slice(None), *(0,) * len(stream.shape))
+    first = _first(len(stream.shape))
     centre = np.exp(stream.data[first])
     rest = stream.data.copy()
     rest[first] = 0.0
@@ -203,6 +202,11 @@ def _factorials(shape: Sequence[int]) -> Coefficients:
         values = np.array([float(math.factorial(k)) for k in range(length)])
         weights = weights * values.reshape([-1 if a == axis else 1 for a in range(len(shape) + 1)])
     return weights
+
+
+def _first(dimensions: int) -> tuple[Any, ...]:
+    """The index of the constant term of every chunk."""
+    return (slice(None), *(0,) * dimensions)
 
 
 def _axis(stream: Stream, label: str) -> int:

@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
 from gimle.asgard.runtime.stream import RuntimeInputError, Stream
 
 Floats = npt.NDArray[np.float64]
@@ -42,7 +41,7 @@ class DiscreteCalculus:
             raise RuntimeInputError(
                 f"a sequence of {length} terms is read at whole numbers from 0 to {length - 1}"
             )
-        return np.eye(length)[places.astype(int)]
+        return np.asarray(np.eye(length)[places.astype(int)])
 
 
 Calculus: TypeAlias = RealCalculus | DiscreteCalculus
@@ -64,7 +63,9 @@ class StreamEvaluator:
                 f"{', '.join(stream.dim_labels)}"
             )
         self._stream = stream
-        self._calculi = {label: (calculi or {}).get(label, RealCalculus()) for label in stream.order}
+        self._calculi = {
+            label: (calculi or {}).get(label, RealCalculus()) for label in stream.order
+        }
 
     def evaluate(self, **points: npt.ArrayLike) -> Floats:
         """Values on the grid of the points given for each dimension.

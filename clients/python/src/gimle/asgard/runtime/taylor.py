@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-
 from gimle.asgard.runtime import stream as series
 from gimle.asgard.runtime.expression import Expression, ExpressionError
 from gimle.asgard.runtime.stream import Stream

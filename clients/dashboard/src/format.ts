@@ -49,7 +49,12 @@ export function ticks(values: (number | null)[]): string[] {
   }
   if (!Number.isFinite(step) || step === 0) step = largest || 1;
   const power = largest > 0 ? Math.floor(Math.log10(largest)) : 0;
-  const places = (size: number) => Math.max(0, Math.min(12, Math.ceil(-Math.log10(size) - 1e-6)));
+  const places = (size: number) => {
+    let digits = 0;
+    while (digits < 12 && Math.abs(size * 10 ** digits - Math.round(size * 10 ** digits)) > 1e-6)
+      digits++;
+    return digits;
+  };
   if (largest >= 1e5 || (largest > 0 && largest < 1e-3)) {
     const scale = 10 ** power;
     const digits = places(step / scale);

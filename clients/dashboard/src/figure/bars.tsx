@@ -52,8 +52,8 @@ export function Bars({ histogram, label, range, marked }: Props) {
         })}
       </svg>
       <div class="bars-range">
-        <span>{number(low, 3)}</span>
-        <span>{number(high, 3)}</span>
+        <span>{histogram && number(low, 3)}</span>
+        <span>{histogram && number(high, 3)}</span>
       </div>
     </figure>
   );

@@ -4,6 +4,7 @@ import { getBinary } from "../api/client";
 import type { FramePages } from "../api/types";
 
 const pagesKept = 24;
+const littleToRead = 1_000_000;
 
 export class Frames {
   private readonly pages = new Map<number, ArrayBuffer>();
@@ -39,6 +40,18 @@ export class Frames {
     const start = (frame - page * this.source.page) * this.bytesPerFrame;
     if (start + this.bytesPerFrame > body.byteLength) return null;
     return body.slice(start, start + this.bytesPerFrame);
+  }
+
+  /** At most about n frames spread over the whole, where that is little to read. */
+  thinned(n: number): ArrayBuffer[] {
+    if (this.total * this.bytesPerFrame > littleToRead) return [];
+    const stride = Math.max(1, Math.ceil(this.total / n));
+    const found: ArrayBuffer[] = [];
+    for (let frame = 0; frame < this.total; frame += stride) {
+      const body = this.at(frame);
+      if (body) found.push(body);
+    }
+    return found;
   }
 
   close(): void {

@@ -7,7 +7,7 @@ import type { Range } from "../api/types";
 import { logTick, ticks } from "../format";
 import { useTheme } from "../theme";
 import { figureFont, token, withAlpha } from "./colours";
-import { snapped, snappedLog } from "./scale";
+import { snapped, snappedLog, tickSteps } from "./scale";
 
 export interface PlotSeries {
   label: string;
@@ -39,6 +39,8 @@ export interface PlotProps {
   window: Range | null;
   xLabel?: string | undefined;
   log?: boolean;
+  /** x holds seconds since 1970. */
+  time?: boolean | undefined;
   /** Plots of one group share their cursor. */
   group?: string;
   /** Without labels and with little room: one of several small figures. */
@@ -67,21 +69,29 @@ function axes(props: PlotProps): uPlot.Axis[] {
     size: props.hideX ? 10 : 26,
     gap: 6,
     space: props.small ? 56 : 72,
-    values: props.hideX ? () => [] : (_plot, splits) => ticks(splits),
     border: { show: true, stroke: token("border-control"), width: 1 },
   };
+  if (!props.time) x.incrs = tickSteps;
+  if (props.hideX) x.values = () => [];
+  else if (!props.time) x.values = (_plot, splits) => ticks(splits);
   if (props.xLabel && !props.hideX)
     Object.assign(x, { label: props.xLabel, labelSize: 18, labelGap: 0 });
   const y: uPlot.Axis = {
     ...shared,
+    incrs: tickSteps,
     gap: 6,
-    space: props.small ? 24 : 32,
+    space: props.small ? 20 : 26,
     size: (_plot, values) => {
       const longest = Math.max(3, ...(values ?? []).map((text) => text?.length ?? 0));
       return Math.max(52, Math.ceil(longest * 6.4) + 14);
     },
     values: (_plot, splits) => (props.log ? splits.map(logTick) : ticks(splits)),
   };
+  if (props.log) {
+    // Only whole powers of ten get a line: the others are noise over many decades.
+    const whole = (splits: number[]) => splits.map((value) => (logTick(value) ? value : null));
+    y.grid = { ...line, filter: (_plot, splits) => whole(splits) };
+  }
   return [x, y];
 }
 
@@ -169,7 +179,10 @@ export function Plot(props: PlotProps) {
         },
       },
       scales: {
-        x: { time: false, range: (_plot, min, max) => latest.current.window ?? [min, max] },
+        x: {
+          time: latest.current.time ?? false,
+          range: (_plot, min, max) => latest.current.window ?? [min, max],
+        },
         y: log
           ? { distr: 3, range: (_plot, min, max) => snappedLog(min, max) }
           : { range: (_plot, min, max) => snapped(min, max, include) },

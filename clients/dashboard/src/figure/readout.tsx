@@ -7,7 +7,7 @@ export interface Reading {
   label: string;
   value?: number | null | undefined;
   colour?: string;
-  look?: "line" | "dash" | "band" | "faint" | "dot";
+  look?: "line" | "dash" | "band" | "faint" | "dot" | "disc";
 }
 
 export function Readout({ at, readings }: { at: Reading | null; readings: Reading[] }) {

@@ -21,7 +21,7 @@ export function snapped(min: Value, max: Value, include: number[] = []): Range {
     low -= room;
     high += room;
   }
-  const step = roundStep(high - low, 10);
+  const step = roundStep(high - low, 6);
   const margin = (high - low) * 0.02;
   const down = Math.floor((low - margin) / step) * step;
   const up = Math.ceil((high + margin) / step) * step;
@@ -40,6 +40,11 @@ export function snappedLog(min: Value, max: Value): Range {
   }
   return [low, high];
 }
+
+/** Distances of ticks that may be used: 1, 2 and 5 times powers of ten. */
+export const tickSteps: number[] = Array.from({ length: 60 }, (_, i) => i - 30).flatMap((power) =>
+  [1, 2, 5].map((digit) => Number(`${digit}e${power}`)),
+);
 
 /** Round values within a range, about n of them. */
 export function roundTicks(low: number, high: number, parts: number): number[] {

@@ -32,13 +32,14 @@ export function prepare(
   return context;
 }
 
-/** A picture of rows by columns through a colour table; row 0 is drawn lowest. */
+/** A picture of rows by columns through a colour table; row 0 lowest, or on top. */
 export function picture(
   cells: ArrayLike<number>,
   rows: number,
   cols: number,
   table: ColourTable,
   indexOf: (value: number) => number,
+  firstOnTop = false,
 ): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
   canvas.width = cols;
@@ -48,7 +49,7 @@ export function picture(
   const image = context.createImageData(cols, rows);
   const to = image.data;
   for (let row = 0; row < rows; row++) {
-    let from = (rows - 1 - row) * cols;
+    let from = (firstOnTop ? row : rows - 1 - row) * cols;
     let at = row * cols * 4;
     for (let col = 0; col < cols; col++, from++, at += 4) {
       const index = indexOf(cells[from] as number);

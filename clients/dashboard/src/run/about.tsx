@@ -42,6 +42,11 @@ function Value({ value }: { value: Json }) {
   return <code>{JSON.stringify(value)}</code>;
 }
 
+/** Whether there is anything to tell. */
+export function hasAbout(run: Run): boolean {
+  return Boolean(run.equation || run.circuit || run.note || Object.keys(run.metadata ?? {}).length);
+}
+
 export function About({ run }: { run: Run }) {
   const metadata = lines(run.metadata ?? {});
   return (
@@ -75,9 +80,6 @@ export function About({ run }: { run: Run }) {
           </dl>
         </Section>
       )}
-      <Section title="Id" copy={run.id}>
-        <code class="id">{run.id}</code>
-      </Section>
     </aside>
   );
 }

@@ -69,7 +69,7 @@ export function Formula({ text }: { text: string }) {
   const parts = [];
   for (const match of pretty(text).matchAll(pieces)) {
     const [piece, digits, called, , , mark] = match;
-    const kind = digits ? "digits" : called ? "called" : mark ? "mark" : "";
+    const kind = digits ? "digits" : called ? "called" : mark ? "sign" : "";
     parts.push(
       kind ? (
         <span class={kind} key={match.index}>

@@ -2,12 +2,13 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Run } from "../api/types";
 import { plural } from "../format";
 import { Ago, Elapsed } from "../frame/clock";
+import { CopyButton } from "../frame/copy-button";
 import { BinIcon } from "../frame/icons";
 import { Status } from "../frame/status";
 import { navigate } from "../router";
 import { DeleteDialog } from "../runs/delete-dialog";
 import { runList } from "../runs/store";
-import { About } from "./about";
+import { About, hasAbout } from "./about";
 import { ResultCard } from "./result-card";
 import { useRun } from "./use-run";
 
@@ -16,7 +17,7 @@ function Header({ run, onDelete }: { run: Run; onDelete: () => void }) {
   return (
     <header class="run-head">
       <p class="crumbs">
-        <a href="/runs">Runs</a>
+        <a href="/runs">‹ All runs</a>
       </p>
       <div class="run-title">
         <h1>{run.name}</h1>
@@ -39,6 +40,10 @@ function Header({ run, onDelete }: { run: Run; onDelete: () => void }) {
           </li>
         )}
         <li>{plural(run.result_count, "result")}</li>
+        <li class="run-id">
+          <code class="id">{run.id}</code>
+          <CopyButton text={run.id} what="id" />
+        </li>
         {(run.tags ?? []).map((tag) => (
           <li key={tag}>
             <span class="tag">{tag}</span>
@@ -124,8 +129,8 @@ export function RunPage({ runId }: { runId: string }) {
           This run has been deleted. What you see is its last state. <a href="/runs">All runs</a>
         </p>
       )}
-      <div class="run-body">
-        <About run={run} />
+      <div class={hasAbout(run) ? "run-body" : "run-body plain"}>
+        {hasAbout(run) && <About run={run} />}
         <div class="results">
           {results.length === 0 && <NoResults run={run} />}
           {results.map((result) => (

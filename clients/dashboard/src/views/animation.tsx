@@ -62,7 +62,7 @@ function readingsOf(view: FieldAnimationView | BodyAnimationView, names: string[
     ];
   }
   if (view.bodies > 8) return [];
-  return names.map((label, i) => ({ label, colour: `series-${(i % 8) + 1}`, look: "dot" }));
+  return names.map((label, i) => ({ label, colour: `series-${(i % 8) + 1}`, look: "disc" }));
 }
 
 function useDrawing(

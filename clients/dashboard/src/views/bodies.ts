@@ -12,6 +12,7 @@ export interface Turn {
 }
 
 const trail = 90;
+const wholePath = 600;
 const height = 400;
 
 type Point = [number, number];
@@ -26,8 +27,10 @@ function widened(range: Range | undefined): Range {
 /** A plot area in which a unit is as long across as it is up. */
 function areaFor(width: number, x: Range, y: Range): Area {
   const [left, right, top, bottom] = [52, 16, 10, 28];
-  const wide = Math.max(80, width - left - right);
-  const tall = Math.min(height, Math.max(220, wide)) - top - bottom;
+  const room = Math.max(80, width - left - right);
+  const tall = Math.min(height, Math.max(220, room)) - top - bottom;
+  const shape = (x[1] - x[0]) / (y[1] - y[0]);
+  const wide = Math.round(Math.min(room, tall * Math.max(1.25, shape)));
   const box = { left, top, width: wide, height: tall };
   const unit = Math.max((x[1] - x[0]) / wide, (y[1] - y[0]) / tall);
   const around = (range: Range, pixels: number): Range => {
@@ -109,7 +112,11 @@ export function drawBodies(
   const solid = view.dimensions === 3;
   const [area, project, edges] = solid ? spatial(view, width, turn) : [...flat(view, width), []];
   const { box } = area;
-  const context = prepare(canvas, width, box.top + box.height + (solid ? 12 : 28));
+  const context = prepare(
+    canvas,
+    box.left + box.width + 16,
+    box.top + box.height + (solid ? 12 : 28),
+  );
   if (!context) return false;
   if (solid) {
     context.strokeStyle = token("border");
@@ -124,6 +131,8 @@ export function drawBodies(
     if (body) past.push(new Float32Array(body));
   }
   const present = new Float32Array(now);
+  const whole =
+    view.bodies > 8 ? [] : frames.thinned(wholePath).map((one) => new Float32Array(one));
   context.save();
   context.beginPath();
   context.rect(box.left, box.top, box.width, box.height);
@@ -135,6 +144,12 @@ export function drawBodies(
   for (let body = 0; body < view.bodies; body++) {
     const colour = token(seriesToken(view.bodies > 8 ? 0 : body));
     const at = body * view.dimensions;
+    context.strokeStyle = withAlpha(colour, 0.16);
+    context.lineWidth = 1;
+    tracePath(
+      context,
+      whole.map((one) => project(one, at)),
+    );
     const path = many ? [] : [...past, present].map((one) => project(one, at));
     // In pieces that fade with their age.
     const pieces = 6;

@@ -157,6 +157,7 @@ export function EnsembleFigure({ figure }: { figure: Figure<EnsembleView> }) {
         onZoom={(range: Range) => zoom.into({ x: range })}
         onBack={zoom.back}
         onCursor={setCursor}
+        time={view.x_is_time}
       />
       {view.histograms.length > 0 && (
         <section class="distributions" aria-label={`Distributions of ${title}`}>

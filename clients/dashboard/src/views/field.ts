@@ -1,9 +1,9 @@
 // One frame of a field, from bytes: 0 is missing, 1 to 255 lie over the range.
 
 import type { FieldAnimationView, Range } from "../api/types";
-import { viridis } from "../figure/colours";
+import { token, viridis } from "../figure/colours";
 import type { Frames } from "../figure/frames";
-import { colourBar, frameArea, hatch, picture, prepare } from "../figure/surface";
+import { colourBar, hatch, picture, prepare } from "../figure/surface";
 
 const byteToIndex = (byte: number) => (byte === 0 ? -1 : Math.round(((byte - 1) / 254) * 255));
 
@@ -14,7 +14,7 @@ export function drawField(
   frame: number,
   width: number,
 ): boolean {
-  const left = 44;
+  const left = 8;
   const right = 84;
   const room = Math.max(80, width - left - right);
   const ratio = view.rows / Math.max(1, view.cols);
@@ -24,18 +24,19 @@ export function drawField(
   const body = frames.at(frame);
   // The last frame stays until this one is here: no flicker while reading.
   if (!body && canvas.dataset["drawn"]) return false;
-  const context = prepare(canvas, width, tall + 10 + 28);
+  const context = prepare(canvas, left + wide + right, tall + 22);
   if (!context) return false;
   hatch(context, box);
   if (body) {
-    const image = picture(new Uint8Array(body), view.rows, view.cols, viridis, byteToIndex);
+    const image = picture(new Uint8Array(body), view.rows, view.cols, viridis, byteToIndex, true);
     context.imageSmoothingEnabled = false;
     context.drawImage(image, box.left, box.top, box.width, box.height);
   }
   const range: Range = view.value_range ?? [0, 1];
   const bar = { left: box.left + box.width + 14, top: box.top, width: 14, height: box.height };
   colourBar(context, bar, viridis, range);
-  const area = { box, x: [0, view.cols] as Range, y: [0, view.rows] as Range };
-  frameArea(context, area, { x: "", y: "" });
+  context.strokeStyle = token("border-control");
+  context.lineWidth = 1;
+  context.strokeRect(box.left - 0.5, box.top - 0.5, box.width + 1, box.height + 1);
   return body !== null;
 }

@@ -10,6 +10,7 @@ import { count, number } from "../format";
 import { Card, Toggle } from "../run/card";
 import type { Figure } from "../run/figure";
 import { useTheme } from "../theme";
+import { Profiles } from "./profiles";
 
 interface Cells {
   grid: Grid;
@@ -56,20 +57,36 @@ function colouring(cells: Cells) {
   return { table: signed ? diverging : viridis, range: [low, high] as Range, indexOf };
 }
 
-/** Equal units look equal where the ranges allow it; otherwise the area is filled. */
-function fit(width: number, x: Range, y: Range): { plot: Box; height: number } {
+/** Axes of like length are drawn to one scale; others fill the area. */
+function fit(
+  width: number,
+  x: Range,
+  y: Range,
+): { plot: Box; used: number; spare: number; height: number } {
   const left = 58;
   const right = 84;
   const room = Math.max(80, width - left - right);
   const ratio = (y[1] - y[0]) / (x[1] - x[0] || 1);
   let tall = Math.min(380, Math.max(220, room * 0.52));
   let wide = room;
-  if (ratio > 0.2 && ratio < 4) {
+  if (ratio > 0.5 && ratio < 2) {
     tall = Math.min(380, Math.max(160, room * ratio));
     wide = Math.min(room, tall / ratio);
   }
   const plot = { left, top: 10, width: Math.round(wide), height: Math.round(tall) };
-  return { plot, height: plot.height + 10 + 42 };
+  const used = left + plot.width + right;
+  return { plot, used, spare: width - used, height: plot.height + 10 + 42 };
+}
+
+const leastForProfiles = 240;
+
+/** Column and row of the cell at a place, or of the nearest one. */
+function cellAt(grid: Grid, x: number, y: number): [number, number] {
+  const cell = (at: number, edges: Range, n: number) => {
+    const share = (at - edges[0]) / (edges[1] - edges[0] || 1);
+    return Math.max(0, Math.min(n - 1, Math.floor(share * n)));
+  };
+  return [cell(x, grid.x_edges, grid.cols), cell(y, grid.y_edges, grid.rows)];
 }
 
 const layerNames: Record<string, string> = {
@@ -90,7 +107,10 @@ export function HeatmapFigure({ figure }: { figure: Figure<HeatmapView> }) {
   const shown = cells?.grid ?? view.grid;
   const x = zoom.window?.x ?? (zoom.window ? whole.x : shown.x_edges);
   const y = zoom.window?.y ?? (zoom.window ? whole.y : shown.y_edges);
-  const { plot, height } = useMemo(() => fit(width, whole.x, whole.y), [width, whole.x, whole.y]);
+  const { plot, used, spare, height } = useMemo(
+    () => fit(width, whole.x, whole.y),
+    [width, whole.x, whole.y],
+  );
   const look = useMemo(() => (cells ? colouring(cells) : null), [cells]);
   const image = useMemo(
     () =>
@@ -104,7 +124,7 @@ export function HeatmapFigure({ figure }: { figure: Figure<HeatmapView> }) {
 
   useEffect(() => {
     if (!canvas.current || width === 0) return;
-    const context = prepare(canvas.current, width, height);
+    const context = prepare(canvas.current, used, height);
     if (!context) return;
     hatch(context, plot);
     if (cells && look && image) {
@@ -147,14 +167,18 @@ export function HeatmapFigure({ figure }: { figure: Figure<HeatmapView> }) {
   });
 
   let value: number | null = null;
+  let cut: [number, number] | null = null;
   if (spot && cells) {
-    const { x_edges: gx, y_edges: gy, rows, cols } = cells.grid;
-    const col = Math.floor(((spot[0] - gx[0]) / (gx[1] - gx[0] || 1)) * cols);
-    const row = Math.floor(((spot[1] - gy[0]) / (gy[1] - gy[0] || 1)) * rows);
-    if (col >= 0 && col < cols && row >= 0 && row < rows)
-      value = cells.values[row * cols + col] ?? null;
+    const [col, row] = cellAt(cells.grid, spot[0], spot[1]);
+    const found = cells.values[row * cells.grid.cols + col];
+    value = found === undefined || Number.isNaN(found) ? null : found;
   }
   const { extremes } = view;
+  if (cells && spare >= leastForProfiles) {
+    // Without a cursor, through the highest value.
+    const at = spot ?? [extremes?.max?.x ?? x[0], extremes?.max?.y ?? y[0]];
+    cut = cellAt(cells.grid, at[0] ?? x[0], at[1] ?? y[0]);
+  }
   const readings: Reading[] = spot
     ? [
         { label: xTitle, value: spot[0] },
@@ -216,39 +240,54 @@ export function HeatmapFigure({ figure }: { figure: Figure<HeatmapView> }) {
     >
       <Readout at={null} readings={readings} />
       <p class="axis-title">{yTitle}</p>
-      <div
-        ref={host}
-        class="surface zooms"
-        role="group"
-        aria-label={`Heatmap of ${title}, ${view.layer}: ${size}, from ${number(view.value_range?.[0])} to ${number(view.value_range?.[1])}, mean ${number(view.mean)}`}
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: arrows move the cursor, + and - zoom
-        tabIndex={0}
-        style={{ height: `${height}px` }}
-        onKeyDown={onKeyDown}
-        {...drag.handlers}
-      >
-        <canvas ref={canvas} />
-        {cross && !drag.box && (
-          <>
+      <div ref={host} class="heatmap" style={{ minHeight: `${height}px` }}>
+        <div
+          class="surface zooms"
+          role="group"
+          aria-label={`Heatmap of ${title}, ${view.layer}: ${size}, from ${number(view.value_range?.[0])} to ${number(view.value_range?.[1])}, mean ${number(view.mean)}`}
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: arrows move the cursor, + and - zoom
+          tabIndex={0}
+          style={{ width: `${used}px`, height: `${height}px` }}
+          onKeyDown={onKeyDown}
+          {...drag.handlers}
+        >
+          <canvas ref={canvas} />
+          {cross && !drag.box && (
+            <>
+              <i
+                class="cross-x"
+                style={{
+                  left: `${cross.left}px`,
+                  top: `${plot.top}px`,
+                  height: `${plot.height}px`,
+                }}
+              />
+              <i
+                class="cross-y"
+                style={{ top: `${cross.top}px`, left: `${plot.left}px`, width: `${plot.width}px` }}
+              />
+            </>
+          )}
+          {drag.box && (
             <i
-              class="cross-x"
-              style={{ left: `${cross.left}px`, top: `${plot.top}px`, height: `${plot.height}px` }}
+              class="selection"
+              style={{
+                left: `${drag.box.left}px`,
+                top: `${drag.box.top}px`,
+                width: `${drag.box.width}px`,
+                height: `${drag.box.height}px`,
+              }}
             />
-            <i
-              class="cross-y"
-              style={{ top: `${cross.top}px`, left: `${plot.left}px`, width: `${plot.width}px` }}
-            />
-          </>
-        )}
-        {drag.box && (
-          <i
-            class="selection"
-            style={{
-              left: `${drag.box.left}px`,
-              top: `${drag.box.top}px`,
-              width: `${drag.box.width}px`,
-              height: `${drag.box.height}px`,
-            }}
+          )}
+        </div>
+        {cells && cut && (
+          <Profiles
+            grid={cells.grid}
+            values={cells.values}
+            cut={cut}
+            names={[xTitle, yTitle]}
+            window={{ x, y }}
+            height={height}
           />
         )}
       </div>

@@ -8,6 +8,7 @@ import { type Reading, Readout } from "../figure/readout";
 import { number, plural } from "../format";
 import { Card, Toggle } from "../run/card";
 import type { Figure } from "../run/figure";
+import { PathPlot } from "./path";
 
 /** Computed curves solid in their colour, expected ones dashed on top. */
 export function looks(names: string[]): PlotSeries[] {
@@ -97,20 +98,31 @@ export function LineFigure({ figure }: { figure: Figure<LineView> }) {
     >
       <Readout at={at === null ? null : { label: x, value: at }} readings={readings} />
       {y && <p class="axis-title">{y}</p>}
-      <Plot
-        name={`Line plot of ${title}: ${series.map((one) => one.name).join(" and ")}, ${x} from ${span(window)}, values from ${span(view.y_range)}`}
-        data={data}
-        series={styles}
-        height={300}
-        window={window}
-        xLabel={residual && rest ? undefined : x}
-        hideX={false}
-        log={log && positive}
-        group={group}
-        onZoom={zoomInto}
-        onBack={zoom.back}
-        onCursor={setCursor}
-      />
+      {view.ordered === false ? (
+        <PathPlot
+          name={`Curve of ${title}: ${x} from ${span(view.x_range)}, ${y || "y"} from ${span(view.y_range)}`}
+          series={series}
+          x={view.x_range}
+          y={view.y_range}
+          xTitle={x}
+        />
+      ) : (
+        <Plot
+          name={`Line plot of ${title}: ${series.map((one) => one.name).join(" and ")}, ${x} from ${span(window)}, values from ${span(view.y_range)}`}
+          data={data}
+          series={styles}
+          height={300}
+          window={window}
+          xLabel={residual && rest ? undefined : x}
+          hideX={false}
+          log={log && positive}
+          group={group}
+          onZoom={zoomInto}
+          onBack={zoom.back}
+          onCursor={setCursor}
+          time={view.x_is_time}
+        />
+      )}
       {residual && rest && restData && (
         <>
           <p class="axis-title">
@@ -132,8 +144,8 @@ export function LineFigure({ figure }: { figure: Figure<LineView> }) {
       {view.coefficients && (
         <details class="fold">
           <summary>
-            {plural(view.coefficients.values.length + (view.coefficients.more ?? 0), "coefficient")} ({view.coefficients.convention}
-            )
+            {plural(view.coefficients.values.length + (view.coefficients.more ?? 0), "coefficient")}{" "}
+            ({view.coefficients.convention})
           </summary>
           <p class="numbers">
             {view.coefficients.values.map((value) => number(value, 6)).join(",  ")}

@@ -64,7 +64,12 @@ function ParameterPlot(props: {
       <figcaption>
         <span class="small-name">{parameter.name}</span>
         <output>{number(value)}</output>
-        {goal !== null && <span class="goal">optimum {number(goal)}</span>}
+        {goal !== null && (
+          <span class="goal">
+            <i class="swatch dash series-2" aria-hidden="true" />
+            optimum {number(goal)}
+          </span>
+        )}
       </figcaption>
       <Plot
         name={`Evolution of ${parameter.name}, last ${number(last)}${goal === null ? "" : `, optimum ${number(goal)}`}`}

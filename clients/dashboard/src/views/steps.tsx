@@ -67,6 +67,7 @@ export function StepsFigure({ figure }: { figure: Figure<StepsView> }) {
         onZoom={(range: Range) => zoom.into({ x: range })}
         onBack={zoom.back}
         onCursor={setCursor}
+        time={view.x_is_time}
       />
     </Card>
   );

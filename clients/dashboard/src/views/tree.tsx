@@ -83,6 +83,28 @@ function Branch({ name, node, depth }: { name: string | null; node: TreeNode; de
       </div>
     );
   }
+  const isShort = (item: TreeNode) =>
+    item.type !== "object" &&
+    item.type !== "list" &&
+    item.type !== "array" &&
+    String(item.type === "null" ? "" : item.value).length <= 24;
+  if (node.type === "list" && node.more === 0 && total <= 16 && node.items.every(isShort)) {
+    return (
+      <div class="leaf">
+        {label}
+        <span class="brief">
+          [
+          {node.items.map((item, i) => (
+            <>
+              {i > 0 && ", "}
+              <Leaf node={item} />
+            </>
+          ))}
+          ]
+        </span>
+      </div>
+    );
+  }
   const inside = (
     <>
       {items.map(([key, item]) => (

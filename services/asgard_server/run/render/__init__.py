@@ -38,10 +38,12 @@ def render(result: ResultDocument, options: RenderOptions) -> Rendered:
     InvalidFieldError for options that make no sense, alone or for this result.
     """
     check(options)
-    if options.binary:
-        return Rendered("application/octet-stream", _numbers(result, options))
-    view = _view(result, options)
-    body = orjson.dumps(view, option=orjson.OPT_SERIALIZE_NUMPY, default=_spelled)
+    # Odd numbers (sums beyond every float, say) are expected here and come out as missing.
+    with np.errstate(all="ignore"):
+        if options.binary:
+            return Rendered("application/octet-stream", _numbers(result, options))
+        view = _view(result, options)
+        body = orjson.dumps(view, option=orjson.OPT_SERIALIZE_NUMPY, default=_spelled)
     return Rendered("application/json", body)
 
 
@@ -77,21 +79,19 @@ def _draw(
         return tree(data, display, options)
     if not isinstance(data, Mapping):
         raise Unfit("data is not an object of named fields")
-    # Odd numbers (beyond every float, say) are expected here and come out as missing.
-    with np.errstate(all="ignore"):
-        match result.result_type:
-            case "Solution1D":
-                return line(data, display, options)
-            case "Solution2D":
-                return heatmap(data, display, options, address)
-            case "StochasticEnsemble":
-                return ensemble(data, display, options)
-            case "DiscreteSequence":
-                return steps(data, display, options)
-            case "OptimizationResult":
-                return optimization(data, display, options)
-            case _:
-                return animation(data, display, options, address)
+    match result.result_type:
+        case "Solution1D":
+            return line(data, display, options)
+        case "Solution2D":
+            return heatmap(data, display, options, address)
+        case "StochasticEnsemble":
+            return ensemble(data, display, options)
+        case "DiscreteSequence":
+            return steps(data, display, options)
+        case "OptimizationResult":
+            return optimization(data, display, options)
+        case _:
+            return animation(data, display, options, address)
 
 
 def _numbers(result: ResultDocument, options: RenderOptions) -> bytes:
@@ -105,8 +105,7 @@ def _numbers(result: ResultDocument, options: RenderOptions) -> bytes:
     try:
         if not isinstance(result.data, Mapping):
             raise Unfit("data is not an object of named fields")
-        with np.errstate(all="ignore"):
-            return draw(result.data, options)
+        return draw(result.data, options)
     except Unfit as unfit:
         raise InvalidFieldError(
             "format", f"this result has no binary form: {clean(unfit.reason)}", "ask for JSON"
@@ -114,16 +113,19 @@ def _numbers(result: ResultDocument, options: RenderOptions) -> bytes:
 
 
 def _title(display: Mapping[str, Any], result_type: str) -> str:
-    title = display.get("title")
-    return clean(str(title)) if title else clean(result_type)
+    return _word(display.get("title")) or clean(result_type)
 
 
 def _labels(display: Mapping[str, Any]) -> dict[str, str]:
     labels = display.get("labels")
     named = {"x": "", "y": ""}
     if isinstance(labels, Mapping):
-        named |= {clean(str(key)): clean(str(text)) for key, text in labels.items() if text}
+        named |= {clean(str(key)): _word(text) for key, text in labels.items()}
     return named
+
+
+def _word(value: Any) -> str:
+    return clean(str(value)) if isinstance(value, str | int | float) else ""
 
 
 def _spelled(value: Any) -> Any:

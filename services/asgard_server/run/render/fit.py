@@ -207,9 +207,9 @@ def _seconds(array: Array) -> Array:
     unit = "datetime64[us]" if array.dtype.kind == "M" else "timedelta64[us]"
     if np.datetime_data(array.dtype)[0] == "generic":
         raise Unfit(f"times of dtype {array.dtype} have no unit")
-    seconds: Array = array.astype(unit).astype(np.int64) / 1e6
-    seconds[np.isnat(array)] = np.nan
-    return seconds
+    with np.errstate(all="ignore"):
+        seconds = array.astype(unit).astype(np.int64) / 1e6
+    return np.asarray(np.where(np.isnat(array), np.nan, seconds))
 
 
 def _array_of_objects(name: str, array: Array) -> Array:

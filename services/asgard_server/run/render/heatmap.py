@@ -124,13 +124,13 @@ def _scaling(field: Averaged) -> tuple[float, float]:
     if field.low is None or field.high is None:
         return 0.0, 1.0
     low, high = field.low.value, field.high.value
-    largest = max(abs(low), abs(high))
-    spread = high / 2 - low / 2
-    if largest > float(SINGLE.max) or 0 < largest < float(SINGLE.tiny):
+    largest, spread = max(abs(low), abs(high)), high - low
+    fits = float(SINGLE.tiny) <= largest <= float(SINGLE.max) or largest == 0
+    if fits and (spread == 0 or spread >= largest * 1e-4):
+        return 0.0, 1.0
+    if not math.isfinite(spread):
         return 0.0, largest
-    if 0 < spread < largest * 1e-4:
-        return low, 1.0
-    return 0.0, 1.0
+    return low, spread or 1.0
 
 
 def _picture(data: Mapping[str, Any], options: RenderOptions) -> Picture:

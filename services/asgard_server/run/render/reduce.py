@@ -73,8 +73,8 @@ def reduce(
     found = Reduced(np.empty(0, dtype=np.int64), reduced=total > 2 * columns)
     cuts = _cuts(positions, start, stop, columns) if found.reduced else None
     # Blocks end where columns end, so that there are no more of these than asked for.
-    column = -(-total // columns)
-    length = column * max(1, BLOCK // max(1, column))
+    column = max(1, -(-total // columns))
+    length = column * max(1, BLOCK // column)
     for begin in range(start, stop, length):
         end = min(begin + length, stop)
         if cuts is None:
@@ -84,10 +84,12 @@ def reduce(
             within = [begin, *cuts[(cuts > begin) & (cuts < end)].tolist(), end]
             parts = 1
         _look(found, values(begin, end), begin, within, parts, squares)
-    ends = [max(start - 1, 0), min(stop, len(positions.values) - 1)]
+    ends = []
+    if len(positions.values):
+        ends = [max(start - 1, 0), min(stop, len(positions.values) - 1)]
     if total:
         ends += [start, stop - 1]
-    found.index = distinct(np.concatenate([*found.pieces, np.array(ends)]))
+    found.index = distinct(np.concatenate([*found.pieces, np.array(ends, dtype=np.int64)]))
     found.pieces = []
     return found
 

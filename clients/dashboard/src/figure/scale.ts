@@ -22,7 +22,7 @@ export function snapped(min: Value, max: Value, include: number[] = []): Range {
     high += room;
   }
   const step = roundStep(high - low, 6);
-  const margin = (high - low) * 0.02;
+  const margin = (high - low) * 0.002;
   const down = Math.floor((low - margin) / step) * step;
   const up = Math.ceil((high + margin) / step) * step;
   // Data that touch zero from one side keep zero as their floor.

@@ -7,7 +7,7 @@ interface Call {
   called: boolean;
 }
 
-const lineWidth = 44;
+const lineWidth = 37;
 
 /** Reads `f(g(x), 2)`; null where the text is something else. */
 export function parseCalls(text: string): Call | null {

@@ -44,11 +44,15 @@ function Header({ run, onDelete }: { run: Run; onDelete: () => void }) {
           <code class="id">{run.id}</code>
           <CopyButton text={run.id} what="id" />
         </li>
-        {(run.tags ?? []).map((tag) => (
-          <li key={tag}>
-            <span class="tag">{tag}</span>
+        {(run.tags ?? []).length > 0 && (
+          <li class="run-tags">
+            {(run.tags ?? []).map((tag) => (
+              <span class="tag" key={tag}>
+                {tag}
+              </span>
+            ))}
           </li>
-        ))}
+        )}
       </ul>
     </header>
   );

@@ -13,7 +13,7 @@ export interface Turn {
 
 const trail = 90;
 const wholePath = 600;
-const height = 400;
+const height = 440;
 
 type Point = [number, number];
 type Project = (body: Float32Array, index: number) => Point;

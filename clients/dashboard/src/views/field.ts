@@ -18,7 +18,7 @@ export function drawField(
   const right = 84;
   const room = Math.max(80, width - left - right);
   const ratio = view.rows / Math.max(1, view.cols);
-  const tall = Math.round(Math.min(380, Math.max(120, room * ratio)));
+  const tall = Math.round(Math.min(420, Math.max(120, room * ratio)));
   const wide = Math.round(Math.min(room, Math.max(120, tall / ratio)));
   const box = { left, top: 10, width: wide, height: tall };
   const body = frames.at(frame);

@@ -68,7 +68,11 @@ export function LineFigure({ figure }: { figure: Figure<LineView> }) {
     (sum, one) => sum + (one.nonfinite?.nan ?? 0) + (one.nonfinite?.inf ?? 0),
     0,
   );
-  const facts = [plural(view.n, "point"), bad ? `${plural(bad, "value")} not finite` : ""];
+  const coefficients = view.coefficients;
+  const size = coefficients
+    ? plural(coefficients.values.length + (coefficients.more ?? 0), "coefficient")
+    : plural(view.n, "point");
+  const facts = [size, bad ? `${plural(bad, "value")} not finite` : ""];
   const table = (): Column[] => [
     { name: x, values: data[0] },
     ...series.map((one, i) => ({ name: one.name, values: (data[i + 1] ?? []) as Value[] })),

@@ -4,12 +4,17 @@
 import { useEffect, useRef } from "preact/hooks";
 import type { Range, Series } from "../api/types";
 import { seriesToken, token } from "../figure/colours";
-import { snapped } from "../figure/scale";
 import { frameArea, prepare } from "../figure/surface";
 import { useWidth } from "../figure/use-width";
 import { useTheme } from "../theme";
 
 const height = 340;
+
+function padded(range: Range | null): Range {
+  const [low, high] = range ?? [0, 1];
+  const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
+  return [low - room, high + room];
+}
 
 interface Props {
   name: string;
@@ -31,8 +36,8 @@ export function PathPlot({ name, series, x, y, xTitle }: Props) {
     const box = { left: 58, top: 10, width: Math.max(80, width - 74), height: height - 54 };
     const area = {
       box,
-      x: snapped(x?.[0] ?? null, x?.[1] ?? null),
-      y: snapped(y?.[0] ?? null, y?.[1] ?? null),
+      x: padded(x),
+      y: padded(y),
     };
     frameArea(context, area, { x: xTitle, y: "" }, true);
     context.save();

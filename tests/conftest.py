@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault(
+    "GRPC_VERBOSITY", "ERROR"
+)  # each closed connection is news to gRPC, not to us
+
 STARTED_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 15.0
 

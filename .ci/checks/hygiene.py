@@ -28,7 +28,7 @@ INDEX_SETTING = re.compile(
     r"""^\s*(
         (-i|-f|--(extra-)?index-url|--find-links|--trusted-host|--index|--default-index)[\s=]
         | (extra[-_])?index[-_]url\s*[=:]
-        | (@[\w-]+:)?registry\s*=
+        | (@[\w-]+:)?registry\s*=\s*\w+:
         | \[\[(tool\.uv\.)?index\]\]
         | \[\[tool\.poetry\.source\]\]
         | (export\s+)?(PIP|UV)_[A-Z_]*(INDEX|LINKS)[A-Z_]*\s*[:?]?=

@@ -32,6 +32,7 @@ def checked(folder: Path, name: str, text: str) -> tuple[int, str]:
         ("pyproject.toml", "[[tool.uv." + "index]]\n", "an index setting"),
         ("Makefile", "export PIP_INDEX" + "_URL = here\n", "an index setting"),
         ("deploy/Dockerfile", "npm_config_" + "registry=here\n", "an index setting"),
+        ("config", "regis" + "try = https" + "://example.org\n", "an index setting"),
         ("clients/.npmrc", "", "remove it from git"),
         ("uv.lock", "", "remove it from git"),
         ("docs/a.md", "see /home" + "/ann/asgard\n", "home path"),
@@ -52,7 +53,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, name: str, text: str, fault: s
         ("a.py", "x = 1\n" * 500),
         ("requirements.txt", "numpy==2.0 \\\n    --hash=sha256:00\n" * 400),
         ("docs/a.md", "https://www.rfc-editor.org/rfc/rfc9457 and {storage}/home/x and */root/x\n"),
-        ("a.py", "index = 1\nregistry: dict[str, int] = {}\n"),
+        ("a.py", "index = 1\nregistry=registry,\n"),
     ],
 )
 def test_what_is_allowed_passes(tmp_path: Path, name: str, text: str) -> None:

@@ -22,7 +22,7 @@ from gimle.asgard.circuit.nodes import (
 )
 from gimle.asgard.core.errors import AsgardError
 from gimle.asgard.runtime import stream as series
-from gimle.asgard.runtime.stream import RuntimeInputError, Stream, StreamState
+from gimle.asgard.runtime.stream import NotFiniteError, RuntimeInputError, Stream, StreamState
 
 DEFAULT_ORDER = 32
 """Coefficients kept along a dimension for which nothing else is said."""
@@ -52,7 +52,7 @@ def execute(
         raise RuntimeInputError(f"the input streams differ in chunk_size: {sorted(sizes)}")
     kept = working_order(node, inputs, order)
     run = _Run(kept, sizes.pop())
-    # Coefficients that overflow are reported once, below, in words.
+    # A coefficient that overflows is refused by the stream that would hold it, in words.
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = run.node(node, [one.spread(kept) for one in inputs])
     before = state.rounds if state else ()
@@ -114,8 +114,9 @@ class _Run:
         most = sum(self.order.values()) + 2
         back = series.constant(0.0, self.order, self.chunk_size)
         for count in range(1, most + 1):
-            *outputs, returned = self.node(body, [*wires, back])
-            if not np.all(np.isfinite(returned.data)):
+            try:
+                *outputs, returned = self.node(body, [*wires, back])
+            except NotFiniteError:
                 break
             if np.array_equal(returned.data, back.data):
                 self.rounds.append(count)

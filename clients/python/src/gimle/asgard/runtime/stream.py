@@ -27,6 +27,10 @@ class RuntimeInputError(AsgardError, ValueError):
     """Input that does not fit the circuit or the grid; the message names it and the mend."""
 
 
+class NotFiniteError(RuntimeInputError):
+    """Coefficients that are NaN or infinite, given or by overflow."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamState:
     """What an execution leaves behind: the rounds each feedback loop took, in order of finish."""
@@ -228,5 +232,5 @@ def _as_floats(data: object) -> Coefficients:
     except (TypeError, ValueError) as error:
         raise RuntimeInputError(f"coefficients must be numbers in even rows: {error}") from None
     if not np.all(np.isfinite(values)):
-        raise RuntimeInputError("coefficients must be finite; one is NaN or infinite")
+        raise NotFiniteError("coefficients must be finite; one is NaN or infinite")
     return values

@@ -1,0 +1,95 @@
+"""The commands of `asgard`: those of the SDK, and those other distributions add.
+
+A distribution adds a command by an entry point in the group `gimle.asgard.commands`: its name is
+the command's, its value a function that Typer can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Annotated
+
+import typer
+from gimle.asgard.cli import example, fsck, runs
+from gimle.asgard.cli.speaking import error_console, plain_errors
+
+GROUP = "gimle.asgard.commands"
+ELSEWHERE = {
+    "monitor": "Show the runs of a folder in the browser, live.",
+    "serve": "Serve a folder to programs: gRPC and REST.",
+}
+"""Commands that come with asgard-server, and what they do."""
+
+
+def build() -> typer.Typer:
+    """The whole command line."""
+    app = typer.Typer(
+        name="asgard",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Keep what simulations produce, and watch it while it is being produced.\n\n"
+        "Begin with:\n\n"
+        "  asgard example basic/01_integration.yaml --monitor\n"
+        "  asgard monitor --storage ./storage",
+    )
+    app.callback()(_root)
+    app.command("example")(plain_errors(example.example))
+    app.add_typer(runs.app, name="runs")
+    app.command("fsck")(plain_errors(fsck.fsck))
+    added = {point.name: point for point in entry_points(group=GROUP)}
+    for name, point in sorted(added.items()):
+        _add(app, name, point)
+    for name, purpose in ELSEWHERE.items():
+        if name not in added:
+            _missing(app, name, purpose, "it comes with asgard-server")
+    return app
+
+
+def run() -> None:
+    """Read the arguments of the process, run the command, end the process."""
+    build()(prog_name="asgard")
+
+
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Say the version and end.",
+            is_eager=True,
+            callback=lambda on: _tell(on),
+        ),
+    ] = False,
+) -> None:
+    """Hold the options that go before every command."""
+
+
+def _tell(on: bool) -> None:
+    if on:
+        typer.echo(f"asgard {version('gimle-asgard')}")
+        raise typer.Exit
+
+
+def _add(app: typer.Typer, name: str, point: EntryPoint) -> None:
+    try:
+        function: Callable[..., None] = point.load()
+    except Exception as error:  # noqa: BLE001  # another's code: one broken command, not all
+        _missing(app, name, ELSEWHERE.get(name, ""), f"its package cannot be loaded: {error}")
+    else:
+        app.command(name)(plain_errors(function))
+
+
+def _missing(app: typer.Typer, name: str, purpose: str, why: str) -> None:
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+    @app.command(name, help=f"{purpose} (not installed)", context_settings=settings)
+    def tell(context: typer.Context) -> None:
+        error_console().print(
+            f"asgard: `asgard {name}` is not available: {why}.\n"
+            "  Install it with: pip install asgard-server",
+            markup=False,
+        )
+        raise typer.Exit(1)

@@ -1,0 +1,43 @@
+"""Ctrl-C that leaves nothing half done: the first asks, a second one a moment later insists."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+PATIENCE_S = 1.0
+"""A second signal within this time is the same Ctrl-C, passed on by a parent (uv, a shell)."""
+
+
+class Interruptions:
+    """While entered, SIGINT and SIGTERM set `stop`; one more after a second interrupts at once."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._first = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruptions:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._caught)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.stop.is_set():
+            self._first = now
+            self.stop.set()
+        elif now - self._first > PATIENCE_S:
+            raise KeyboardInterrupt

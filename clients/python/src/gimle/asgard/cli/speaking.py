@@ -1,0 +1,69 @@
+"""How the command line speaks: results on stdout, everything else on stderr, no tracebacks."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from gimle.asgard.core.errors import AsgardError
+from rich.console import Console
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FAILED = 1
+INTERRUPTED = 130
+"""What a shell makes of a program ended by SIGINT."""
+
+
+def console() -> Console:
+    """Where results go."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def error_console() -> Console:
+    """Where progress and errors go."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def fail(problem: str, mend: str = "") -> NoReturn:
+    """Say what is wrong, and its mend, and end with status 1."""
+    error_console().print(f"asgard: {problem}" + (f"\n  {mend}" if mend else ""), markup=False)
+    raise typer.Exit(FAILED)
+
+
+def plain_errors(command: Command) -> Command:
+    """The command, with its expected errors told in one line instead of a traceback."""
+
+    @functools.wraps(command)
+    def speaking(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            error_console().print("asgard: stopped", markup=False)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader (head, less) has seen enough; Python's own complaint at exit is silenced.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except AsgardError as error:
+            fail(str(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            fail(f"{where}{error.strerror or error}")
+
+    return speaking  # type: ignore[return-value]  # wraps keeps the signature that Typer reads
+
+
+def existing(storage: Path) -> Path:
+    """The folder of a storage that is only read; fails when there is none."""
+    if not (storage / "runs").is_dir() and not (storage / ".asgard_metadata.json").is_file():
+        fail(
+            f"there is no storage in {storage}",
+            "name its folder with --storage, or make one: asgard example basic/01_integration.yaml",
+        )
+    return storage

@@ -16,9 +16,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault(
-    "GRPC_VERBOSITY", "ERROR"
-)  # each closed connection is news to gRPC, not to us
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a closed connection is news to gRPC only
 
 STARTED_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 15.0

@@ -17,6 +17,7 @@ class Observer:
     def __init__(self, index: RunIndex, feed: Feed) -> None:
         self._index = index
         self._feed = feed
+        self._head = ("", 0)
 
     async def observe(self, *keys: Key) -> int:
         """Index and log `keys` as their documents now are; answer the head revision.
@@ -28,7 +29,9 @@ class Observer:
         await self._feed.ring(TOPIC, revision)
         return revision
 
-    async def ring(self) -> None:
-        """Ring with the head as it is, for what another process has logged."""
-        _, revision = await self._index.head()
-        await self._feed.ring(TOPIC, revision)
+    async def look(self) -> None:
+        """Ring if the head has moved since the last look: another process may have logged."""
+        head = await self._index.head()
+        if head != self._head:
+            self._head = head
+            await self._feed.ring(TOPIC, head[1])

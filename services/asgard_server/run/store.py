@@ -222,7 +222,7 @@ class IndexUpkeep(Protocol):
         An index that was thrown away under a running service is noticed here and begun anew.
         """
 
-    async def rebuild(self, listings: Sequence[Iterable[Entry]]) -> int:
+    async def rebuild(self, listings: Sequence[tuple[Kind, Iterable[Entry]]]) -> int:
         """Take in all documents listed, results before runs, without logging them; count them.
 
         Then begin a new epoch, so that watchers are reset: they cannot have been told.

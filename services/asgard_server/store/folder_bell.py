@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -13,7 +13,6 @@ from watchfiles._rust_notify import RustNotify
 
 from asgard_server.run.store import Key, Kind
 
-KINDS: dict[str, Kind] = {"runs": "run", "results": "result"}
 # After the first event the watcher waits until a step brings no other: the shorter, the
 # sooner a save is seen. A step costs 20 microseconds of the thread.
 STEP_MS = 5
@@ -32,8 +31,8 @@ class FolderBell:
     be lost without a word (measured: 3 to 9 % of a burst by 8 processes).
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folders = {folder / name: kind for name, kind in KINDS.items()}
+    def __init__(self, directories: Mapping[Kind, Path]) -> None:
+        self._kinds: dict[str, Kind] = {str(path): kind for kind, path in directories.items()}
         self._loop = asyncio.get_running_loop()
         self._touched: set[Key] = set()
         self._too_many = False
@@ -82,8 +81,7 @@ class FolderBell:
                 self._stop.wait(LOOK_MS / 1_000)
 
     def _watch_folders(self, identities: list[tuple[int, int]]) -> None:
-        paths = [str(folder) for folder in self._folders]
-        notify = RustNotify(paths, False, False, 0, False, False)
+        notify = RustNotify(list(self._kinds), False, False, 0, False, False)
         with notify:
             self._tell(self._ready.set)
             while not self._stop.is_set() and self._identities() == identities:
@@ -92,14 +90,14 @@ class FolderBell:
                     self._tell(self._hear, touched)
 
     def _identities(self) -> list[tuple[int, int]]:
-        stats = [os.stat(folder) for folder in self._folders]
+        stats = [os.stat(folder) for folder in self._kinds]
         return [(stat.st_dev, stat.st_ino) for stat in stats]
 
     def _keys(self, paths: Iterable[str]) -> set[Key]:
         touched: set[Key] = set()
         for text in paths:
             parent, _, name = text.rpartition("/")
-            kind = self._folders.get(Path(parent))
+            kind = self._kinds.get(parent)
             if kind and name.endswith(".json") and not name.startswith("."):
                 touched.add(Key(kind, name.removesuffix(".json")))
         return touched

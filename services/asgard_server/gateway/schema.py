@@ -17,6 +17,7 @@ from google.protobuf.descriptor import (
     MethodDescriptor,
 )
 
+_PACKAGE = "gimle.asgard.v1"
 _VERBS = ("get", "put", "post", "delete", "patch")
 
 
@@ -54,7 +55,12 @@ class Schema:
 
 def asgard_schema() -> Schema:
     """Read the descriptors that are committed beside the generated code."""
-    return load((files("gimle.asgard.v1") / "asgard.binpb").read_bytes())
+    descriptors = (files(_PACKAGE) / "asgard.binpb").read_bytes()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
+        # Generated modules first: a file is in the pool once, as they describe it.
+        if file.package == _PACKAGE:
+            importlib.import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    return load(descriptors)
 
 
 def load(descriptors: bytes) -> Schema:
@@ -75,19 +81,15 @@ def load(descriptors: bytes) -> Schema:
 
 
 def _know(file: descriptor_pb2.FileDescriptorProto) -> None:
-    """Put a file into the default pool: by its generated module where there is one."""
+    """Put a file into the default pool, unless it is there."""
     pool = descriptor_pool.Default()
     try:
         pool.FindFileByName(file.name)
     except KeyError:
-        module = file.name.removesuffix(".proto").replace("/", ".") + "_pb2"
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError:
-            bare = descriptor_pb2.FileDescriptorProto()
-            bare.CopyFrom(file)
-            bare.ClearField("source_code_info")
-            pool.AddSerializedFile(bare.SerializeToString())
+        bare = descriptor_pb2.FileDescriptorProto()
+        bare.CopyFrom(file)
+        bare.ClearField("source_code_info")
+        pool.AddSerializedFile(bare.SerializeToString())
 
 
 def _rpcs(methods: Sequence[MethodDescriptor], service: str) -> Iterator[Rpc]:

@@ -183,11 +183,11 @@ class SqliteRunIndex:
     ) -> tuple[list[RunRow], int]:
         """Runs newest first that match `query`, and how many match (counted to 10,001)."""
         position = None if behind is None else (to_micros(behind.created_at), behind.id)
-        return await self._look_up(
-            lambda connection: sqlite_search.list_runs(
-                connection, self._counts, query, position, limit
-            )
-        )
+
+        def list_page(connection: sqlite3.Connection) -> tuple[list[RunRow], int]:
+            return sqlite_search.list_runs(connection, self._counts, query, position, limit)
+
+        return await self._look_up(list_page)
 
     async def list_results(
         self, run_id: str, behind: Position | None, limit: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -39,11 +40,16 @@ class Link:
                 self._opened(connection)
         return self._connection
 
-    def failed(self, error: sqlite3.Error) -> None:
-        """Throw the file away if `error` says that it is damaged."""
-        if is_damage(error):
-            self.close()
-            self._file.discard()
+    def discarded(self, error: sqlite3.Error) -> bool:
+        """Throw the file away if `error` says that it is damaged; say whether it was.
+
+        The next connection is to a new file, so what failed can be tried again.
+        """
+        if not is_damage(error):
+            return False
+        self.close()
+        self._file.discard()
+        return True
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -70,16 +76,12 @@ class Readers:
         if link is None:
             link = self._local.link = Link(self._file)
             self._links.append(link)
-        connection = link.connection()
-        connection.execute("BEGIN")
         try:
-            return job(connection)
+            return _in_snapshot(link.connection(), job)
         except sqlite3.Error as error:
-            link.failed(error)
+            if link.discarded(error):
+                return _in_snapshot(link.connection(), job)
             raise
-        finally:
-            if connection_is_open(link, connection):
-                connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let the threads end and close their connections."""
@@ -88,6 +90,10 @@ class Readers:
             link.close()
 
 
-def connection_is_open(link: Link, connection: sqlite3.Connection) -> bool:
-    """Whether `connection` is still the one of `link`, and in a transaction."""
-    return link._connection is connection and connection.in_transaction
+def _in_snapshot(connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return job(connection)
+    finally:
+        with contextlib.suppress(sqlite3.Error):  # what went wrong before matters, not this
+            connection.rollback()

@@ -201,7 +201,7 @@ def errors_of_the_port(path: Path) -> Iterator[None]:
         else:
             raise
         raise StorageUnavailableError(str(path), mend) from error
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
         if isinstance(error, AsgardError):
             raise
         mend = f"its index cannot be opened ({error.strerror}); check disk and permissions"

@@ -103,6 +103,14 @@ class Writer:
             one.future.set_result(answer)
 
     def _commit(self, jobs: Sequence[Callable[[Transaction], Any]]) -> list[Committed]:
+        try:
+            return self._in_transaction(jobs)
+        except sqlite3.Error as error:
+            if self._link.discarded(error):
+                return self._in_transaction(jobs)
+            raise
+
+    def _in_transaction(self, jobs: Sequence[Callable[[Transaction], Any]]) -> list[Committed]:
         connection = self._link.connection()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -110,12 +118,9 @@ class Writer:
             values = [job(transaction) for job in jobs]
             head = transaction.finish()
             connection.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                self._link.failed(error)
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # what went wrong before matters, not this
+                connection.rollback()
             raise
         return [Committed(value, head) for value in values]
 

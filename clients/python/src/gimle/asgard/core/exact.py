@@ -52,12 +52,17 @@ def dumps(value: Any) -> bytes:
     body = dumps_plain(value)
     if body is not None:
         return body
+    too_deep = InvalidFieldError(
+        "data", "is nested deeper than JSON readers follow", "nest at most 250 levels"
+    )
     try:
-        return orjson.dumps(_plain(value), option=_OPTIONS)
-    except (RecursionError, orjson.JSONEncodeError):
-        raise InvalidFieldError(
-            "data", "is nested deeper than JSON readers follow", "nest at most 250 levels"
-        ) from None
+        plain = _plain(value)
+    except RecursionError:
+        raise too_deep from None
+    try:
+        return orjson.dumps(plain, option=_OPTIONS)
+    except orjson.JSONEncodeError:
+        raise too_deep from None
 
 
 def dumps_plain(value: Any) -> bytes | None:

@@ -1,0 +1,8 @@
+"""A storage folder: runs, results and arrays that many processes write at once."""
+
+from __future__ import annotations
+
+from gimle.asgard.core.folder.folder import Durability, Folder
+from gimle.asgard.core.folder.fsck import Finding, Report
+
+__all__ = ["Durability", "Finding", "Folder", "Report"]

@@ -1,0 +1,109 @@
+"""The arrays of a result: taken out of its data into files, and put back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gimle.asgard.core.arrays import INLINE_ELEMENTS, Array, ArrayRef, as_array, dtype_name
+from gimle.asgard.core.documents import ResultDocument
+from gimle.asgard.core.errors import AlreadyExistsError
+from gimle.asgard.core.folder import files, npy
+from gimle.asgard.core.folder.layout import Layout, array_file, array_name, growing_name
+from gimle.asgard.core.growth import Path, grows_on_second_axis
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """An array that is to become a file called `name`; growth axis first."""
+
+    name: str
+    array: Array
+
+    def write(self, layout: Layout, *, durable: bool) -> None:
+        """Write the file whole. Raises AlreadyExistsError when the name is taken."""
+        temporary = layout.array(growing_name(self.name))
+        try:
+            npy.write(
+                temporary,
+                iter((self.array,)),
+                self.array.dtype,
+                self.array.shape,
+                durable=durable,
+            )
+        except BaseException:
+            files.remove(temporary)
+            raise
+        if not files.place_new(temporary, layout.array(self.name)):
+            raise AlreadyExistsError("array file", self.name)
+
+
+def take_out(layout: Layout, result: ResultDocument) -> tuple[ResultDocument, list[ArrayFile]]:
+    """Replace each array over 1,024 elements by a reference; answer the files to be written.
+
+    Raises TypeError that names the field for arrays that cannot be stored.
+    """
+    taken: list[ArrayFile] = []
+
+    def walk(value: Any, path: Path) -> Any:
+        if isinstance(value, Mapping):
+            return {key: walk(item, (*path, str(key))) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [
+                item if type(item) in (float, int, str) else walk(item, (*path, str(index)))
+                for index, item in enumerate(value)
+            ]
+        if type(value) in (str, int, float, bool, ArrayRef) or value is None:
+            return value
+        try:
+            array = as_array(value)
+        except TypeError as error:
+            raise TypeError(f"{'.'.join(path)}: {error}") from None
+        if array is None or array.size <= INLINE_ELEMENTS:
+            return value if array is None else array
+        transposed = array.ndim > 1 and grows_on_second_axis(result.result_type, path)
+        name = free_name(layout, result.id, path, [file.name for file in taken])
+        taken.append(ArrayFile(name, array.swapaxes(0, 1) if transposed else array))
+        return ArrayRef(f"files/{name}", dtype_name(array.dtype), array.shape, transposed)
+
+    data = {key: walk(value, (str(key),)) for key, value in result.data.items()}
+    return replace(result, data=data), taken
+
+
+def free_name(layout: Layout, result_id: str, path: Path, taken: list[str]) -> str:
+    """A name for a field's file that no file has."""
+    taken = list(taken)
+    while True:
+        name = array_name(result_id, path, taken)
+        if not os.path.lexists(layout.array(name)):
+            return name
+        taken.append(name)
+
+
+def loader(layout: Layout, result_id: str) -> Callable[[ArrayRef], Array]:
+    """What reads the arrays of a result. Raises DocumentError, FileNotFoundError."""
+
+    def load(ref: ArrayRef) -> Array:
+        return npy.read(layout.array(array_file(result_id, ref.path)), ref, result_id)
+
+    return load
+
+
+def put_back(value: Any, load: Callable[[ArrayRef], Array]) -> Any:
+    """Replace each reference in a result's data by its array."""
+    if type(value) is ArrayRef:
+        return load(value)
+    if type(value) is dict:
+        return {key: put_back(item, load) for key, item in value.items()}
+    if type(value) is list:
+        return [
+            put_back(item, load) if type(item) in (dict, list, ArrayRef) else item for item in value
+        ]
+    return value
+
+
+def parts(*arrays: Array | None) -> Iterator[Array]:
+    """Those that are there, one after the other."""
+    return (array for array in arrays if array is not None)

@@ -1,0 +1,193 @@
+"""Files that appear whole or not at all.
+
+A file is written under a name that no scanner looks at, then linked or renamed to its
+own. Durable writes reach the disk (the file, then its folder) before they return.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Callable
+from functools import wraps
+from secrets import token_hex
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
+
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_FIRST_READ = 1 << 16
+# Where hard links are not to be had (FAT, some network and user file systems).
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+# Unique between processes and hosts; a forked child takes another one.
+_process = token_hex(8)
+_numbers = itertools.count()
+
+
+def _renamed_after_fork() -> None:
+    global _process
+    _process = token_hex(8)
+
+
+os.register_at_fork(after_in_child=_renamed_after_fork)
+
+
+def temporary_name() -> str:
+    """A name in no use that begins with a dot."""
+    return f".{_process}-{next(_numbers):x}.tmp"
+
+
+def read(path: str) -> bytes | None:
+    """Read a file whole, None when there is none."""
+    try:
+        fd = os.open(path, _READ)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        body = os.read(fd, _FIRST_READ)
+        if len(body) < _FIRST_READ:
+            return body
+        parts = [body]
+        while part := os.read(fd, 1 << 24):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def create(folder: str, name: str, body: bytes, *, durable: bool) -> bool:
+    """Write a new file; answer False, and write nothing, when the name is taken."""
+    temporary = f"{folder}/{temporary_name()}"
+    _write(temporary, body, durable)
+    try:
+        if not place_new(temporary, f"{folder}/{name}"):
+            return False
+    except BaseException:
+        remove(temporary)
+        raise
+    if durable:
+        sync_folder(folder)
+    return True
+
+
+def replace(folder: str, name: str, body: bytes, *, durable: bool) -> None:
+    """Write a file in the place of the one of that name, if there is one."""
+    temporary = f"{folder}/{temporary_name()}"
+    _write(temporary, body, durable)
+    try:
+        os.rename(temporary, f"{folder}/{name}")
+    except BaseException:
+        remove(temporary)
+        raise
+    if durable:
+        sync_folder(folder)
+
+
+def place_new(temporary: str, path: str) -> bool:
+    """Give a written file its name unless that is taken. `temporary` is gone afterwards."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        os.unlink(temporary)
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            os.unlink(temporary)
+            return False
+        os.rename(temporary, path)
+        return True
+    os.unlink(temporary)
+    return True
+
+
+def remove(path: str) -> bool:
+    """Remove a file; answer whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def sync_folder(folder: str) -> None:
+    """Make the names in a folder reach the disk."""
+    fd = os.open(folder, _READ | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some network file systems cannot; their renames are as durable as they get.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, body: bytes | memoryview) -> None:
+    """Write every byte at the present position."""
+    written = os.write(fd, body)
+    if written < len(body):
+        rest = memoryview(body)[written:]
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
+def _write(path: str, body: bytes, durable: bool) -> None:
+    fd = os.open(path, _NEW, 0o666)
+    try:
+        try:
+            write_all(fd, body)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        remove(path)
+        raise
+
+
+class Placed(Protocol):
+    """Something that lies in a place."""
+
+    @property
+    def path(self) -> str:
+        """The place."""
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_S = TypeVar("_S", bound=Placed)
+
+
+def naming_the_place(
+    method: Callable[Concatenate[_S, _P], _R],
+) -> Callable[Concatenate[_S, _P], _R]:
+    """Let a method raise StorageFullError and StorageUnavailableError instead of OSError."""
+
+    @wraps(method)
+    def wrapper(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(self, *args, **kwargs)
+        except AsgardError:
+            raise
+        except OSError as error:
+            raise unavailable(self.path, error) from error
+
+    return wrapper
+
+
+def unavailable(place: str, error: OSError) -> AsgardError:
+    """Say in our words why the file system refused."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFullError(place)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        mend = f"{error.filename or place} is missing; was the folder moved or unmounted?"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        mend = f"{error.strerror}: {error.filename or place}; allow this user to write there"
+    else:
+        mend = f"{error.strerror or error}: {error.filename or place}"
+    return StorageUnavailableError(place, mend)

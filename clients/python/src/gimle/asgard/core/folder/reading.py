@@ -1,0 +1,178 @@
+"""Reading a storage folder: documents, arrays, listings."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gimle.asgard.core.documents import (
+    ResultDocument,
+    RunDocument,
+    decode_result,
+    decode_run,
+)
+from gimle.asgard.core.errors import (
+    DocumentError,
+    NotFoundError,
+    StorageUnavailableError,
+)
+from gimle.asgard.core.folder import files
+from gimle.asgard.core.folder.arrayfiles import loader, put_back
+from gimle.asgard.core.folder.layout import Layout, document_id
+from gimle.asgard.core.ids import check_id, id_microseconds
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Reading:
+    """What a folder can be asked."""
+
+    path: str
+    _layout: Layout
+
+    def read_bytes(self, kind: str, id: str) -> bytes | None:
+        """Read the bytes of a run's or result's document, None when there is none."""
+        path = self._layout.document(kind, check_id(id, f"{kind}_id"))
+        try:
+            return files.read(path)
+        except OSError as error:
+            raise files.unavailable(self.path, error) from error
+
+    def stat(self, kind: str, id: str) -> os.stat_result | None:
+        """Look at the file of a document, None when there is none."""
+        try:
+            return os.stat(self._layout.document(kind, check_id(id, f"{kind}_id")))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise files.unavailable(self.path, error) from error
+
+    def read_run(self, run_id: str) -> RunDocument:
+        """Read a run. Raises NotFoundError, DocumentError."""
+        body = self.read_bytes("run", run_id)
+        if body is None:
+            raise NotFoundError("run", run_id)
+        if b'"created_at"' in body:
+            return decode_run(body, run_id)
+        return decode_run(body, run_id, self._modified("run", run_id))
+
+    def read_result_document(self, result_id: str) -> ResultDocument:
+        """Read a result; arrays in files stay ArrayRef. Raises NotFoundError, DocumentError."""
+        body = self.read_bytes("result", result_id)
+        if body is None:
+            raise NotFoundError("result", result_id)
+        if b'"created_at"' in body:
+            return decode_result(body, result_id)
+        return decode_result(body, result_id, self._modified("result", result_id))
+
+    def _modified(self, kind: str, id: str) -> datetime | None:
+        """When a document by hand that does not say its time was last written."""
+        seen = self.stat(kind, id)
+        return None if seen is None else _EPOCH + timedelta(microseconds=seen.st_mtime_ns // 1000)
+
+    def read_result(self, result_id: str) -> ResultDocument:
+        """Read a result with its arrays, those above 1 MiB memory-mapped (copy-on-write).
+
+        Only what is committed is seen. Raises NotFoundError, DocumentError.
+        """
+        load = loader(self._layout, result_id)
+        seen: ResultDocument | None = None
+        while True:
+            result = self.read_result_document(result_id)
+            try:
+                data = {key: put_back(value, load) for key, value in result.data.items()}
+            except FileNotFoundError as error:
+                # An append that widens a field puts it into another file; a document that
+                # still names the missing one says that it is lost.
+                if result == seen:
+                    raise DocumentError(
+                        result_id, f"its array file {error.filename} is missing"
+                    ) from error
+                seen = result
+                continue
+            except ValueError as error:
+                if isinstance(error, DocumentError):
+                    raise
+                raise DocumentError(result_id, str(error)) from error
+            except OSError as error:
+                raise files.unavailable(self.path, error) from error
+            return ResultDocument(
+                result.id,
+                result.run_id,
+                result.result_type,
+                data,
+                result.created_at,
+                result.display,
+                result.extra,
+            )
+
+    def ids(self, kind: str) -> list[str]:
+        """The ids of all documents of a kind, in no order.
+
+        Raises StorageUnavailableError when the listing is not whole.
+        """
+        try:
+            names = os.listdir(self._layout.folder(kind))
+        except OSError as error:
+            raise files.unavailable(self.path, error) from error
+        return [id for name in names if (id := document_id(name)) is not None]
+
+    def entries(self, kind: str) -> Iterator[tuple[str, str]]:
+        """List (id, stamp) of all documents of a kind.
+
+        The stamp changes whenever a document is replaced. Documents that vanish meanwhile
+        are left out. Raises StorageUnavailableError when the listing is not whole.
+        """
+        try:
+            with os.scandir(self._layout.folder(kind)) as listing:
+                for entry in listing:
+                    id = document_id(entry.name)
+                    if id is None:
+                        continue
+                    try:
+                        seen = entry.stat()
+                    except FileNotFoundError:
+                        continue
+                    yield id, f"{seen.st_mtime_ns}-{seen.st_size}-{seen.st_ino}"
+        except OSError as error:
+            if isinstance(error, StorageUnavailableError):
+                raise
+            raise files.unavailable(self.path, error) from error
+
+    def run_ids_newest_first(self) -> Iterator[str]:
+        """List the ids of runs, newest first by (created_at, id).
+
+        The time of a UUIDv7 is read from its name; for any other name the document is
+        read, and one that cannot be read is put at the time of its last change.
+        """
+        timed: list[tuple[int, str]] = []
+        others: list[str] = []
+        for id in self.ids("run"):
+            microseconds = id_microseconds(id)
+            if microseconds is None:
+                others.append(id)
+            else:
+                timed.append((microseconds, id))
+        timed.sort(reverse=True)
+        dated = sorted(
+            (dated for id in others if (dated := self._dated(id)) is not None), reverse=True
+        )
+        return (id for _, id in heapq.merge(timed, dated, reverse=True))
+
+    def _dated(self, run_id: str) -> tuple[int, str] | None:
+        try:
+            time = self.read_run(run_id).created_at
+        except NotFoundError:
+            return None
+        except DocumentError:
+            time = self._modified("run", run_id) or _EPOCH
+        return (time - _EPOCH) // _MICROSECOND, run_id
+
+
+def place_of(where: str | os.PathLike[str]) -> str:
+    """The absolute path of a folder, so that a later chdir does not move it."""
+    return str(Path(where).absolute())

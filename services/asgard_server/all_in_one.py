@@ -123,10 +123,10 @@ async def run_service(settings: Settings) -> AsyncIterator[RunService]:
         writers = stack.enter_context(ThreadPoolExecutor(_WRITERS, "asgard-folder"))
         drawers = stack.enter_context(ThreadPoolExecutor(_DRAWERS, "asgard-draw"))
         folder = await asyncio.to_thread(Folder, settings.storage, durability=settings.durability)
-        network = is_network(folder.path)
+        network = is_network(Path(folder.path))
         documents = FolderDocuments(folder, writers, network=network)
         index = await SqliteRunIndex.open(
-            index_path(folder.path, folder.storage_id, network=network),
+            index_path(Path(folder.path), folder.storage_id, network=network),
             documents.read_now,
             storage_id=folder.storage_id,
             stamp=documents.stamp_now,
@@ -193,6 +193,9 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit it. Without it (uvloop sets it, asyncio's own loop does not for such a
+    # listener) an answer in two writes waits 40 ms for a delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listener.bind((host, port))
         listener.listen(2048)

@@ -125,7 +125,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     ) -> pb.DeleteRunResponse:
         run = await self._run(check_id(request.run_id))
         results = {*run.results, *await self._index.result_ids(run.id)}
-        await self._documents.delete(Key("run", run.id))
+        await self._documents.delete(Key("run", run.id), results)
         keys = [Key("result", each) for each in sorted(results)]
         await self._observer.observe(*keys, Key("run", run.id))
         return pb.DeleteRunResponse()

@@ -8,7 +8,7 @@ and `IndexUpkeep` are their other faces, for the one who notices other writers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -106,8 +106,11 @@ class Documents(Protocol):
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
         """Grow fields of a result. Raises `NotFound`, `LengthMismatch`, `CannotAppend`."""
 
-    async def delete(self, key: Key) -> None:
-        """Delete a run with its results, or a result, with arrays. Raises `NotFound`."""
+    async def delete(self, key: Key, also: Collection[str] = ()) -> None:
+        """Delete a run with its results, or a result, with arrays. Raises `NotFound`.
+
+        `also` names results known to be the run's, beyond its list.
+        """
 
     async def read(self, key: Key) -> Found | None:
         """Read a document's bytes, None when there is none."""
@@ -126,8 +129,9 @@ class Documents(Protocol):
 class WatchedPlace(Protocol):
     """How a place tells of documents that others wrote into it."""
 
-    rings: bool
-    """Whether `listen` can be relied on to ring at all; else the place is only scanned."""
+    @property
+    def rings(self) -> bool:
+        """Whether `listen` rings at all; else the place is only scanned."""
 
     async def check(self) -> None:
         """Raise `StorageUnavailable` when the place is gone, or is another than was opened."""

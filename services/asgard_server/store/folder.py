@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ class FolderDocuments:
         self._folder = folder
         self._pool = pool
         self._network = network
-        self._directories = {kind: folder.path / name for kind, name in PLACES.items()}
+        self._directories = {kind: f"{folder.path}/{name}" for kind, name in PLACES.items()}
 
     async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -62,10 +62,15 @@ class FolderDocuments:
         """Grow a result. Raises `NotFoundError`, `LengthMismatchError`, `CannotAppendError`."""
         return await self._in_pool(self._folder.append, result_id, data, at)
 
-    async def delete(self, key: Key) -> None:
-        """Delete a run with its results, or a result, with arrays. Raises `NotFoundError`."""
-        delete = self._folder.delete_run if key.kind == "run" else self._folder.delete_result
-        await self._in_pool(delete, key.id)
+    async def delete(self, key: Key, also: Collection[str] = ()) -> None:
+        """Delete a run with its results, or a result, with arrays. Raises `NotFoundError`.
+
+        `also` names results known to be the run's, beyond its list.
+        """
+        if key.kind == "run":
+            await self._in_pool(self._folder.delete_run, key.id, also)
+        else:
+            await self._in_pool(self._folder.delete_result, key.id)
 
     async def read(self, key: Key) -> Found | None:
         """Read a document's bytes, None when there is none."""
@@ -133,7 +138,7 @@ class FolderDocuments:
 
     def _unavailable(self, error: OSError) -> StorageUnavailableError:
         return StorageUnavailableError(
-            str(self._folder.path), f"{error.strerror or error}; check its disk and permissions"
+            self._folder.path, f"{error.strerror or error}; check its disk and permissions"
         )
 
     # WatchedPlace

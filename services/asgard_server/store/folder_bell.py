@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
-from pathlib import Path
 
 import structlog
 from watchfiles._rust_notify import RustNotify
@@ -31,8 +30,8 @@ class FolderBell:
     be lost without a word (measured: 3 to 9 % of a burst by 8 processes).
     """
 
-    def __init__(self, directories: Mapping[Kind, Path]) -> None:
-        self._kinds: dict[str, Kind] = {str(path): kind for kind, path in directories.items()}
+    def __init__(self, directories: Mapping[Kind, str]) -> None:
+        self._kinds: dict[str, Kind] = {path: kind for kind, path in directories.items()}
         self._loop = asyncio.get_running_loop()
         self._touched: set[Key] = set()
         self._too_many = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from hashlib import blake2b
 from pathlib import Path
 
 # Others may write to these without our kernel hearing of it, and SQLite's shared memory
@@ -18,13 +19,13 @@ _NETWORK_FUSE = (
 )  # fmt: skip
 
 
-def is_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+def is_network(folder: str | os.PathLike[str], mounts: Path = Path("/proc/self/mounts")) -> bool:
     """Whether `folder` lies on a network file system; False where that cannot be told."""
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return False
-    place = folder.resolve()
+    place = Path(folder).resolve()
     best, kind = -1, ""
     for line in lines:
         fields = line.split()
@@ -37,9 +38,15 @@ def is_network(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
     return kind in _NETWORK or kind.startswith(_NETWORK_FUSE)
 
 
-def index_path(folder: Path, storage_id: str, *, network: bool) -> Path:
-    """Where the index of a storage belongs: beside it, or in the user's cache folder."""
-    if not network:
-        return folder / ".asgard" / "index.sqlite3"
+def index_path(folder: str | os.PathLike[str], storage_id: str | None, *, network: bool) -> Path:
+    """Where the index of a storage belongs: in it, or in the user's cache folder.
+
+    There if it lies across a network, or may not be written.
+    """
+    beside = Path(folder) / ".asgard"
+    writable = os.access(beside if beside.is_dir() else folder, os.W_OK)
+    if writable and not network:
+        return beside / "index.sqlite3"
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "asgard" / storage_id / "index.sqlite3"
+    place = storage_id or blake2b(os.fsencode(Path(folder).resolve()), digest_size=16).hexdigest()
+    return Path(cache) / "asgard" / place / "index.sqlite3"

@@ -71,7 +71,7 @@ class SqliteRunIndex:
         path: Path,
         read: Callable[[Key], Found | None],
         *,
-        storage_id: str,
+        storage_id: str | None,
         stamp: Callable[[Key], str | None] | None = None,
         clock: Callable[[], datetime] = system_clock,
         boot_id: str | None = None,
@@ -80,7 +80,7 @@ class SqliteRunIndex:
         self._stamp = stamp or (lambda key: found.stamp if (found := read(key)) else None)
         self._clock = clock
         self._counts = sqlite_search.Counts()
-        self._file = IndexFile(path, storage_id, boot_id)
+        self._file = IndexFile(path, storage_id or "", boot_id)
         self._readers = Readers(self._file, 2, "index-reader")
         self._upkeep = Readers(self._file, 1, "index-upkeep")
         self._writer = Writer(self._file, self._begin)
@@ -91,7 +91,7 @@ class SqliteRunIndex:
         path: Path,
         read: Callable[[Key], Found | None],
         *,
-        storage_id: str,
+        storage_id: str | None,
         stamp: Callable[[Key], str | None] | None = None,
         clock: Callable[[], datetime] = system_clock,
         boot_id: str | None = None,

@@ -102,6 +102,8 @@ function seriesOptions(series: PlotSeries): uPlot.Series {
     label: series.label,
     stroke,
     width: series.width ?? 2,
+    // Between pixels: a gentle slope is no staircase.
+    pxAlign: 0,
     points: { space: 16, size: 4, stroke, fill: stroke },
   };
   if (series.dash) options.dash = series.dash;
@@ -168,7 +170,12 @@ export function Plot(props: PlotProps) {
       padding: [10, 14, 0, 0],
       legend: { show: false },
       cursor: {
-        points: { size: 7, width: 2 },
+        y: false,
+        // Faint series go without a dot under the cursor.
+        points: {
+          width: 2,
+          size: (_made, index) => ((latest.current.series[index - 1]?.alpha ?? 1) < 0.5 ? 0 : 7),
+        },
         drag: { x: true, y: false, setScale: false, dist: 6 },
         dataIdx: nearest,
         bind: {
@@ -248,6 +255,8 @@ export function Plot(props: PlotProps) {
     const max = high ?? xs[xs.length - 1] ?? 1;
     made.batch(() => {
       if (made.data !== data) made.setData(data, false);
+      // The plots of a group mirror the selection that led here.
+      made.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
       made.setScale("x", { min, max });
     });
   }, [props.data, low, high]);

@@ -6,6 +6,8 @@ import { exactly, number } from "../format";
 export interface Reading {
   label: string;
   value?: number | null | undefined;
+  /** Two ends instead of one value. */
+  range?: [number | null, number | null];
   colour?: string;
   look?: "line" | "dash" | "band" | "faint" | "dot" | "disc";
 }
@@ -19,6 +21,14 @@ export function Readout({ at, readings }: { at: Reading | null; readings: Readin
             <i class={`swatch ${reading.look ?? "line"} ${reading.colour}`} aria-hidden="true" />
           )}
           <span class="reading-label">{reading.label}</span>
+          {reading.range && (
+            <output
+              class="reading-value"
+              title={`${exactly(reading.range[0])} to ${exactly(reading.range[1])}`}
+            >
+              {number(reading.range[0])} to {number(reading.range[1])}
+            </output>
+          )}
           {reading.value !== undefined && (
             <output class="reading-value" title={exactly(reading.value)}>
               {number(reading.value)}

@@ -107,15 +107,13 @@ export function EnsembleFigure({ figure }: { figure: Figure<EnsembleView> }) {
   ];
   for (const band of [...view.bands].sort((a, b) => a.level - b.level)) {
     const text = `${Math.round(band.level * 100)} %`;
-    readings.push({
+    const reading: Reading = {
       label: text,
       colour: band.level > 0.6 ? "band-wide" : "band-narrow",
       look: "band",
-    });
-    if (t !== null) {
-      readings.push({ label: `${text} from`, value: of(band.lower) });
-      readings.push({ label: `to`, value: of(band.upper) });
-    }
+    };
+    if (index >= 0) reading.range = [band.lower[index] ?? null, band.upper[index] ?? null];
+    readings.push(reading);
   }
   const given = view.given && (view.given.mean ?? view.given.lower ?? view.given.upper);
   if (given) readings.push({ label: "given", colour: "series-4", look: "dash" });

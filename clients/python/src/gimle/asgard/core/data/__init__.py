@@ -1,0 +1,3 @@
+"""Core storage: any Serialisable object under a type and a name."""
+
+from __future__ import annotations

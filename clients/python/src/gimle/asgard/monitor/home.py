@@ -1,0 +1,85 @@
+"""Where an AsgardStorage lives: a folder now; other homes add a line to `_HOMES`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.errors import InvalidFieldError
+from gimle.asgard.core.folder import Durability, Folder
+
+Where = str | os.PathLike[str]
+
+
+class Home(Protocol):
+    """What keeps documents. Every write is atomic; errors are those of core.errors."""
+
+    def create_run(
+        self, run: RunDocument, results: Sequence[ResultDocument] = ()
+    ) -> tuple[RunDocument, list[ResultDocument]]:
+        """Write a run with its results; answer both as stored."""
+        ...
+
+    def update_run(self, run_id: str, change: Callable[[RunDocument], RunDocument]) -> RunDocument:
+        """Replace a run by `change` of itself, alone."""
+        ...
+
+    def add_result(self, result: ResultDocument) -> ResultDocument:
+        """Write a result and list it in its run; answer it as stored."""
+        ...
+
+    def append(self, result_id: str, data: Mapping[str, Any], at: int | None) -> ResultDocument:
+        """Grow fields of a result."""
+        ...
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run, its results and their arrays."""
+        ...
+
+    def delete_result(self, result_id: str) -> None:
+        """Delete a result and its arrays."""
+        ...
+
+    def read_run(self, run_id: str) -> RunDocument:
+        """Read a run."""
+        ...
+
+    def read_result_document(self, result_id: str) -> ResultDocument:
+        """Read a result; arrays in files stay references."""
+        ...
+
+    def read_result(self, result_id: str) -> ResultDocument:
+        """Read a result with its arrays."""
+        ...
+
+    def run_ids_newest_first(self) -> Iterator[str]:
+        """List the ids of runs."""
+        ...
+
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_HOMES: dict[str, Callable[[str, Durability], Home]] = {}
+_LATER = {"s3": "s3://bucket/prefix", "grpc": "grpc://host:port"}
+
+
+def open_home(where: Where, durability: Durability) -> Home:
+    """Open the place that `where` names. Raises InvalidFieldError, StorageUnavailableError."""
+    place = os.fspath(where)
+    if not isinstance(place, str) or not place:
+        raise InvalidFieldError("where", f"{where!r} is not a path", "give a folder as text")
+    match = _SCHEME.match(place) if isinstance(where, str) else None
+    if match is None:
+        return Folder(place, durability=durability)
+    scheme = match[1].lower()
+    if scheme in _HOMES:
+        return _HOMES[scheme](place, durability)
+    if scheme in _LATER:
+        raise InvalidFieldError(
+            "where",
+            f"{place!r}: storages at {_LATER[scheme]} come with a later release of gimle-asgard",
+            "give a folder",
+        )
+    raise InvalidFieldError("where", f"{place!r} has an unknown scheme", "give a folder")

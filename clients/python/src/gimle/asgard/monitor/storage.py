@@ -1,0 +1,287 @@
+"""Save runs and their results, and read them back.
+
+    storage = AsgardStorage("./storage")
+    run = storage.create_run(name="Exponential ODE", equation="int(f, x) = f")
+    storage.add_result(run, result_type="Solution1D", data={"x": x, "computed": y})
+    storage.finish_run(run)
+
+Other processes may write into the same place at the same time; a page opened by
+`asgard monitor` shows each save a moment after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.errors import DocumentError, InvalidFieldError, NotFoundError
+from gimle.asgard.core.folder import Durability
+from gimle.asgard.core.ids import check_id, new_id
+from gimle.asgard.monitor import fields
+from gimle.asgard.monitor.fields import UNCHANGED, Unchanged
+from gimle.asgard.monitor.home import Home, Where, open_home
+from gimle.asgard.monitor.result import Result
+from gimle.asgard.monitor.run import Run
+
+__all__ = ["AsgardStorage", "Result", "Run"]
+
+_log = logging.getLogger("gimle.asgard")
+
+
+class AsgardStorage:
+    """A place of runs and results: a folder, made when it is missing.
+
+    durability: "durable" (the default): a save is on the disk when it returns; "relaxed":
+    it is with the operating system, faster, and lost only if the machine goes down.
+
+    Thread-safe, and safe to use on both sides of a fork. Ids and names that are no file
+    names raise InvalidNameError (a ValueError) before the disk is touched; a missing run or
+    result NotFoundError (a FileNotFoundError); the rest is listed in core/errors.py.
+    """
+
+    def __init__(self, where: Where, *, durability: Durability = "durable") -> None:
+        self._where = os.fspath(where)
+        self._home: Home = open_home(where, durability)
+
+    def __repr__(self) -> str:
+        return f"AsgardStorage({self._where!r})"
+
+    def create_run(
+        self,
+        name: str,
+        equation: str | None = None,
+        circuit: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        tags: Iterable[str] = (),
+        note: str | None = None,
+        status: str | None = None,
+        id: str | None = None,
+        created_at: datetime | None = None,
+    ) -> Run:
+        """Create a run.
+
+        status: "running" to say that `finish_run` will follow. id: yours, for a create that
+        is safe to repeat (AlreadyExistsError); made when None. created_at: now when None.
+        """
+        run = _new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
+        stored, _ = self._home.create_run(run)
+        return Run(self._home, stored, [])
+
+    def save_simulation_result(
+        self,
+        name: str,
+        result_type: str,
+        data: Mapping[str, Any],
+        display: Mapping[str, Any] | None = None,
+        equation: str | None = None,
+        circuit: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        tags: Iterable[str] = (),
+        note: str | None = None,
+        status: str | None = None,
+        id: str | None = None,
+        created_at: datetime | None = None,
+    ) -> Run:
+        """Create a run with one result, both or none; answer the run."""
+        run = _new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
+        result = _new_result(run.id, result_type, data, display, None, created_at)
+        stored, results = self._home.create_run(run, [result])
+        return Run(self._home, stored, [Result(self._home, one, whole=False) for one in results])
+
+    def add_result(
+        self,
+        run: Run | str | None = None,
+        result_type: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        display: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        id: str | None = None,
+        created_at: datetime | None = None,
+    ) -> Result:
+        """Add a result to a run, given as `run` or by `run_id`; a Run passed is updated.
+
+        data: numbers, text, lists, dicts, complex numbers, datetimes, numpy and JAX arrays,
+        nested as you like; it comes back exactly. Arrays over 1,024 elements become .npy
+        files. Raises TypeError that names the field for anything else (object arrays, sets).
+        """
+        if run is None and run_id is None:
+            raise InvalidFieldError("run", "is missing", "give a run, or run_id=")
+        given = run.id if isinstance(run, Run) else run
+        if run_id is not None and given is not None and given != run_id:
+            raise InvalidFieldError("run_id", f"{run_id} is not the run given", "give one of them")
+        owner = check_id(given if given is not None else run_id or "", "run_id")
+        if result_type is None:
+            raise InvalidFieldError("result_type", "is missing", 'give one, like "Solution1D"')
+        if data is None:
+            raise InvalidFieldError("data", "is missing", "give a dict of fields")
+        document = _new_result(owner, result_type, data, display, id, created_at)
+        result = Result(self._home, self._home.add_result(document), whole=False)
+        if isinstance(run, Run):
+            run.added(result)
+        return result
+
+    def append(
+        self, result: Result | str, data: Mapping[str, Any], *, at: int | None = None
+    ) -> Result:
+        """Let a result grow while its run goes on: a loss curve, an ensemble, frames.
+
+        Every field named in `data` grows by the same number of rows on its first axis
+        (StochasticEnsemble.paths: on its second, time); fields not named stay as they are.
+        Readers see all of the rows or none.
+
+        at: the number of rows you believe are there. A Result passed knows it, so that two
+        who append to their own copies are told (LengthMismatchError) instead of mixed; by id
+        and without `at`, rows go wherever the end is. Rows that are already there at `at`
+        change nothing, so a repeat is safe. Raises CannotAppendError, which says what does
+        not fit. Answers the result, updated.
+        """
+        if isinstance(result, Result):
+            result.append(data, at)
+            return result
+        return Result(
+            self._home, self._home.append(check_id(result, "result_id"), data, at), whole=False
+        )
+
+    def finish_run(self, run: Run | str, status: str = "succeeded") -> Run:
+        """Say that a run has ended, and how: "succeeded" or "failed". A repeat changes nothing."""
+        fields.check_status(status, finished=True)
+
+        def finished(old: RunDocument) -> RunDocument:
+            if old.status == status and old.finished_at is not None:
+                return old
+            now = max(datetime.now(UTC), old.updated_at)
+            return replace(old, status=status, finished_at=now, updated_at=now)
+
+        return self._update(run, finished)
+
+    def update_run(
+        self,
+        run: Run | str,
+        *,
+        name: str | Unchanged = UNCHANGED,
+        equation: str | Unchanged | None = UNCHANGED,
+        circuit: str | Unchanged | None = UNCHANGED,
+        metadata: Mapping[str, Any] | Unchanged = UNCHANGED,
+        tags: Iterable[str] | Unchanged = UNCHANGED,
+        note: str | Unchanged | None = UNCHANGED,
+        status: str | Unchanged | None = UNCHANGED,
+    ) -> Run:
+        """Change what is named; metadata and tags are replaced as a whole. Answers the run."""
+        changes = fields.checked(
+            name=name,
+            equation=equation,
+            circuit=circuit,
+            metadata=metadata,
+            tags=tags,
+            note=note,
+            status=status,
+        )
+        return self._update(run, lambda old: replace(old, **changes))
+
+    def _update(self, run: Run | str, change: Any) -> Run:
+        run_id = check_id(run.id if isinstance(run, Run) else run, "run_id")
+        stored = self._home.update_run(run_id, change)
+        if isinstance(run, Run):
+            run.take(stored)
+            return run
+        return Run(self._home, stored, None)
+
+    def load_run(self, run_id: str) -> Run:
+        """Load a run. Its results are read when they are first looked at."""
+        return Run(self._home, self._home.read_run(check_id(run_id, "run_id")), None)
+
+    def get_run(self, run_id: str) -> Run:
+        """Load a run and all its results together. Arrays are read when `data` is looked at."""
+        run = self.load_run(run_id)
+        run.results  # noqa: B018  # reads them now
+        return run
+
+    def get_run_with_results(self, run_id: str) -> Run:
+        """Load a run and all its results together, as `get_run`."""
+        return self.get_run(run_id)
+
+    def list_runs(self, limit: int | None = None) -> list[Run]:
+        """List runs, newest first; with `limit`, no more documents are read than it takes.
+
+        Only runs whose ids are not UUIDv7 have to be read to be put in order. Documents
+        that cannot be read are left out, and logged.
+        """
+        if limit is not None and limit < 0:
+            raise InvalidFieldError("limit", f"{limit} is negative", "give a number from 0")
+        return list(islice(self._readable_runs(), limit))
+
+    def _readable_runs(self) -> Iterable[Run]:
+        for run_id in self._home.run_ids_newest_first():
+            try:
+                yield self.load_run(run_id)
+            except NotFoundError:
+                continue
+            except DocumentError as error:
+                _log.warning("%s", error)
+
+    def load_result(self, result_id: str) -> Result:
+        """Load a result with its data; arrays above 1 MiB are memory-mapped."""
+        document = self._home.read_result(check_id(result_id, "result_id"))
+        return Result(self._home, document, whole=True)
+
+    def delete_run(self, run_id: str | Run) -> None:
+        """Delete a run, its results and their arrays. Raises NotFoundError."""
+        self._home.delete_run(check_id(run_id.id if isinstance(run_id, Run) else run_id, "run_id"))
+
+    def delete_result(self, result_id: str | Result) -> None:
+        """Delete a result and its arrays. Raises NotFoundError."""
+        id = result_id.id if isinstance(result_id, Result) else result_id
+        self._home.delete_result(check_id(id, "result_id"))
+
+
+def _new_run(
+    name: str,
+    equation: str | None,
+    circuit: str | None,
+    metadata: Mapping[str, Any] | None,
+    tags: Iterable[str],
+    note: str | None,
+    status: str | None,
+    id: str | None,
+    created_at: datetime | None,
+) -> RunDocument:
+    checked = fields.checked(
+        name=name,
+        equation=equation,
+        circuit=circuit,
+        metadata={} if metadata is None else metadata,
+        tags=tags,
+        note=note,
+        status=status,
+    )
+    when = fields.moment(created_at)
+    run_id = new_id(when) if id is None else check_id(id, "id")
+    return RunDocument(id=run_id, created_at=when, updated_at=when, **checked)
+
+
+def _new_result(
+    run_id: str,
+    result_type: str,
+    data: Mapping[str, Any],
+    display: Mapping[str, Any] | None,
+    id: str | None,
+    created_at: datetime | None,
+) -> ResultDocument:
+    when = fields.moment(created_at)
+    return ResultDocument(
+        new_id(when) if id is None else check_id(id, "id"),
+        run_id,
+        fields.text("result_type", result_type),
+        fields.mapping("data", data),
+        when,
+        fields.mapping("display", {} if display is None else display),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -42,6 +43,8 @@ _OBJECTS = {
 }
 # Catch-ups at once: after a restart a thousand browsers come back together.
 _CATCH_UPS = 32
+# How long a client waits for a service that is not there, before it is told it is connected.
+_PATIENCE_SECONDS = 2.0
 
 _log = structlog.get_logger("asgard.gateway")
 
@@ -138,8 +141,21 @@ class Updates:
         self._bell.set()
         self._bell.clear()
 
+    async def _begun(self) -> None:
+        """Wait a moment for the first word of the service, which says where now is."""
+        if not self._token:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    while not self._token:
+                        await self._bell.wait()
+        if not self._token:
+            # Told that it is connected, this client may miss what comes before the service
+            # is there: a reset will say so.
+            self._lost = True
+
     async def events(self, last_event_id: str) -> AsyncIterator[bytes]:
         """Yield one client's stream, from now or behind its last event."""
+        await self._begun()
         position = self.ring.position_of(last_event_id) if last_event_id else None
         begins_now = not last_event_id
         # An id here would move the client past what it has not seen yet.

@@ -88,7 +88,7 @@ class Guard:
             except Problem as problem:
                 if status:
                     raise
-                await problem.response(request.request_id)(scope, receive, decorated)
+                await _refuse(problem, request, decorated)
         except Exception:
             # The last line before the server: whatever it was is a defect of ours.
             _log.exception("request_failed", request_id=request.request_id, path=scope["path"])
@@ -126,6 +126,19 @@ class Guard:
                     "PERMISSION_DENIED",
                     "ORIGIN_NOT_ALLOWED",
                 )
+
+
+async def _refuse(problem: Problem, request: Request, send: Send) -> None:
+    """Answer with a problem; where the connection closes, let the client read it first."""
+    response = problem.response(request.request_id)
+    if "connection" not in problem.headers:
+        await response(request.scope, request.receive, send)
+        return
+    headers = response.raw_headers
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    await request.discard()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _same(origin: str, host: str) -> bool:

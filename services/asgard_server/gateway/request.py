@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
@@ -11,6 +12,8 @@ from starlette.types import Receive, Scope
 from asgard_server.gateway.problems import Problem, invalid, too_large
 
 BODY_PIECE_SECONDS = 60.0
+DISCARD_SECONDS = 5.0
+DISCARD_SILENCE_SECONDS = 0.5
 MAX_PARAMETERS = 1_000
 
 
@@ -100,6 +103,19 @@ class Request:
                 pieces.append(piece)
             if not message.get("more_body", False):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def discard(self) -> None:
+        """Read what a refused client still sends, for a moment.
+
+        A connection closed upon unread bytes is reset, and the client never sees why.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while True:
+                    async with asyncio.timeout(DISCARD_SILENCE_SECONDS):
+                        message = await self.receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body"):
+                        return
 
     async def json_body(self, limit_bytes: int) -> bytes:
         """Read a body that says it is JSON, or says nothing. Raises `Problem` 415 otherwise."""

@@ -182,7 +182,7 @@ def _page(settings: Settings, service: RunService) -> tuple[Starlette, PageServe
         GatewayOptions(
             allowed_hosts=settings.allowed_hosts,
             cache_seconds=settings.cache_seconds,
-            storage_id=service.folder.storage_id,
+            storage_id=service.folder.storage_id or "",
             version=version("asgard-server"),
         ),
     )

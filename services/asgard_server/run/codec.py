@@ -26,7 +26,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.run import domain
 from asgard_server.run.splice import members
-from asgard_server.run.store import Key, ResultRow, RunRow
+from asgard_server.run.store import Found, Key, ResultRow, RunRow
 
 if TYPE_CHECKING:  # loads numpy's and the renderer's weight: only when something is drawn
     from asgard_server.run.render.options import Rendered, RenderOptions
@@ -284,9 +284,9 @@ def result_messages(rows: Mapping[Key, RunRow | ResultRow], ids: Sequence[str]) 
     return [result_message(row) for row in found if isinstance(row, ResultRow)]
 
 
-def stored_result(result_id: str, body: bytes) -> pb.Result:
+def stored_result(result_id: str, found: Found) -> pb.Result:
     """A result's document with its data as it is stored, spliced in rather than understood."""
-    parts = _members(result_id, body)
+    parts = _members(result_id, found.body)
     # What is not the data is small, and read as every reader of documents reads it.
     head = (
         b"{"
@@ -295,7 +295,7 @@ def stored_result(result_id: str, body: bytes) -> pb.Result:
         )
         + b"}"
     )
-    result = decode_result(head, result_id)
+    result = decode_result(head, result_id, found.modified_at)
     return pb.Result(
         result_id=result_id,
         run_id=result.run_id,
@@ -303,7 +303,7 @@ def stored_result(result_id: str, body: bytes) -> pb.Result:
         result_type=result.result_type,
         data=parts.get("data", b"{}"),
         display=parts.get("display", b"{}"),
-        etag=etag(body),
+        etag=etag(found.body),
     )
 
 
@@ -316,9 +316,9 @@ def _members(result_id: str, body: bytes) -> Mapping[str, bytes]:
         raise DocumentError(result_id, f"is not a JSON object: {error}") from None
 
 
-def decoded_run(body: bytes, run_id: str) -> tuple[RunDocument, str]:
+def decoded_run(found: Found, run_id: str) -> tuple[RunDocument, str]:
     """A run's document and its etag."""
-    return decode_run(body, run_id), etag(body)
+    return decode_run(found.body, run_id, found.modified_at), etag(found.body)
 
 
 # Views ------------------------------------------------------------------------------

@@ -114,7 +114,9 @@ class Creator:
                 known == claim.digest
                 if known is not None
                 # Written, but not acknowledged: the content itself must tell.
-                else domain.same_run(run, decode_run(found.body), timed=claim.timed)
+                else domain.same_run(
+                    run, decode_run(found.body, run.id, found.modified_at), timed=claim.timed
+                )
             )
             if not same:
                 raise AlreadyExistsError("run", run.id)

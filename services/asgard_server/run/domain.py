@@ -88,27 +88,29 @@ class Position(NamedTuple):
     id: str
 
 
-def run_document(new: NewRun, now: datetime, results: Sequence[str] = ()) -> RunDocument:
-    """The document of a new run. Raises `InvalidFieldError` for a field that breaks its rule."""
-    created_at = _moment(new.created_at, "create_time") or now
-    run_id = check_id(new.id, "run_id") if new.id else new_id(created_at)
+def run_document(new: NewRun, now: datetime, at: str = "") -> RunDocument:
+    """The document of a new run. `at` is put before the names of fields, as in `run.`.
+
+    Raises `InvalidFieldError` for a field that breaks its rule.
+    """
+    created_at = _moment(new.created_at, f"{at}create_time") or now
+    run_id = check_id(new.id, f"{at}run_id") if new.id else new_id(created_at)
     if new.status not in (None, "running"):
         raise InvalidFieldError(
-            "status",
+            f"{at}status",
             f"is {new.status!r}",
             "leave it out, or say running; FinishRun says how a run ended",
         )
     return RunDocument(
         id=run_id,
-        name=run_name(new.name),
+        name=run_name(new.name, at),
         created_at=created_at,
         updated_at=now,
-        equation=_text(new.equation, "equation", TEXT_LIMIT),
-        circuit=_text(new.circuit, "circuit", TEXT_LIMIT),
+        equation=_text(new.equation, f"{at}equation", TEXT_LIMIT),
+        circuit=_text(new.circuit, f"{at}circuit", TEXT_LIMIT),
         metadata=new.metadata,
-        results=tuple(results),
-        tags=run_tags(new.tags),
-        note=_text(new.note, "note", NOTE_LIMIT),
+        tags=run_tags(new.tags, at),
+        note=_text(new.note, f"{at}note", NOTE_LIMIT),
         status=new.status,
     )
 
@@ -136,8 +138,7 @@ def batch(
             f"holds {len(results):,} results",
             f"send at most {BATCH_LIMIT:,}, and the others by AddResult",
         )
-    started = run if run.created_at else replace(run, created_at=now)
-    document = run_document(started, now)
+    document = run_document(run, now, "run.")
     made = [
         result_document(new, document.id, now, f"results[{place}].")
         for place, new in enumerate(results)
@@ -149,18 +150,18 @@ def batch(
     return replace(document, results=tuple(result.id for result in made)), made
 
 
-def run_name(text: str) -> str:
+def run_name(text: str, at: str = "") -> str:
     """Check the name of a run: 1 to 500 characters of one line, not all of them blank."""
-    return _word(text, "name", NAME_LIMIT)
+    return _word(text, f"{at}name", NAME_LIMIT)
 
 
-def run_tags(tags: Sequence[str]) -> tuple[str, ...]:
+def run_tags(tags: Sequence[str], at: str = "") -> tuple[str, ...]:
     """Check tags: at most 100, each 1 to 100 characters of one line, none twice."""
     if len(tags) > TAGS_LIMIT:
-        raise InvalidFieldError("tags", f"are {len(tags):,}", f"keep at most {TAGS_LIMIT}")
-    checked = tuple(_word(tag, f"tags[{place}]", TAG_LIMIT) for place, tag in enumerate(tags))
+        raise InvalidFieldError(f"{at}tags", f"are {len(tags):,}", f"keep at most {TAGS_LIMIT}")
+    checked = tuple(_word(tag, f"{at}tags[{place}]", TAG_LIMIT) for place, tag in enumerate(tags))
     if len(set(checked)) < len(checked):
-        raise InvalidFieldError("tags", "say the same tag twice", "say each tag once")
+        raise InvalidFieldError(f"{at}tags", "say the same tag twice", "say each tag once")
     return checked
 
 

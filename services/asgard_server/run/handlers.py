@@ -219,11 +219,11 @@ class RunHandlers(pb_grpc.RunServiceServicer):
 
     async def _run(self, run_id: str) -> RunDocument:
         found = await self._found(Key("run", run_id))
-        return await _apart(len(found.body), decode_run, found.body, run_id)
+        return await _apart(len(found.body), decode_run, found.body, run_id, found.modified_at)
 
     async def _stored(self, key: Key) -> pb.Result:
         found = await self._found(key)
-        return await _apart(len(found.body), codec.stored_result, key.id, found.body)
+        return await _apart(len(found.body), codec.stored_result, key.id, found)
 
     async def _seen(self, run_id: str, wanted: str) -> RunDocument | None:
         """The run the caller has seen, if an etag says so and it is still the present one."""
@@ -233,7 +233,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         present = await _apart(len(found.body), etag, found.body)
         if present != wanted:
             raise EtagMismatchError(present)
-        return await _apart(len(found.body), decode_run, found.body, run_id)
+        return await _apart(len(found.body), decode_run, found.body, run_id, found.modified_at)
 
     async def _known(self, run_id: str) -> tuple[RunRow, list[str]]:
         """A run as it is now, with its results: the union of its list and the index.
@@ -242,7 +242,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         else has just written it) is observed first.
         """
         found = await self._found(Key("run", run_id))
-        run, name = await _apart(len(found.body), codec.decoded_run, found.body, run_id)
+        run, name = await _apart(len(found.body), codec.decoded_run, found, run_id)
         row = await self._index.run(run_id)
         ids = await self._index.result_ids(run_id)
         known = set(ids)

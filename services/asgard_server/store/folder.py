@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument
@@ -21,6 +21,8 @@ from asgard_server.store.folder_bell import FolderBell
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PLACES: dict[Kind, str] = {"run": "runs", "result": "results"}
 
@@ -133,7 +135,8 @@ class FolderDocuments:
             raise self._unavailable(error) from error
         finally:
             os.close(handle)
-        modified_at = datetime.fromtimestamp(stat.st_mtime_ns / 1e9, UTC)
+        # To the microsecond as the library does, so that both read the same document from it.
+        modified_at = _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1_000)
         return Found(body, stamp_of(stat), modified_at)
 
     def _unavailable(self, error: OSError) -> StorageUnavailableError:

@@ -142,7 +142,8 @@ def restored(value: Any, dtype: Any, shape: Any) -> Array:
     elif isinstance(value, dict) and value.keys() == {"base64"}:
         if kind.itemsize == 0:
             return np.empty(as_shape(shape), kind)
-        array = np.frombuffer(b64decode(value["base64"], validate=True), dtype=kind).copy()
+        raw = bytearray(b64decode(value["base64"], validate=True))  # can be written to
+        array = np.frombuffer(raw, dtype=kind)
     else:
         raise ValueError("an array is a list of numbers or base64")
     return array if shape is None else array.reshape(as_shape(shape))

@@ -273,12 +273,17 @@ def _array(value: dict[str, Any]) -> Any:
     return ArrayRef(content, value["dtype"], shape, transposed)
 
 
+def _complex(parts: Any) -> complex:
+    real, imaginary = map(restore, parts)
+    return complex(real, imaginary)
+
+
 _FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "$float": _FLOATS.__getitem__,
     "$int": lambda text: int(text, 0),
-    "$complex": lambda parts: complex(*map(restore, parts)),
+    "$complex": _complex,
     "$datetime": datetime.fromisoformat,
     "$date": date.fromisoformat,
     "$time": time.fromisoformat,

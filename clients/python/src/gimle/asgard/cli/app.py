@@ -28,12 +28,12 @@ def build() -> typer.Typer:
         name="asgard",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
         help="Keep what simulations produce, and watch it while it is being produced.\n\n"
         "Begin with:\n\n"
-        "  asgard example basic/01_integration.yaml --monitor\n"
-        "  asgard monitor --storage ./storage",
+        "```\nasgard example basic/01_integration.yaml --monitor\n"
+        "asgard monitor --storage ./storage\n```",
     )
     app.callback()(_root)
     app.command("example")(plain_errors(example.example))

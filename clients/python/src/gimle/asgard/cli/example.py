@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from gimle.asgard.core.errors import AsgardError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from gimle.asgard.monitor.storage import AsgardStorage
+    from gimle.asgard.monitor.storage import AsgardStorage, Run
 
 WATCHING_PACE = 0.08
 """Seconds between saved batches while a monitor is watched, unless --pace says otherwise."""
@@ -75,11 +76,13 @@ def example(
 
     Examples:
 
-      asgard example --list
-      asgard example basic/01_integration.yaml
-      asgard example -c stochastic --monitor
-      asgard example my-own.yaml --storage ./my-results
-      asgard example --all --monitor --port 8080
+    ```
+    asgard example --list
+    asgard example basic/01_integration.yaml
+    asgard example -c stochastic --monitor
+    asgard example my-own.yaml --storage ./my-results
+    asgard example --all --monitor --port 8080
+    ```
     """
     chosen = sum([path is not None, category is not None and not list_them, everything])
     if list_them:
@@ -166,7 +169,7 @@ def _compute(
                     pace=pace,
                     stop=stop,
                     progress=progress,
-                    begun=lambda run, row=row: row.update(run_id=run.id),
+                    begun=partial(_note_run, row),
                 )
         except StoppedError:
             row["status"] = "failed"
@@ -184,6 +187,10 @@ def _compute(
         if not quiet:
             _say(row, width)
     return rows
+
+
+def _note_run(row: dict[str, Any], run: Run) -> None:
+    row["run_id"] = run.id
 
 
 def _say(row: dict[str, Any], width: int) -> None:

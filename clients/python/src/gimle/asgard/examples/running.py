@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from gimle.asgard.core.errors import AsgardError
 from gimle.asgard.examples.document import Example, Output
 from gimle.asgard.examples.equations import EquationWork, compute
 from gimle.asgard.monitor.storage import AsgardStorage, Result, Run
@@ -70,11 +72,20 @@ def run_example(
             outcome.results = len(saver.saved)
             outcome.largest_error = saver.largest_error
         storage.finish_run(run, status="succeeded")
-    except BaseException:
-        storage.finish_run(run, status="failed")
+    except BaseException as error:
+        # A storage that is gone cannot be told; what went wrong first is what is raised.
+        with contextlib.suppress(AsgardError):
+            storage.update_run(run, note=_why(error))
+            storage.finish_run(run, status="failed")
         raise
     outcome.seconds = time.perf_counter() - began
     return outcome
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, StoppedError | KeyboardInterrupt):
+        return "Stopped before it was done."
+    return f"Failed: {error}"
 
 
 def _equation(

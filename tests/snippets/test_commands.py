@@ -62,17 +62,17 @@ def answer(port: int, path: str) -> Any:
 def eventually(port: int, path: str, enough: int, process: subprocess.Popen[str]) -> list[Any]:
     """The list at `path` once it has `enough` entries."""
     deadline = time.monotonic() + PATIENCE_S
-    found: list[Any] = []
+    found: list[Any] | None = None
     while time.monotonic() < deadline:
         assert process.poll() is None, f"it ended with {process.returncode}"
         try:
             found = answer(port, path)
         except OSError:
-            found = []
-        if len(found) >= enough:
+            found = None
+        if found is not None and len(found) >= enough:
             return found
         time.sleep(0.2)
-    pytest.fail(f"{path} has {len(found)} entries after {PATIENCE_S:.0f} s, not {enough}")
+    pytest.fail(f"{path} says {found} after {PATIENCE_S:.0f} s, not {enough} entries")
 
 
 @pytest.mark.parametrize(

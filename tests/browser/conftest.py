@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import Browser, Page, sync_playwright
-from showing import Server, Watched, every_kind, find_chromium
+
+from tests.browser.showing import Server, Watched, every_kind, find_chromium
 
 
 @pytest.fixture(scope="session")

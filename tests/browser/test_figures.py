@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import Page, expect
-from showing import EDGES, SPIKE, Server, coloured, wait_for_paint, wait_until
+
+from tests.browser.showing import EDGES, SPIKE, Server, coloured, wait_for_paint, wait_until
 
 pytestmark = pytest.mark.xdist_group("browser")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import Page, expect
-from showing import EDGES, Server, wait_for_paint
+
+from tests.browser.showing import EDGES, Server, wait_for_paint
 
 pytestmark = pytest.mark.xdist_group("browser")
 

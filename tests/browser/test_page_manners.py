@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import Page, expect
-from showing import Server, wait_for_paint
+
+from tests.browser.showing import Server, wait_for_paint
 
 pytestmark = pytest.mark.xdist_group("browser")
 

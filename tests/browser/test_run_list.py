@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import Page, expect
-from showing import Server
+
+from tests.browser.showing import Server
 
 pytestmark = pytest.mark.xdist_group("browser")
 

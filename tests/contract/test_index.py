@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from asgard_server.run.store import Change, Key, Position, RunIndex
 from gimle.asgard.core.errors import StorageUnavailableError
-from index_places import NOW, Shelf, a_result, a_run, open_index
+
+from tests.contract.index_places import NOW, Shelf, a_result, a_run, open_index
 
 ENGINES = ["sqlite"]
 

@@ -9,7 +9,8 @@ import pytest
 from asgard_server.run.store import Key, Position
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from index_places import NOW, Shelf, a_run, open_index
+
+from tests.contract.index_places import NOW, Shelf, a_run, open_index
 
 ENGINES = ["sqlite"]
 

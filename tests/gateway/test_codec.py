@@ -15,7 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import message
+
+from tests.gateway.toys import message
 
 
 def shown(value: Message) -> Any:

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import pytest_asyncio
-from toys import toy_gateway
+
+from tests.gateway.toys import toy_gateway
 
 # One server for the module: it holds nothing that a test could leave behind.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

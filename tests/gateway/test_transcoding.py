@@ -9,7 +9,8 @@ import orjson
 import pytest
 import pytest_asyncio
 from asgard_server.gateway.templates import compile_template
-from toys import toy_gateway
+
+from tests.gateway.toys import toy_gateway
 
 # One server for the module: it holds nothing that a test could leave behind.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

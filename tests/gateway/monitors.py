@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
 import orjson
-from asgard_server.all_in_one import Addresses, serve
+from asgard_server.all_in_one import Addresses, run_service, serve
 from asgard_server.settings import Settings
 
 PATIENCE_SECONDS = 20.0
@@ -45,6 +49,8 @@ class Served:
 @asynccontextmanager
 async def a_monitor(storage: Path, **settings: Any) -> AsyncIterator[Served]:
     """Serve a folder on free ports until the block ends, relaxed unless told."""
+    if not await asyncio.to_thread(storage.exists):
+        shutil.copytree(await _indexed(), storage)
     given = {"port": 0, "grpc_port": 0, "durability": "relaxed", "drain_seconds": 1.0, **settings}
     stopping = asyncio.Event()
     found: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
@@ -63,6 +69,33 @@ async def a_monitor(storage: Path, **settings: Any) -> AsyncIterator[Served]:
             stopping.set()
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await serving
+
+
+_empty: list[Path] = []
+
+
+async def _indexed() -> Path:
+    """An empty storage that has been served before.
+
+    The first start on a folder makes the index, which browsers see as a reset; a test
+    that counts events starts behind it.
+    """
+    if not _empty:
+        storage = Path(mkdtemp(prefix="asgard-empty-"))
+        atexit.register(shutil.rmtree, storage, ignore_errors=True)
+        async with run_service(Settings(storage=storage, grpc_port=0, drain_seconds=0.5)):
+            for _ in range(200):
+                await asyncio.sleep(0.02)
+                if await asyncio.to_thread(_is_made, storage):
+                    break
+        _empty.append(storage)
+    return _empty[0]
+
+
+def _is_made(storage: Path) -> bool:
+    with closing(sqlite3.connect(storage / ".asgard" / "index.sqlite3")) as index:
+        found = index.execute("SELECT value FROM meta WHERE key = 'state'").fetchone()
+    return found is not None and found[0] != "building"
 
 
 class Browser:
@@ -92,7 +125,7 @@ class Browser:
 @asynccontextmanager
 async def a_browser(client: httpx.AsyncClient, last_id: str = "") -> AsyncIterator[Browser]:
     """Open /api/updates; the connected event has been read."""
-    headers = {"last-event-id": last_id} if last_id else {}
+    headers = {"last-event-id": last_id.encode("latin-1")} if last_id else {}
     async with client.stream("GET", "/api/updates", headers=headers) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")

@@ -38,12 +38,14 @@ class GatewayOptions:
 
     `allowed_hosts`: names it may be called by beside localhost, with or without a
     port; `*` allows any. `cache_seconds`: how long /api/runs is kept, 0 for not at
-    all. `storage_id` and `version` are told by /healthz. `static_folder` holds the
+    all. `keep_alive_seconds`: how long an event stream is silent before a comment is
+    sent. `storage_id` and `version` are told by /healthz. `static_folder` holds the
     built page.
     """
 
     allowed_hosts: tuple[str, ...] = ()
     cache_seconds: float = 3.0
+    keep_alive_seconds: float = 15.0
     max_body_bytes: int = 64 << 20
     storage_id: str = ""
     version: str = ""
@@ -73,7 +75,7 @@ def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
     event streams and is to be called as soon as the server begins to stop, because a
     server that waits for its connections would wait for them for ever.
     """
-    streams, metrics = Streams(), Metrics()
+    streams, metrics = Streams(options.keep_alive_seconds), Metrics()
     encoders, decoders = Encoders(), Decoders()
     described = schema.asgard_schema()
     updates = Updates(_watcher(channel), streams)

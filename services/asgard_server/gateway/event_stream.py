@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 
 from starlette.types import Receive, Scope, Send
 
-KEEP_ALIVE_SECONDS = 15.0
 STUCK_SECONDS = 30.0
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -33,7 +32,8 @@ def event(data: bytes, event_id: str = "") -> bytes:
 class Streams:
     """All event streams that are open: counted, swept, and ended when the process stops."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_alive_seconds: float = 15.0) -> None:
+        self.keep_alive_seconds = keep_alive_seconds
         self._open: set[EventStream] = set()
         self.closing = False
 
@@ -111,7 +111,7 @@ class EventStream:
     async def _run(self, send: Send) -> None:
         source = self._source
         if self._idle_comments:
-            source = _with_comments(source)
+            source = _with_comments(source, self._streams.keep_alive_seconds)
         try:
             async for text in source:
                 self.sending_since = time.monotonic()
@@ -137,12 +137,14 @@ async def _close(source: AsyncIterator[bytes]) -> None:
         await close()
 
 
-async def _with_comments(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with_comments(
+    source: AsyncIterator[bytes], silence_seconds: float
+) -> AsyncIterator[bytes]:
     """Put a comment where a source is silent, so that proxies keep the connection."""
     waiting: asyncio.Future[bytes] = asyncio.ensure_future(anext(source))
     try:
         while True:
-            done, _ = await asyncio.wait({waiting}, timeout=KEEP_ALIVE_SECONDS)
+            done, _ = await asyncio.wait({waiting}, timeout=silence_seconds)
             if not done:
                 yield KEEP_ALIVE
                 continue

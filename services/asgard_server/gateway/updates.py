@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,6 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 
 from asgard_server.gateway.event_stream import (
     KEEP_ALIVE,
-    KEEP_ALIVE_SECONDS,
     Streams,
     event,
 )
@@ -104,14 +104,17 @@ class Updates:
 
     async def beat(self) -> None:
         """Send keep-alive comments, and let go of clients that are stuck, until cancelled."""
+        silence = self._streams.keep_alive_seconds
+        beaten = time.monotonic()
         while True:
-            for _ in range(int(KEEP_ALIVE_SECONDS)):
-                await asyncio.sleep(1.0)
-                stuck = self._streams.sweep()
-                if stuck:
-                    _log.info("slow_clients_dropped", clients=stuck)
-            self._beat += 1
-            self._ring_bell()
+            await asyncio.sleep(min(1.0, silence))
+            stuck = self._streams.sweep()
+            if stuck:
+                _log.info("slow_clients_dropped", clients=stuck)
+            if time.monotonic() - beaten >= silence:
+                beaten = time.monotonic()
+                self._beat += 1
+                self._ring_bell()
 
     def _forget(self) -> None:
         self._token = ""

@@ -12,11 +12,14 @@ class _Listener:
         self.newest = 0
         self.rung = asyncio.Event()
 
-    async def __aiter__(self) -> AsyncIterator[int]:
-        while True:
-            await self.rung.wait()
-            self.rung.clear()
-            yield self.newest
+    # No generator: one of those ends for good when a wait for it is given up.
+    def __aiter__(self) -> _Listener:
+        return self
+
+    async def __anext__(self) -> int:
+        await self.rung.wait()
+        self.rung.clear()
+        return self.newest
 
 
 class MemoryFeed:
@@ -42,9 +45,8 @@ class MemoryFeed:
         listener = _Listener()
         listeners = self._listeners.setdefault(topic, set())
         listeners.add(listener)
-        revisions = aiter(listener)
         try:
-            yield revisions
+            yield listener
         finally:
             listeners.discard(listener)
             if not listeners:

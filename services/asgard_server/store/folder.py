@@ -175,7 +175,7 @@ class FolderDocuments:
         bell = FolderBell(self._directories)
         await bell.start()
         try:
-            yield aiter(bell)
+            yield bell
         finally:
             await bell.stop()
 

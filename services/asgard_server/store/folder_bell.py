@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
+from gimle.asgard.core.ids import is_id
 from watchfiles._rust_notify import RustNotify
 
 from asgard_server.run.store import Key, Kind
@@ -50,13 +51,15 @@ class FolderBell:
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
 
-    async def __aiter__(self) -> AsyncIterator[frozenset[Key] | None]:
-        while True:
-            await self._rung.wait()
-            self._rung.clear()
-            touched, self._touched = frozenset(self._touched), set()
-            too_many, self._too_many = self._too_many, False
-            yield None if too_many else touched
+    def __aiter__(self) -> FolderBell:
+        return self
+
+    async def __anext__(self) -> frozenset[Key] | None:
+        await self._rung.wait()
+        self._rung.clear()
+        touched, self._touched = frozenset(self._touched), set()
+        too_many, self._too_many = self._too_many, False
+        return None if too_many else touched
 
     def _hear(self, touched: set[Key]) -> None:
         """Take in what the thread heard; runs on the loop."""
@@ -97,8 +100,8 @@ class FolderBell:
         for text in paths:
             parent, _, name = text.rpartition("/")
             kind = self._kinds.get(parent)
-            if kind and name.endswith(".json") and not name.startswith("."):
-                touched.add(Key(kind, name.removesuffix(".json")))
+            if kind and name.endswith(".json") and is_id(name[:-5]):
+                touched.add(Key(kind, name[:-5]))
         return touched
 
     def _tell(self, what: object, *arguments: object) -> None:

@@ -1,0 +1,210 @@
+"""What every `Documents` promises to the service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asgard_server.run.store import Key
+from asgard_server.store.folder import FolderDocuments
+from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_result, decode_run
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    InvalidNameError,
+    LengthMismatchError,
+    NotFoundError,
+    StorageUnavailableError,
+)
+from gimle.asgard.core.folder import Folder
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def in_a_folder(path: Path) -> AsyncIterator[FolderDocuments]:
+    with ThreadPoolExecutor(8) as pool:
+        yield FolderDocuments(Folder(path, durability="relaxed"), pool)
+
+
+@pytest.fixture(params=[in_a_folder])
+async def documents(request, storage_dir):
+    async with request.param(storage_dir) as opened:
+        yield opened
+
+
+def a_run(run_id: str, **fields) -> RunDocument:
+    return replace(RunDocument(run_id, f"run {run_id}", NOW, NOW), **fields)
+
+
+def a_result(result_id: str, run_id: str, **data) -> ResultDocument:
+    return ResultDocument(result_id, run_id, "Solution1D", data or {"computed": [1.0]}, NOW)
+
+
+async def test_what_was_written_is_read(documents):
+    await documents.create_run(a_run("r1", name="Heat"), [a_result("x1", "r1")])
+    run = decode_run((await documents.read(Key("run", "r1"))).body)
+    assert (run.name, run.results) == ("Heat", ("x1",))
+    result = decode_result((await documents.read(Key("result", "x1"))).body)
+    assert result.data == {"computed": [1.0]}
+    assert await documents.read(Key("run", "nobody")) is None
+
+
+async def test_arrays_come_back_as_arrays(documents):
+    values = np.arange(5_000, dtype=np.float32)
+    await documents.create_run(a_run("r1"), [])
+    await documents.add_result(a_result("x1", "r1", computed=values))
+    opened = await documents.open_result("x1")
+    np.testing.assert_array_equal(opened.data["computed"], values)
+    assert opened.data["computed"].dtype == np.float32
+
+
+async def test_an_id_is_given_once(documents):
+    await documents.create_run(a_run("r1"), [])
+    with pytest.raises(AlreadyExistsError):
+        await documents.create_run(a_run("r1"), [])
+    await documents.add_result(a_result("x1", "r1"))
+    with pytest.raises(AlreadyExistsError):
+        await documents.add_result(a_result("x1", "r1"))
+
+
+async def test_a_refused_run_leaves_nothing(documents):
+    await documents.create_run(a_run("r1"), [a_result("taken", "r1")])
+    with pytest.raises(AlreadyExistsError):
+        await documents.create_run(a_run("r2"), [a_result("x2", "r2"), a_result("taken", "r2")])
+    assert await documents.read(Key("run", "r2")) is None
+    assert await documents.read(Key("result", "x2")) is None
+    assert [entry.key.id for entry in await documents.scan("result")] == ["taken"]
+
+
+async def test_many_results_added_at_once_are_all_listed(documents):
+    await documents.create_run(a_run("r1"), [])
+    await asyncio.gather(*(documents.add_result(a_result(f"x{n}", "r1")) for n in range(50)))
+    run = decode_run((await documents.read(Key("run", "r1"))).body)
+    assert sorted(run.results) == sorted(f"x{n}" for n in range(50))
+
+
+async def test_updates_of_one_run_do_not_lose_one_another(documents):
+    await documents.create_run(a_run("r1", metadata={"count": 0}), [])
+
+    def one_more(run: RunDocument) -> RunDocument:
+        return replace(run, metadata={"count": run.metadata["count"] + 1})
+
+    await asyncio.gather(*(documents.update_run("r1", one_more) for _ in range(40)))
+    assert decode_run((await documents.read(Key("run", "r1"))).body).metadata == {"count": 40}
+
+
+async def test_what_a_change_raises_is_raised_and_nothing_is_written(documents):
+    await documents.create_run(a_run("r1"), [])
+    before = await documents.read(Key("run", "r1"))
+
+    def refuse(run: RunDocument) -> RunDocument:
+        raise LookupError(run.id)
+
+    with pytest.raises(LookupError, match="r1"):
+        await documents.update_run("r1", refuse)
+    assert await documents.read(Key("run", "r1")) == before
+
+
+async def test_a_result_grows_and_says_its_true_length(documents):
+    await documents.create_run(a_run("r1"), [])
+    await documents.add_result(a_result("x1", "r1", loss=np.zeros(2)))
+    await documents.append("x1", {"loss": np.ones(3)}, 2)
+    await documents.append("x1", {"loss": np.ones(3)}, 2)  # a repeat is recognised
+    with pytest.raises(LengthMismatchError) as refused:
+        await documents.append("x1", {"loss": np.full(3, 7.0)}, 2)
+    assert refused.value.length == 5
+    loss = (await documents.open_result("x1")).data["loss"]
+    np.testing.assert_array_equal(loss, [0, 0, 1, 1, 1])
+
+
+async def test_a_deleted_run_takes_its_results_along_also_those_it_does_not_list(documents):
+    await documents.create_run(a_run("r1"), [a_result("x1", "r1")])
+    await documents.add_result(a_result("x2", "r1"))
+    await documents.update_run("r1", lambda run: replace(run, results=("x1",)))
+    await documents.delete(Key("run", "r1"), ["x2"])
+    for key in (Key("run", "r1"), Key("result", "x1"), Key("result", "x2")):
+        assert await documents.read(key) is None
+
+
+async def test_a_deleted_result_leaves_its_run(documents):
+    await documents.create_run(a_run("r1"), [a_result("x1", "r1"), a_result("x2", "r1")])
+    await documents.delete(Key("result", "x1"))
+    assert await documents.read(Key("result", "x1")) is None
+    assert decode_run((await documents.read(Key("run", "r1"))).body).results == ("x2",)
+
+
+async def test_what_is_missing_is_named(documents):
+    with pytest.raises(NotFoundError):
+        await documents.update_run("nobody", lambda run: run)
+    with pytest.raises(NotFoundError):
+        await documents.add_result(a_result("x1", "nobody"))
+    with pytest.raises(NotFoundError):
+        await documents.append("nobody", {"loss": [1.0]}, 0)
+    with pytest.raises(NotFoundError):
+        await documents.open_result("nobody")
+    for kind in ("run", "result"):
+        with pytest.raises(NotFoundError):
+            await documents.delete(Key(kind, "nobody"))
+
+
+@pytest.mark.parametrize("bad", ["../r1", "/etc/passwd", "a/b", "a\0b", "", "x" * 300])
+async def test_a_bad_id_is_refused_before_the_place_is_touched(documents, bad):
+    with pytest.raises(InvalidNameError):
+        await documents.read(Key("run", bad))
+    with pytest.raises(InvalidNameError):
+        await documents.delete(Key("result", bad))
+
+
+async def test_a_stamp_moves_with_every_replacement(documents):
+    await documents.create_run(a_run("r1"), [])
+    stamps = set()
+    for n in range(20):
+        stamps.add((await documents.read(Key("run", "r1"))).stamp)
+        await documents.update_run("r1", lambda run, n=n: replace(run, note=f"{n % 2}"))
+    assert len(stamps) == 20
+
+
+async def test_a_scan_lists_what_reading_finds_with_the_same_stamps(documents):
+    await documents.create_run(a_run("r1"), [a_result("x1", "r1"), a_result("x2", "r1")])
+    for kind, ids in (("run", {"r1"}), ("result", {"x1", "x2"})):
+        entries = {entry.key: entry.stamp for entry in await documents.scan(kind)}
+        assert {key.id for key in entries} == ids
+        for key, stamp in entries.items():
+            assert (await documents.read(key)).stamp == stamp
+
+
+async def test_the_pulse_moves_with_every_kind_of_change(documents):
+    await documents.create_run(a_run("r1"), [])
+    pulses = [await documents.pulse()]
+    for work in (
+        lambda: documents.add_result(a_result("x1", "r1")),
+        lambda: documents.update_run("r1", lambda run: replace(run, note="new")),
+        lambda: documents.delete(Key("result", "x1")),
+        lambda: documents.delete(Key("run", "r1")),
+    ):
+        await asyncio.sleep(0.02)  # the grain of an mtime
+        await work()
+        pulses.append(await documents.pulse())
+    assert len(set(pulses)) == 5
+
+
+async def test_a_place_that_is_gone_is_never_an_empty_one(documents, storage_dir):
+    await documents.create_run(a_run("r1"), [a_result("x1", "r1")])
+    os.rename(storage_dir, storage_dir.with_name("away"))
+    for attempt in (
+        documents.read(Key("run", "r1")),
+        documents.check(),
+        documents.pulse(),
+        asyncio.to_thread(list, await documents.scan("run")),
+        documents.create_run(a_run("r2"), []),
+    ):
+        with pytest.raises(StorageUnavailableError):
+            await attempt

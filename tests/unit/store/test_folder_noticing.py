@@ -1,0 +1,381 @@
+"""What others write into a folder is found: at once by the bell, for certain by looking."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from asgard_server.feed.memory import MemoryFeed
+from asgard_server.run.observe import Observer
+from asgard_server.run.scan import Noticer
+from asgard_server.run.store import Key
+from asgard_server.store.folder import FolderDocuments
+from asgard_server.store.mounts import index_path
+from asgard_server.store.sqlite import SqliteRunIndex
+from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_run
+from gimle.asgard.core.folder import Folder
+from gimle.asgard.core.ids import new_id
+
+
+@dataclass
+class House:
+    """Everything that notices, over one folder."""
+
+    folder: Folder
+    documents: FolderDocuments
+    index: SqliteRunIndex
+    observer: Observer
+    noticer: Noticer
+    feed: MemoryFeed
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> float:
+        """Wait until an awaited condition holds; answer how long that took."""
+        began = time.monotonic()
+        while not await condition():
+            assert time.monotonic() - began < seconds, "it did not happen in time"
+            await asyncio.sleep(0.005)
+        return time.monotonic() - began
+
+    async def until_known(self, *run_ids: str, seconds: float = 10.0) -> float:
+        async def known() -> bool:
+            return all([await self.index.run(one) is not None for one in run_ids])
+
+        return await self.until(known, seconds)
+
+    async def until_gone(self, run_id: str, seconds: float = 10.0) -> float:
+        async def gone() -> bool:
+            return await self.index.run(run_id) is None
+
+        return await self.until(gone, seconds)
+
+    async def count(self) -> int:
+        return (await self.index.list_runs("", None, 1))[1]
+
+
+@asynccontextmanager
+async def house(path: Path, *, network: bool = False) -> AsyncIterator[House]:
+    folder = Folder(path, durability="relaxed")
+    with ThreadPoolExecutor(4) as pool:
+        documents = FolderDocuments(folder, pool, network=network)
+        index = await SqliteRunIndex.open(
+            index_path(path, folder.storage_id, network=False),
+            documents.read_now,
+            storage_id=folder.storage_id,
+            stamp=documents.stamp_now,
+        )
+        feed = MemoryFeed()
+        observer = Observer(index, feed)
+        noticer = Noticer(documents, index, observer)
+        running = asyncio.create_task(noticer.run())
+        try:
+            await asyncio.wait_for(noticer.reconciled(), 20)
+            yield House(folder, documents, index, observer, noticer, feed)
+            assert not running.done(), running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await index.close()
+
+
+def a_run(name: str = "a run", **fields) -> RunDocument:
+    now = datetime.now(UTC)
+    return RunDocument(new_id(now), name, now, now, **fields)
+
+
+def a_result(run: RunDocument) -> ResultDocument:
+    now = datetime.now(UTC)
+    return ResultDocument(new_id(now), run.id, "Solution1D", {"computed": [1.0]}, now)
+
+
+def other(path: Path) -> Folder:
+    """Another writer's view of the folder."""
+    return Folder(path, durability="relaxed")
+
+
+async def test_a_save_by_another_writer_is_known_within_a_blink(storage_dir):
+    async with house(storage_dir) as at, at.feed.listen("runs") as bells:
+        writer = other(storage_dir)
+        delays = []
+        for _ in range(20):
+            run = a_run()
+            result = a_result(run)
+            await asyncio.to_thread(writer.create_run, run, [result])
+            delays.append(await at.until_known(run.id))
+        print("seconds until known", sorted(delays))
+        assert sorted(delays)[10] < 0.25, "it was not the bell that told, but the look"
+        assert await asyncio.wait_for(anext(bells), 1) == 40
+        assert (await at.index.run(run.id)).result_count == 1
+
+
+async def test_what_was_there_before_is_known_when_reconciled(storage_dir):
+    writer = other(storage_dir)
+    runs = [a_run() for _ in range(50)]
+    for run in runs:
+        writer.create_run(run, [a_result(run)])
+    async with house(storage_dir) as at:
+        assert await at.count() == 50
+        epoch = await at.index.head()
+    late, gone = a_run("late"), runs[7]
+    writer.create_run(late)
+    writer.delete_run(gone.id)
+    writer.update_run(runs[3].id, lambda run: RunDocument(**{**as_fields(run), "name": "new"}))
+    async with house(storage_dir) as at:
+        assert (await at.index.head())[0] == epoch[0], "the old index is served"
+        changes = await at.index.changes(epoch[1], 100)
+        assert {(change.key.kind, change.run_id, change.gone) for change in changes} == {
+            ("run", late.id, False),
+            ("run", gone.id, True),
+            ("result", gone.id, True),
+            ("run", runs[3].id, False),
+        }
+        assert (await at.index.run(runs[3].id)).run.name == "new"
+
+
+def as_fields(run: RunDocument) -> dict[str, object]:
+    return {name: getattr(run, name) for name in RunDocument.__slots__}
+
+
+async def test_our_own_writes_are_logged_once_whoever_hears_first(storage_dir):
+    async with house(storage_dir) as at:
+        for _ in range(10):
+            run = a_run()
+            await at.documents.create_run(run, [a_result(run)])
+            await at.observer.observe(Key("run", run.id))
+        await asyncio.sleep(2.5)  # bell and look have both been
+        changes = await at.index.changes(0, 1_000)
+        assert [change.revision for change in changes] == list(range(1, 21))
+        assert len({change.key for change in changes}) == 20
+
+
+async def test_a_deletion_by_another_writer_is_noticed(storage_dir):
+    async with house(storage_dir) as at:
+        writer, run = other(storage_dir), a_run()
+        writer.create_run(run, [a_result(run)])
+        await at.until_known(run.id)
+        writer.delete_run(run.id)
+        await at.until_gone(run.id)
+        assert await at.index.tombstone(Key("run", run.id)) is not None
+
+
+async def test_a_file_edited_in_place_is_noticed(storage_dir):
+    async with house(storage_dir) as at:
+        run = a_run()
+        other(storage_dir).create_run(run)
+        await at.until_known(run.id)
+        path = storage_dir / "runs" / f"{run.id}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"note": "by hand"}))
+
+        async def edited() -> bool:
+            return (await at.index.run(run.id)).run.note == "by hand"
+
+        await at.until(edited)
+
+
+WRITER = textwrap.dedent("""
+    import sys
+    from datetime import UTC, datetime
+    from gimle.asgard.core.documents import ResultDocument, RunDocument
+    from gimle.asgard.core.folder import Folder
+    from gimle.asgard.core.ids import new_id
+    folder = Folder(sys.argv[1], durability="relaxed")
+    sys.stdin.readline()
+    for n in range(int(sys.argv[2])):
+        now = datetime.now(UTC)
+        run = RunDocument(new_id(now), f"burst {n}", now, now)
+        result = ResultDocument(new_id(now), run.id, "Solution1D", {"computed": [1.0]}, now)
+        folder.create_run(run, [result])
+""")
+
+
+@asynccontextmanager
+async def writers(path: Path, processes: int, each: int):
+    """Processes that wait for a word and then save runs as fast as they can."""
+    started = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WRITER, str(path), str(each)), stdin=subprocess.PIPE
+        )
+        for _ in range(processes)
+    ]
+
+    async def burst() -> None:
+        for process in started:
+            process.stdin.write(b"\n")
+            await process.stdin.drain()
+        for process in started:
+            assert await process.wait() == 0
+
+    try:
+        yield burst
+    finally:
+        for process in started:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def test_a_burst_of_eight_processes_is_found_whole_soon_after_it(storage_dir):
+    async with house(storage_dir) as at, writers(storage_dir, 8, 400) as burst:
+        await burst()
+
+        async def all_there() -> bool:
+            return await at.count() == 3_200
+
+        seconds = await at.until(all_there, 20)
+        print("seconds after the burst", seconds)
+        assert seconds < 4
+        changes = await at.index.changes(0, 100_000)
+        assert [change.revision for change in changes] == list(range(1, len(changes) + 1))
+        assert {row.result_count for row in await at.index.walk("run", "", 10_000)} == {1}
+
+
+async def test_saves_that_the_bell_drops_are_found_by_looking(storage_dir, monkeypatch):
+    async with house(storage_dir) as at:
+        # The bell goes deaf, as it does in a burst: it says nothing, and says not that.
+        monkeypatch.setattr("asgard_server.store.folder_bell.FolderBell._hear", lambda *_: None)
+        writer = other(storage_dir)
+        runs = [a_run() for _ in range(200)]
+        for run in runs:
+            writer.create_run(run, [a_result(run)])
+        await at.until_known(*(run.id for run in runs[::50]), seconds=4)
+        assert await at.count() == 200
+        writer.delete_run(runs[0].id)
+        await at.until_gone(runs[0].id, seconds=6)
+
+
+async def test_a_network_folder_is_scanned_without_a_bell(storage_dir):
+    async with house(storage_dir, network=True) as at:
+        writer, run = other(storage_dir), a_run()
+        writer.create_run(run, [a_result(run)])
+        await at.until_known(run.id, seconds=4)
+        writer.delete_run(run.id)
+        await at.until_gone(run.id, seconds=6)
+
+
+async def test_an_index_deleted_while_serving_is_rebuilt_under_a_new_epoch(storage_dir):
+    async with house(storage_dir) as at:
+        run, later = a_run(), a_run()
+        other(storage_dir).create_run(run, [a_result(run)])
+        await at.until_known(run.id)
+        epoch, _ = await at.index.head()
+        async with at.feed.listen("runs") as bells:
+            shutil.rmtree(storage_dir / ".asgard")
+
+            async def rebuilt() -> bool:
+                return not await at.index.building() and await at.index.run(run.id) is not None
+
+            await at.until(rebuilt, 5)
+            assert (await at.index.head())[0] != epoch
+            await asyncio.wait_for(anext(bells), 3)
+        other(storage_dir).create_run(later)
+        await at.until_known(later.id)
+        assert (await at.index.run(run.id)).result_count == 1
+
+
+async def problem_of(at: House, wanted: bool) -> None:
+    async def said() -> bool:
+        return (at.noticer.problem is not None) is wanted
+
+    await at.until(said, 5)
+
+
+@pytest.mark.parametrize("what", ["unmounted", "emptied", "foreign"])
+async def test_nothing_is_believed_deleted_while_the_place_is_not_ours(storage_dir, what):
+    async with house(storage_dir) as at:
+        run = a_run()
+        other(storage_dir).create_run(run, [a_result(run)])
+        await at.until_known(run.id)
+        head = await at.index.head()
+        away = storage_dir.with_name("away")
+        storage_dir.rename(away)
+        if what == "emptied":
+            storage_dir.mkdir()
+        elif what == "foreign":
+            other(storage_dir)  # another storage, with an id of its own
+        await problem_of(at, True)
+        await asyncio.sleep(1.5)
+        shutil.rmtree(storage_dir, ignore_errors=True)
+        away.rename(storage_dir)
+        await problem_of(at, False)
+        await asyncio.sleep(1.2)
+        assert await at.index.head() == head
+        assert await at.index.run(run.id) is not None
+        back = a_run("after it came back")
+        other(storage_dir).create_run(back)
+        await at.until_known(back.id)
+
+
+async def test_a_listing_that_fails_deletes_nothing(storage_dir):
+    async with house(storage_dir) as at:
+        runs = [a_run() for _ in range(20)]
+        for run in runs:
+            other(storage_dir).create_run(run)
+        await at.until_known(*(run.id for run in runs))
+        head = await at.index.head()
+        os.rename(storage_dir / "runs", storage_dir / "runs.away")
+        await problem_of(at, True)
+        await asyncio.sleep(1.2)
+        os.rename(storage_dir / "runs.away", storage_dir / "runs")
+        await problem_of(at, False)
+        assert await at.index.head() == head
+        assert await at.count() == 20
+
+
+async def test_files_that_are_no_documents_are_passed_over(storage_dir):
+    async with house(storage_dir) as at:
+        runs = storage_dir / "runs"
+        (runs / "notes.txt").write_text("hello")
+        (runs / ".hidden.json").write_text("{}")
+        (runs / "not an id.json").write_text("{}")
+        (runs / "broken.json").write_text('{"name": ')
+        good = a_run()
+        (runs / f"{good.id}.json").write_bytes(encode_run(good))
+        await at.until_known(good.id)
+        await asyncio.sleep(2.2)
+        assert await at.count() == 1
+        (runs / "broken.json").write_text('{"name": "mended"}')
+        await at.until_known("broken")
+
+
+async def test_the_loop_never_stalls_while_an_index_is_rebuilt(storage_dir):
+    writer = other(storage_dir)
+    for n in range(4_000):
+        run = a_run(f"run number {n}", equation="int(f, x) = f", metadata={"seed": n, "k": "v"})
+        writer.create_run(run, [a_result(run)])
+    lags: list[float] = []
+
+    async def probe() -> None:
+        while True:
+            waited, began = waited_for_a_processor(), time.perf_counter()
+            await asyncio.sleep(0.005)
+            lag = time.perf_counter() - began - 0.005
+            lags.append(lag - (waited_for_a_processor() - waited))
+
+    probing = asyncio.create_task(probe())
+    async with house(storage_dir) as at:
+        assert await at.count() == 4_000
+    probing.cancel()
+    print("longest stall", max(lags))
+    assert max(lags) < 0.05
+
+
+def waited_for_a_processor() -> float:
+    """Seconds that threads of this process were ready to run while others ran: not our stall."""
+    nanoseconds = 0
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            nanoseconds += int((thread / "schedstat").read_text().split()[1])
+    return nanoseconds / 1e9

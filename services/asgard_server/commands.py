@@ -68,6 +68,9 @@ def _serve(browser: bool, **given: Any) -> None:
     from asgard_server.logging import configure
 
     configure(settings.log_level, settings.log_format)
+    # Threads that wait for the disk come back often and briefly: at Python's own 5 ms each of
+    # them would wait that long for the loop, and a call passes through two of them.
+    sys.setswitchinterval(0.001)
 
     def ready(addresses: Addresses) -> None:
         _say(addresses, settings)

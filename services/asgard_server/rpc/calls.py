@@ -28,7 +28,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # Of these the operator learns at once; the others are the caller's business.
-_WARN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS})
+_WARN = frozenset({"STORAGE_UNAVAILABLE", "STORAGE_FULL", "DOCUMENT_UNREADABLE"})
 
 
 class _Refused:
@@ -183,7 +183,7 @@ class _Call:
         }
         if rule_for(error) is INTERNAL:
             self._log.error("call", **said, exc_info=error)
-        elif failed.code in _WARN:
+        elif failed.reason in _WARN:
             self._log.warning("call", **said, error=str(error))
         else:
             self._log.info("call", **said, error=str(error))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from datetime import UTC, datetime, timedelta
-from secrets import randbits
+from random import Random
 
 from gimle.asgard.core.errors import InvalidNameError
 
@@ -16,6 +17,12 @@ _V7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-
 
 # A file name has at most 255 bytes, and names get ".json" and a temporary name's decoration.
 MAX_NAME_BYTES = 200
+
+
+# Ids are to be unique, not secret: asking the kernel for each costs more than the rest of it,
+# and hands the interpreter to another thread. A forked child must not repeat its parent.
+_random = Random()  # noqa: S311  # not for secrets
+os.register_at_fork(after_in_child=_random.seed)
 
 
 class _Sequence:
@@ -30,11 +37,11 @@ class _Sequence:
         """Give the 62 low bits of an id, above any given out before for this microsecond."""
         with self._lock:
             if microsecond == self._microsecond:
-                self._tail += 1 + randbits(32)
+                self._tail += 1 + _random.getrandbits(32)
             else:
                 self._microsecond = microsecond
                 # The top bit stays free, so that adding never overflows.
-                self._tail = randbits(61)
+                self._tail = _random.getrandbits(61)
             return self._tail
 
 

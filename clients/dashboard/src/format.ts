@@ -51,10 +51,30 @@ export function ticks(values: (number | null)[]): string[] {
   const power = largest > 0 ? Math.floor(Math.log10(largest)) : 0;
   const places = (size: number) => {
     let digits = 0;
-    while (digits < 12 && Math.abs(size * 10 ** digits - Math.round(size * 10 ** digits)) > 1e-6)
+    let scaled = size;
+    // Until the step is a whole number of the last place.
+    while (digits < 15 && Math.abs(scaled - Math.round(scaled)) > 1e-3 * scaled) {
       digits++;
+      scaled = size * 10 ** digits;
+    }
     return digits;
   };
+  if (step < largest * 1e-6) {
+    // A tiny change of a large value: the lowest tick, and what is added to it.
+    const lowest = Math.min(...finite);
+    return values.map((value) => {
+      if (value === null) return "";
+      return value === lowest ? number(value, 7) : `+${number(value - lowest, 2)}`;
+    });
+  }
+  if (largest >= 1e5 && largest < 1e9) {
+    const [unit, suffix] = largest >= 1e6 ? [1e6, "M"] : [1e3, "k"];
+    const digits = places(step / unit);
+    return values.map((value) => {
+      if (value === null) return "";
+      return value === 0 ? "0" : signed(`${(value / unit).toFixed(digits)}${suffix}`);
+    });
+  }
   if (largest >= 1e5 || (largest > 0 && largest < 1e-3)) {
     const scale = 10 ** power;
     const digits = places(step / scale);

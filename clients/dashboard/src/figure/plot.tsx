@@ -80,7 +80,7 @@ function axes(props: PlotProps): uPlot.Axis[] {
     ...shared,
     incrs: tickSteps,
     gap: 6,
-    space: props.small ? 20 : 26,
+    space: props.small ? 24 : 26,
     size: (_plot, values) => {
       const longest = Math.max(3, ...(values ?? []).map((text) => text?.length ?? 0));
       return Math.max(52, Math.ceil(longest * 6.4) + 14);
@@ -113,7 +113,7 @@ function seriesOptions(series: PlotSeries): uPlot.Series {
     options.paths = () => null;
     options.points = { show: true, size: 5, stroke, fill: stroke };
   }
-  if (alpha < 0.5) options.points = { show: false };
+  if (alpha < 0.5 || series.dash) options.points = { show: false };
   return options;
 }
 

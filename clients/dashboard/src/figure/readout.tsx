@@ -1,15 +1,27 @@
 // The legend of a figure, which is also its instrument: it shows the values
 // under the cursor, in places that do not move.
 
-import { exactly, number } from "../format";
+import { exactly, isoLocal, number } from "../format";
 
 export interface Reading {
   label: string;
   value?: number | null | undefined;
+  /** Words instead of a value. */
+  text?: string;
   /** Two ends instead of one value. */
   range?: [number | null, number | null];
   colour?: string;
   look?: "line" | "dash" | "band" | "faint" | "dot" | "disc";
+}
+
+/** Where the cursor is along x. */
+export function place(
+  label: string,
+  at: number | null,
+  isTime: boolean | undefined,
+): Reading | null {
+  if (at === null) return null;
+  return isTime ? { label, text: isoLocal(new Date(at * 1_000)) } : { label, value: at };
 }
 
 export function Readout({ at, readings }: { at: Reading | null; readings: Reading[] }) {
@@ -39,9 +51,13 @@ export function Readout({ at, readings }: { at: Reading | null; readings: Readin
       {at && (
         <span class="reading at">
           <span class="reading-label">{at.label}</span>
-          <output class="reading-value" title={exactly(at.value)}>
-            {number(at.value)}
-          </output>
+          {at.text ? (
+            <output class="reading-value">{at.text}</output>
+          ) : (
+            <output class="reading-value" title={exactly(at.value)}>
+              {number(at.value)}
+            </output>
+          )}
         </span>
       )}
     </div>

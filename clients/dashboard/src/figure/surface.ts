@@ -32,14 +32,13 @@ export function prepare(
   return context;
 }
 
-/** A picture of rows by columns through a colour table; row 0 lowest, or on top. */
+/** A picture of rows by columns through a colour table; row 0 is drawn lowest. */
 export function picture(
   cells: ArrayLike<number>,
   rows: number,
   cols: number,
   table: ColourTable,
   indexOf: (value: number) => number,
-  firstOnTop = false,
 ): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
   canvas.width = cols;
@@ -49,7 +48,7 @@ export function picture(
   const image = context.createImageData(cols, rows);
   const to = image.data;
   for (let row = 0; row < rows; row++) {
-    let from = (firstOnTop ? row : rows - 1 - row) * cols;
+    let from = (rows - 1 - row) * cols;
     let at = row * cols * 4;
     for (let col = 0; col < cols; col++, from++, at += 4) {
       const index = indexOf(cells[from] as number);
@@ -103,7 +102,7 @@ export function frameArea(
   context.save();
   context.font = figureFont;
   context.lineWidth = 1;
-  const xs = roundTicks(area.x[0], area.x[1], Math.max(2, box.width / 90));
+  const xs = roundTicks(area.x[0], area.x[1], Math.max(2, box.width / 64));
   const ys = roundTicks(area.y[0], area.y[1], Math.max(2, box.height / 48));
   const across = (value: number) =>
     box.left + ((value - area.x[0]) / (area.x[1] - area.x[0] || 1)) * box.width;

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import type { Json, Run } from "../api/types";
-import { exactly } from "../format";
+import { exactly, plural } from "../format";
 import { CopyButton } from "../frame/copy-button";
 import { Formula } from "./circuit";
 import { Markdown } from "./markdown";
@@ -27,19 +27,63 @@ function Section({
   );
 }
 
-/** Nested metadata as lines of dotted keys. */
-function lines(value: { [key: string]: Json }, prefix = ""): [string, Json][] {
-  return Object.entries(value).flatMap(([key, inner]): [string, Json][] => {
-    const name = prefix ? `${prefix}.${key}` : key;
-    const nested = inner !== null && typeof inner === "object" && !Array.isArray(inner);
-    return nested && Object.keys(inner).length > 0 ? lines(inner, name) : [[name, inner]];
-  });
+/** Long words may break behind the signs that join them, as in a path. */
+function breakable(text: string): ComponentChildren[] {
+  return text
+    .split(/(?<=[/_.])/)
+    .flatMap((part, i) => (i === 0 ? [part] : [<wbr key={i} />, part]));
 }
 
+const foldedFrom = 60;
+
 function Value({ value }: { value: Json }) {
-  if (typeof value === "string") return <>{value}</>;
+  if (typeof value === "string") return <>{breakable(value)}</>;
   if (typeof value === "number") return <span class="digits">{exactly(value)}</span>;
-  return <code>{JSON.stringify(value)}</code>;
+  const text = JSON.stringify(value)?.replaceAll(",", ", ");
+  if (Array.isArray(value) && text.length > foldedFrom) {
+    return (
+      <details>
+        <summary>{plural(value.length, "item")}</summary>
+        <code>{text}</code>
+      </details>
+    );
+  }
+  return <code>{text}</code>;
+}
+
+const longText = 36;
+
+function Entry({ name, value }: { name: string; value: Json }) {
+  const nested = value !== null && typeof value === "object" && !Array.isArray(value);
+  if (nested && Object.keys(value).length > 0) {
+    return (
+      <div class="group">
+        <dt>{name}</dt>
+        <dd>
+          <Entries of={value} />
+        </dd>
+      </div>
+    );
+  }
+  const long = typeof value === "string" && value.length > longText;
+  return (
+    <div class={long ? "wide" : ""}>
+      <dt>{name}</dt>
+      <dd>
+        <Value value={value} />
+      </dd>
+    </div>
+  );
+}
+
+function Entries({ of }: { of: { [key: string]: Json } }) {
+  return (
+    <dl class="metadata">
+      {Object.entries(of).map(([key, value]) => (
+        <Entry key={key} name={key} value={value} />
+      ))}
+    </dl>
+  );
 }
 
 /** Whether there is anything to tell. */
@@ -48,7 +92,7 @@ export function hasAbout(run: Run): boolean {
 }
 
 export function About({ run }: { run: Run }) {
-  const metadata = lines(run.metadata ?? {});
+  const metadata = run.metadata ?? {};
   return (
     <aside class="about" aria-label="About this run">
       {run.equation && (
@@ -66,18 +110,9 @@ export function About({ run }: { run: Run }) {
           <Markdown text={run.note} />
         </Section>
       )}
-      {metadata.length > 0 && (
+      {Object.keys(metadata).length > 0 && (
         <Section title="Metadata">
-          <dl class="metadata">
-            {metadata.map(([key, value]) => (
-              <div key={key}>
-                <dt>{key}</dt>
-                <dd>
-                  <Value value={value} />
-                </dd>
-              </div>
-            ))}
-          </dl>
+          <Entries of={metadata} />
         </Section>
       )}
     </aside>

@@ -50,7 +50,7 @@ function laidOut(call: Call, indent: number): string {
   const line = flat(call);
   if (call.args.length === 0 || line.length + pad.length <= lineWidth) return pad + line;
   const inside = call.args.map((argument) => laidOut(argument, indent + 1)).join(",\n");
-  return `${pad}${call.name}(\n${inside}\n${pad})`;
+  return `${pad}${call.name}(\n${inside})`;
 }
 
 /** The text laid out, with the `[1->1]` of a printed circuit kept at its end. */

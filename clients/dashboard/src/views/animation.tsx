@@ -101,6 +101,7 @@ export function AnimationFigure({ figure }: { figure: Figure<AnimationView> }) {
     () => Array.from({ length: bodies }, (_, i) => given?.[i] ?? `body ${i + 1}`),
     [bodies, given],
   );
+  const readings = readingsOf(view, names);
   const time = view.times[player.frame] ?? null;
   const timeLabel = "t";
   const onKeyDown = (event: KeyboardEvent) => {
@@ -119,7 +120,7 @@ export function AnimationFigure({ figure }: { figure: Figure<AnimationView> }) {
   };
   return (
     <Card figure={figure} facts={`${plural(view.n_frames, "frame")}, ${describe(view)}`}>
-      <Readout at={null} readings={readingsOf(view, names)} />
+      {readings.length > 0 && <Readout at={null} readings={readings} />}
       <div
         ref={host}
         class={`surface stage${solid ? " turns" : ""}`}

@@ -139,7 +139,7 @@ export function drawBodies(
   context.clip();
   context.lineJoin = "round";
   context.lineCap = "round";
-  const radius = view.bodies > 50 ? 2 : view.bodies > 8 ? 3.5 : 5.5;
+  const radius = view.bodies > 50 ? 2.25 : view.bodies > 8 ? 3.5 : 5.5;
   const many = view.bodies > 200;
   for (let body = 0; body < view.bodies; body++) {
     const colour = token(seriesToken(view.bodies > 8 ? 0 : body));
@@ -166,6 +166,7 @@ export function drawBodies(
     context.arc(x, y, radius, 0, 2 * Math.PI);
     context.fillStyle = colour;
     context.fill();
+    if (view.bodies > 50) continue;
     context.lineWidth = 1.5;
     context.strokeStyle = token("surface");
     context.stroke();

@@ -5,7 +5,7 @@ import type { EnsembleView, Histogram, Range } from "../api/types";
 import { nearestIndex } from "../figure/align";
 import { Bars } from "../figure/bars";
 import { Plot, type PlotBand, type PlotSeries } from "../figure/plot";
-import { type Reading, Readout } from "../figure/readout";
+import { place, type Reading, Readout } from "../figure/readout";
 import { number, plural } from "../format";
 import { Card, Toggle } from "../run/card";
 import type { Figure } from "../run/figure";
@@ -142,7 +142,7 @@ export function EnsembleFigure({ figure }: { figure: Figure<EnsembleView> }) {
         )
       }
     >
-      <Readout at={t === null ? null : { label: x, value: t }} readings={readings} />
+      <Readout at={place(x, t, view.x_is_time)} readings={readings} />
       {y && <p class="axis-title">{y}</p>}
       <Plot
         name={`Ensemble of ${title}: median, mean, 50 and 90 percent bands of ${plural(view.n_paths, "path")} over ${x}, values from ${number(view.y_range?.[0])} to ${number(view.y_range?.[1])}`}

@@ -28,7 +28,7 @@ export function drawField(
   if (!context) return false;
   hatch(context, box);
   if (body) {
-    const image = picture(new Uint8Array(body), view.rows, view.cols, viridis, byteToIndex, true);
+    const image = picture(new Uint8Array(body), view.rows, view.cols, viridis, byteToIndex);
     context.imageSmoothingEnabled = false;
     context.drawImage(image, box.left, box.top, box.width, box.height);
   }

@@ -4,7 +4,7 @@ import type { Json, OptimizationView, ParameterSeries, Range } from "../api/type
 import { align, sampleAt } from "../figure/align";
 import { token } from "../figure/colours";
 import { Plot, type PlotSeries } from "../figure/plot";
-import { type Reading, Readout } from "../figure/readout";
+import { place, type Reading, Readout } from "../figure/readout";
 import { number, plural } from "../format";
 import { Card, Toggle } from "../run/card";
 import type { Figure } from "../run/figure";
@@ -171,7 +171,7 @@ export function OptimizationFigure({ figure }: { figure: Figure<OptimizationView
         </Toggle>
       }
     >
-      <Readout at={at === null ? null : { label: x, value: at }} readings={readings} />
+      <Readout at={place(x, at, view.x_is_time)} readings={readings} />
       <p class="axis-title">{y}</p>
       <Plot
         name={`Loss of ${title} over ${plural(view.n, "step")}, best ${number(best?.loss ?? null)} at ${x} ${best?.step ?? "unknown"}`}

@@ -4,7 +4,7 @@ import { align, sampleAt } from "../figure/align";
 import { seriesToken } from "../figure/colours";
 import type { Column } from "../figure/data-table";
 import { Plot } from "../figure/plot";
-import { type Reading, Readout } from "../figure/readout";
+import { place, type Reading, Readout } from "../figure/readout";
 import { number, plural } from "../format";
 import { Card, Toggle } from "../run/card";
 import type { Figure } from "../run/figure";
@@ -54,7 +54,7 @@ export function StepsFigure({ figure }: { figure: Figure<StepsView> }) {
         </Toggle>
       }
     >
-      <Readout at={at === null ? null : { label: x, value: at }} readings={readings} />
+      <Readout at={place(x, at, view.x_is_time)} readings={readings} />
       {y && <p class="axis-title">{y}</p>}
       <Plot
         name={`Step plot of ${title}: ${plural(view.n_total, "step")}, values from ${number(low)} to ${number(high)}`}

@@ -55,7 +55,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
     return bool(a == b)
 
 
@@ -127,7 +127,8 @@ def test_a_reference_to_a_file_comes_back() -> None:
 
 
 def test_numpy_scalars_come_back_as_numbers_of_the_same_value() -> None:
-    values = {"a": np.float32(0.1), "b": np.int8(-3), "c": np.bool_(True), "d": np.float64(2.5)}
+    values: dict[str, Any] = {"a": np.float32(0.1), "b": np.int8(-3), "c": np.True_}
+    values["d"] = np.float64(2.5)
     again = exact.loads(exact.dumps(values))
     assert again == {key: value.item() for key, value in values.items()}
     assert [type(value) for value in again.values()] == [float, int, bool, float]

@@ -208,7 +208,10 @@ def fits(array: Array, dtype: np.dtype[Any]) -> bool:
         return False
     try:
         with np.errstate(all="ignore"):
-            back = array.astype(dtype).astype(array.dtype)
+            there = array.astype(dtype)
+            if dtype.kind == "c" and array.dtype.kind != "c":
+                there = there.real
+            back = there.astype(array.dtype)
     except (TypeError, ValueError, OverflowError):
         return False
     return back.tobytes() == np.asarray(array, order="C").tobytes()

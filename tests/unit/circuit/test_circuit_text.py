@@ -94,7 +94,9 @@ def larger(inside: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
         return Compose(outer, inner, name) if fits else inner
 
     return st.one_of(
-        st.builds(fit, inside, inside), st.builds(loop, inside), st.builds(put, inside, inside, names)
+        st.builds(fit, inside, inside),
+        st.builds(loop, inside),
+        st.builds(put, inside, inside, names),
     )
 
 

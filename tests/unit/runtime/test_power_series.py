@@ -106,9 +106,7 @@ def test_the_product_rule_holds_for_circuits() -> None:
     order = {"x": 12}
     f, g = taylor("sin(x) + 2", order), taylor("exp(-x / 2)", order)
     left = compile_equation_to_circuit(Equation.from_string("diff(f * g, x) = h"))
-    right = compile_equation_to_circuit(
-        Equation.from_string("diff(f, x) * g + f * diff(g, x) = h")
-    )
+    right = compile_equation_to_circuit(Equation.from_string("diff(f, x) * g + f * diff(g, x) = h"))
     one, _ = left.execute([f, g])
     other, _ = right.execute([f, g])
     # The last coefficient of a derivative is not known.

@@ -13,7 +13,7 @@ PATIENCE_S = 1.0
 
 
 class Interruptions:
-    """While entered, SIGINT and SIGTERM set `stop`; one more after a second interrupts at once."""
+    """While entered, SIGINT, SIGTERM and SIGHUP set `stop`; one more after a second interrupts."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
@@ -21,7 +21,7 @@ class Interruptions:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruptions:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._before[number] = signal.signal(number, self._caught)
         return self
 

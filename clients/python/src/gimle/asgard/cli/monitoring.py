@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import signal
@@ -38,13 +39,15 @@ class MonitorProcess:
 
         Ends the command with status 1 when it cannot start; the monitor has then said why.
         """
-        command = [sys.executable, "-m", "gimle.asgard.cli", "monitor", "--storage", str(storage)]
+        command = [sys.executable, "-m", "gimle.asgard.cli.beside", str(os.getpid()), "monitor"]
+        command += ["--storage", str(storage)]
         if port is not None:
             command += ["--port", str(port)]
         if not browser:
             command.append("--no-browser")
+        # A group of its own: a terminal's Ctrl-C reaches us alone, and we end it once, in order.
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, process_group=0
         )
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         lines: queue.Queue[str | None] = queue.Queue()
@@ -85,9 +88,6 @@ class MonitorProcess:
         while not interruptions.stop.wait(0.2):
             if self.process.poll() is None:
                 continue
-            # A terminal's Ctrl-C may have reached the monitor a moment before it reaches us.
-            if interruptions.stop.wait(0.5):
-                return
             if self.process.returncode != 0:
                 fail(f"the monitor ended by itself (status {self.process.returncode})")
             # It found another monitor of this folder, named it, and was not needed.

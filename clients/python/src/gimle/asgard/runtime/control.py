@@ -153,7 +153,7 @@ def cart_pole(
 
     first = row(times[:1], begun[np.newaxis])
     products = (
-        Product("cart", "PhysicsAnimation", dict(first["cart"])),
+        Product("cart", "PhysicsAnimation", {**first["cart"], "names": ["cart", "tip"]}),
         Product("angle", "Solution1D", dict(first["angle"])),
     )
     return Simulation(products, rows(), len(slices))

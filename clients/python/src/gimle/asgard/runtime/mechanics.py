@@ -54,7 +54,11 @@ def pendulum(
 
     begun = np.array([angle])
     products = (
-        Product("swing", "PhysicsAnimation", {"t": times[:1], "positions": place(begun)}),
+        Product(
+            "swing",
+            "PhysicsAnimation",
+            {"t": times[:1], "positions": place(begun), "names": ["pivot", "bob"]},
+        ),
         Product("angle", "Solution1D", {"x": times[:1], "computed": begun, "expected": begun}),
     )
     return Simulation(products, rows(), len(slices))
@@ -119,7 +123,13 @@ def double_pendulum(
     nothing = np.zeros(1)
     products = (
         Product(
-            "swing", "PhysicsAnimation", {"t": times[:1], "positions": place(begun[np.newaxis])}
+            "swing",
+            "PhysicsAnimation",
+            {
+                "t": times[:1],
+                "positions": place(begun[np.newaxis]),
+                "names": ["pivot", "first bob", "second bob"],
+            },
         ),
         Product("energy", "Solution1D", {"x": times[:1], "computed": nothing, "expected": nothing}),
     )

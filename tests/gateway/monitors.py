@@ -57,7 +57,8 @@ async def a_monitor(storage: Path, **settings: Any) -> AsyncIterator[Served]:
     serving = asyncio.create_task(
         serve(Settings(storage=storage, **given), ready=found.set_result, stopping=stopping)
     )
-    await asyncio.wait({serving, found}, return_when=asyncio.FIRST_COMPLETED)
+    waiting: set[asyncio.Future[Any]] = {serving, found}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await serving
     addresses = await found
@@ -125,7 +126,7 @@ class Browser:
 @asynccontextmanager
 async def a_browser(client: httpx.AsyncClient, last_id: str = "") -> AsyncIterator[Browser]:
     """Open /api/updates; the connected event has been read."""
-    headers = {"last-event-id": last_id.encode("latin-1")} if last_id else {}
+    headers = [(b"last-event-id", last_id.encode("latin-1"))] if last_id else []
     async with client.stream("GET", "/api/updates", headers=headers) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")

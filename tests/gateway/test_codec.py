@@ -12,14 +12,13 @@ from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.problems import Problem
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.protobuf import json_format
-from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.toys import message
 
 
-def shown(value: Message) -> Any:
+def shown(value: Any) -> Any:
     return orjson.loads(orjson.dumps(Encoders().of(value.DESCRIPTOR)(value)))
 
 
@@ -258,21 +257,22 @@ def test_a_message_survives_json_and_protobuf_reads_the_same(toy: Any) -> None:
     assert ours["id"] == theirs["toyId"]
 
 
-def test_encoding_a_run_is_many_times_faster_than_the_generic_way() -> None:
-    run = pb.Run(run_id="r" * 36, name="n" * 40, metadata=b'{"a":1}' * 1, tags=["a", "b"])
+def test_encoding_a_list_is_twice_as_fast_as_the_generic_way() -> None:
+    run = pb.Run(run_id="r" * 36, name="n" * 40, metadata=b'{"a":"%b"}' % (b"x" * 2_000))
     run.create_time.GetCurrentTime()
-    encode = Encoders().of(pb.Run.DESCRIPTOR)
+    page = pb.ListRunsResponse(runs=[run] * 50)
+    encode = Encoders().of(pb.ListRunsResponse.DESCRIPTOR)
 
     def best(work: Any) -> float:
         times = []
         for _ in range(5):
             begin = perf_counter()
-            for _ in range(200):
+            for _ in range(20):
                 work()
             times.append(perf_counter() - begin)
         return min(times)
 
-    ours = best(lambda: orjson.dumps(encode(run)))
-    theirs = best(lambda: json_format.MessageToJson(run))
-    print(f"ours {ours / 200 * 1e6:.1f} us, json_format {theirs / 200 * 1e6:.1f} us")
-    assert ours * 3 < theirs
+    ours = best(lambda: orjson.dumps(encode(page)))
+    theirs = best(lambda: json_format.MessageToJson(page))
+    print(f"ours {ours / 1000 * 1e6:.1f} us a run, json_format {theirs / 1000 * 1e6:.1f} us")
+    assert ours * 2 < theirs

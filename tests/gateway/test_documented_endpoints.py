@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
-from monitors import Served, a_browser, a_monitor
+
+from tests.gateway.monitors import Served, a_browser, a_monitor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,7 +102,7 @@ async def test_a_change_by_another_program_shows_as_soon_as_its_event(monitor: S
     await monitor.client.get("/api/runs")
     async with a_browser(monitor.client) as browser:
         channel = grpc.aio.insecure_channel(monitor.grpc)
-        run = (await pb_grpc.RunServiceStub(channel).CreateRun(pb.CreateRunRequest(name="x"))).run  # type: ignore[misc]  # typed for a sync channel
+        run = (await pb_grpc.RunServiceStub(channel).CreateRun(pb.CreateRunRequest(name="x"))).run
         await channel.close()
         assert (await browser.event())["object_id"] == run.run_id
         listed = (await monitor.client.get("/api/runs")).json()

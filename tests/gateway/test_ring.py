@@ -11,7 +11,7 @@ def filled(ring: Ring, first: int, last: int) -> Ring:
 
 def rest(ring: Ring, position: int) -> bytes | None:
     """Read from a position to the end, as a client does."""
-    texts = []
+    texts: list[bytes] = []
     while True:
         read = ring.read(position)
         if read is None:

@@ -16,8 +16,9 @@ from asgard_server.all_in_one import run_service
 from asgard_server.gateway.app import GatewayOptions, create_app
 from asgard_server.settings import Settings
 from gimle.asgard.core.folder import Folder
-from monitors import Served, a_browser, a_monitor
-from toys import serving
+
+from tests.gateway.monitors import Served, a_browser, a_monitor
+from tests.gateway.toys import serving
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ async def test_over_a_restart_each_change_is_told_once_also_those_made_in_betwee
     folder.delete_run(between)
     async with a_monitor(storage) as served, a_browser(served.client, last_id) as browser:
         live = await served.save()
-        events = []
+        events: list[dict[str, Any]] = []
         while not events or events[-1]["object_id"] != live:
             events.append(await browser.event())
         told = {e["object_id"]: e["type"] for e in events}

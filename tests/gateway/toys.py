@@ -30,10 +30,9 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from grpc_tools import protoc
+from grpc_tools import protoc  # type: ignore[import-untyped]  # it ships no types
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Mount
 
 SERVICE = "asgardtest.toy.v1.Toys"
 _HERE = Path(__file__).parent
@@ -164,7 +163,8 @@ async def toy_gateway(
     for verb, template, handler in routes(described.rpcs, shared):
         table.add(verb, template, handler)
     guard = Middleware(Guard, allowed_hosts=allowed_hosts, metrics=Metrics())
-    app = Starlette(routes=[Mount("", app=Dispatch(table))], middleware=[guard])
+    app = Starlette(middleware=[guard])
+    app.router.default = Dispatch(table)
     try:
         async with serving(app) as address:
             try:

@@ -13,7 +13,6 @@ import grpc
 from gimle.asgard.v1 import run_service_pb2 as pb
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from asgard_server.gateway import schema
@@ -114,13 +113,10 @@ def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    app = Starlette(
-        routes=[Mount("", app=Dispatch(table))],
-        middleware=[
-            Middleware(Guard, allowed_hosts=options.allowed_hosts, metrics=metrics),
-        ],
-        lifespan=lifespan,
-    )
+    guard = Middleware(Guard, allowed_hosts=options.allowed_hosts, metrics=metrics)
+    app = Starlette(middleware=[guard], lifespan=lifespan)
+    # Not a route: Starlette's patterns do not match a path with a line break in it.
+    app.router.default = Dispatch(table)
     app.state.stop_streams = streams.close
     return app
 

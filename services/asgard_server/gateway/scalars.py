@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor as F
@@ -77,8 +78,12 @@ def shown_bytes(value: bytes) -> str:
 
 def shown_time(value: Any) -> str:
     """RFC 3339 in UTC with `Z`, and 0, 3, 6 or 9 digits of a second."""
-    text = datetime.fromtimestamp(value.seconds, UTC).isoformat()[:19]
-    return f"{text}{_fraction(value.nanos)}Z"
+    return f"{_second(value.seconds)}{_fraction(value.nanos)}Z"
+
+
+@lru_cache(maxsize=16_384)  # half of the time that a run takes; lists show the same ones again
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def shown_duration(value: Any) -> str:

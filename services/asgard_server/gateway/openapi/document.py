@@ -115,7 +115,9 @@ def _body(rpc: Rpc, binding: Binding, in_path: frozenset[str], messages: Message
         shown = messages.input(rpc.input, in_path)
     else:
         shown = messages.input(message_of(rpc.input.fields_by_name[binding.body]))
-    return {"required": True, "content": {"application/json": {"schema": shown}}}
+    # No body is an empty object: enough where nothing is required.
+    required = "required" in messages.components[shown["$ref"].rpartition("/")[2]]
+    return {"required": required, "content": {"application/json": {"schema": shown}}}
 
 
 def _has_etag(rpc: Rpc, binding: Binding) -> bool:

@@ -8,7 +8,7 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 
 from asgard_server.gateway import documented, runs_list
 from asgard_server.gateway.openapi import errors
-from asgard_server.gateway.openapi.messages import Messages
+from asgard_server.gateway.openapi.messages import ID, Messages
 
 Json = dict[str, Any]
 
@@ -27,7 +27,7 @@ _STATUS: Json = {"type": "string"}
 def paths(messages: Messages) -> Json:
     """Path items of the documented endpoints, whose components are added to `messages`."""
     _components(messages)
-    by_id = _parameter("id", {"type": "string", "minLength": 1}, "Which one.", required=True)
+    by_id = _parameter("id", {"type": "string", "pattern": ID}, "Which one.", required=True)
     return {
         "/api/runs": {
             "get": _get(

@@ -12,6 +12,9 @@ from asgard_server.gateway.schema import Schema
 
 Json = dict[str, Any]
 
+# What an id is, wherever one is asked for (gimle.asgard.core.ids.check_id).
+ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
 _TIME: Json = {"type": "string", "format": "date-time"}
 _WELL_KNOWN: dict[str, Json] = {
     "google.protobuf.Timestamp": _TIME,
@@ -139,6 +142,8 @@ class Messages:
         if kind == F.TYPE_BOOL:
             return {"type": "boolean"}
         if kind == F.TYPE_STRING:
+            if takes and field.name.endswith("_id"):
+                return {"type": "string", "pattern": ID}
             return {"type": "string"}
         low = 0 if kind in _UNSIGNED else -(2**63)
         high = 2**64 - 1 if kind in _UNSIGNED else 2**63 - 1

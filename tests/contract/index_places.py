@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asgard_server.run.store import Entry, Found, Key, Kind
+from asgard_server.store import sqlite_transaction
 from asgard_server.store.sqlite import SqliteRunIndex
 from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_result, encode_run
 from gimle.asgard.core.errors import StorageUnavailableError
@@ -77,8 +78,13 @@ class Shelf:
 
 
 @asynccontextmanager
-async def open_index(engine: str, shelf: Shelf, folder: Path) -> AsyncIterator[Any]:
-    """Open an index of `engine` over `shelf`; opened again, it is the same one."""
+async def open_index(
+    engine: str, shelf: Shelf, folder: Path, batch: int | None = None
+) -> AsyncIterator[Any]:
+    """Open an index of `engine` over `shelf`; opened again, it is the same one.
+
+    `batch`: after how many runs what is put off is done, so that little ones see it too.
+    """
     assert engine == "sqlite"
     index = await SqliteRunIndex.open(
         folder / ".asgard" / "index.sqlite3",
@@ -86,7 +92,10 @@ async def open_index(engine: str, shelf: Shelf, folder: Path) -> AsyncIterator[A
         storage_id="storage-1",
         clock=lambda: shelf.now,
     )
+    usual = sqlite_transaction.LATE
+    sqlite_transaction.LATE = batch or usual
     try:
         yield index
     finally:
+        sqlite_transaction.LATE = usual
         await index.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.run.store import Change, Key, Position, RunIndex
@@ -20,7 +23,7 @@ def shelf() -> Shelf:
 
 
 @pytest.fixture(params=ENGINES)
-async def index(request, shelf, tmp_path):
+async def index(request: pytest.FixtureRequest, shelf: Shelf, tmp_path: Path) -> AsyncIterator[Any]:
     async with open_index(request.param, shelf, tmp_path) as opened:
         yield opened
 
@@ -30,7 +33,7 @@ async def observed(index: RunIndex, shelf: Shelf, *documents: object) -> int:
     return await index.observe(keys)
 
 
-async def test_a_new_document_gets_a_row_and_the_next_revision(index, shelf):
+async def test_a_new_document_gets_a_row_and_the_next_revision(index: Any, shelf: Shelf) -> None:
     _, before = await index.head()
     head = await observed(index, shelf, a_run("r1", name="Heat"), a_result("x1", "r1"))
     assert head == before + 2
@@ -47,14 +50,16 @@ async def test_a_new_document_gets_a_row_and_the_next_revision(index, shelf):
     assert (result.run_id, result.result_type) == ("r1", "Solution1D")
 
 
-async def test_an_unchanged_document_logs_nothing(index, shelf):
+async def test_an_unchanged_document_logs_nothing(index: Any, shelf: Shelf) -> None:
     head = await observed(index, shelf, a_run("r1"))
     assert await index.observe([Key("run", "r1")]) == head
     shelf.touch(Key("run", "r1"))
     assert await index.observe([Key("run", "r1"), Key("run", "r1")]) == head
 
 
-async def test_a_changed_document_is_logged_once_and_its_etag_moves(index, shelf):
+async def test_a_changed_document_is_logged_once_and_its_etag_moves(
+    index: Any, shelf: Shelf
+) -> None:
     await observed(index, shelf, a_run("r1", name="first"))
     before = await index.run("r1")
     head = await observed(index, shelf, a_run("r1", name="second"), a_run("r1", name="third"))
@@ -64,7 +69,7 @@ async def test_a_changed_document_is_logged_once_and_its_etag_moves(index, shelf
     assert [change.revision for change in await index.changes(1, 10)] == [2] == [head]
 
 
-async def test_revisions_are_dense_when_many_observe_at_once(index, shelf):
+async def test_revisions_are_dense_when_many_observe_at_once(index: Any, shelf: Shelf) -> None:
     keys = [shelf.put(a_run(f"r{n}")) for n in range(300)]
     heads = await asyncio.gather(*(index.observe([key]) for key in keys for _ in range(2)))
     assert max(heads) == 300
@@ -76,14 +81,16 @@ async def test_revisions_are_dense_when_many_observe_at_once(index, shelf):
         assert key in known, "an acknowledged change has a revision at or below its answer"
 
 
-async def test_pages_of_changes_join_without_gap(index, shelf):
+async def test_pages_of_changes_join_without_gap(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, *(a_run(f"r{n}") for n in range(7)))
     first = await index.changes(0, 4)
     assert [c.revision for c in first + await index.changes(4, 4)] == [1, 2, 3, 4, 5, 6, 7]
     assert await index.changes(7, 4) == []
 
 
-async def test_a_deleted_run_takes_its_deleted_results_along_and_leaves_a_tombstone(index, shelf):
+async def test_a_deleted_run_takes_its_deleted_results_along_and_leaves_a_tombstone(
+    index: Any, shelf: Shelf
+) -> None:
     head = await observed(index, shelf, a_run("r1"), a_result("x1", "r1"), a_result("x2", "r1"))
     for key in [Key("run", "r1"), Key("result", "x1"), Key("result", "x2")]:
         shelf.remove(key)
@@ -102,7 +109,9 @@ async def test_a_deleted_run_takes_its_deleted_results_along_and_leaves_a_tombst
     assert await index.tombstone(Key("run", "never")) is None
 
 
-async def test_a_result_of_a_deleted_run_stays_while_its_document_is_there(index, shelf):
+async def test_a_result_of_a_deleted_run_stays_while_its_document_is_there(
+    index: Any, shelf: Shelf
+) -> None:
     await observed(index, shelf, a_run("r1"), a_result("x1", "r1"))
     shelf.remove(Key("run", "r1"))
     await index.observe([Key("run", "r1")])
@@ -110,7 +119,7 @@ async def test_a_result_of_a_deleted_run_stays_while_its_document_is_there(index
     assert await index.tombstone(Key("result", "x1")) is None
 
 
-async def test_a_tombstone_is_forgotten_after_thirty_days(index, shelf):
+async def test_a_tombstone_is_forgotten_after_thirty_days(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, a_run("r1"))
     shelf.remove(Key("run", "r1"))
     await index.observe([Key("run", "r1")])
@@ -120,7 +129,7 @@ async def test_a_tombstone_is_forgotten_after_thirty_days(index, shelf):
     assert await index.tombstone(Key("run", "r1")) is None
 
 
-async def test_a_document_that_comes_back_has_no_tombstone(index, shelf):
+async def test_a_document_that_comes_back_has_no_tombstone(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, a_run("r1"))
     shelf.remove(Key("run", "r1"))
     await index.observe([Key("run", "r1")])
@@ -129,18 +138,18 @@ async def test_a_document_that_comes_back_has_no_tombstone(index, shelf):
     assert (await index.run("r1")) is not None
 
 
-async def test_what_was_never_there_is_not_logged_as_gone(index):
+async def test_what_was_never_there_is_not_logged_as_gone(index: Any) -> None:
     assert await index.observe([Key("run", "ghost"), Key("result", "ghost")]) == 0
     assert await index.changes(0, 10) == []
 
 
-async def test_results_may_come_before_their_run(index, shelf):
+async def test_results_may_come_before_their_run(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, a_result("x1", "r1"), a_result("x2", "r1"))
     await observed(index, shelf, a_run("r1"))
     assert (await index.run("r1")).result_count == 2
 
 
-async def test_result_counts_follow_results(index, shelf):
+async def test_result_counts_follow_results(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, a_run("r1"), a_run("r2"))
     await observed(index, shelf, a_result("x1", "r1"), a_result("x2", "r1"))
     await observed(index, shelf, a_result("x1", "r1", display={"title": "again"}))
@@ -152,7 +161,9 @@ async def test_result_counts_follow_results(index, shelf):
     assert [(await index.run(r)).result_count for r in ("r1", "r2")] == [1, 0]
 
 
-async def test_a_run_has_changed_when_its_newest_document_was_written(index, shelf):
+async def test_a_run_has_changed_when_its_newest_document_was_written(
+    index: Any, shelf: Shelf
+) -> None:
     shelf.now += timedelta(seconds=10)
     await observed(index, shelf, a_run("r1"))
     assert (await index.run("r1")).changed_at == NOW + timedelta(seconds=10)
@@ -161,7 +172,7 @@ async def test_a_run_has_changed_when_its_newest_document_was_written(index, she
     assert (await index.run("r1")).changed_at == NOW + timedelta(seconds=20)
 
 
-async def test_rows_hold_neither_result_ids_nor_data(index, shelf):
+async def test_rows_hold_neither_result_ids_nor_data(index: Any, shelf: Shelf) -> None:
     ids = tuple(f"x{n}" for n in range(3))
     many = tuple(f"y{n}" for n in range(100))
     await observed(index, shelf, a_run("few", results=ids), a_run("many", results=many))
@@ -169,7 +180,9 @@ async def test_rows_hold_neither_result_ids_nor_data(index, shelf):
     assert (await index.run("many")).run.results == ()
 
 
-async def test_a_broken_document_disturbs_nobody_and_is_read_when_mended(index, shelf):
+async def test_a_broken_document_disturbs_nobody_and_is_read_when_mended(
+    index: Any, shelf: Shelf
+) -> None:
     good, broken = shelf.put(a_run("good")), Key("run", "broken")
     shelf.put_bytes(broken, b'{"id": "broken", "name": ')
     shelf.put_bytes(Key("result", "orphan"), b'{"id": "orphan"}')
@@ -180,14 +193,14 @@ async def test_a_broken_document_disturbs_nobody_and_is_read_when_mended(index, 
     assert (await index.run("broken")).run.name == "mended"
 
 
-async def test_a_document_that_breaks_keeps_its_last_readable_row(index, shelf):
+async def test_a_document_that_breaks_keeps_its_last_readable_row(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, a_run("r1", name="whole"))
     shelf.put_bytes(Key("run", "r1"), b"{")
     assert await index.observe([Key("run", "r1")]) == 1
     assert (await index.run("r1")).run.name == "whole"
 
 
-async def test_nothing_is_believed_while_the_place_is_gone(index, shelf):
+async def test_nothing_is_believed_while_the_place_is_gone(index: Any, shelf: Shelf) -> None:
     head = await observed(index, shelf, a_run("r1"))
     shelf.unavailable = True
     with pytest.raises(StorageUnavailableError):
@@ -197,7 +210,9 @@ async def test_nothing_is_believed_while_the_place_is_gone(index, shelf):
     assert await index.run("r1") is not None
 
 
-async def test_one_failing_observation_does_not_fail_its_neighbours(index, shelf):
+async def test_one_failing_observation_does_not_fail_its_neighbours(
+    index: Any, shelf: Shelf
+) -> None:
     keys = [shelf.put(a_run(f"r{n}")) for n in range(20)]
     shelf.poisoned = keys[7]
     answers = await asyncio.gather(*(index.observe([key]) for key in keys), return_exceptions=True)
@@ -206,7 +221,7 @@ async def test_one_failing_observation_does_not_fail_its_neighbours(index, shelf
     assert [c.revision for c in await index.changes(0, 100)] == list(range(1, 20))
 
 
-async def test_a_time_far_ahead_is_ordered_and_shown_as_received(index, shelf):
+async def test_a_time_far_ahead_is_ordered_and_shown_as_received(index: Any, shelf: Shelf) -> None:
     shelf.now += timedelta(hours=1)
     ahead = NOW + timedelta(days=400)
     await observed(index, shelf, a_run("ahead", created_at=ahead), a_run("soon", created_at=soon()))
@@ -223,12 +238,12 @@ async def test_a_time_far_ahead_is_ordered_and_shown_as_received(index, shelf):
     assert [row.run.id for row in (await index.list_runs("", behind, 10))[0]] == ["plain"]
 
 
-def soon():
+def soon() -> datetime:
     """Ahead of the service's clock in the test above, but within what is taken at its word."""
     return NOW + timedelta(hours=1, minutes=4)
 
 
-async def test_results_are_listed_oldest_first_in_pages(index, shelf):
+async def test_results_are_listed_oldest_first_in_pages(index: Any, shelf: Shelf) -> None:
     times = [NOW - timedelta(seconds=s) for s in (5, 4, 4, 3)]
     ids = ["d", "b", "a", "c"]
     await observed(
@@ -242,13 +257,13 @@ async def test_results_are_listed_oldest_first_in_pages(index, shelf):
     assert await index.result_ids("r1") == ["d", "a", "b", "c"]
 
 
-async def test_many_rows_are_looked_up_at_once_without_those_gone(index, shelf):
+async def test_many_rows_are_looked_up_at_once_without_those_gone(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, a_run("r1"), a_result("x1", "r1"))
     found = await index.rows([Key("run", "r1"), Key("result", "x1"), Key("run", "nobody")])
     assert set(found) == {Key("run", "r1"), Key("result", "x1")}
 
 
-async def test_a_walk_passes_every_row_once_in_the_order_of_ids(index, shelf):
+async def test_a_walk_passes_every_row_once_in_the_order_of_ids(index: Any, shelf: Shelf) -> None:
     await observed(index, shelf, *(a_run(f"r{n:03}") for n in range(25)), a_result("x1", "r000"))
     seen, behind = [], ""
     while page := await index.walk("run", behind, 10):
@@ -258,7 +273,7 @@ async def test_a_walk_passes_every_row_once_in_the_order_of_ids(index, shelf):
     assert [row.id for row in await index.walk("result", "", 10)] == ["x1"]
 
 
-async def test_a_request_is_remembered(index):
+async def test_a_request_is_remembered(index: Any) -> None:
     assert await index.recall(Key("run", "r1")) is None
     await index.remember(Key("run", "r1"), b"\x00digest")
     assert await index.recall(Key("run", "r1")) == b"\x00digest"

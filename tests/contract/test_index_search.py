@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.run.store import Key, Position
+from gimle.asgard.core.documents import RunDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +27,7 @@ LETTERS = (
 texts = st.text(LETTERS, max_size=12)
 
 
-def fields_of(run) -> list[str]:
+def fields_of(run: RunDocument) -> list[str]:
     found = [run.name, run.equation or "", run.circuit or "", run.note or "", *run.tags]
     waiting = [run.metadata]
     while waiting:
@@ -38,18 +42,18 @@ def fields_of(run) -> list[str]:
     return [text.casefold().replace("\0", " ") for text in found]
 
 
-def matches(run, query: str) -> bool:
+def matches(run: RunDocument, query: str) -> bool:
     words = query.casefold().replace("\0", " ").split()
     fields = fields_of(run)
     return all(any(word in field for field in fields) for word in words)
 
 
-def by_hand(runs, query: str) -> list[str]:
+def by_hand(runs: Iterable[RunDocument], query: str) -> list[str]:
     found = [run for run in runs if matches(run, query)]
     return [r.id for r in sorted(found, key=lambda r: (r.created_at, r.id), reverse=True)]
 
 
-async def pages(index, query: str, size: int) -> tuple[list[str], set[int]]:
+async def pages(index: Any, query: str, size: int) -> tuple[list[str], set[int]]:
     ids: list[str] = []
     totals: set[int] = set()
     behind = None
@@ -67,7 +71,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
     max_leaves=4,
 )
-runs_strategy = st.lists(
+runs_strategy: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.builds(
         dict,
         name=texts,
@@ -90,12 +94,17 @@ runs_strategy = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 @given(runs=runs_strategy, data=st.data())
 async def test_a_search_finds_exactly_what_looking_at_each_run_finds(
-    engine, runs, data, tmp_path_factory
-):
+    engine: str,
+    runs: list[dict[str, Any]],
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     shelf = Shelf()
     documents = [a_run(f"r{n}", **fields) for n, fields in enumerate(runs)]
     everything = "\n".join(text for run in documents for text in fields_of(run))
-    async with open_index(engine, shelf, tmp_path_factory.mktemp("index")) as index:
+    folder = tmp_path_factory.mktemp("index")
+    batch = data.draw(st.integers(1, 6), label="batch")
+    async with open_index(engine, shelf, folder, batch) as index:
         await index.observe([shelf.put(run) for run in documents])
         if data.draw(st.booleans(), label="edit one"):
             edited = a_run("r0", **data.draw(runs_strategy)[0])
@@ -111,7 +120,9 @@ async def test_a_search_finds_exactly_what_looking_at_each_run_finds(
 
 
 @pytest.fixture(params=ENGINES)
-async def crowd(request, tmp_path):
+async def crowd(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[tuple[Any, Shelf, list[RunDocument]]]:
     """3,000 runs; words on all, on 1 %, on the oldest alone, and on none."""
     shelf = Shelf()
     seed = 20260301
@@ -136,7 +147,7 @@ async def crowd(request, tmp_path):
     ["", "everyone", "rareword", "ANCIENT", "ancient rare", "zz", "zzz", "an", "r", "a e y gamma",
      "alpha beta", "x" * 200, "eve ryo", "ne pl", " rareword\tbeta "],
 )  # fmt: skip
-async def test_pages_of_a_crowd_join_in_order_without_gap_or_double(crowd, query):
+async def test_pages_of_a_crowd_join_in_order_without_gap_or_double(crowd: Any, query: str) -> None:
     index, _, runs = crowd
     expected = by_hand(runs, query)
     assert await pages(index, query, 1_000) == (expected, {len(expected)})
@@ -144,7 +155,7 @@ async def test_pages_of_a_crowd_join_in_order_without_gap_or_double(crowd, query
     assert ([row.run.id for row in first], total) == (expected[:50], len(expected))
 
 
-async def test_the_count_follows_changes(crowd):
+async def test_the_count_follows_changes(crowd: Any) -> None:
     index, shelf, _ = crowd
     assert (await index.list_runs("everyone", None, 10))[1] == 3_000
     shelf.remove(Key("run", "r0000"))
@@ -155,7 +166,7 @@ async def test_the_count_follows_changes(crowd):
     assert (await index.list_runs("everyone", None, 10))[1] == 2_999
 
 
-async def test_a_run_is_found_by_what_it_says_now_and_not_by_what_it_said(crowd):
+async def test_a_run_is_found_by_what_it_says_now_and_not_by_what_it_said(crowd: Any) -> None:
     index, shelf, _ = crowd
     await index.observe([shelf.put(a_run("r0005", name="unicorn"))])
     assert [row.run.id for row in (await index.list_runs("unicorn", None, 5))[0]] == ["r0005"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
-from asgard_server.run.store import Key
+from asgard_server.run.store import Entry, Key, Kind
 from gimle.asgard.core.errors import StorageUnavailableError
 
 from tests.contract.index_places import NOW, Shelf, a_result, a_run, open_index
@@ -19,16 +22,18 @@ def shelf() -> Shelf:
 
 
 @pytest.fixture(params=ENGINES)
-async def index(request, shelf, tmp_path):
+async def index(request: pytest.FixtureRequest, shelf: Shelf, tmp_path: Path) -> AsyncIterator[Any]:
     async with open_index(request.param, shelf, tmp_path) as opened:
         yield opened
 
 
-def listings(shelf: Shelf):
+def listings(shelf: Shelf) -> list[tuple[Kind, Iterable[Entry]]]:
     return [("result", shelf.listing("result")), ("run", shelf.listing("run"))]
 
 
-async def test_a_new_index_is_building_until_it_knows_all_documents(index, shelf):
+async def test_a_new_index_is_building_until_it_knows_all_documents(
+    index: Any, shelf: Shelf
+) -> None:
     for n in range(30):
         shelf.put(a_run(f"r{n:02}", results=(f"x{n:02}",), name=f"the number {n}"))
         shelf.put(a_result(f"x{n:02}", f"r{n:02}"))
@@ -45,7 +50,9 @@ async def test_a_new_index_is_building_until_it_knows_all_documents(index, shelf
     assert (await index.list_runs("", None, 5))[1] == 30
 
 
-async def test_a_rebuilt_index_equals_one_that_observed_everything(index, shelf, tmp_path):
+async def test_a_rebuilt_index_equals_one_that_observed_everything(
+    index: Any, shelf: Shelf, tmp_path: Path
+) -> None:
     async with open_index("sqlite", shelf, tmp_path / "other") as other:
         keys = []
         for n in range(40):
@@ -62,7 +69,9 @@ async def test_a_rebuilt_index_equals_one_that_observed_everything(index, shelf,
         assert await index.walk("result", "", 100) == await other.walk("result", "", 100)
 
 
-async def test_what_was_observed_while_building_is_kept_and_counted_once(index, shelf):
+async def test_what_was_observed_while_building_is_kept_and_counted_once(
+    index: Any, shelf: Shelf
+) -> None:
     for n in range(10):
         shelf.put(a_run(f"r{n}"))
     shelf.put(a_result("x1", "r3"))
@@ -73,12 +82,12 @@ async def test_what_was_observed_while_building_is_kept_and_counted_once(index, 
     assert (await index.list_runs("run", None, 100))[1] == 10
 
 
-async def test_a_build_broken_off_is_taken_up_again(index, shelf):
+async def test_a_build_broken_off_is_taken_up_again(index: Any, shelf: Shelf) -> None:
     for n in range(10):
         shelf.put(a_run(f"r{n}"))
         shelf.put(a_result(f"x{n}", f"r{n}"))
 
-    def breaks_off():
+    def breaks_off() -> Iterator[Entry]:
         yield from list(shelf.listing("run"))[:5]
         raise StorageUnavailableError("the shelf", "bring it back")
 
@@ -92,14 +101,14 @@ async def test_a_build_broken_off_is_taken_up_again(index, shelf):
     assert {row.result_count for row in rows} == {1}
 
 
-async def test_a_rebuild_passes_over_unreadable_documents(index, shelf):
+async def test_a_rebuild_passes_over_unreadable_documents(index: Any, shelf: Shelf) -> None:
     shelf.put(a_run("good"))
     shelf.put_bytes(Key("run", "bad"), b"[]")
     await index.rebuild(listings(shelf))
     assert [row.run.id for row in (await index.list_runs("", None, 9))[0]] == ["good"]
 
 
-async def test_a_comparison_names_what_is_new_changed_or_gone(index, shelf):
+async def test_a_comparison_names_what_is_new_changed_or_gone(index: Any, shelf: Shelf) -> None:
     for run in ("same", "touched", "gone"):
         await index.observe([shelf.put(a_run(run))])
     shelf.now += timedelta(seconds=1)
@@ -114,7 +123,9 @@ async def test_a_comparison_names_what_is_new_changed_or_gone(index, shelf):
     assert await index.compare("result", shelf.listing("result"), started) == []
 
 
-async def test_the_same_bytes_rewritten_are_looked_at_once_and_logged_never(index, shelf):
+async def test_the_same_bytes_rewritten_are_looked_at_once_and_logged_never(
+    index: Any, shelf: Shelf
+) -> None:
     await index.observe([shelf.put(a_run("r1"))])
     shelf.touch(Key("run", "r1"))
     found = await index.compare("run", shelf.listing("run"), shelf.now)
@@ -123,12 +134,14 @@ async def test_the_same_bytes_rewritten_are_looked_at_once_and_logged_never(inde
     assert await index.compare("run", shelf.listing("run"), shelf.now) == []
 
 
-async def test_a_listing_that_breaks_off_says_nothing_of_what_is_missing(index, shelf):
+async def test_a_listing_that_breaks_off_says_nothing_of_what_is_missing(
+    index: Any, shelf: Shelf
+) -> None:
     for n in range(5):
         await index.observe([shelf.put(a_run(f"r{n}"))])
     shelf.now += timedelta(hours=1)
 
-    def half():
+    def half() -> Iterator[Entry]:
         yield from list(shelf.listing("run"))[:2]
         raise StorageUnavailableError("the shelf", "bring it back")
 
@@ -137,21 +150,23 @@ async def test_a_listing_that_breaks_off_says_nothing_of_what_is_missing(index, 
     assert (await index.list_runs("", None, 9))[1] == 5
 
 
-async def test_a_row_younger_than_the_listing_is_not_called_gone(index, shelf):
+async def test_a_row_younger_than_the_listing_is_not_called_gone(index: Any, shelf: Shelf) -> None:
     started = shelf.now
     await index.observe([shelf.put(a_run("late"))])
     assert await index.compare("run", [], started) == []
     assert await index.compare("run", [], started + timedelta(seconds=1)) == [Key("run", "late")]
 
 
-async def test_a_missing_name_is_gone_only_if_the_document_is(index, shelf):
+async def test_a_missing_name_is_gone_only_if_the_document_is(index: Any, shelf: Shelf) -> None:
     head = await index.observe([shelf.put(a_run("r1"))])
     found = await index.compare("run", [], shelf.now + timedelta(seconds=1))
     assert await index.observe(found) == head, "a wrong listing deletes nothing"
     assert await index.run("r1") is not None
 
 
-async def test_an_unreadable_document_is_named_again_only_when_it_changes(index, shelf):
+async def test_an_unreadable_document_is_named_again_only_when_it_changes(
+    index: Any, shelf: Shelf
+) -> None:
     broken = Key("run", "broken")
     shelf.put_bytes(broken, b"{")
     assert await index.compare("run", shelf.listing("run"), shelf.now) == [broken]
@@ -165,14 +180,14 @@ async def test_an_unreadable_document_is_named_again_only_when_it_changes(index,
     assert await index.compare("run", shelf.listing("run"), shelf.now) == []
 
 
-async def test_only_documents_with_another_stamp_are_stale(index, shelf):
+async def test_only_documents_with_another_stamp_are_stale(index: Any, shelf: Shelf) -> None:
     known, changed, new = (shelf.put(a_run(run)) for run in ("known", "changed", "new"))
     await index.observe([known, changed])
     shelf.touch(changed)
     assert await index.stale([known, changed, new, Key("run", "nobody")]) == [changed, new]
 
 
-async def test_a_large_document_is_indexed_like_a_small_one(index, shelf):
+async def test_a_large_document_is_indexed_like_a_small_one(index: Any, shelf: Shelf) -> None:
     many = tuple(f"x{n:06}" for n in range(50_000))
     data = {"computed": [0.125 * n for n in range(200_000)], "huge": 2**80}
     await index.observe(

@@ -4,7 +4,8 @@ A word of three letters or more is found by FTS5's trigram index, as a phrase of
 trigrams, which is exactly "occurs as a substring". Shorter words, and those behind the
 first dozen, are looked for in the text of each candidate. FTS5 walks rowids downwards,
 and a run's rowid begins with its millisecond, so candidates come newest first and a page
-costs what it shows; only runs of one millisecond are put in order by hand.
+costs what it shows; only runs of one millisecond are put in order by hand. The latest
+runs are not in the trigram index yet; their texts are looked at, and the two are merged.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Generator
+from heapq import merge
 from itertools import groupby
 from typing import NamedTuple
 
@@ -28,10 +30,11 @@ _KNOWN_COUNTS = 64
 
 
 class Search(NamedTuple):
-    """Words to be found: an FTS5 expression, empty for none, and substrings to verify."""
+    """Words to be found: all of them; as an FTS5 expression, empty for none; those it lacks."""
 
+    words: tuple[str, ...]
     match: str
-    contained: tuple[str, ...]
+    unmatched: tuple[str, ...]
 
 
 def parse(query: str) -> Search | None:
@@ -44,7 +47,8 @@ def parse(query: str) -> Search | None:
     whole = sum(1 for phrase in phrases if len(phrase) < _LONGEST_PHRASE)
     # Longest first: those cut short come before those that the index answers entirely.
     cut = len(phrases) - whole
-    return Search(" AND ".join(quoted), tuple(words[:cut] + words[len(phrases) :]))
+    unmatched = (*words[:cut], *words[len(phrases) :])
+    return Search(tuple(words), " AND ".join(quoted), unmatched)
 
 
 class Counts:
@@ -102,12 +106,14 @@ def list_runs(
 
 
 def _count(connection: sqlite3.Connection, search: Search) -> int:
-    source, arguments = _matching(search)
-    (total,) = connection.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM {source} LIMIT {COUNTED_TO})",  # noqa: S608 - ours
-        arguments,
-    ).fetchone()
-    return int(total)
+    total = 0
+    for source in _sources(search):
+        (found,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM {source.clause} LIMIT {COUNTED_TO})",  # noqa: S608 - ours
+            source.arguments,
+        ).fetchone()
+        total += found
+    return min(total, COUNTED_TO)
 
 
 def _everything(
@@ -123,19 +129,33 @@ def _everything(
     return [run_row(row) for row in found], total
 
 
-def _matching(search: Search) -> tuple[str, list[str]]:
-    """The FROM and WHERE that yield the places of matching runs, as `c.rowid`."""
-    contained = [f"instr(t.text, ?{n + 2}) > 0" for n in range(len(search.contained))]
+class _Source(NamedTuple):
+    """Where some of the matching runs come from: their place, FROM and WHERE, its arguments."""
+
+    place: str
+    clause: str
+    arguments: tuple[str, ...]
+
+
+def _sources(search: Search) -> list[_Source]:
+    """Sources that together yield each matching run once."""
     if not search.match:
-        # ?1 is spoken for, so that both sources number their words alike.
-        return f"texts t WHERE ?1 = '' AND {' AND '.join(contained)}", ["", *search.contained]
-    if not contained:
-        return "words c WHERE c.words MATCH ?1", [search.match]
-    return (
-        f"words c CROSS JOIN texts t ON t.place = c.rowid WHERE c.words MATCH ?1"
-        f" AND {' AND '.join(contained)}",
-        [search.match, *search.contained],
-    )
+        return [_looked_at("t.place", "texts t", search.words)]
+    late = _looked_at("t.place", "late l CROSS JOIN texts t ON t.place = l.place", search.words)
+    matched = _Source("w.rowid", "words w WHERE w.words MATCH ?", (search.match,))
+    if search.unmatched:
+        joined = "words w CROSS JOIN texts t ON t.place = w.rowid"
+        looked_at = _looked_at("w.rowid", joined, search.unmatched)
+        matched = looked_at._replace(
+            clause=f"{looked_at.clause} AND w.words MATCH ?",
+            arguments=(*looked_at.arguments, search.match),
+        )
+    return [matched, late]
+
+
+def _looked_at(place: str, tables: str, words: tuple[str, ...]) -> _Source:
+    conditions = " AND ".join(["instr(t.text, ?) > 0"] * len(words))
+    return _Source(place, f"{tables} WHERE {conditions}", words)
 
 
 def _page(
@@ -156,23 +176,25 @@ def _groups(
     connection: sqlite3.Connection, search: Search, behind: tuple[int, str] | None
 ) -> Generator[list[tuple[int, str, int]]]:
     """Matching runs (sorted_at, id, place), newest first, those of a millisecond together."""
-    source, arguments = _matching(search)
-    place = "c.rowid" if search.match else "t.place"
-    bound = ""
-    if behind is not None:
-        bound = f"AND {place} < {(group_of(behind[0]) + 1) << PLACE_BITS}"
-    cursor = connection.execute(
-        f"SELECT {place} FROM {source} {bound} ORDER BY {place} DESC",  # noqa: S608 - ours
-        arguments,
-    )
-    places = (row[0] for row in cursor)
+    cursors = []
+    for place, clause, arguments in _sources(search):
+        if behind is not None:
+            clause += f" AND {place} < {(group_of(behind[0]) + 1) << PLACE_BITS}"
+        cursors.append(
+            connection.execute(
+                f"SELECT {place} FROM {clause} ORDER BY {place} DESC",  # noqa: S608 - ours
+                arguments,
+            )
+        )
+    found = merge(*cursors, reverse=True)
     try:
-        for _, members in groupby(places, key=lambda place: place >> PLACE_BITS):
+        for _, members in groupby(found, key=lambda row: row[0] >> PLACE_BITS):
             yield [
                 connection.execute(
-                    "SELECT sorted_at, id, place FROM runs WHERE place = ?", (member,)
+                    "SELECT sorted_at, id, place FROM runs WHERE place = ?", member
                 ).fetchone()
                 for member in members
             ]
     finally:
-        cursor.close()
+        for cursor in cursors:
+            cursor.close()

@@ -24,6 +24,8 @@ KEPT_ENTRIES = 200_000
 KEPT_DAYS = 30
 DAY = 24 * 60 * 60 * 1_000_000
 _TRIM_EVERY = 1_000
+# Runs whose words wait to be indexed together; until then a search looks at each of them.
+LATE = 256
 
 log = structlog.get_logger()
 
@@ -44,6 +46,7 @@ class Transaction:
         self.now = now
         self._entries: list[tuple[Kind, str, str, int]] = []
         self.more_runs = 0
+        self._more_late = False
 
     def observe(self, key: Key) -> None:
         """Make row and log agree with what the document of `key` now says."""
@@ -85,8 +88,9 @@ class Transaction:
             if new.created_at == created_at:
                 # A time of arrival stays what it was when the document is edited.
                 new = new._replace(sorted_at=sorted_at)
-            self._remove_run_rows(place)
+            self.connection.execute("DELETE FROM runs WHERE place = ?", (place,))
             if new.sorted_at != sorted_at:
+                self._remove_text(place)
                 place = self.free_place(new.sorted_at, key.id)
         self.connection.execute(
             "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -103,8 +107,7 @@ class Transaction:
                 new.document,
             ),
         )
-        self.connection.execute("INSERT INTO texts VALUES (?, ?)", (place, new.text))
-        self.connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (place, new.text))
+        self._write_text(place, new.text)
         self._written(key, key.id)
 
     def _observe_result(self, key: Key, found: Found) -> None:
@@ -150,7 +153,8 @@ class Transaction:
             ).fetchone()
             if row is None:
                 return
-            self._remove_run_rows(row[0])
+            self.connection.execute("DELETE FROM runs WHERE place = ?", row)
+            self._remove_text(row[0])
             self.more_runs -= 1
             run_id = key.id
             # A deleted run takes its results along; each is believed on its own evidence.
@@ -172,15 +176,34 @@ class Transaction:
         )
         self._entries.append((key.kind, key.id, run_id, 1))
 
-    def _remove_run_rows(self, place: int) -> None:
-        (text,) = self.connection.execute(
-            "SELECT text FROM texts WHERE place = ?", (place,)
-        ).fetchone()
-        self.connection.execute(
-            "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (place, text)
-        )
+    def _write_text(self, place: int, text: str) -> None:
+        row = self.connection.execute("SELECT text FROM texts WHERE place = ?", (place,)).fetchone()
+        if row is not None:
+            if row[0] == text:  # most changes of a run are of what nobody searches
+                return
+            self._remove_text(place)
+        self.connection.execute("INSERT INTO texts VALUES (?, ?)", (place, text))
+        self.connection.execute("INSERT INTO late VALUES (?)", (place,))
+        self._more_late = True
+
+    def _remove_text(self, place: int) -> None:
+        if not self.connection.execute("DELETE FROM late WHERE place = ?", (place,)).rowcount:
+            # A contentless table must be told what it forgets.
+            self.connection.execute(
+                "INSERT INTO words (words, rowid, text)"
+                " SELECT 'delete', place, text FROM texts WHERE place = ?",
+                (place,),
+            )
         self.connection.execute("DELETE FROM texts WHERE place = ?", (place,))
-        self.connection.execute("DELETE FROM runs WHERE place = ?", (place,))
+
+    def _index_late(self) -> None:
+        (late,) = self.connection.execute("SELECT count(*) FROM late").fetchone()
+        if late >= LATE:
+            self.connection.execute(
+                "INSERT INTO words (rowid, text)"
+                " SELECT place, text FROM late JOIN texts USING (place) ORDER BY place"
+            )
+            self.connection.execute("DELETE FROM late")
 
     def _count(self, run_id: str, more: int, changed_at: int) -> None:
         self.connection.execute(
@@ -233,6 +256,8 @@ class Transaction:
 
     def finish(self) -> int:
         """Number and write the log entries, last of all; answer the head revision."""
+        if self._more_late:
+            self._index_late()
         ((head,),) = self.connection.execute(
             "UPDATE log_head SET revision = revision + ?, runs = runs + ? RETURNING revision"
             if self._entries or self.more_runs

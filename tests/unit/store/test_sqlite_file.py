@@ -10,11 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from asgard_server.run.store import Entry, Found, Key, RevisionGoneError
+from asgard_server.run.store import Entry, Found, Key, Kind, RevisionGoneError, RunRow
 from asgard_server.store import sqlite_transaction
 from asgard_server.store.sqlite import SqliteRunIndex
 from gimle.asgard.core.documents import RunDocument, encode_run
@@ -30,7 +31,7 @@ class Papers(dict[Key, Found]):
         self[key] = Found(body, f"{len(body)}-{name}", NOW)
         return key
 
-    def listing(self):
+    def listing(self) -> list[tuple[Kind, list[Entry]]]:
         return [("run", [Entry(key, found.stamp) for key, found in self.items()])]
 
 
@@ -40,21 +41,23 @@ def papers() -> Papers:
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / ".asgard" / "index.sqlite3"
 
 
-async def opened(path, papers, storage_id="mine", boot_id=None) -> SqliteRunIndex:
+async def opened(
+    path: Path, papers: Papers, storage_id: str = "mine", boot_id: str | None = None
+) -> SqliteRunIndex:
     return await SqliteRunIndex.open(path, papers.get, storage_id=storage_id, boot_id=boot_id)
 
 
-async def whole(path, papers, **options) -> SqliteRunIndex:
+async def whole(path: Path, papers: Papers, **options: str) -> SqliteRunIndex:
     index = await opened(path, papers, **options)
     await index.rebuild(papers.listing())
     return index
 
 
-async def test_an_index_opened_again_is_the_same_one(path, papers):
+async def test_an_index_opened_again_is_the_same_one(path: Path, papers: Papers) -> None:
     index = await whole(path, papers)
     await index.observe([papers.write("r1")])
     head = await index.head()
@@ -67,7 +70,9 @@ async def test_an_index_opened_again_is_the_same_one(path, papers):
 
 
 @pytest.mark.parametrize("what", ["folder", "file"])
-async def test_an_index_deleted_under_a_running_service_is_begun_anew(path, papers, what):
+async def test_an_index_deleted_under_a_running_service_is_begun_anew(
+    path: Path, papers: Papers, what: str
+) -> None:
     index = await whole(path, papers)
     await index.observe([papers.write("r1")])
     epoch, _ = await index.head()
@@ -87,12 +92,14 @@ async def test_an_index_deleted_under_a_running_service_is_begun_anew(path, pape
     check.close()
 
 
-async def test_an_index_deleted_while_it_is_built_stays_building(path, papers):
+async def test_an_index_deleted_while_it_is_built_stays_building(
+    path: Path, papers: Papers
+) -> None:
     index = await opened(path, papers)
     for n in range(10):
         papers.write(f"r{n}")
 
-    def listing():
+    def listing() -> Iterator[Entry]:
         yield from papers.listing()[0][1]
         shutil.rmtree(path.parent)
 
@@ -104,7 +111,7 @@ async def test_an_index_deleted_while_it_is_built_stays_building(path, papers):
 
 
 @pytest.mark.parametrize("damage", ["garbage", "torn", "other schema", "other storage"])
-async def test_an_index_of_no_use_is_replaced(path, papers, damage):
+async def test_an_index_of_no_use_is_replaced(path: Path, papers: Papers, damage: str) -> None:
     index = await whole(path, papers)
     await index.observe([papers.write(f"r{n}") for n in range(200)])
     epoch, _ = await index.head()
@@ -128,7 +135,9 @@ async def test_an_index_of_no_use_is_replaced(path, papers, damage):
     await again.close()
 
 
-async def test_damage_found_while_serving_is_mended_by_a_rebuild(path, papers):
+async def test_damage_found_while_serving_is_mended_by_a_rebuild(
+    path: Path, papers: Papers
+) -> None:
     index = await whole(path, papers)
     await index.observe([papers.write(f"r{n:04}", name="x" * 300) for n in range(500)])
     await index.close()
@@ -148,13 +157,13 @@ async def test_damage_found_while_serving_is_mended_by_a_rebuild(path, papers):
     await index.close()
 
 
-async def test_a_place_where_no_index_can_be_is_named(tmp_path, papers):
+async def test_a_place_where_no_index_can_be_is_named(tmp_path: Path, papers: Papers) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageUnavailableError, match=r"index\.sqlite3.*check disk"):
         await opened(tmp_path / "file" / "index.sqlite3", papers)
 
 
-async def test_two_services_share_one_index(path, papers):
+async def test_two_services_share_one_index(path: Path, papers: Papers) -> None:
     one = await whole(path, papers)
     two = await opened(path, papers)
     assert not await two.building()
@@ -169,12 +178,13 @@ async def test_two_services_share_one_index(path, papers):
     await two.close()
 
 
-async def test_two_services_rebuild_a_deleted_index_together(path, papers):
+async def test_two_services_rebuild_a_deleted_index_together(path: Path, papers: Papers) -> None:
     for n in range(50):
         papers.write(f"r{n}")
     one, two = await whole(path, papers), await opened(path, papers)
     shutil.rmtree(path.parent)
-    assert await asyncio.gather(one.building(), two.building()) == [True, True]
+    answers = await asyncio.gather(one.building(), two.building())
+    assert list(answers) == [True, True]
     await asyncio.gather(one.rebuild(papers.listing()), two.rebuild(papers.listing()))
     assert await one.head() == await two.head()
     for index in (one, two):
@@ -188,8 +198,8 @@ async def test_two_services_rebuild_a_deleted_index_together(path, papers):
     [(True, "boot-2", True), (False, "boot-1", True), (False, "boot-2", False)],
 )
 async def test_only_an_unclean_stop_on_another_boot_begins_a_new_epoch(
-    path, papers, closed, boot, same
-):
+    path: Path, papers: Papers, closed: bool, boot: str, same: bool
+) -> None:
     index = await whole(path, papers, boot_id="boot-1")
     await index.observe([papers.write("r1")])
     head = await index.head()
@@ -219,7 +229,9 @@ def bring_back(path: Path) -> None:
     os.replace(path.with_name("copy"), path)
 
 
-async def test_an_index_survives_kill_9_in_the_middle_of_observing(path, papers, tmp_path):
+async def test_an_index_survives_kill_9_in_the_middle_of_observing(
+    path: Path, papers: Papers, tmp_path: Path
+) -> None:
     script = textwrap.dedent("""
         import asyncio, sys
         from datetime import UTC, datetime
@@ -244,9 +256,10 @@ async def test_an_index_survives_kill_9_in_the_middle_of_observing(path, papers,
         asyncio.run(main())
     """)
     for attempt in range(3):
-        with subprocess.Popen(  # noqa: ASYNC220 - nothing else runs on this loop
+        with subprocess.Popen(
             [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
         ) as process:
+            assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(40 + 60 * attempt)]
             process.send_signal(signal.SIGKILL)
             # The last line may be torn by the signal.
@@ -261,14 +274,16 @@ async def test_an_index_survives_kill_9_in_the_middle_of_observing(path, papers,
         for run_id, revision in acknowledged:
             assert known[run_id] <= int(revision)
         rows = await index.walk("run", "", 100_000)
-        assert {row.run.id for row in rows} == set(known)
+        assert {row.run.id for row in rows if isinstance(row, RunRow)} == set(known)
         assert (await index.list_runs("killed", None, 1))[1] == min(len(known), 10_001)
         await index.close()
         assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
         shutil.rmtree(path.parent)
 
 
-async def test_a_log_that_was_trimmed_says_so(path, papers, monkeypatch):
+async def test_a_log_that_was_trimmed_says_so(
+    path: Path, papers: Papers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite_transaction, "KEPT_ENTRIES", 500)
     index = await whole(path, papers)
     for round_ in range(3):

@@ -7,7 +7,7 @@ import type { Range } from "../api/types";
 import { logTick, ticks } from "../format";
 import { useTheme } from "../theme";
 import { figureFont, token, withAlpha } from "./colours";
-import { snapped, snappedLog, tickSteps } from "./scale";
+import { powersOfTen, snapped, snappedLog, tickSteps } from "./scale";
 
 export interface PlotSeries {
   label: string;
@@ -80,7 +80,7 @@ function axes(props: PlotProps): uPlot.Axis[] {
     ...shared,
     incrs: tickSteps,
     gap: 6,
-    space: props.small ? 24 : 26,
+    space: props.height < 170 ? 17 : 26,
     size: (_plot, values) => {
       const longest = Math.max(3, ...(values ?? []).map((text) => text?.length ?? 0));
       return Math.max(52, Math.ceil(longest * 6.4) + 14);
@@ -88,9 +88,9 @@ function axes(props: PlotProps): uPlot.Axis[] {
     values: (_plot, splits) => (props.log ? splits.map(logTick) : ticks(splits)),
   };
   if (props.log) {
-    // Only whole powers of ten get a line: the others are noise over many decades.
-    const whole = (splits: number[]) => splits.map((value) => (logTick(value) ? value : null));
-    y.grid = { ...line, filter: (_plot, splits) => whole(splits) };
+    y.filter = (_plot, splits) => splits;
+    y.splits = (plot, _axis, min, max) =>
+      powersOfTen(min, max, plot.bbox.height / devicePixelRatio / 28);
   }
   return [x, y];
 }
@@ -173,7 +173,7 @@ export function Plot(props: PlotProps) {
         y: false,
         // Faint series go without a dot under the cursor.
         points: {
-          width: 2,
+          width: (_made, _index, size) => (size > 0 ? 2 : 0),
           size: (_made, index) => ((latest.current.series[index - 1]?.alpha ?? 1) < 0.5 ? 0 : 7),
         },
         drag: { x: true, y: false, setScale: false, dist: 6 },

@@ -41,6 +41,18 @@ export function snappedLog(min: Value, max: Value): Range {
   return [low, high];
 }
 
+/** Powers of ten within a range, every second or third where there are more than fit. */
+export function powersOfTen(min: number, max: number, most: number): number[] {
+  const first = Math.ceil(Math.log10(min) - 1e-9);
+  const last = Math.floor(Math.log10(max) + 1e-9);
+  const stride = Math.max(1, Math.ceil((last - first + 1) / Math.max(1, most)));
+  const powers: number[] = [];
+  for (let power = first; power <= last; power++) {
+    if (power % stride === 0) powers.push(Number(`1e${power}`));
+  }
+  return powers;
+}
+
 /** Distances of ticks that may be used: 1, 2 and 5 times powers of ten. */
 export const tickSteps: number[] = Array.from({ length: 60 }, (_, i) => i - 30).flatMap((power) =>
   [1, 2, 5].map((digit) => Number(`${digit}e${power}`)),

@@ -61,7 +61,7 @@ function readingsOf(view: FieldAnimationView | BodyAnimationView, names: string[
       { label: "max", value: view.value_range?.[1] ?? null },
     ];
   }
-  if (view.bodies > 8) return [];
+  if (view.bodies > 8 || view.bodies === 1) return [];
   return names.map((label, i) => ({ label, colour: `series-${(i % 8) + 1}`, look: "disc" }));
 }
 

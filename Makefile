@@ -79,7 +79,7 @@ clean: ## remove what make made (never STORAGE)
 	@bash .ci/setup-node
 	@mkdir -p $(@D) && touch $@
 
-.cache/made/chromium:
+.cache/made/chromium: .cache/made/python .ci/setup-chromium
 	@bash .ci/setup-chromium
 	@mkdir -p $(@D) && touch $@
 

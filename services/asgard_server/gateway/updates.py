@@ -43,6 +43,10 @@ _OBJECTS = {
 }
 # Catch-ups at once: after a restart a thousand browsers come back together.
 _CATCH_UPS = 32
+# A wake-up costs each client some 15 us of the loop: in a burst of changes a thousand of them
+# are woken every 20 ms, and send what has come in one piece.
+_PER_CLIENT_S = 20e-6
+_LONGEST_S = 0.05
 # How long a client waits for a service that is not there, before it is told it is connected.
 _PATIENCE_SECONDS = 2.0
 
@@ -60,6 +64,8 @@ class Updates:
         self._watch = watch
         self._streams = streams
         self._bell = asyncio.Event()
+        self._rung = 0.0
+        self._ringing: asyncio.TimerHandle | None = None
         self._beat = 0
         self._lost = False
         self._catching_up = asyncio.Semaphore(_CATCH_UPS)
@@ -140,6 +146,19 @@ class Updates:
         self._ring_bell()
 
     def _ring_bell(self) -> None:
+        """Wake the clients: at once after a pause, together where events are dense."""
+        if self._ringing is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._rung + min(_LONGEST_S, _PER_CLIENT_S * len(self._streams)) - loop.time()
+        if wait <= 0:
+            self._ring_now()
+        else:
+            self._ringing = loop.call_later(wait, self._ring_now)
+
+    def _ring_now(self) -> None:
+        self._ringing = None
+        self._rung = asyncio.get_running_loop().time()
         # Every waiter is woken by `set`, and the next `wait` waits again.
         self._bell.set()
         self._bell.clear()

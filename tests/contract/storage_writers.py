@@ -186,13 +186,17 @@ def stuck(path: str, point: str) -> None:
     if point == "arrays":  # the arrays are placed, their document is not
         files.create = stop
     else:  # the first array has its head, and no bytes yet
-        npy._write_blocks = stop
+        npy._write_blocks = stop  # type: ignore[assignment]  # it never answers
     folder.add_result(a_result(run.id, {"x": np.arange(5000.0), "y": np.arange(5000)}))
 
 
 def half_grown(path: str, result_id: str) -> None:
     """Die after an append has written its bytes and before its document says so."""
-    files.replace = lambda *_args, **_options: os.kill(os.getpid(), signal.SIGKILL)
+
+    def die(*_args: Any, **_options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    files.replace = die
     try:
         Folder(path, durability="relaxed").append(result_id, {"grown": np.full(7, -1.0)})
     except AsgardError as error:

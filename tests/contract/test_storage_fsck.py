@@ -100,7 +100,7 @@ def test_repairing_mends_what_a_day_has_not_touched(
     broken: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tomorrow = time.time() + fsck.OLD_SECONDS + 60
-    monkeypatch.setattr(fsck.time, "time", lambda: tomorrow)
+    monkeypatch.setattr("time.time", lambda: tomorrow)
     report = broken.fsck(repair=True)
     left = {finding.kind for finding in report.findings if not finding.repaired}
     assert left == {"unreadable", "missing_array", "unknown"}

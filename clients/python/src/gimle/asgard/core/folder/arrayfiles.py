@@ -60,7 +60,7 @@ def take_out(layout: Layout, result: ResultDocument) -> tuple[ResultDocument, li
         try:
             array = as_array(value)
         except TypeError as error:
-            raise TypeError(f"{'.'.join(path)}: {error}") from None
+            raise TypeError(f"{'.'.join(('data', *path))}: {error}") from None
         if array is None or array.size <= INLINE_ELEMENTS:
             return value if array is None else array
         transposed = array.ndim > 1 and grows_on_second_axis(result.result_type, path)

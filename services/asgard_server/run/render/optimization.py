@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asgard_server.run.render.axis import Axis, counted
-from asgard_server.run.render.fit import Array, Field, Unfit, find, need, numbers, vector
+from asgard_server.run.render.fit import Array, Field, Unfit, find, is_time, need, numbers, vector
 from asgard_server.run.render.options import RenderOptions
 from asgard_server.run.render.reduce import real_part
 from asgard_server.run.render.series import draw, parts, plain, positions, value_range, window
@@ -55,6 +55,7 @@ def optimization(
         "log_suggested": _log_suggested(loss),
         "best": _best(loss, axis, curves, None if keep is None else keep),
         "optimum": _optimum(find(data, TYPE, "optimum")),
+        "x_is_time": is_time(steps_field),
         "parameters": [_evolution(*curve, axis, keep, options) for curve in curves],
         "notes": notes,
     }

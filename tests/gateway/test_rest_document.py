@@ -1,0 +1,48 @@
+"""docs/rest-api.md says what the server does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from asgard_server.gateway.openapi.document import document
+from asgard_server.gateway.problems import STATUS_OF_CODE
+from asgard_server.gateway.schema import asgard_schema
+
+TEXT = (Path(__file__).parents[2] / "docs" / "rest-api.md").read_text()
+EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)]
+DESCRIBED = document(asgard_schema(), "test")
+SCHEMAS = DESCRIBED["components"]["schemas"]
+
+
+def test_every_path_of_open_api_is_written_down_and_no_other() -> None:
+    written = set(re.findall(r"`(?:(?:GET|POST|PATCH|DELETE) )?(/(?:api|v1)/[\w/{}:]+)", TEXT))
+    assert written == {path for path in DESCRIBED["paths"] if path.startswith(("/api/", "/v1/"))}
+
+
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        ("RunItem", EXAMPLES[0][0]),
+        ("RunWithResults", EXAMPLES[1]),
+        ("DrawnResult", EXAMPLES[1]["results"][0]),
+        ("Deleted", EXAMPLES[2]),
+        ("ResultDetail", EXAMPLES[3]),
+        ("Problem", EXAMPLES[4]),
+        ("Health", EXAMPLES[5]),
+    ],
+)
+def test_an_example_has_the_fields_that_open_api_names(name: str, example: dict[str, Any]) -> None:
+    known = SCHEMAS[name]
+    assert set(known["required"]) <= set(example) <= set(known["properties"])
+
+
+def test_every_grpc_status_has_its_row_in_the_table_of_errors() -> None:
+    rows = dict(re.findall(r"^\| (\d{3}) \| ([^|]+) \|", TEXT, re.MULTILINE))
+    for code, status in STATUS_OF_CODE.items():
+        assert f"`{code.name}`" in rows[str(status)], code
+    assert {c for c in grpc.StatusCode if c is not grpc.StatusCode.OK} == set(STATUS_OF_CODE)

@@ -14,8 +14,8 @@ import sysconfig
 from importlib.resources import files
 from pathlib import Path
 
-from google.api import http_pb2  # type: ignore[import-untyped]  # it ships no types
-from grpc_tools import protoc  # type: ignore[import-untyped]  # it ships no types
+from google.api import http_pb2
+from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
 SDK = PROTOS.parent / "clients" / "python" / "src"

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 from gimle.asgard.v1 import options_pb2
-from google.api import (  # type: ignore[import-untyped]  # it ships no types
+from google.api import (
     annotations_pb2,
     field_behavior_pb2,
 )

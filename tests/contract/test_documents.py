@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from asgard_server.run.store import Key
+from asgard_server.run.store import Key, Kind
 from asgard_server.store.folder import FolderDocuments
 from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_result, decode_run
 from gimle.asgard.core.errors import (
@@ -35,20 +36,20 @@ async def in_a_folder(path: Path) -> AsyncIterator[FolderDocuments]:
 
 
 @pytest.fixture(params=[in_a_folder])
-async def documents(request, storage_dir):
+async def documents(request: pytest.FixtureRequest, storage_dir: Path) -> AsyncIterator[Any]:
     async with request.param(storage_dir) as opened:
         yield opened
 
 
-def a_run(run_id: str, **fields) -> RunDocument:
+def a_run(run_id: str, **fields: Any) -> RunDocument:
     return replace(RunDocument(run_id, f"run {run_id}", NOW, NOW), **fields)
 
 
-def a_result(result_id: str, run_id: str, **data) -> ResultDocument:
+def a_result(result_id: str, run_id: str, **data: Any) -> ResultDocument:
     return ResultDocument(result_id, run_id, "Solution1D", data or {"computed": [1.0]}, NOW)
 
 
-async def test_what_was_written_is_read(documents):
+async def test_what_was_written_is_read(documents: Any) -> None:
     await documents.create_run(a_run("r1", name="Heat"), [a_result("x1", "r1")])
     run = decode_run((await documents.read(Key("run", "r1"))).body)
     assert (run.name, run.results) == ("Heat", ("x1",))
@@ -57,7 +58,7 @@ async def test_what_was_written_is_read(documents):
     assert await documents.read(Key("run", "nobody")) is None
 
 
-async def test_arrays_come_back_as_arrays(documents):
+async def test_arrays_come_back_as_arrays(documents: Any) -> None:
     values = np.arange(5_000, dtype=np.float32)
     await documents.create_run(a_run("r1"), [])
     await documents.add_result(a_result("x1", "r1", computed=values))
@@ -66,7 +67,7 @@ async def test_arrays_come_back_as_arrays(documents):
     assert opened.data["computed"].dtype == np.float32
 
 
-async def test_an_id_is_given_once(documents):
+async def test_an_id_is_given_once(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [])
     with pytest.raises(AlreadyExistsError):
         await documents.create_run(a_run("r1"), [])
@@ -75,7 +76,7 @@ async def test_an_id_is_given_once(documents):
         await documents.add_result(a_result("x1", "r1"))
 
 
-async def test_a_refused_run_leaves_nothing(documents):
+async def test_a_refused_run_leaves_nothing(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [a_result("taken", "r1")])
     with pytest.raises(AlreadyExistsError):
         await documents.create_run(a_run("r2"), [a_result("x2", "r2"), a_result("taken", "r2")])
@@ -84,14 +85,14 @@ async def test_a_refused_run_leaves_nothing(documents):
     assert [entry.key.id for entry in await documents.scan("result")] == ["taken"]
 
 
-async def test_many_results_added_at_once_are_all_listed(documents):
+async def test_many_results_added_at_once_are_all_listed(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [])
     await asyncio.gather(*(documents.add_result(a_result(f"x{n}", "r1")) for n in range(50)))
     run = decode_run((await documents.read(Key("run", "r1"))).body)
     assert sorted(run.results) == sorted(f"x{n}" for n in range(50))
 
 
-async def test_updates_of_one_run_do_not_lose_one_another(documents):
+async def test_updates_of_one_run_do_not_lose_one_another(documents: Any) -> None:
     await documents.create_run(a_run("r1", metadata={"count": 0}), [])
 
     def one_more(run: RunDocument) -> RunDocument:
@@ -101,7 +102,7 @@ async def test_updates_of_one_run_do_not_lose_one_another(documents):
     assert decode_run((await documents.read(Key("run", "r1"))).body).metadata == {"count": 40}
 
 
-async def test_what_a_change_raises_is_raised_and_nothing_is_written(documents):
+async def test_what_a_change_raises_is_raised_and_nothing_is_written(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [])
     before = await documents.read(Key("run", "r1"))
 
@@ -113,7 +114,7 @@ async def test_what_a_change_raises_is_raised_and_nothing_is_written(documents):
     assert await documents.read(Key("run", "r1")) == before
 
 
-async def test_a_result_grows_and_says_its_true_length(documents):
+async def test_a_result_grows_and_says_its_true_length(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [])
     await documents.add_result(a_result("x1", "r1", loss=np.zeros(2)))
     await documents.append("x1", {"loss": np.ones(3)}, 2)
@@ -125,7 +126,9 @@ async def test_a_result_grows_and_says_its_true_length(documents):
     np.testing.assert_array_equal(loss, [0, 0, 1, 1, 1])
 
 
-async def test_a_deleted_run_takes_its_results_along_also_those_it_does_not_list(documents):
+async def test_a_deleted_run_takes_its_results_along_also_those_it_does_not_list(
+    documents: Any,
+) -> None:
     await documents.create_run(a_run("r1"), [a_result("x1", "r1")])
     await documents.add_result(a_result("x2", "r1"))
     await documents.update_run("r1", lambda run: replace(run, results=("x1",)))
@@ -134,14 +137,14 @@ async def test_a_deleted_run_takes_its_results_along_also_those_it_does_not_list
         assert await documents.read(key) is None
 
 
-async def test_a_deleted_result_leaves_its_run(documents):
+async def test_a_deleted_result_leaves_its_run(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [a_result("x1", "r1"), a_result("x2", "r1")])
     await documents.delete(Key("result", "x1"))
     assert await documents.read(Key("result", "x1")) is None
     assert decode_run((await documents.read(Key("run", "r1"))).body).results == ("x2",)
 
 
-async def test_what_is_missing_is_named(documents):
+async def test_what_is_missing_is_named(documents: Any) -> None:
     with pytest.raises(NotFoundError):
         await documents.update_run("nobody", lambda run: run)
     with pytest.raises(NotFoundError):
@@ -150,20 +153,21 @@ async def test_what_is_missing_is_named(documents):
         await documents.append("nobody", {"loss": [1.0]}, 0)
     with pytest.raises(NotFoundError):
         await documents.open_result("nobody")
-    for kind in ("run", "result"):
+    kinds: tuple[Kind, ...] = ("run", "result")
+    for kind in kinds:
         with pytest.raises(NotFoundError):
             await documents.delete(Key(kind, "nobody"))
 
 
 @pytest.mark.parametrize("bad", ["../r1", "/etc/passwd", "a/b", "a\0b", "", "x" * 300])
-async def test_a_bad_id_is_refused_before_the_place_is_touched(documents, bad):
+async def test_a_bad_id_is_refused_before_the_place_is_touched(documents: Any, bad: str) -> None:
     with pytest.raises(InvalidNameError):
         await documents.read(Key("run", bad))
     with pytest.raises(InvalidNameError):
         await documents.delete(Key("result", bad))
 
 
-async def test_a_stamp_moves_with_every_replacement(documents):
+async def test_a_stamp_moves_with_every_replacement(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [])
     stamps = set()
     for n in range(20):
@@ -172,7 +176,7 @@ async def test_a_stamp_moves_with_every_replacement(documents):
     assert len(stamps) == 20
 
 
-async def test_a_scan_lists_what_reading_finds_with_the_same_stamps(documents):
+async def test_a_scan_lists_what_reading_finds_with_the_same_stamps(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [a_result("x1", "r1"), a_result("x2", "r1")])
     for kind, ids in (("run", {"r1"}), ("result", {"x1", "x2"})):
         entries = {entry.key: entry.stamp for entry in await documents.scan(kind)}
@@ -181,22 +185,25 @@ async def test_a_scan_lists_what_reading_finds_with_the_same_stamps(documents):
             assert (await documents.read(key)).stamp == stamp
 
 
-async def test_the_pulse_moves_with_every_kind_of_change(documents):
+async def test_the_pulse_moves_with_every_kind_of_change(documents: Any) -> None:
     await documents.create_run(a_run("r1"), [])
     pulses = [await documents.pulse()]
-    for work in (
+    works: list[Callable[[], Awaitable[Any]]] = [
         lambda: documents.add_result(a_result("x1", "r1")),
         lambda: documents.update_run("r1", lambda run: replace(run, note="new")),
         lambda: documents.delete(Key("result", "x1")),
         lambda: documents.delete(Key("run", "r1")),
-    ):
+    ]
+    for work in works:
         await asyncio.sleep(0.02)  # the grain of an mtime
         await work()
         pulses.append(await documents.pulse())
     assert len(set(pulses)) == 5
 
 
-async def test_a_place_that_is_gone_is_never_an_empty_one(documents, storage_dir):
+async def test_a_place_that_is_gone_is_never_an_empty_one(
+    documents: Any, storage_dir: Path
+) -> None:
     await documents.create_run(a_run("r1"), [a_result("x1", "r1")])
     os.rename(storage_dir, storage_dir.with_name("away"))
     for attempt in (

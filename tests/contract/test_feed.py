@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from asgard_server.feed.feed import Feed
 from asgard_server.feed.memory import MemoryFeed
 
 
 @pytest.fixture(params=[MemoryFeed])
-def feed(request):
-    return request.param()
+def feed(request: pytest.FixtureRequest) -> Feed:
+    made: Feed = request.param()
+    return made
 
 
-async def test_everybody_who_listens_hears_a_ring(feed):
+async def test_everybody_who_listens_hears_a_ring(feed: Feed) -> None:
     async with feed.listen("runs") as one, feed.listen("runs") as two:
         await feed.ring("runs", 7)
         assert await asyncio.wait_for(anext(one), 1) == 7
         assert await asyncio.wait_for(anext(two), 1) == 7
 
 
-async def test_rings_are_coalesced_to_the_newest(feed):
+async def test_rings_are_coalesced_to_the_newest(feed: Feed) -> None:
     async with feed.listen("runs") as bells:
         for revision in range(1, 1_001):
             await feed.ring("runs", revision)
@@ -29,14 +31,14 @@ async def test_rings_are_coalesced_to_the_newest(feed):
             await asyncio.wait_for(anext(bells), 0.05)
 
 
-async def test_a_topic_is_not_heard_by_those_of_another(feed):
+async def test_a_topic_is_not_heard_by_those_of_another(feed: Feed) -> None:
     async with feed.listen("assets") as bells:
         await feed.ring("runs", 1)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(bells), 0.05)
 
 
-async def test_rings_go_on_after_a_wait_was_given_up(feed):
+async def test_rings_go_on_after_a_wait_was_given_up(feed: Feed) -> None:
     async with feed.listen("runs") as bells:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(bells), 0.05)
@@ -44,7 +46,7 @@ async def test_rings_go_on_after_a_wait_was_given_up(feed):
         assert await asyncio.wait_for(anext(bells), 1) == 3
 
 
-async def test_a_ring_before_listening_is_not_heard_and_harms_nobody(feed):
+async def test_a_ring_before_listening_is_not_heard_and_harms_nobody(feed: Feed) -> None:
     await feed.ring("runs", 1)
     async with feed.listen("runs") as bells:
         with pytest.raises(TimeoutError):
@@ -52,7 +54,7 @@ async def test_a_ring_before_listening_is_not_heard_and_harms_nobody(feed):
     await feed.ring("runs", 2)
 
 
-async def test_a_log_begun_anew_rings_with_small_revisions(feed):
+async def test_a_log_begun_anew_rings_with_small_revisions(feed: Feed) -> None:
     async with feed.listen("runs") as bells:
         await feed.ring("runs", 900)
         assert await asyncio.wait_for(anext(bells), 1) == 900

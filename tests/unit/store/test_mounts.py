@@ -30,17 +30,21 @@ broken
         ("network/storage", True),
     ],
 )
-def test_a_network_file_system_is_told_by_its_mount(tmp_path, folder, expected):
+def test_a_network_file_system_is_told_by_its_mount(
+    tmp_path: Path, folder: str, expected: bool
+) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS.format(root=tmp_path))
     assert is_network(tmp_path / folder, mounts) is expected
 
 
-def test_without_a_table_of_mounts_a_folder_is_taken_for_local(tmp_path):
+def test_without_a_table_of_mounts_a_folder_is_taken_for_local(tmp_path: Path) -> None:
     assert is_network(tmp_path, tmp_path / "nothing") is False
 
 
-def test_an_index_lies_in_its_folder_or_in_the_cache_by_storage_id(tmp_path, monkeypatch):
+def test_an_index_lies_in_its_folder_or_in_the_cache_by_storage_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     beside = tmp_path / ".asgard" / "index.sqlite3"
     assert index_path(str(tmp_path), "abc", network=False) == beside

@@ -1,7 +1,7 @@
 """Server-sent events over ASGI, written for many clients: no response object, no queue each.
 
 A stream pulls from its source and sends; one task more waits for the client to go.
-A client that does not take what it is sent for `STUCK_SECONDS` is let go.
+A client that takes nothing of what it is sent for `STUCK_SECONDS` is let go.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ def event(data: bytes, event_id: str = "") -> bytes:
 class Streams:
     """All event streams that are open: counted, swept, and ended when the process stops."""
 
-    def __init__(self, keep_alive_seconds: float = 15.0) -> None:
+    def __init__(
+        self, keep_alive_seconds: float = 15.0, stuck_seconds: float = STUCK_SECONDS
+    ) -> None:
         self.keep_alive_seconds = keep_alive_seconds
+        self._stuck_seconds = stuck_seconds
         self._open: set[EventStream] = set()
         self.closing = False
 
@@ -56,7 +59,7 @@ class Streams:
 
     def sweep(self) -> int:
         """Let go of clients that are stuck; answer how many."""
-        behind = time.monotonic() - STUCK_SECONDS
+        behind = time.monotonic() - self._stuck_seconds
         stuck = [s for s in self._open if s.sending_since and s.sending_since < behind]
         for stream in stuck:
             stream.stop()

@@ -17,6 +17,7 @@ from asgard_server.gateway.encode import Encoders
 ITEM = ("id", "name", "created_at", "equation", "circuit", "result_count", "tags")
 PAGE = 1_000
 _KEPT = 64
+_KEPT_BYTES = 64 << 20
 _INLINE_BYTES = 65_536
 
 ListRuns = Callable[[pb.ListRunsRequest], Awaitable[bytes]]
@@ -102,11 +103,22 @@ class RunsList:
             headers["link"] = f'<{self._address(asked, token)}>; rel="next"'
         answer = Answer(b"[%b]" % b",".join(pieces), headers=headers)
         if self._seconds > 0:
-            while len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept.pop(asked, None)
-            self._kept[asked] = _Kept(version, time.monotonic() + self._seconds, answer)
+            self._keep(asked, _Kept(version, time.monotonic() + self._seconds, answer))
         return answer
+
+    def _keep(self, asked: Asked, new: _Kept) -> None:
+        """Put an answer in the place of its older self, and of what is stale or too much."""
+        now = time.monotonic()
+        self._kept = {
+            key: kept
+            for key, kept in self._kept.items()
+            if key != asked and kept.version == new.version and now < kept.until
+        }
+        self._kept[asked] = new
+        size = sum(len(kept.answer.body) for kept in self._kept.values())
+        while len(self._kept) > 1 and (len(self._kept) > _KEPT or size > _KEPT_BYTES):
+            oldest = self._kept.pop(next(iter(self._kept)))
+            size -= len(oldest.answer.body)
 
     def _items(self, reply: bytes) -> tuple[bytes, str]:
         """Items of a page without the brackets around them, and the next page's token."""

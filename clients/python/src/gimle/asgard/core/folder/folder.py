@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -285,7 +286,9 @@ class Folder(Reading):
                     with self._locks.run_if_free(marker[1]) as free:
                         if free:
                             self._deleter.finish(id)
-        except PermissionError:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
             # A folder for reading only: whoever may write it sweeps it.
             return
 

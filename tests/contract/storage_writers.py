@@ -174,16 +174,19 @@ def appending(path: str, processes: int, each: int) -> None:
 
 
 def stuck(path: str, point: str) -> None:
-    """Stop for good at a named point of a write, and say so."""
+    """Stop for good at a named point of a write, and say so; "forked": with a child that lives."""
     folder = Folder(path, durability="relaxed")
     run, _ = folder.create_run(a_run("stuck"))
 
     def stop(*_args: Any, **_options: Any) -> bool:
+        if point == "forked":
+            child = forked(lambda: time.sleep(60))
+            print(child, flush=True)
         print("here", flush=True)
         time.sleep(60)
         raise AssertionError
 
-    if point == "arrays":  # the arrays are placed, their document is not
+    if point in ("arrays", "forked"):  # the arrays are placed, their document is not
         files.create = stop
     else:  # the first array has its head, and no bytes yet
         npy._write_blocks = stop  # type: ignore[assignment]  # it never answers

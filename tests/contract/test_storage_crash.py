@@ -79,6 +79,24 @@ def test_an_open_leaves_a_living_writer_alone_and_cleans_up_behind_a_dead_one(
     assert whole(str(tmp_path)) == (1, 0)
 
 
+def test_a_dead_writer_is_known_as_dead_although_its_child_lives(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command("stuck", tmp_path, "forked"), stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        child = int(writer.stdout.readline())
+        assert writer.stdout.readline() == "here\n"
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        try:
+            Folder(tmp_path)
+            os.kill(child, 0)  # it lives
+            assert os.listdir(tmp_path / "files") == []
+            assert os.listdir(tmp_path / ".asgard/intents") == []
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_an_append_that_died_before_its_document_never_happened(tmp_path: Path) -> None:
     folder = Folder(tmp_path, durability="relaxed")
     run = a_run()

@@ -25,7 +25,7 @@ from gimle.asgard.core.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder import Folder
+from gimle.asgard.core.folder import Folder, npy
 from gimle.asgard.core.ids import new_id
 
 from tests.contract.storage_writers import a_result, a_run
@@ -327,8 +327,29 @@ def test_a_full_disk_is_said_so_and_leaves_nothing(
                 folder.add_result(a_result(run.id, data))
         with pytest.raises(StorageFullError):
             folder.create_run(a_run(), [])
+    with monkeypatch.context() as patched:
+        patched.setattr(npy, "_write_blocks", full)
+        with pytest.raises(StorageFullError):
+            folder.add_result(a_result(run.id, {"x": np.arange(2000)}))
     assert everything(folder) == before
     assert folder.read_run(run.id).results == ()
+
+
+def test_a_place_without_hard_links_works_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = Folder(tmp_path)
+    run, (result,) = folder.create_run(run := a_run(), [a_result(run.id, {"x": np.arange(2000)})])
+    assert Folder(tmp_path).storage_id == folder.storage_id
+    assert len(folder.read_result(result.id).data["x"]) == 2000
+    for ask in (lambda: folder.create_run(run), lambda: folder.add_result(result)):
+        with pytest.raises(AlreadyExistsError):
+            ask()
+    assert folder.fsck().findings == []
 
 
 def test_durable_writes_reach_the_disk_before_they_get_their_name(

@@ -295,8 +295,10 @@ class SqliteRunIndex:
 
         def take_all(connection: sqlite3.Connection) -> int:
             (epoch,) = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-            # The snapshot would keep the write-ahead log from being folded back into the file.
+            # The snapshot would keep the write-ahead log from being folded back into the file;
+            # from here on only a temporary table is read.
             connection.execute("COMMIT")
+            connection.execute("BEGIN")
             taken = 0
             pending: list[Future[Committed]] = []
             for kind, listing in listings:

@@ -46,7 +46,7 @@ def test_what_is_drawn_comes_from_the_stored_circuit_and_input_alone(
     def drawn() -> np.ndarray:
         stream = compute(run.circuit or "", given)
         if "values" in data:
-            return stream.data[0][np.asarray(data["n"]).astype(int)]
+            return np.asarray(stream.data[0][np.asarray(data["n"]).astype(int)])
         axes = {"x": np.asarray(data["x"])} | ({"y": np.asarray(data["y"])} if "y" in data else {})
         grid = dict(zip(stream.dim_labels, axes.values(), strict=True))
         return StreamEvaluator(stream).evaluate(**grid).T

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from gimle.asgard.equation import Equation, EquationError, compile_equation_to_circuit
 from gimle.asgard.equation.terms import MAX_DEPTH
@@ -122,7 +124,6 @@ def test_a_bad_equation_names_the_place_and_the_mend(equation: str, words: list[
 @pytest.mark.parametrize(
     "equation",
     [
-        "(" * 3000 + "f" + ")" * 3000 + " = g",
         "+".join(["f"] * 3000) + " = g",
         "-" * 3000 + "f = g",
         "int(" * 1500 + "f" + ", x)" * 1500 + " = g",
@@ -130,19 +131,17 @@ def test_a_bad_equation_names_the_place_and_the_mend(equation: str, words: list[
     ],
 )
 def test_a_monstrous_equation_is_refused_in_words(equation: str) -> None:
-    try:
+    with pytest.raises(EquationError, match=f"more than {MAX_DEPTH} deep|longer than"):
         circuit_of(equation)
-    except EquationError as error:
-        assert f"more than {MAX_DEPTH} deep" in str(error) or "longer than" in str(error)
-    else:
-        # Brackets alone add no depth: what is left must be the plain term.
-        assert equation.startswith("(")
+
+
+def test_brackets_alone_add_no_depth() -> None:
+    assert circuit_of("(" * 3000 + "f" + ")" * 3000 + " = g") == "id [1->1]"
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="fgxt0123.+-*/^()=,$ intdfsclarpyexo\n", max_size=60))
 def test_any_text_is_compiled_or_refused_in_words(text: str) -> None:
-    try:
+    # Nothing else may come out: no recursion, no overflow, no parser's own exception.
+    with contextlib.suppress(EquationError):
         circuit_of(text)
-    except EquationError as error:
-        assert str(error)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 
@@ -106,10 +107,9 @@ def test_a_tower_of_powers_costs_nothing() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="x0123456789.+-*/^%()<>=, sincoexplgrtqw_'[]\n", max_size=50))
 def test_any_text_is_a_formula_or_refused_in_words(text: str) -> None:
-    try:
+    # Nothing else may come out: no recursion, no overflow, no parser's own exception.
+    with contextlib.suppress(ExpressionError):
         Expression(text, ["x"]).evaluate(x=1.5)
-    except ExpressionError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize("formula", ["log(x)", "1 / x", "sqrt(x)", "abs(x)", "x > 1", "2^x"])

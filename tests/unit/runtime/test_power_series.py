@@ -19,7 +19,7 @@ small = st.floats(-3.0, 3.0)
 
 def run(circuit: str, *inputs: Stream, **order: int) -> np.ndarray:
     outputs, _ = Circuit.from_string(circuit).execute(inputs, order=order)
-    return outputs[0].data[0]
+    return np.asarray(outputs[0].data[0])
 
 
 def test_coefficients_are_derivatives_so_2_3_1_at_one_is_5_and_a_half() -> None:

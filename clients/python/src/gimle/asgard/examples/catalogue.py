@@ -42,7 +42,7 @@ def find(path: str) -> Path:
         return packaged[wanted]
     if own.is_dir():
         raise ExampleError(f"{path} is a folder; name one YAML file, or a category with -c")
-    close = difflib.get_close_matches(wanted, packaged, 3, 0.4)
+    close = difflib.get_close_matches(wanted, packaged, 3, 0.65)
     mend = f"did you mean {' or '.join(close)}?" if close else "see `asgard example --list`"
     raise ExampleError(f"there is no file {path} and no packaged example of that name; {mend}")
 

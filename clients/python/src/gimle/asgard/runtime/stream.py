@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,38 +38,42 @@ class StreamState:
     rounds: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
 class Stream:
-    """A power series in the dimensions `dim_labels`.
+    """A power series in the dimensions `dim_labels`. Not changed once it is made.
 
     data: float64 array of shape [chunk_size, n_1, ..., n_k], one axis of coefficients for each
     dimension label; an array without the leading chunk axis is taken as one chunk.
+    shape: the lengths n_1, ..., n_k.
     Raises RuntimeInputError when the shape does not fit the labels.
     """
 
-    data: Coefficients
-    dim_labels: tuple[str, ...] = ("x",)
-    chunk_size: int = 1
-    shape: tuple[int, ...] = field(init=False)
+    __slots__ = ("chunk_size", "data", "dim_labels", "shape")
 
-    def __post_init__(self) -> None:
-        data = _as_floats(self.data)
-        labels = tuple(self.dim_labels)
+    def __init__(
+        self, data: npt.ArrayLike, dim_labels: Sequence[str] = ("x",), chunk_size: int = 1
+    ) -> None:
+        values = _as_floats(data)
+        labels = tuple(dim_labels)
         if len(set(labels)) != len(labels):
             raise RuntimeInputError(f"dim_labels {labels!r} name a dimension twice")
-        if data.ndim == len(labels):
-            data = data[np.newaxis]
-        if data.ndim != len(labels) + 1 or data.shape[0] != self.chunk_size:
+        if values.ndim == len(labels):
+            values = values[np.newaxis]
+        if values.ndim != len(labels) + 1 or values.shape[0] != chunk_size:
             raise RuntimeInputError(
-                f"data of shape {np.shape(self.data)} does not fit dim_labels {labels!r} with "
-                f"chunk_size {self.chunk_size}; give {len(labels)} axes of coefficients after "
+                f"data of shape {np.shape(data)} does not fit dim_labels {labels!r} with "
+                f"chunk_size {chunk_size}; give {len(labels)} axes of coefficients after "
                 "the chunk axis"
             )
-        if 0 in data.shape:
+        if 0 in values.shape:
             raise RuntimeInputError("a stream needs at least one coefficient along each dimension")
-        object.__setattr__(self, "data", data)
-        object.__setattr__(self, "dim_labels", labels)
-        object.__setattr__(self, "shape", data.shape[1:])
+        self.data: Coefficients = values
+        self.dim_labels = labels
+        self.chunk_size = chunk_size
+        self.shape: tuple[int, ...] = values.shape[1:]
+
+    def __repr__(self) -> str:
+        order = ", ".join(f"{label}: {length}" for label, length in self.order.items())
+        return f"<Stream {{{order}}}, chunk_size {self.chunk_size}>"
 
     @property
     def order(self) -> dict[str, int]:

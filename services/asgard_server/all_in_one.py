@@ -107,12 +107,17 @@ async def serve(
 
 @dataclass(frozen=True, slots=True)
 class RunService:
-    """RunService as it runs in this process."""
+    """RunService as it runs in this process.
+
+    `reconciled` waits until the index has once agreed with all documents, `drain` ends
+    watches and says NOT_SERVING: what has begun otherwise is still finished.
+    """
 
     folder: Folder
     address: str
     channel: grpc.aio.Channel
     tasks: tuple[asyncio.Task[None], ...]
+    reconciled: Callable[[], Coroutine[Any, Any, None]]
     drain: Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -170,7 +175,8 @@ async def run_service(settings: Settings) -> AsyncIterator[RunService]:
             await health.stop()
             watch.stop()
 
-        yield RunService(folder, f"{_in_url(settings.host)}:{port}", channel, tasks, drain)
+        address = f"{_in_url(settings.host)}:{port}"
+        yield RunService(folder, address, channel, tasks, noticer.reconciled, drain)
 
 
 def _page(settings: Settings, service: RunService) -> tuple[Starlette, PageServer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
 Refusal = tuple[grpc.StatusCode, str, dict[str, str]]
 
 
@@ -45,6 +48,8 @@ async def a_service(folder: Path, **settings: Any) -> AsyncIterator[Running]:
     """Serve `folder` on a free port until the block ends, relaxed unless told."""
     given = {"durability": "relaxed", "grpc_port": 0, "drain_seconds": 0.5, **settings}
     async with run_service(Settings(storage=folder, **given)) as service:
+        # A new folder's index begins an epoch when it is built, a moment after the start.
+        await service.reconciled()
         async with grpc.aio.insecure_channel(service.address, options=OPTIONS) as channel:
             yield Running(service, channel, folder)
         await service.drain()
@@ -52,14 +57,14 @@ async def a_service(folder: Path, **settings: Any) -> AsyncIterator[Running]:
 
 async def refusal(call: Any) -> Refusal:
     """Await a call that must be refused: its code, its reason and the reason's metadata."""
-    waiting = _to_the_end(call) if isinstance(call, grpc.aio.UnaryStreamCall) else call
+    waiting = call if isinstance(call, grpc.aio.UnaryUnaryCall) else _to_the_end(call)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await waiting
     return refused(caught.value)
 
 
 async def _to_the_end(stream: Any) -> None:
-    async for _ in stream:
+    while await stream.read() is not grpc.aio.EOF:
         pass
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 
 import structlog
@@ -107,7 +107,9 @@ class RunWatch:
         self._stopping = True
         self._wake()
 
-    async def watch(self, *, snapshot: bool, token: str, run_id: str) -> AsyncIterator[bytes]:
+    async def watch(
+        self, *, snapshot: bool, token: str, run_id: str
+    ) -> AsyncGenerator[bytes, None]:
         """Yield serialised `WatchRunsResponse`s until the caller leaves.
 
         Raises `ResumeTokenUnusableError`, `WatcherTooSlowError`, `StoppingError`.
@@ -209,27 +211,29 @@ class RunWatch:
                     async for message in self._snapshot(watcher):
                         yield message
                     spoke = time.monotonic()
-                    continue
-                self._rung.set()  # the reader has not seen the new epoch yet
-            else:
-                for event in await self._next(watcher):
-                    watcher.revision = event.revision
-                    if watcher.run_id in ("", event.run_id):
-                        yield watcher.message(event)
-                        spoke = time.monotonic()
-                    if watcher.epoch != self._epoch:
-                        break
-                if watcher.revision < self._revision:
-                    continue
+                elif watcher.epoch != self._epoch:
+                    self._rung.set()  # the reader has not seen the new epoch yet
+                    await _wait(self._moved, _POLL_SECONDS)
+                continue
+            for event in await self._next(watcher):
+                watcher.revision = event.revision
+                if watcher.run_id in ("", event.run_id):
+                    yield watcher.message(event)
+                    spoke = time.monotonic()
+                if watcher.epoch != self._epoch:
+                    break
             silent = time.monotonic() - spoke
-            if silent >= self._checkpoint_seconds:
+            if watcher.caught_up and silent >= self._checkpoint_seconds:
                 token = watcher.tokens.token(watcher.revision)
                 yield events.checkpoint(token, watcher.revision)
                 spoke = time.monotonic()
-                continue
-            if watcher.epoch == self._epoch and watcher.revision < self._revision:
-                continue
-            await _wait(self._moved, self._checkpoint_seconds - silent)
+            # Nothing is awaited from here to the wait, so nothing can be missed between.
+            elif self._is_up_to_date(watcher):
+                await _wait(self._moved, self._checkpoint_seconds - silent)
+
+    def _is_up_to_date(self, watcher: _Watcher) -> bool:
+        there = watcher.epoch == self._epoch and watcher.revision >= self._revision
+        return there and watcher.caught_up and not self._stopping
 
     async def _next(self, watcher: _Watcher) -> list[Event]:
         """What is to be sent now: from the ring, or from the log for one who comes from afar."""

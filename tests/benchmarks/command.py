@@ -76,7 +76,11 @@ def _measured(bench: Bench, name: str, console: Console) -> list[Figure]:
 
 def _table(figures: list[Figure], *, quick: bool) -> Table:
     title = "make bench" + (" --quick: fewer rounds, smaller folders" if quick else "")
-    table = Table(title=title, title_justify="left")
+    load, cores = os.getloadavg()[1], os.cpu_count() or 1
+    caption = f"load of the last five minutes {load:.1f} on {cores} cores"
+    if load > 1.5 * cores:
+        caption += ": the machine was busy with other things, plain times are upper bounds"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for column in ("what", "Asgard", "beside it", "at least", "verdict"):
         table.add_column(column, overflow="fold")
     for figure in figures:

@@ -13,7 +13,8 @@ RATIO = 1.5
 ASKED = {
     "first page": "/api/runs?page_size=50",
     "search, no hit": f"/api/runs?page_size=50&query={ABSENT}",
-    "search, 1 % hit": f"/api/runs?page_size=50&query={RARE}",
+    # One in a hundred of 1,000 runs are ten: pages of ten are equally full in both.
+    "search, 1 % hit, 10 a page": f"/api/runs?page_size=10&query={RARE}",
     "search, all hit": f"/api/runs?page_size=50&query={quote(COMMON)}",
 }
 

@@ -209,7 +209,7 @@ async def test_a_status_without_details_still_has_a_reason(toys: httpx.AsyncClie
 
 async def test_a_message_too_large_for_grpc_is_413_too() -> None:
     async with (
-        toy_gateway(max_body_bytes=16 << 20) as address,
+        toy_gateway(max_body_bytes=16 << 20, max_message_bytes=4 << 20) as address,
         httpx.AsyncClient(base_url=address) as client,
     ):
         answer = await client.post("/v1/toys", json={"label": "x" * (5 << 20)})

@@ -137,7 +137,10 @@ _METHODS = {
 
 @asynccontextmanager
 async def toy_gateway(
-    *, max_body_bytes: int = 1 << 20, allowed_hosts: tuple[str, ...] = ()
+    *,
+    max_body_bytes: int = 1 << 20,
+    max_message_bytes: int = -1,
+    allowed_hosts: tuple[str, ...] = (),
 ) -> AsyncIterator[str]:
     """Serve the toys by gRPC and a gateway before them by HTTP; yield the gateway's address."""
     described = toy_schema()
@@ -150,11 +153,15 @@ async def toy_gateway(
             if rpc.streaming
             else grpc.unary_unary_rpc_method_handler(_METHODS[rpc.name], read, write)
         )
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    server = grpc.aio.server(
+        options=(("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_message_bytes))
+    )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    channel = grpc.aio.insecure_channel(
+        f"127.0.0.1:{port}", options=(("grpc.max_receive_message_length", -1),)
+    )
     streams = Streams()
     table = Routes()
     shared = Translation(

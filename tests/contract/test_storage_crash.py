@@ -112,6 +112,7 @@ def test_an_append_that_died_before_its_document_never_happened(tmp_path: Path) 
     folder.append(result.id, {"grown": np.array([1.0, 2.0])}, at=5000)
     assert np.array_equal(folder.read_result(result.id).data["grown"], [*first, 1.0, 2.0])
     assert len(np.load(tmp_path / ref.path)) == 5002
+    assert (tmp_path / ref.path).stat().st_size == 128 + 5002 * 8, "the dead rows are cut off"
 
 
 def test_a_copy_that_brings_files_then_results_then_runs_loses_nothing(tmp_path: Path) -> None:

@@ -5,15 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
-
-import structlog
-from gimle.asgard.core.errors import DocumentError
 
 from asgard_server.run.store import (
     Change,
@@ -26,18 +20,14 @@ from asgard_server.run.store import (
     RevisionGoneError,
     RunRow,
 )
-from asgard_server.store import sqlite_bulk, sqlite_search
+from asgard_server.store import sqlite_search, sqlite_upkeep
 from asgard_server.store.sqlite_link import Readers
 from asgard_server.store.sqlite_rows import (
     RESULT_COLUMNS,
     RUN_COLUMNS,
-    ResultValues,
-    RunValues,
     from_micros,
     result_row,
-    result_values,
     run_row,
-    run_values,
     to_micros,
 )
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
@@ -45,12 +35,6 @@ from asgard_server.store.sqlite_transaction import KEPT_DAYS, TABLE, Transaction
 from asgard_server.store.sqlite_writer import Committed, Writer
 
 T = TypeVar("T")
-
-# Documents taken in by one transaction of a rebuild. Measured for the text index: 47 us a run
-# at 1,000, 24 us at 5,000, when a save that waits for its turn waits for a fifth of a second.
-BATCH = 5_000
-
-log = structlog.get_logger()
 
 
 def system_clock() -> datetime:
@@ -294,58 +278,10 @@ class SqliteRunIndex:
         """
 
         def take_all(connection: sqlite3.Connection) -> int:
-            (epoch,) = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-            # The snapshot would keep the write-ahead log from being folded back into the file;
-            # from here on only a temporary table is read.
-            connection.execute("COMMIT")
-            connection.execute("BEGIN")
-            taken = 0
-            pending: list[Future[Committed]] = []
-            for kind, listing in listings:
-                for batch in _in_order(connection, kind, listing):
-                    pending.append(self._writer.submit(self._prepare(connection, batch, epoch)))
-                    taken += len(batch)
-                    # One is being written while the next is being read.
-                    if len(pending) > 1:
-                        pending.pop(0).result()
-            for future in pending:
-                future.result()
-            self._writer.submit(lambda it: sqlite_bulk.end_building(it, epoch)).result()
-            return taken
+            return sqlite_upkeep.rebuild(connection, self._writer, self._read, self._now, listings)
 
         with errors_of_the_port(self._file.path):
             return await self._upkeep.run(take_all)
-
-    def _prepare(
-        self, connection: sqlite3.Connection, batch: Sequence[Key], epoch: str
-    ) -> Callable[[Transaction], None]:
-        now = self._now()
-        runs: list[RunValues] = []
-        results: list[ResultValues] = []
-        for key in batch:
-            try:
-                found = self._read(key)
-                if found is None:
-                    continue
-                if key.kind == "run":
-                    runs.append(run_values(connection, key.id, found, now))
-                else:
-                    results.append(result_values(connection, key.id, found, now))
-            except DocumentError as error:
-                log.warning("unreadable document", kind=key.kind, id=key.id, problem=str(error))
-
-        def take(transaction: Transaction) -> None:
-            if not sqlite_bulk.is_epoch(transaction, epoch):
-                # Watchers of the new epoch would never hear of a row that is not logged.
-                for key in batch:
-                    transaction.observe(key)
-                return
-            if results:
-                sqlite_bulk.take_results(transaction, results)
-            if runs:
-                sqlite_bulk.take_runs(transaction, runs)
-
-        return take
 
     async def compare(
         self, kind: Kind, listing: Iterable[Entry], started_at: datetime
@@ -354,7 +290,7 @@ class SqliteRunIndex:
         started = to_micros(started_at)
         with errors_of_the_port(self._file.path):
             ids = await self._upkeep.run(
-                lambda connection: _compare(connection, kind, listing, started)
+                lambda connection: sqlite_upkeep.compare(connection, kind, listing, started)
             )
         return [Key(kind, one) for one in ids]
 
@@ -362,17 +298,10 @@ class SqliteRunIndex:
         """Those of `keys` whose document's stamp is not the one the index knows."""
 
         def look(connection: sqlite3.Connection) -> list[Key]:
-            return [key for key in keys if self._stamp(key) != _known(connection, key)]
+            known = sqlite_upkeep.known_stamp
+            return [key for key in keys if self._stamp(key) != known(connection, key)]
 
         return await self._look_up(look)
-
-
-def _known(connection: sqlite3.Connection, key: Key) -> str | None:
-    row = connection.execute(
-        f"SELECT stamp FROM {TABLE[key.kind]} WHERE id = ?",  # noqa: S608 - our tables
-        (key.id,),
-    ).fetchone()
-    return None if row is None else str(row[0])
 
 
 def _walk(
@@ -382,45 +311,3 @@ def _walk(
         f"SELECT {columns} FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - ours
         (behind, limit),
     )
-
-
-def _in_order(
-    connection: sqlite3.Connection, kind: Kind, listing: Iterable[Entry]
-) -> Iterator[list[Key]]:
-    """The documents listed, by id: time for most, so that every tree grows at its end."""
-    with _seen(connection, listing):
-        cursor = connection.execute("SELECT id FROM seen ORDER BY id")
-        while rows := cursor.fetchmany(BATCH):
-            yield [Key(kind, row[0]) for row in rows]
-
-
-@contextmanager
-def _seen(connection: sqlite3.Connection, listing: Iterable[Entry]) -> Iterator[None]:
-    """The listing as a table `seen`: compared in C, it neither fills memory nor holds the GIL."""
-    connection.execute(
-        "CREATE TEMP TABLE seen (id TEXT PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID"
-    )
-    try:
-        entries = iter(listing)
-        while batch := [(entry.key.id, entry.stamp) for entry in islice(entries, 1_000)]:
-            connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", batch)
-        yield
-    finally:
-        connection.execute("DROP TABLE seen")
-
-
-def _compare(
-    connection: sqlite3.Connection, kind: Kind, listing: Iterable[Entry], started: int
-) -> list[str]:
-    table = TABLE[kind]
-    with _seen(connection, listing):
-        found = connection.execute(
-            f"SELECT s.id FROM seen s LEFT JOIN {table} d ON d.id = s.id"  # noqa: S608 - ours
-            " WHERE d.stamp IS NOT s.stamp AND NOT EXISTS (SELECT 1 FROM unreadable u"
-            "  WHERE u.kind = ?1 AND u.id = s.id AND u.stamp = s.stamp)"
-            f" UNION SELECT id FROM {table} WHERE noticed_at < ?2"
-            "  AND id NOT IN (SELECT id FROM seen)"
-            " UNION SELECT id FROM unreadable WHERE kind = ?1 AND id NOT IN (SELECT id FROM seen)",
-            (kind, started),
-        )
-        return [row[0] for row in found]

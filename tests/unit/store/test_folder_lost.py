@@ -1,0 +1,85 @@
+"""What is not believed, and what is rebuilt, when a folder or its index goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.unit.store.folder_house import House, a_result, a_run, house, other
+
+
+async def test_an_index_deleted_while_serving_is_rebuilt_under_a_new_epoch(
+    storage_dir: Path,
+) -> None:
+    async with house(storage_dir) as at:
+        run, later = a_run(), a_run()
+        other(storage_dir).create_run(run, [a_result(run)])
+        await at.until_known(run.id)
+        epoch, _ = await at.index.head()
+        async with at.feed.listen("runs") as bells:
+            shutil.rmtree(storage_dir / ".asgard")
+
+            async def rebuilt() -> bool:
+                return not await at.index.building() and await at.index.run(run.id) is not None
+
+            await at.until(rebuilt, 5)
+            assert (await at.index.head())[0] != epoch
+            await asyncio.wait_for(anext(bells), 3)
+        other(storage_dir).create_run(later)
+        await at.until_known(later.id)
+        assert (await at.row(run.id)).result_count == 1
+
+
+async def problem_of(at: House, wanted: bool) -> None:
+    async def said() -> bool:
+        return (at.noticer.problem is not None) is wanted
+
+    await at.until(said, 5)
+
+
+@pytest.mark.parametrize("what", ["unmounted", "emptied", "foreign"])
+async def test_nothing_is_believed_deleted_while_the_place_is_not_ours(
+    storage_dir: Path, what: str
+) -> None:
+    async with house(storage_dir) as at:
+        run = a_run()
+        other(storage_dir).create_run(run, [a_result(run)])
+        await at.until_known(run.id)
+        head = await at.index.head()
+        away = storage_dir.with_name("away")
+        storage_dir.rename(away)
+        if what == "emptied":
+            storage_dir.mkdir()
+        elif what == "foreign":
+            other(storage_dir)  # another storage, with an id of its own
+        await problem_of(at, True)
+        await asyncio.sleep(1.5)
+        shutil.rmtree(storage_dir, ignore_errors=True)
+        away.rename(storage_dir)
+        await problem_of(at, False)
+        await asyncio.sleep(1.2)
+        assert await at.index.head() == head
+        assert await at.index.run(run.id) is not None
+        back = a_run("after it came back")
+        other(storage_dir).create_run(back)
+        await at.until_known(back.id)
+
+
+async def test_a_listing_that_fails_deletes_nothing(storage_dir: Path) -> None:
+    async with house(storage_dir) as at:
+        runs = [a_run() for _ in range(20)]
+        for run in runs:
+            other(storage_dir).create_run(run)
+        await at.until_known(*(run.id for run in runs))
+        head = await at.index.head()
+        os.rename(storage_dir / "runs", storage_dir / "runs.away")
+        await problem_of(at, True)
+        await asyncio.sleep(1.2)
+        os.rename(storage_dir / "runs.away", storage_dir / "runs")
+        await problem_of(at, False)
+        assert await at.index.head() == head
+        assert await at.count() == 20

@@ -1,0 +1,78 @@
+"""The server as a process of its own, to be stopped, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+
+class ServerProcess:
+    """`asgard serve all` on one folder; `address` is its gRPC, the same over restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = ""
+        self.page = ""
+        self._port = 0
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it is ready."""
+        arguments = ["serve", "all", "--storage", str(self.folder), "--port", "0"]
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gimle.asgard.cli",
+            *arguments,
+            "--grpc-port",
+            str(self._port),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "ASGARD_DURABILITY": "relaxed"},
+        )
+        output = self._process.stdout
+        assert output is not None
+        said = ""
+        while "Ctrl-C" not in said:
+            line = (await asyncio.wait_for(output.readline(), 30)).decode()
+            assert line, f"the server ended: {said}"
+            said += line
+        found = re.search(r"gRPC\s+(\S+:(\d+))", said)
+        page = re.search(r"http://\S+", said)
+        assert found, said
+        assert page, said
+        self.address, self._port, self.page = found[1], int(found[2]), page[0]
+
+    @property
+    def pid(self) -> int:
+        """The process, for a look at it."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it by a signal; its exit code."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.send_signal(how)
+        return await asyncio.wait_for(self._process.wait(), 30)
+
+    async def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it and start it again where it was."""
+        await self.end(how)
+        await self.start()
+
+
+@asynccontextmanager
+async def a_server(folder: Path) -> AsyncIterator[ServerProcess]:
+    """A server over `folder` that is killed when the block ends."""
+    server = ServerProcess(folder)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.end(signal.SIGKILL)

@@ -83,3 +83,30 @@ async def test_a_listing_that_fails_deletes_nothing(storage_dir: Path) -> None:
         await problem_of(at, False)
         assert await at.index.head() == head
         assert await at.count() == 20
+
+
+async def test_two_services_on_one_folder_share_what_they_notice(storage_dir: Path) -> None:
+    async with (
+        house(storage_dir) as one,
+        house(storage_dir) as two,
+        two.feed.listen("runs") as bell,
+    ):
+        writer, runs = other(storage_dir), [a_run() for _ in range(50)]
+        for run in runs:
+            writer.create_run(run, [a_result(run)])
+        await one.until_known(*(run.id for run in runs))
+        await two.until_known(*(run.id for run in runs))
+        await asyncio.wait_for(anext(bell), 3)
+        assert await one.index.head() == await two.index.head()
+        changes = await two.index.changes(0, 1_000)
+        assert [change.revision for change in changes] == list(range(1, len(changes) + 1))
+        assert len({change.key for change in changes}) == len(changes) == 100
+        shutil.rmtree(storage_dir / ".asgard")
+
+        async def both_whole() -> bool:
+            heads = await one.index.head() == await two.index.head()
+            counts = await one.count() == await two.count() == 50
+            building = await one.index.building() or await two.index.building()
+            return heads and counts and not building
+
+        await one.until(both_whole)

@@ -21,7 +21,6 @@ from gimle.asgard.core.errors import (
     DocumentError,
     InvalidFieldError,
     NotFoundError,
-    StorageUnavailableError,
 )
 from gimle.asgard.core.folder import files
 from gimle.asgard.core.folder.append import Appender
@@ -30,9 +29,9 @@ from gimle.asgard.core.folder.deleting import Deleter
 from gimle.asgard.core.folder.files import naming_the_place
 from gimle.asgard.core.folder.fsck import Report, examine
 from gimle.asgard.core.folder.intents import Intents, Markers
-from gimle.asgard.core.folder.layout import METADATA, Layout
+from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.locks import Locks
-from gimle.asgard.core.folder.place import open_place, read_storage_id
+from gimle.asgard.core.folder.place import open_place
 from gimle.asgard.core.folder.reading import Reading, place_of
 from gimle.asgard.core.ids import check_id
 
@@ -90,25 +89,6 @@ class Folder(Reading):
     def close(self) -> None:
         """Close the lock files. They open again when needed."""
         self._locks.close()
-
-    def check(self) -> None:
-        """Make sure that this is still the folder that was opened.
-
-        Raises StorageUnavailableError when it vanished or has another storage id.
-        """
-        try:
-            storage_id = read_storage_id(self._layout)
-        except StorageUnavailableError:
-            raise
-        except OSError as error:
-            raise files.unavailable(self.path, error) from error
-        if storage_id == self.storage_id and os.path.isdir(self._layout.runs):
-            return
-        if storage_id is None or storage_id == self.storage_id:
-            mend = f"{METADATA} or runs/ is missing; was the folder moved or unmounted?"
-        else:
-            mend = f"another storage ({storage_id}) lies there now; open it anew"
-        raise StorageUnavailableError(self.path, mend)
 
     @naming_the_place
     def create_run(

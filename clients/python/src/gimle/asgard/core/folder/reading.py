@@ -21,7 +21,8 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.folder import files
 from gimle.asgard.core.folder.arrayfiles import loader, put_back
-from gimle.asgard.core.folder.layout import Layout, document_id
+from gimle.asgard.core.folder.layout import METADATA, Layout, document_id
+from gimle.asgard.core.folder.place import read_storage_id
 from gimle.asgard.core.ids import check_id, id_microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,7 +33,27 @@ class Reading:
     """What a folder can be asked."""
 
     path: str
+    storage_id: str | None
     _layout: Layout
+
+    def check(self) -> None:
+        """Make sure that this is still the folder that was opened.
+
+        Raises StorageUnavailableError when it vanished or has another storage id.
+        """
+        try:
+            storage_id = read_storage_id(self._layout)
+        except StorageUnavailableError:
+            raise
+        except OSError as error:
+            raise files.unavailable(self.path, error) from error
+        if storage_id == self.storage_id and os.path.isdir(self._layout.runs):
+            return
+        if storage_id is None or storage_id == self.storage_id:
+            mend = f"{METADATA} or runs/ is missing; was the folder moved or unmounted?"
+        else:
+            mend = f"another storage ({storage_id}) lies there now; open it anew"
+        raise StorageUnavailableError(self.path, mend)
 
     def read_bytes(self, kind: str, id: str) -> bytes | None:
         """Read the bytes of a run's or result's document, None when there is none."""

@@ -49,9 +49,9 @@ def example(
         typer.Option("--monitor", "-m", help="Show the results in the browser; Ctrl-C ends it."),
     ] = False,
     storage: Annotated[
-        Path,
+        str,
         typer.Option("--storage", "-s", envvar="ASGARD_STORAGE", help="The folder to save in."),
-    ] = Path("storage"),
+    ] = "storage",
     port: Annotated[
         int | None,
         typer.Option("--port", "-p", help="The port of the monitor's page. [default: 8000]"),
@@ -102,7 +102,7 @@ def example(
 
 def _run(
     paths: list[Path],
-    storage: Path,
+    storage: str,
     monitor: bool,
     port: int | None,
     pace: float | None,
@@ -132,7 +132,7 @@ def _run(
             raise typer.Exit(INTERRUPTED)
         out = error_console() if as_json else console()
         out.print(
-            f"Saved {len(rows) - failed} run(s) in {storage.resolve()}"
+            f"Saved {len(rows) - failed} run(s) in {Path(storage).resolve()}"
             + (f"; {failed} failed" if failed else ""),
             markup=False,
         )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from gimle.asgard.cli.speaking import FAILED, console, error_console, existing
+from gimle.asgard.cli.speaking import FAILED, console, error_console, existing, fail
 
 
 def fsck(
     storage: Annotated[
-        Path,
+        str,
         typer.Option("--storage", "-s", envvar="ASGARD_STORAGE", help="The folder to check."),
-    ] = Path("storage"),
+    ] = "storage",
     repair: Annotated[
         bool,
         typer.Option("--repair", help="Remove leftovers older than a day, finish deletions."),
@@ -35,6 +34,8 @@ def fsck(
     """
     from gimle.asgard.core.folder import Folder
 
+    if "://" in storage:
+        fail(f"{storage} is not a folder", "fsck examines folders; give the path of one")
     folder = Folder(existing(storage), create=False)
     with error_console().status(f"Checking {storage}"):
         report = folder.fsck(repair=repair)

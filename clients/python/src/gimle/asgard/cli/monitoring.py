@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import IO
 
 import typer
@@ -33,14 +32,14 @@ class MonitorProcess:
 
     @classmethod
     def start(
-        cls, storage: Path, port: int | None, browser: bool, interruptions: Interruptions
+        cls, storage: str, port: int | None, browser: bool, interruptions: Interruptions
     ) -> MonitorProcess:
         """Start one and wait until it answers; one that already shows `storage` is used.
 
         Ends the command with status 1 when it cannot start; the monitor has then said why.
         """
         command = [sys.executable, "-m", "gimle.asgard.cli.beside", str(os.getpid()), "monitor"]
-        command += ["--storage", str(storage)]
+        command += ["--storage", storage]
         if port is not None:
             command += ["--port", str(port)]
         if not browser:

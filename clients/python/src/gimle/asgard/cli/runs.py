@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ app = typer.Typer(
 )
 
 Storage = Annotated[
-    Path,
+    str,
     typer.Option("--storage", "-s", envvar="ASGARD_STORAGE", help="The folder of the runs."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
@@ -32,7 +31,7 @@ Id = Annotated[
 
 
 def list_runs(
-    storage: Storage = Path("storage"),
+    storage: Storage = "storage",
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=0, help="At most so many; 0 for all.")
     ] = 20,
@@ -66,7 +65,7 @@ def list_runs(
 
 def show(
     run_id: Id,
-    storage: Storage = Path("storage"),
+    storage: Storage = "storage",
     as_json: AsJson = False,
 ) -> None:
     """Show a run and what its results hold.
@@ -107,7 +106,7 @@ def delete(
     run_ids: Annotated[
         list[str], typer.Argument(metavar="RUN...", help="Ids of runs, or their beginnings.")
     ],
-    storage: Storage = Path("storage"),
+    storage: Storage = "storage",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -140,7 +139,7 @@ app.command("show")(plain_errors(show))
 app.command("delete")(plain_errors(delete))
 
 
-def _open(storage: Path) -> AsgardStorage:
+def _open(storage: str) -> AsgardStorage:
     from gimle.asgard.monitor.storage import AsgardStorage
 
     return AsgardStorage(existing(storage))

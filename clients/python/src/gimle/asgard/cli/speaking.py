@@ -59,9 +59,12 @@ def plain_errors(command: Command) -> Command:
     return speaking  # type: ignore[return-value]  # wraps keeps the signature that Typer reads
 
 
-def existing(storage: Path) -> Path:
-    """The folder of a storage that is only read; fails when there is none."""
-    if not (storage / "runs").is_dir() and not (storage / ".asgard_metadata.json").is_file():
+def existing(storage: str) -> str:
+    """The storage that is only read; fails when there is none in that folder."""
+    folder = Path(storage)
+    known = (folder / "runs").is_dir() or (folder / ".asgard_metadata.json").is_file()
+    # Other places than folders are for the storage itself to open or to refuse.
+    if not known and "://" not in storage:
         fail(
             f"there is no storage in {storage}",
             "name its folder with --storage, or make one: asgard example basic/01_integration.yaml",

@@ -167,7 +167,10 @@ class IndexFile:
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         while True:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Beside the documents only where they are: a storage that went away (a volume that
+            # is not mounted) must not be made anew, empty, in its place.
+            beside = self.path.parent.name == ".asgard"
+            self.path.parent.mkdir(parents=not beside, exist_ok=True)
             lock = self.path.with_suffix(".lock")
             try:
                 handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

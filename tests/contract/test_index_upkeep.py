@@ -53,6 +53,7 @@ async def test_a_new_index_is_building_until_it_knows_all_documents(
 async def test_a_rebuilt_index_equals_one_that_observed_everything(
     index: Any, shelf: Shelf, tmp_path: Path
 ) -> None:
+    (tmp_path / "other").mkdir()
     async with open_index("sqlite", shelf, tmp_path / "other") as other:
         keys = []
         for n in range(40):

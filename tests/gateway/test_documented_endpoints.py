@@ -9,6 +9,8 @@ import grpc
 import httpx
 import pytest
 import pytest_asyncio
+from asgard_server.gateway.encode import Encoders
+from asgard_server.gateway.runs_list import Asked, RunsList
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
@@ -328,3 +330,34 @@ async def test_sequential_keep_alive_requests_do_not_wait_40_ms(monitor: Served)
     median = sorted(times)[len(times) // 2]
     print(f"median {median * 1e3:.2f} ms on {type(loop).__module__}")
     assert median < 0.020
+
+
+async def test_while_changes_pour_in_lists_are_computed_one_after_another_and_never_old() -> None:
+    """However many ask, and however fast the version moves, one computation runs."""
+    version, running, most = 0, 0, 0
+
+    async def list_runs(asked: pb.ListRunsRequest) -> bytes:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        seen = version  # what the service would answer from
+        await asyncio.sleep(0.005)
+        running -= 1
+        return pb.ListRunsResponse(runs=[pb.Run(run_id=str(seen))]).SerializeToString()
+
+    runs = RunsList(list_runs, Encoders(), lambda: version, cache_seconds=3.0)
+
+    async def ask() -> None:
+        for _ in range(10):
+            known = version
+            answer = await runs.get(Asked())
+            assert int(json.loads(answer.body)[0]["id"]) >= known, "older than the question"
+
+    async def change() -> None:
+        nonlocal version
+        for _ in range(200):
+            version += 1
+            await asyncio.sleep(0.001)
+
+    await asyncio.gather(change(), *(ask() for _ in range(30)))
+    assert most == 1

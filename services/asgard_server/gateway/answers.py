@@ -36,6 +36,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
     encoded: dict[str, bytes] = field(default_factory=dict)
+    packing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def compresses(self) -> bool:
@@ -61,7 +62,7 @@ async def serve(request: Request, answer: Answer) -> Response:
     if answer.compresses:
         for coding in _accepted(request.header(b"accept-encoding")):
             if coding == "gzip" and coding not in answer.encoded:
-                answer.encoded[coding] = await _gzip(answer.body)
+                await _pack(answer)
             if coding in answer.encoded:
                 body = answer.encoded[coding]
                 headers["content-encoding"] = coding
@@ -108,10 +109,14 @@ def _accepted(accept_encoding: str) -> list[str]:
     return [c for c in ("br", "gzip") if weights.get(c, 0.0) > 0.0]
 
 
-async def _gzip(body: bytes) -> bytes:
-    if len(body) <= INLINE_BYTES:
-        return gzip(body)
-    return await asyncio.to_thread(gzip, body)
+async def _pack(answer: Answer) -> None:
+    """Make the gzip form, once for all who wait for it."""
+    if len(answer.body) <= INLINE_BYTES:
+        answer.encoded["gzip"] = gzip(answer.body)
+        return
+    async with answer.packing:
+        if "gzip" not in answer.encoded:
+            answer.encoded["gzip"] = await asyncio.to_thread(gzip, answer.body)
 
 
 def gzip(body: bytes, level: int = _GZIP_LEVEL) -> bytes:

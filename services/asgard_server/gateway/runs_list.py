@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 import orjson
@@ -39,6 +40,21 @@ class _Kept:
     answer: Answer
 
 
+class _Flight:
+    """A computation that callers wait for. `version` is None until it begins."""
+
+    def __init__(
+        self,
+        fly: Callable[[Asked, _Flight, _Flight | None], Coroutine[Any, Any, Answer]],
+        asked: Asked,
+        behind: _Flight | None,
+    ) -> None:
+        self.version: int | None = None
+        self.task = asyncio.ensure_future(fly(asked, self, behind))
+        # Its error is looked at here too, in case every caller has gone.
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+
 class RunsList:
     """Computes lists, each once for all who ask for it at the same time.
 
@@ -58,7 +74,7 @@ class RunsList:
         self._version = version
         self._seconds = cache_seconds
         self._kept: dict[Asked, _Kept] = {}
-        self._under_way: dict[Asked, tuple[int, asyncio.Task[Answer]]] = {}
+        self._flights: dict[Asked, _Flight] = {}
 
     async def get(self, asked: Asked) -> Answer:
         """Answer a list. Raises `grpc.aio.AioRpcError`."""
@@ -66,22 +82,22 @@ class RunsList:
         kept = self._kept.get(asked)
         if kept is not None and kept.version == version and time.monotonic() < kept.until:
             return kept.answer
-        under_way = self._under_way.get(asked)
-        if under_way is None or under_way[0] != version:
-            task = asyncio.ensure_future(self._compute(asked, version))
-            self._under_way[asked] = (version, task)
-            task.add_done_callback(lambda done: self._done(asked, done))
-        else:
-            task = under_way[1]
+        flight = self._flights.get(asked)
+        if flight is None or flight.version not in (None, version):
+            flight = self._flights[asked] = _Flight(self._fly, asked, behind=flight)
         # One caller that goes away does not take the answer from the others.
-        return await asyncio.shield(task)
+        return await asyncio.shield(flight.task)
 
-    def _done(self, asked: Asked, task: asyncio.Task[Answer]) -> None:
-        under_way = self._under_way.get(asked)
-        if under_way is not None and under_way[1] is task:
-            del self._under_way[asked]
-        if not task.cancelled():
-            task.exception()  # looked at here, in case every caller has gone
+    async def _fly(self, asked: Asked, flight: _Flight, behind: _Flight | None) -> Answer:
+        """Compute, behind the computation before: however fast changes come, one runs."""
+        try:
+            if behind is not None:
+                await asyncio.wait({behind.task})
+            flight.version = self._version()
+            return await self._compute(asked, flight.version)
+        finally:
+            if self._flights.get(asked) is flight:
+                del self._flights[asked]
 
     async def _compute(self, asked: Asked, version: int) -> Answer:
         pieces: list[bytes] = []

@@ -103,6 +103,8 @@ class Updates:
             finally:
                 replies.cancel()
                 self.connected = False
+            if self._streams.closing:
+                return
             if not self._token:
                 self._lost = True
             await asyncio.sleep(pause)

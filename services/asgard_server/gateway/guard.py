@@ -159,4 +159,5 @@ def _policy(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
     for key, value in headers:
         if key == b"content-type":
             return _PAGE if value.startswith(b"text/html") else _DATA
-    return _DATA
+    # A 304: its headers replace those of the stored answer, which keeps the policy it came with.
+    return _ALWAYS

@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -48,6 +49,9 @@ GRPC_PORT = 50051
 # Writers wait for the disk (fsync); more of them than this gain nothing.
 _WRITERS = 8
 _DRAWERS = 2
+
+# How long a client of the page may leave what it was sent unacknowledged.
+_STUCK_MS = 60_000
 
 # How often the place is asked whether it is still there.
 _LOOK_SECONDS = 1.0
@@ -202,6 +206,9 @@ def _listen(host: str, port: int) -> socket.socket:
     # Connections inherit it. Without it (uvloop sets it, asyncio's own loop does not for such a
     # listener) an answer in two writes waits 40 ms for a delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sys.platform == "linux":
+        # Inherited too: a browser that takes nothing (a closed laptop) is let go by the kernel.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_MS)
     try:
         listener.bind((host, port))
         listener.listen(2048)

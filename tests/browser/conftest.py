@@ -13,9 +13,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.showing import Server, Watched, every_kind, find_chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests; each test gets a context of its own."""
+    """One Chromium for a module; each test gets a context of its own.
+
+    Not for the session: Playwright holds a running loop in this thread, beside which no
+    asynchronous test of another module can run.
+    """
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=find_chromium(),

@@ -155,6 +155,17 @@ def test_a_note_is_markdown_and_never_markup(open_page: OpenPage, storage: Asgar
     ]
 
 
+def test_a_page_loaded_again_from_the_cache_still_draws(
+    open_page: OpenPage, kinds: dict[str, str]
+) -> None:
+    page = open_page(f"/runs/{kinds['line']}")
+    wait_for_paint(page, "article[data-kind]", 2_000)
+    with page.expect_response(lambda response: response.url == page.url) as answer:
+        page.reload()
+    assert answer.value.status in (200, 304)
+    wait_for_paint(page, "article[data-kind]", 2_000)
+
+
 def test_an_idle_page_asks_for_nothing(open_page: OpenPage, kinds: dict[str, str]) -> None:
     page = open_page(f"/runs/{kinds['line']}")
     wait_for_paint(page, "article[data-kind]", 2_000)

@@ -7,7 +7,7 @@ import type { Range } from "../api/types";
 import { logTick, ticks } from "../format";
 import { useTheme } from "../theme";
 import { figureFont, token, withAlpha } from "./colours";
-import { powersOfTen, snapped, snappedLog, tickSteps } from "./scale";
+import { powersOfTen, roundTicks, snapped, snappedLog, widened } from "./scale";
 
 export interface PlotSeries {
   label: string;
@@ -55,7 +55,13 @@ export interface PlotProps {
   onCursor?: (index: number | null) => void;
 }
 
-function axes(props: PlotProps): uPlot.Axis[] {
+/** How many parts the y axis has room for. */
+function partsOf(props: PlotProps): number {
+  const room = props.height - (props.xLabel ? 54 : 36);
+  return Math.max(2, Math.floor(room / (props.height < 170 ? 22 : 34)));
+}
+
+function axes(props: PlotProps, stepOfY: () => number): uPlot.Axis[] {
   const line = { stroke: token("grid"), width: 1 };
   const shared = {
     stroke: token("ink-3"),
@@ -71,16 +77,19 @@ function axes(props: PlotProps): uPlot.Axis[] {
     space: props.small ? 56 : 72,
     border: { show: true, stroke: token("border-control"), width: 1 },
   };
-  if (!props.time) x.incrs = tickSteps;
+  if (!props.time) {
+    const room = props.small ? 56 : 72;
+    x.splits = (plot, _axis, min, max) =>
+      roundTicks(min, max, plot.bbox.width / devicePixelRatio / room);
+  }
   if (props.hideX) x.values = () => [];
   else if (!props.time) x.values = (_plot, splits) => ticks(splits);
   if (props.xLabel && !props.hideX)
     Object.assign(x, { label: props.xLabel, labelSize: 18, labelGap: 0 });
   const y: uPlot.Axis = {
     ...shared,
-    incrs: tickSteps,
     gap: 6,
-    space: props.height < 170 ? 17 : 26,
+    splits: (_plot, _axis, min, max) => roundTicks(min, max, 1, stepOfY()),
     size: (_plot, values) => {
       const longest = Math.max(3, ...(values ?? []).map((text) => text?.length ?? 0));
       return Math.max(52, Math.ceil(longest * 6.4) + 14);
@@ -163,6 +172,8 @@ export function Plot(props: PlotProps) {
     const element = host.current;
     if (!element) return;
     let dragging = false;
+    let stepOfY = 1;
+    const parts = partsOf(latest.current);
     const { log, include } = latest.current;
     const options: uPlot.Options = {
       width: Math.max(120, element.clientWidth),
@@ -188,13 +199,19 @@ export function Plot(props: PlotProps) {
       scales: {
         x: {
           time: latest.current.time ?? false,
-          range: (_plot, min, max) => latest.current.window ?? [min, max],
+          range: (_plot, min, max) => widened(...(latest.current.window ?? ([min, max] as Range))),
         },
         y: log
           ? { distr: 3, range: (_plot, min, max) => snappedLog(min, max) }
-          : { range: (_plot, min, max) => snapped(min, max, include) },
+          : {
+              range: (_plot, min, max) => {
+                const { range, step } = snapped(min, max, include, parts);
+                stepOfY = step;
+                return range;
+              },
+            },
       },
-      axes: axes(latest.current),
+      axes: axes(latest.current, () => stepOfY),
       series: [{}, ...latest.current.series.map(seriesOptions)],
       bands: (latest.current.bands ?? []).map((band) => ({
         series: band.between,
@@ -251,8 +268,7 @@ export function Plot(props: PlotProps) {
     if (!made) return;
     const data = props.data;
     const xs = data[0];
-    const min = low ?? xs[0] ?? 0;
-    const max = high ?? xs[xs.length - 1] ?? 1;
+    const [min, max] = widened(low ?? xs[0], high ?? xs[xs.length - 1]);
     made.batch(() => {
       if (made.data !== data) made.setData(data, false);
       // The plots of a group mirror the selection that led here.

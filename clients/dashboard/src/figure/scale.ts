@@ -11,9 +11,15 @@ export function roundStep(span: number, parts: number): number {
   return round * power;
 }
 
-/** A range widened to round numbers: it stays still while data move within it. */
-export function snapped(min: Value, max: Value, include: number[] = []): Range {
-  if (min === null || max === null || !Number.isFinite(min) || !Number.isFinite(max)) return [0, 1];
+/** A range widened to whole steps: it stays still while data move within it. */
+export function snapped(
+  min: Value,
+  max: Value,
+  include: number[] = [],
+  parts = 6,
+): { range: Range; step: number } {
+  const usable = min !== null && max !== null && Number.isFinite(min) && Number.isFinite(max);
+  if (!usable) return { range: [0, 1], step: 0.5 };
   let low = Math.min(min, ...include);
   let high = Math.max(max, ...include);
   if (high - low <= Math.abs(high) * 1e-12) {
@@ -21,12 +27,21 @@ export function snapped(min: Value, max: Value, include: number[] = []): Range {
     low -= room;
     high += room;
   }
-  const step = roundStep(high - low, 6);
+  if (!Number.isFinite(high - low)) return { range: [low, high], step: high / 2 };
+  const step = roundStep(high - low, parts);
   const margin = (high - low) * 0.002;
   const down = Math.floor((low - margin) / step) * step;
   const up = Math.ceil((high + margin) / step) * step;
   // Data that touch zero from one side keep zero as their floor.
-  return [low >= 0 && down < 0 ? 0 : down, high <= 0 && up > 0 ? 0 : up];
+  return { range: [low >= 0 && down < 0 ? 0 : down, high <= 0 && up > 0 ? 0 : up], step };
+}
+
+/** A range that has a width, also where all data lie at one place or nowhere. */
+export function widened(low: number | null | undefined, high: number | null | undefined): Range {
+  const [from, to] = [low ?? high ?? 0, high ?? low ?? 1];
+  if (to > from) return [from, to];
+  const room = Math.abs(from) * 0.5 || 1;
+  return [from - room, from + room];
 }
 
 /** Whole powers of ten where the range is wide, halves of them where it is not. */
@@ -53,15 +68,10 @@ export function powersOfTen(min: number, max: number, most: number): number[] {
   return powers;
 }
 
-/** Distances of ticks that may be used: 1, 2 and 5 times powers of ten. */
-export const tickSteps: number[] = Array.from({ length: 60 }, (_, i) => i - 30).flatMap((power) =>
-  [1, 2, 5].map((digit) => Number(`${digit}e${power}`)),
-);
-
-/** Round values within a range, about n of them. */
-export function roundTicks(low: number, high: number, parts: number): number[] {
-  if (!(high > low)) return [low];
-  const step = roundStep(high - low, parts);
+/** Round values within a range, about n of them or a given step apart. */
+export function roundTicks(low: number, high: number, parts: number, given?: number): number[] {
+  if (!(high > low) || !Number.isFinite(high - low)) return [low];
+  const step = given ?? roundStep(high - low, parts);
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   const values: number[] = [];

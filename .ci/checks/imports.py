@@ -46,7 +46,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
     f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render"},
     # Where things meet.
-    f"{SERVER}.run.__main__": EVERYTHING,
     f"{SERVER}.all_in_one": EVERYTHING,
     f"{SERVER}.commands": EVERYTHING,
 }

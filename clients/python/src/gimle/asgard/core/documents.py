@@ -15,7 +15,7 @@ from typing import Any
 from gimle.asgard.core import exact
 from gimle.asgard.core.arrays import ArrayRef
 from gimle.asgard.core.errors import DocumentError
-from gimle.asgard.core.ids import id_time, is_id
+from gimle.asgard.core.ids import are_ids, id_time, is_id
 
 __all__ = [
     "ArrayRef",
@@ -243,6 +243,10 @@ class _Fields:
         return self._list(key, lambda item: type(item) is str, "text")
 
     def ids(self, key: str) -> list[str]:
+        value = self.rest.get(key)
+        if type(value) is list and are_ids(value):
+            del self.rest[key]
+            return value
         return self._list(key, lambda item: type(item) is str and is_id(item), "the id of a result")
 
     def _list(self, key: str, fits: Callable[[Any], bool], kind: str) -> list[str]:

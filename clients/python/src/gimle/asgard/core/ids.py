@@ -7,6 +7,7 @@ import re
 import threading
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 from gimle.asgard.core.errors import InvalidNameError
 
@@ -44,8 +45,14 @@ class _Sequence:
                 self._tail = _random.getrandbits(61)
             return self._tail
 
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, whose parent may have held the lock."""
+        self._lock = threading.Lock()
+        self._microsecond = -1
+
 
 _sequence = _Sequence()
+os.register_at_fork(after_in_child=_sequence.after_fork)
 
 
 def new_id(created_at: datetime) -> str:
@@ -91,6 +98,14 @@ def id_time(id: str) -> datetime | None:
 def is_id(text: str) -> bool:
     """Tell whether `text` may be the id of a run or result."""
     return _ID.fullmatch(text) is not None
+
+
+def are_ids(texts: list[Any]) -> bool:
+    """Tell whether all of these are texts that may be ids; fast, for long lists."""
+    try:
+        return all(map(_ID.fullmatch, texts))
+    except TypeError:
+        return False
 
 
 def check_id(text: str, field: str = "run_id") -> str:

@@ -46,8 +46,9 @@ RUN_SERVICE = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_nam
 
 GRPC_PORT = 50051
 
-# Writers wait for the disk (fsync); more of them than this gain nothing.
-_WRITERS = 8
+# Writers that wait for the disk (fsync) do so side by side; those that do not only take the
+# interpreter from each other.
+_WRITERS = {"durable": 8, "relaxed": 4}
 _DRAWERS = 2
 
 # How long a client of the page may leave what it was sent unacknowledged.
@@ -129,7 +130,7 @@ class RunService:
 async def run_service(settings: Settings) -> AsyncIterator[RunService]:
     """RunService over a folder, served by gRPC until the block ends."""
     async with AsyncExitStack() as stack:
-        writers = stack.enter_context(ThreadPoolExecutor(_WRITERS, "asgard-folder"))
+        writers = stack.enter_context(ThreadPoolExecutor(_WRITERS[settings.durability], "asgard-folder"))
         drawers = stack.enter_context(ThreadPoolExecutor(_DRAWERS, "asgard-draw"))
         folder = await asyncio.to_thread(Folder, settings.storage, durability=settings.durability)
         network = is_network(Path(folder.path))

@@ -130,7 +130,9 @@ class RunService:
 async def run_service(settings: Settings) -> AsyncIterator[RunService]:
     """RunService over a folder, served by gRPC until the block ends."""
     async with AsyncExitStack() as stack:
-        writers = stack.enter_context(ThreadPoolExecutor(_WRITERS[settings.durability], "asgard-folder"))
+        writers = stack.enter_context(
+            ThreadPoolExecutor(_WRITERS[settings.durability], "asgard-folder")
+        )
         drawers = stack.enter_context(ThreadPoolExecutor(_DRAWERS, "asgard-draw"))
         folder = await asyncio.to_thread(Folder, settings.storage, durability=settings.durability)
         network = is_network(Path(folder.path))

@@ -116,8 +116,8 @@ def test_ten_thousand_paths_of_a_thousand_times_are_drawn_at_once() -> None:
     paths = np.random.default_rng(0).normal(size=(10_000, 1_000))
     took = []
     for view_of_paths in (paths, np.asfortranarray(paths)):
-        start = time.perf_counter()
+        start = time.thread_time()
         view_of("StochasticEnsemble", {"t": np.arange(1000), "paths": view_of_paths})
-        took.append(time.perf_counter() - start)
-    # 30 to 60 ms on a quiet machine.
-    assert max(took) < 1.0, took
+        took.append(time.thread_time() - start)
+    # Processor time: 30 to 60 ms.
+    assert max(took) < 0.5, took

@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 PORT ?= 8000
 STORAGE ?= ./storage
 WORKERS ?= 2
+MINUTES ?= 60
 
 # One Node for everybody: the system's when it is 20 or newer, else the one in .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -17,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # the binaries of other platforms; tests/unit/project/test_requirements.py compares lock and package.json.
 NPM_INSTALL := npm install --no-save --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 
-TYPED := clients/python/src services tests protos/generate.py .ci/lock.py .ci/checks
+TYPED := clients/python/src services tests protos/generate.py .ci/lock.py .ci/soak.py .ci/checks
 PAGE := clients/dashboard
 PAGE_SOURCES := $(shell find $(PAGE) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 PAGE_BUILT := services/asgard_server/gateway/static
@@ -26,7 +27,7 @@ PAGE_BUILT := services/asgard_server/gateway/static
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: PORT=$(PORT) STORAGE=$(STORAGE) (run), WORKERS=$(WORKERS) ARGS= (test)"
+	@echo "  Variables: PORT=$(PORT) STORAGE=$(STORAGE) (run), WORKERS=$(WORKERS) ARGS= (test), MINUTES=$(MINUTES) (soak)"
 
 setup: .cache/made/python .cache/made/page ## bring everything: .venv with both distributions, the built page
 
@@ -46,11 +47,11 @@ check: setup .cache/made/buf ## lint, types, imports, protos, generated code, pa
 	cd $(PAGE) && npm run --silent check
 	python .ci/checks/hygiene.py
 
-bench: setup .cache/made/chromium ## the numbers of docs/benchmarks.md, measured here
+bench: setup .cache/made/chromium ## every promised number, measured here (docs/benchmarks.md)
 	@exec python tests/benchmarks $(ARGS)
 
-soak: setup ## the long property tests
-	@exec python -m pytest -m soak --override-ini timeout=0 $(ARGS)
+soak: setup ## the tests that live on chance, again and again for MINUTES
+	@exec python .ci/soak.py $(MINUTES) $(ARGS)
 
 gen: .cache/made/python .cache/made/buf ## generated code from protos/
 	protos/node_modules/@bufbuild/buf-*/bin/buf format --write protos

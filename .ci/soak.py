@@ -1,0 +1,44 @@
+"""Repeat the tests that live on chance until the time is over, or one of them fails.
+
+    python .ci/soak.py MINUTES [pytest arguments]
+
+Crowds, deaths, restarts and generated values differ from round to round; each test prints its
+seed, and a failure ends the soak with pytest's own words.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BY_CHANCE = (
+    "tests/rpc/test_watch_property.py",
+    "tests/contract/test_storage_crash.py",
+    "tests/contract/test_storage_arrays.py",
+    "tests/contract/test_storage_append.py",
+    "tests/contract/test_index_search.py",
+    "tests/unit/store",
+    "tests/unit/core",
+)
+
+
+def soak(minutes: float, arguments: list[str]) -> int:
+    """Run rounds of them for `minutes`, one round at least; answer pytest's exit status."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *BY_CHANCE, *arguments]
+    end = time.monotonic() + 60 * minutes
+    rounds = 0
+    while True:
+        rounds += 1
+        print(
+            f"round {rounds}, {max(0.0, end - time.monotonic()) / 60:.0f} minutes left", flush=True
+        )
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603 - our own tests
+        if status != 0 or time.monotonic() > end:
+            return status
+
+
+if __name__ == "__main__":
+    sys.exit(soak(float(sys.argv[1]), sys.argv[2:]))

@@ -34,8 +34,9 @@ setup: .cache/made/python .cache/made/page ## bring everything: .venv with both 
 run: setup ## all examples computing live into STORAGE, the page on PORT
 	@exec asgard example --all --monitor --storage "$(STORAGE)" --port "$(PORT)"
 
+# Not loadgroup or loadscope: of tests with one id, as schemathesis makes them, they run only one.
 test: setup .cache/made/buf .cache/made/chromium ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
-	@exec python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@exec python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: setup .cache/made/buf ## lint, types, imports, protos, generated code, page, hygiene
 	ruff check .

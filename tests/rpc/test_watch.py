@@ -15,6 +15,7 @@ from asgard_server.feed.memory import MemoryFeed
 from asgard_server.run import events
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import Key
+from asgard_server.run.tokens import TokenMaker
 from asgard_server.run.watch import RunWatch
 from asgard_server.store.folder import FolderDocuments
 from asgard_server.store.sqlite import SqliteRunIndex
@@ -25,6 +26,7 @@ from gimle.asgard.monitor.storage import AsgardStorage
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from tests.rpc.running import NOON, Refusal, Running, a_result, a_service, eventually, refusal
+from tests.rpc.watching import Heard, Told, told
 
 CODE = grpc.StatusCode
 SNAPSHOT = pb.WatchRunsRequest.START_SNAPSHOT
@@ -42,27 +44,30 @@ async def create(service: Running, name: str = "r") -> str:
     return run_id
 
 
-async def following(call: Any) -> pb.WatchRunsResponse:
-    """The next event that is no checkpoint."""
+def watching(service: Running, **request: Any) -> Heard:
+    return Heard(service.stub.WatchRuns(pb.WatchRunsRequest(**request)))
+
+
+async def following(heard: Heard) -> Told:
+    """The next thing told that is no checkpoint."""
     while True:
-        event: pb.WatchRunsResponse = await asyncio.wait_for(call.read(), 10)
-        if event.WhichOneof("event") != "checkpoint":
+        event = await asyncio.wait_for(heard.next(), 10)
+        if event.kind != "checkpoint":
             return event
 
 
-async def standing(call: Any) -> str:
+async def standing(heard: Heard) -> str:
     """Read until the watch says that it has caught up; its token."""
-    event = await asyncio.wait_for(call.read(), 10)
-    assert event.WhichOneof("event") == "checkpoint"
-    token: str = event.resume_token
-    return token
+    event = await asyncio.wait_for(heard.next(), 10)
+    assert event.kind == "checkpoint"
+    return event.resume_token
 
 
 async def test_a_watch_from_now_tells_what_happens_and_nothing_of_before(
     service: Running,
 ) -> None:
     await create(service, "before")
-    call = service.stub.WatchRuns(pb.WatchRunsRequest())
+    call = watching(service)
     await standing(call)
     run_id = await create(service, "after")
     event = await following(call)
@@ -78,7 +83,7 @@ async def test_results_and_deletions_are_told_with_the_run_they_belong_to(
     service: Running,
 ) -> None:
     run_id = await create(service)
-    call = service.stub.WatchRuns(pb.WatchRunsRequest())
+    call = watching(service)
     await standing(call)
     adding = pb.AddResultRequest(run_id=run_id, result=a_result(display=b'{"title":"T"}'))
     result = (await service.stub.AddResult(adding)).result
@@ -101,7 +106,7 @@ async def test_results_and_deletions_are_told_with_the_run_they_belong_to(
 
 
 async def test_a_save_by_the_library_in_the_same_folder_is_told(service: Running) -> None:
-    call = service.stub.WatchRuns(pb.WatchRunsRequest())
+    call = watching(service)
     await standing(call)
     storage = AsgardStorage(str(service.folder))
     run = await asyncio.to_thread(storage.create_run, name="by the library")
@@ -114,9 +119,9 @@ async def test_a_snapshot_is_everything_between_reset_and_its_end(service: Runni
     await create(service)
     adding = pb.AddResultRequest(run_id=run_id, result=a_result())
     await service.stub.AddResult(adding)
-    call = service.stub.WatchRuns(pb.WatchRunsRequest(start=SNAPSHOT))
+    call = watching(service, start=SNAPSHOT)
     events = [await following(call) for _ in range(5)]
-    assert [event.WhichOneof("event") for event in events] == [
+    assert [event.kind for event in events] == [
         "reset",
         "change",
         "change",
@@ -131,14 +136,14 @@ async def test_a_snapshot_is_everything_between_reset_and_its_end(service: Runni
 
 
 async def test_a_watch_resumes_behind_its_token_and_misses_nothing(service: Running) -> None:
-    call = service.stub.WatchRuns(pb.WatchRunsRequest())
+    call = watching(service)
     token = await standing(call)
-    call.cancel()
+    call.call.cancel()
     made = [await create(service) for _ in range(5)]
-    call = service.stub.WatchRuns(pb.WatchRunsRequest(resume_token=token))
+    call = watching(service, resume_token=token)
     events = [await following(call) for _ in range(5)]
     assert [event.change.object_id for event in events] == made
-    call = service.stub.WatchRuns(pb.WatchRunsRequest(resume_token=events[2].resume_token))
+    call = watching(service, resume_token=events[2].resume_token)
     assert [(await following(call)).change.object_id for _ in range(2)] == made[3:]
 
 
@@ -146,7 +151,7 @@ async def test_a_watch_of_one_run_hears_of_that_run_alone_and_its_token_moves_on
     service: Running,
 ) -> None:
     mine, other = await create(service), await create(service)
-    call = service.stub.WatchRuns(pb.WatchRunsRequest(run_id=mine, start=SNAPSHOT))
+    call = watching(service, run_id=mine, start=SNAPSHOT)
     seen = [await following(call) for _ in range(3)]
     assert [event.change.object_id for event in seen[1:2]] == [mine]
     for run_id in (other, mine, other):
@@ -173,26 +178,26 @@ async def test_what_is_no_token_asks_for_a_snapshot(service: Running, token: str
 
 async def test_a_token_of_another_storage_asks_for_a_snapshot(tmp_path: Path) -> None:
     async with a_service(tmp_path / "one") as one, a_service(tmp_path / "two") as two:
-        token = await standing(one.stub.WatchRuns(pb.WatchRunsRequest()))
+        token = await standing(watching(one))
         request = pb.WatchRunsRequest(resume_token=token)
         assert (await refusal(two.stub.WatchRuns(request)))[1] == "RESUME_TOKEN_UNUSABLE"
 
 
 async def test_a_token_stays_good_over_a_restart(tmp_path: Path) -> None:
     async with a_service(tmp_path) as service:
-        token = await standing(service.stub.WatchRuns(pb.WatchRunsRequest()))
+        token = await standing(watching(service))
         made = [await create(service)]
     async with a_service(tmp_path) as service:
         made.append(await create(service))
-        call = service.stub.WatchRuns(pb.WatchRunsRequest(resume_token=token))
+        call = watching(service, resume_token=token)
         assert [(await following(call)).change.object_id for _ in range(2)] == made
 
 
 async def test_a_service_that_stops_says_so_to_those_who_watch(tmp_path: Path) -> None:
     async with a_service(tmp_path) as service:
-        call = service.stub.WatchRuns(pb.WatchRunsRequest())
+        call = watching(service)
         await standing(call)
-        ending = asyncio.create_task(refusal(call))
+        ending = asyncio.create_task(refusal(call.call))
         await service.service.drain()
         assert (await ending)[:2] == (CODE.UNAVAILABLE, "STOPPING")
 
@@ -236,8 +241,8 @@ async def reading(watch: RunWatch) -> AsyncIterator[None]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def parsed(message: bytes) -> pb.WatchRunsResponse:
-    return pb.WatchRunsResponse.FromString(message)
+def heard(message: bytes) -> list[Told]:
+    return told(pb.WatchRunsResponse.FromString(message))
 
 
 async def test_a_watcher_that_does_not_read_is_ended_and_resumes_without_a_gap(
@@ -246,7 +251,7 @@ async def test_a_watcher_that_does_not_read_is_ended_and_resumes_without_a_gap(
     watch = place.watched(capacity=20)
     async with reading(watch):
         slow = watch.watch(snapshot=False, token="", run_id="")
-        token = parsed(await anext(slow)).resume_token
+        token = heard(await anext(slow))[0].resume_token
         for number in range(60):
             await place.change(number)
         await asyncio.sleep(0.3)
@@ -255,17 +260,16 @@ async def test_a_watcher_that_does_not_read_is_ended_and_resumes_without_a_gap(
         async def read_on() -> None:
             nonlocal token
             async for message in slow:
-                event = parsed(message)
-                seen.append(event.revision)
-                token = event.resume_token
+                for event in heard(message):
+                    seen.append(event.revision)
+                    token = event.resume_token
 
         with pytest.raises(WatcherTooSlowError):
             await read_on()
         resumed = watch.watch(snapshot=False, token=token, run_id="")
         while not seen or seen[-1] < 60:
-            event = parsed(await asyncio.wait_for(anext(resumed), 5))
-            if event.HasField("change"):
-                seen.append(event.revision)
+            following = heard(await asyncio.wait_for(anext(resumed), 5))
+            seen += [event.revision for event in following if event.kind == "change"]
         assert seen == list(range(1, 61))
         await resumed.aclose()
 
@@ -281,7 +285,7 @@ async def test_a_watcher_that_reads_is_not_ended_by_one_that_does_not(place: Pla
 
         async def read() -> None:
             while True:
-                seen.append(parsed(await anext(fast)).revision)
+                seen.extend(event.revision for event in heard(await anext(fast)))
 
         reader = asyncio.create_task(read())
         for number in range(100):
@@ -311,14 +315,14 @@ async def test_on_silence_a_checkpoint_comes_with_a_token_that_resumes(place: Pl
     async with reading(watch):
         events = watch.watch(snapshot=False, token="", run_id="")
         for _ in range(4):
-            event = parsed(await asyncio.wait_for(anext(events), 5))
-            assert event.WhichOneof("event") == "checkpoint"
+            event = heard(await asyncio.wait_for(anext(events), 5))[0]
+            assert event.kind == "checkpoint"
         await events.aclose()
         await place.change(1)
         again = watch.watch(snapshot=False, token=event.resume_token, run_id="")
-        event = parsed(await anext(again))
-        while event.WhichOneof("event") == "checkpoint":
-            event = parsed(await asyncio.wait_for(anext(again), 5))
+        event = heard(await anext(again))[0]
+        while event.kind == "checkpoint":
+            event = heard(await asyncio.wait_for(anext(again), 5))[0]
         assert event.change.object_id == "r1"
         await again.aclose()
 
@@ -342,7 +346,7 @@ async def test_each_change_is_encoded_once_for_all_watchers(
             await anext(watcher)
         await place.change(1)
         for watcher in watchers:
-            assert parsed(await anext(watcher)).change.object_id == "r1"
+            assert heard(await anext(watcher))[0].change.object_id == "r1"
             await watcher.aclose()
     assert encoded == [1]
 
@@ -354,7 +358,7 @@ async def test_a_bell_that_never_rings_costs_a_moment_and_no_event(place: Place)
         watcher = watch.watch(snapshot=False, token="", run_id="")
         await anext(watcher)
         await place.change(1)
-        event = parsed(await asyncio.wait_for(anext(watcher), 3))
+        event = heard(await asyncio.wait_for(anext(watcher), 3))[0]
         assert event.change.object_id == "r1"
         await watcher.aclose()
 
@@ -365,3 +369,67 @@ async def test_after_a_stop_nobody_begins_to_watch(place: Place) -> None:
         watch.stop()
         with pytest.raises(StoppingError):
             await anext(watch.watch(snapshot=False, token="", run_id=""))
+
+
+async def test_what_waits_for_a_watcher_is_one_message(place: Place) -> None:
+    watch = place.watched()
+    async with reading(watch):
+        watcher = watch.watch(snapshot=False, token="", run_id="")
+        token = heard(await anext(watcher))[0].resume_token
+        for number in range(100):
+            await place.change(number)
+        await asyncio.sleep(0.1)
+        told_at_once = heard(await anext(watcher))
+        assert [each.revision for each in told_at_once] == list(range(1, 101))
+        await watcher.aclose()
+        # From the middle of a message one resumes behind that change, from the log as well.
+        for middle in (told_at_once[41].resume_token, token):
+            again = watch.watch(snapshot=False, token=middle, run_id="")
+            following = heard(await anext(again))
+            assert [each.revision for each in following][-1] == 100
+            assert len(following) == (58 if middle != token else 100)
+            await again.aclose()
+
+
+async def test_a_message_is_closed_before_it_grows_past_its_bound(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MESSAGE_BYTES", 2_000)
+    for number in range(100):
+        await place.change(number)
+    watch = place.watched()
+    async with reading(watch):
+        for snapshot in (True, False):
+            first = "" if snapshot else TokenMaker((await place.index.head())[0], "").token(0)
+            watcher = watch.watch(snapshot=snapshot, token=first, run_id="")
+            seen: list[str] = []
+            while len(seen) < 100:
+                message = await anext(watcher)
+                assert len(message) < 3_500, "the tokens come on top"
+                seen += [each.change.object_id for each in heard(message) if each.kind == "change"]
+            assert sorted(seen) == sorted(f"r{number}" for number in range(100))
+            await watcher.aclose()
+
+
+async def test_a_change_alone_is_told_at_once_and_those_close_behind_it_together(
+    place: Place,
+) -> None:
+    watch = place.watched()
+    async with reading(watch):
+        watcher = watch.watch(snapshot=False, token="", run_id="")
+        await anext(watcher)
+        messages: list[int] = []
+
+        async def read() -> None:
+            while True:
+                messages.append(len(heard(await anext(watcher))))
+
+        reader = asyncio.create_task(read())
+        for number in range(200):
+            await place.change(number)
+            if number == 0:
+                await eventually(lambda: messages == [1])
+        await eventually(lambda: sum(messages) == 200)
+        assert len(messages) < 100, messages
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)

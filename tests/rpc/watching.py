@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from gimle.asgard.v1 import run_service_pb2 as pb
@@ -11,6 +11,40 @@ from tests.rpc.running import OPTIONS
 
 _Change = pb.WatchRunsResponse.Change
 UPDATE = _Change.KIND_UPDATE
+
+
+class Told(NamedTuple):
+    """One thing that a watch has told: an event, or one change of a message."""
+
+    kind: str
+    change: pb.WatchRunsResponse.Change
+    revision: int
+    resume_token: str
+
+
+def told(message: pb.WatchRunsResponse) -> list[Told]:
+    """What a message tells, in order. One that tells nothing, or two kinds of things, is wrong."""
+    kind = message.WhichOneof("event")
+    if kind is not None:
+        assert not message.changes
+        return [Told(kind, _Change(), message.revision, message.resume_token)]
+    last = message.changes[-1]
+    assert (message.revision, message.resume_token) == (last.revision, last.resume_token)
+    return [Told("change", each, each.revision, each.resume_token) for each in message.changes]
+
+
+class Heard:
+    """A watch, read one thing at a time."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self._waiting: list[Told] = []
+
+    async def next(self) -> Told:
+        """The next thing told."""
+        while not self._waiting:
+            self._waiting = told(await self.call.read())
+        return self._waiting.pop(0)
 
 
 class Watcher:
@@ -33,9 +67,13 @@ class Watcher:
             run_id=self.run_id,
         )
 
-    def take(self, event: pb.WatchRunsResponse) -> None:
-        """Do with an event what the comment of WatchRuns says."""
-        kind = event.WhichOneof("event")
+    def take(self, message: pb.WatchRunsResponse) -> None:
+        """Do with a message what the comment of WatchRuns says."""
+        for event in told(message):
+            self._take(event)
+
+    def _take(self, event: Told) -> None:
+        kind = event.kind
         if kind == "reset":
             self.resets += 1
             self.token = ""
@@ -63,8 +101,10 @@ class Watcher:
                 response_deserializer=pb.WatchRunsResponse.FromString,
             )
             call = stub(self.request())
-            async for event in call:
-                self.take(event)
-                if enough(self):
-                    call.cancel()
-                    return
+            async for message in call:
+                # One who leaves in the middle of a message resumes in the middle of it.
+                for event in told(message):
+                    self._take(event)
+                    if enough(self):
+                        call.cancel()
+                        return

@@ -130,21 +130,22 @@ class Updates:
         self.version += 1
 
     def _take(self, reply: pb.WatchRunsResponse) -> None:
-        """Put one reply into the ring. The first one after a loss is preceded by a reset."""
-        is_change = reply.WhichOneof("event") == "change"
-        before = reply.revision - 1 if is_change else reply.revision
+        """Put a message into the ring. The first one after a loss is preceded by a reset."""
+        changes = reply.changes
+        before = changes[0].revision - 1 if changes else reply.revision
+        token = "" if changes else reply.resume_token
         if self._lost:
-            token = "" if is_change else reply.resume_token
             self.ring.restart(Entry(before, token, event(_RESET, token)))
             self.version += 1
             self._lost = False
         elif not self._token:
-            self.ring.begin(before, "" if is_change else reply.resume_token)
+            self.ring.begin(before, token)
         self.connected = True
         self._token = reply.resume_token or self._token
-        if is_change:
+        if changes:
             self.version += 1
-            self.ring.append(Entry(reply.revision, reply.resume_token, told(reply)))
+        for change in changes:
+            self.ring.append(Entry(change.revision, change.resume_token, told(change)))
         self._ring_bell()
 
     def _ring_bell(self) -> None:
@@ -220,11 +221,11 @@ class Updates:
             replies = self._watch(pb.WatchRunsRequest(resume_token=token))
             try:
                 async for reply in replies:
-                    kind = reply.WhichOneof("event")
-                    if kind == "reset":
+                    if reply.WhichOneof("event") == "reset":
                         break
-                    if kind == "change":
-                        yield told(reply)
+                    for change in reply.changes:
+                        yield told(change)
+                    # The ring may hold some of these already: it goes on behind the last.
                     position = self.ring.position_behind(reply.revision)
                     if position is not None:
                         yield position
@@ -241,9 +242,8 @@ class Updates:
         yield position
 
 
-def told(reply: pb.WatchRunsResponse) -> bytes:
+def told(change: pb.WatchRunsResponse.Change) -> bytes:
     """Encode a change as the event that browsers get."""
-    change = reply.change
     data = {
         "type": _KINDS.get(change.kind, "update"),
         "object_type": _OBJECTS.get(change.object_type, "run"),
@@ -251,4 +251,4 @@ def told(reply: pb.WatchRunsResponse) -> bytes:
     }
     if change.object_type == pb.WatchRunsResponse.Change.OBJECT_TYPE_RESULT:
         data["run_id"] = change.run_id
-    return event(orjson.dumps(data), reply.resume_token)
+    return event(orjson.dumps(data), change.resume_token)

@@ -27,11 +27,6 @@ class TokenMaker:
         packed = _TOKEN.pack(_KIND, self._epoch, self._filter, revision)
         return urlsafe_b64encode(packed).decode().rstrip("=")
 
-    def field(self, revision: int) -> bytes:
-        """`resume_token` as it lies in a serialised `WatchRunsResponse` (field 5, text)."""
-        text = self.token(revision).encode()
-        return bytes((0x2A, len(text))) + text
-
     def revision(self, token: str, head: int) -> int:
         """The revision a token stands for. Raises `ResumeTokenUnusableError`."""
         try:

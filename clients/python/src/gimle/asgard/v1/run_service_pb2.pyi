@@ -986,6 +986,8 @@ class WatchRunsRequest(message.Message):
 
 @typing.final
 class WatchRunsResponse(message.Message):
+    """Either an event or changes."""
+
     DESCRIPTOR: descriptor.Descriptor
 
     @typing.final
@@ -1045,11 +1047,17 @@ class WatchRunsResponse(message.Message):
         RUN_ID_FIELD_NUMBER: builtins.int
         RUN_FIELD_NUMBER: builtins.int
         RESULT_FIELD_NUMBER: builtins.int
+        REVISION_FIELD_NUMBER: builtins.int
+        RESUME_TOKEN_FIELD_NUMBER: builtins.int
         kind: WatchRunsResponse.Change.Kind.ValueType
         object_type: WatchRunsResponse.Change.ObjectType.ValueType
         object_id: builtins.str
         run_id: builtins.str
         """Of a result: the run it belongs to."""
+        revision: builtins.int
+        """Position in the change log. 0 inside a snapshot."""
+        resume_token: builtins.str
+        """Where to resume behind this change. Empty inside a snapshot."""
         @builtins.property
         def run(self) -> Run:
             """The run as it stood when this event was made, without result_ids; absent on delete."""
@@ -1067,10 +1075,12 @@ class WatchRunsResponse(message.Message):
             run_id: builtins.str = ...,
             run: Run | None = ...,
             result: Result | None = ...,
+            revision: builtins.int = ...,
+            resume_token: builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = typing.Literal["result", b"result", "run", b"run"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["kind", b"kind", "object_id", b"object_id", "object_type", b"object_type", "result", b"result", "run", b"run", "run_id", b"run_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = typing.Literal["kind", b"kind", "object_id", b"object_id", "object_type", b"object_type", "result", b"result", "resume_token", b"resume_token", "revision", b"revision", "run", b"run", "run_id", b"run_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1105,37 +1115,39 @@ class WatchRunsResponse(message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     RESET_FIELD_NUMBER: builtins.int
-    CHANGE_FIELD_NUMBER: builtins.int
     SNAPSHOT_END_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
+    CHANGES_FIELD_NUMBER: builtins.int
     RESUME_TOKEN_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
     resume_token: builtins.str
-    """Where to resume. Empty inside a snapshot."""
+    """Where to resume behind this message. Empty inside a snapshot."""
     revision: builtins.int
-    """Position in the change log. 0 inside a snapshot."""
+    """Position in the change log behind this message. 0 inside a snapshot."""
     @builtins.property
     def reset(self) -> WatchRunsResponse.Reset: ...
-    @builtins.property
-    def change(self) -> WatchRunsResponse.Change: ...
     @builtins.property
     def snapshot_end(self) -> WatchRunsResponse.SnapshotEnd: ...
     @builtins.property
     def checkpoint(self) -> WatchRunsResponse.Checkpoint: ...
+    @builtins.property
+    def changes(self) -> containers.RepeatedCompositeFieldContainer[WatchRunsResponse.Change]:
+        """What waited to be told, in the order of revisions: one change at rest, many in a burst."""
+
     def __init__(
         self,
         *,
         reset: WatchRunsResponse.Reset | None = ...,
-        change: WatchRunsResponse.Change | None = ...,
         snapshot_end: WatchRunsResponse.SnapshotEnd | None = ...,
         checkpoint: WatchRunsResponse.Checkpoint | None = ...,
+        changes: abc.Iterable[WatchRunsResponse.Change] | None = ...,
         resume_token: builtins.str = ...,
         revision: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change", b"change", "checkpoint", b"checkpoint", "event", b"event", "reset", b"reset", "snapshot_end", b"snapshot_end"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "event", b"event", "reset", b"reset", "snapshot_end", b"snapshot_end"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change", b"change", "checkpoint", b"checkpoint", "event", b"event", "reset", b"reset", "resume_token", b"resume_token", "revision", b"revision", "snapshot_end", b"snapshot_end"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "event", b"event", "reset", b"reset", "resume_token", b"resume_token", "revision", b"revision", "snapshot_end", b"snapshot_end"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["reset", "change", "snapshot_end", "checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["reset", "snapshot_end", "checkpoint"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...

@@ -6,10 +6,11 @@ own. Durable writes reach the disk (the file, then its folder) before they retur
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from secrets import token_hex
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -73,6 +74,69 @@ def create(folder: str, name: str, body: bytes, *, durable: bool) -> bool:
     return True
 
 
+def create_all(
+    folder: str, entries: Sequence[tuple[str, bytes]], *, durable: bool
+) -> list[bool | OSError]:
+    """Write new files (name, body) and bring them to the disk together.
+
+    Answers for each, as `create` does, whether it was written; or why it could not be,
+    and then nothing of it is there.
+    """
+    answers: list[bool | OSError] = [False] * len(entries)
+    written: dict[int, tuple[str, int]] = {}
+    placed: list[int] = []
+    try:
+        for number, (_, body) in enumerate(entries):
+            temporary = f"{folder}/{temporary_name()}"
+            try:
+                written[number] = temporary, _open_written(temporary, body)
+            except OSError as error:
+                answers[number] = error
+        if durable:
+            _sync_all(written, answers)
+        for number, (temporary, fd) in list(written.items()):
+            os.close(fd)
+            written[number] = temporary, -1
+            try:
+                answers[number] = place_new(temporary, f"{folder}/{entries[number][0]}")
+            except OSError as error:
+                answers[number] = error
+                remove(temporary)
+            else:
+                placed.append(number)
+            del written[number]
+        if durable and placed:
+            sync_folder(folder)
+    except BaseException as error:
+        for temporary, fd in written.values():
+            if fd >= 0:
+                os.close(fd)
+            remove(temporary)
+        for number in placed:
+            if answers[number] is True:
+                remove(f"{folder}/{entries[number][0]}")
+        if not isinstance(error, OSError):
+            raise
+        return [each if isinstance(each, OSError) or each is False else error for each in answers]
+    return answers
+
+
+def _sync_all(written: dict[int, tuple[str, int]], answers: list[bool | OSError]) -> None:
+    """Bring open files to the disk; those that do not get there are removed from `written`."""
+    if len(written) > 1:
+        # All on their way before the first is waited for: a journal takes them in one commit.
+        for _, fd in written.values():
+            start_writing(fd)
+    for number, (temporary, fd) in list(written.items()):
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            answers[number] = error
+            os.close(fd)
+            remove(temporary)
+            del written[number]
+
+
 def replace(folder: str, name: str, body: bytes, *, durable: bool) -> None:
     """Write a file in the place of the one of that name, if there is one."""
     temporary = f"{folder}/{temporary_name()}"
@@ -127,6 +191,17 @@ def sync_folder(folder: str) -> None:
         os.close(fd)
 
 
+_sync_file_range = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
+_SYNC_FILE_RANGE_WRITE = 2
+
+
+def start_writing(fd: int) -> None:
+    """Let a file begin its way to the disk, where the system can be told so (Linux)."""
+    if _sync_file_range is not None:
+        whole = ctypes.c_int64(0)
+        _sync_file_range(fd, whole, whole, _SYNC_FILE_RANGE_WRITE)
+
+
 def write_all(fd: int, body: bytes | memoryview) -> None:
     """Write every byte at the present position."""
     written = os.write(fd, body)
@@ -137,10 +212,9 @@ def write_all(fd: int, body: bytes | memoryview) -> None:
 
 
 def _write(path: str, body: bytes, durable: bool) -> None:
-    fd = os.open(path, _NEW, 0o666)
+    fd = _open_written(path, body)
     try:
         try:
-            write_all(fd, body)
             if durable:
                 os.fsync(fd)
         finally:
@@ -148,6 +222,18 @@ def _write(path: str, body: bytes, durable: bool) -> None:
     except BaseException:
         remove(path)
         raise
+
+
+def _open_written(path: str, body: bytes) -> int:
+    """Write a new file and leave it open; nothing is there when that fails."""
+    fd = os.open(path, _NEW, 0o666)
+    try:
+        write_all(fd, body)
+    except BaseException:
+        os.close(fd)
+        remove(path)
+        raise
+    return fd
 
 
 class Placed(Protocol):

@@ -18,6 +18,7 @@ from gimle.asgard.core.documents import (
 )
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
+    AsgardError,
     DocumentError,
     InvalidFieldError,
     NotFoundError,
@@ -90,7 +91,6 @@ class Folder(Reading):
         """Close the lock files. They open again when needed."""
         self._locks.close()
 
-    @naming_the_place
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()
     ) -> tuple[RunDocument, list[ResultDocument]]:
@@ -99,6 +99,59 @@ class Folder(Reading):
         Either all of it appears or nothing. Raises AlreadyExistsError when an id is taken,
         TypeError for values that cannot be stored.
         """
+        (answer,) = self.create_runs([(run, results)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def create_runs(
+        self, batch: Sequence[tuple[RunDocument, Sequence[ResultDocument]]]
+    ) -> list[tuple[RunDocument, list[ResultDocument]] | Exception]:
+        """Create runs as `create_run` does, and bring them to the disk together.
+
+        Answers for each what `create_run` would answer or raise: what is wrong with one of
+        them does not concern the others.
+        """
+        answers: list[tuple[RunDocument, list[ResultDocument]] | Exception] = []
+        bodies: list[tuple[str, bytes]] = []
+        ready: list[int] = []
+        written: list[list[ResultDocument]] = []
+        try:
+            for number, (run, results) in enumerate(batch):
+                written.append([])
+                try:
+                    listed, body = self._begin_run(run, results, written[-1])
+                except Exception as error:  # noqa: BLE001 - it is the answer of this one alone
+                    self._take_back(written.pop())
+                    written.append([])
+                    answers.append(self._named(error))
+                else:
+                    answers.append((listed, written[-1]))
+                    bodies.append((f"{run.id}.json", body))
+                    ready.append(number)
+            outcomes = files.create_all(self._layout.runs, bodies, durable=self._durable)
+            for number, outcome in zip(ready, outcomes, strict=True):
+                if outcome is True:
+                    continue
+                self._take_back(written[number])
+                answers[number] = (
+                    self._named(outcome)
+                    if isinstance(outcome, OSError)
+                    else AlreadyExistsError("run", batch[number][0].id)
+                )
+        except BaseException:
+            for each in written:
+                self._take_back(each)
+            raise
+        return answers
+
+    def _begin_run(
+        self,
+        run: RunDocument,
+        results: Sequence[ResultDocument],
+        written: list[ResultDocument],
+    ) -> tuple[RunDocument, bytes]:
+        """Write all of a new run but its own document, which is answered; fill `written`."""
         check_id(run.id, "run_id")
         for result in results:
             check_id(result.id, "result_id")
@@ -106,25 +159,30 @@ class Folder(Reading):
                 raise InvalidFieldError(
                     "results.run_id", f"{result.run_id} is another run's", f"use {run.id}"
                 )
-        listed = dict.fromkeys((*run.results, *(result.id for result in results)))
-        run = replace(run, results=tuple(listed))
+        if results:
+            listed = dict.fromkeys((*run.results, *(result.id for result in results)))
+            run = replace(run, results=tuple(listed))
         body = encode_run(run)
         if self._markers.exists(run.id):
             with self._locks.run(run.id):
                 self._deleter.finish(run.id)
-        if os.path.lexists(self._layout.document("run", run.id)):
+        if results and os.path.lexists(self._layout.document("run", run.id)):
             raise AlreadyExistsError("run", run.id)
-        written: list[ResultDocument] = []
-        try:
-            for result in results:
-                written.append(self._write_result(result))  # noqa: PERF401  # what is written is undone on failure
-            if not files.create(self._layout.runs, f"{run.id}.json", body, durable=self._durable):
-                raise AlreadyExistsError("run", run.id)
-        except BaseException:
-            for result in written:
-                self._deleter.remove_result(result)
-            raise
-        return run, written
+        for result in results:
+            written.append(self._write_result(result))  # noqa: PERF401  # what is written is undone on failure
+        return run, body
+
+    def _take_back(self, written: Sequence[ResultDocument]) -> None:
+        for result in written:
+            self._deleter.remove_result(result)
+
+    def _named(self, error: Exception) -> Exception:
+        """An error of the file system in our words; any other as it is."""
+        if isinstance(error, AsgardError) or not isinstance(error, OSError):
+            return error
+        named = files.unavailable(self.path, error)
+        named.__cause__ = error
+        return named
 
     @naming_the_place
     def update_run(self, run_id: str, change: Callable[[RunDocument], RunDocument]) -> RunDocument:

@@ -18,6 +18,9 @@ from gimle.asgard.core.ids import check_id
 
 from asgard_server.run.store import Entry, Found, Key, Kind
 from asgard_server.store.folder_bell import FolderBell
+from asgard_server.store.lane import Lane
+
+_New = tuple[RunDocument, Sequence[ResultDocument]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +41,7 @@ class FolderDocuments:
         self._folder = folder
         self._pool = pool
         self._network = network
+        self._creating: Lane[_New, object] = Lane(pool, folder.create_runs)
         self._directories = {kind: f"{folder.path}/{name}" for kind, name in PLACES.items()}
 
     async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -48,7 +52,11 @@ class FolderDocuments:
 
     async def create_run(self, run: RunDocument, results: Sequence[ResultDocument]) -> None:
         """Write `results`, then `run`. Raises `AlreadyExistsError` when an id is taken."""
-        await self._in_pool(self._folder.create_run, run, results)
+        if results:
+            # Its arrays may be large: nobody else is to wait for them.
+            await self._in_pool(self._folder.create_run, run, results)
+        else:
+            await self._creating.ask((run, ()))
 
     async def update_run(
         self, run_id: str, change: Callable[[RunDocument], RunDocument]

@@ -109,7 +109,7 @@ class SqliteRunIndex:
 
     async def _write(self, job: Callable[[Transaction], Any]) -> Committed:
         with errors_of_the_port(self._file.path):
-            return await asyncio.wrap_future(self._writer.submit(job))
+            return await self._writer.ask(job)
 
     async def _look_up(self, job: Callable[[sqlite3.Connection], T]) -> T:
         with errors_of_the_port(self._file.path):

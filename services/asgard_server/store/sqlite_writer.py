@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+from asgard_server.store.lane import Asked, Handover, answer
 from asgard_server.store.sqlite_link import Link
 from asgard_server.store.sqlite_schema import IndexFile, begin_session, end_session
 from asgard_server.store.sqlite_transaction import Transaction
-
-T = TypeVar("T")
 
 # Jobs that share a commit. Whoever comes while one is being made waits for the next, so a
 # lone caller never waits for company.
@@ -28,9 +28,11 @@ class Committed(NamedTuple):
     head: int
 
 
-class _Waiting(NamedTuple):
-    job: Callable[[Transaction], Any]
-    future: Future[Committed]
+class _Work(NamedTuple):
+    """Jobs that came together, and who is told of their outcomes."""
+
+    jobs: list[Callable[[Transaction], Any]]
+    tell: Callable[[list[Committed | Exception]], None]
 
 
 class Writer:
@@ -41,18 +43,29 @@ class Writer:
         self._begin = begin
         self._session = ""
         self._link = Link(file, self._start_session)
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._handover: Handover[Callable[[Transaction], Any], Committed] = Handover(self._take)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
         self._thread.start()
 
+    def ask(self, job: Callable[[Transaction], Any]) -> asyncio.Future[Committed]:
+        """Queue a job of the loop; its future is done once its transaction is committed."""
+        return self._handover.ask(job)
+
     def submit(self, job: Callable[[Transaction], Any]) -> Future[Committed]:
-        """Queue a job; its future is done once the transaction it ran in is committed."""
+        """Queue a job of a thread; its future is done once its transaction is committed."""
         future: Future[Committed] = Future()
+        self._put(_Work([job], lambda outcomes: _fulfil(future, outcomes[0])))
+        return future
+
+    def _take(self, asked: list[Asked[Callable[[Transaction], Any], Committed]]) -> None:
+        self._put(_Work([one.job for one in asked], lambda outcomes: answer(asked, outcomes)))
+
+    def _put(self, work: _Work) -> None:
         if self._closed:
             raise RuntimeError("the index is closed")
-        self._queue.put(_Waiting(job, future))
-        return future
+        self._queue.put(work)
 
     def close(self) -> None:
         """Finish what is waiting, then end the session."""
@@ -67,40 +80,35 @@ class Writer:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            group: list[_Waiting] = []
-            waiting = self._queue.get()
-            while waiting is not None:
-                group.append(waiting)
-                if len(group) == GROUP:
+            group: list[_Work] = []
+            work = self._queue.get()
+            while work is not None:
+                group.append(work)
+                if sum(len(one.jobs) for one in group) >= GROUP or self._queue.empty():
                     break
-                try:
-                    waiting = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            stopping = waiting is None
+                work = self._queue.get()
+            stopping = work is None
             if group:
                 self._serve(group)
         self._end()
 
-    def _serve(self, group: list[_Waiting]) -> None:
-        wanted = [one for one in group if one.future.set_running_or_notify_cancel()]
-        if not wanted:
-            return
+    def _serve(self, group: Sequence[_Work]) -> None:
+        outcomes = self._outcomes([job for work in group for job in work.jobs])
+        first = 0
+        for work in group:
+            work.tell(outcomes[first : first + len(work.jobs)])
+            first += len(work.jobs)
+
+    def _outcomes(
+        self, jobs: Sequence[Callable[[Transaction], Any]]
+    ) -> list[Committed | Exception]:
         try:
-            committed = self._commit([one.job for one in wanted])
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the future
-            if len(wanted) == 1:
-                wanted[0].future.set_exception(error)
-                return
-            # One of them spoilt it for all: nothing is written, so each is tried alone.
-            for one in wanted:
-                try:
-                    one.future.set_result(self._commit([one.job])[0])
-                except Exception as own:  # noqa: BLE001 - as above
-                    one.future.set_exception(own)
-            return
-        for one, answer in zip(wanted, committed, strict=True):
-            one.future.set_result(answer)
+            return list(self._commit(jobs))
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
+            if len(jobs) == 1:
+                return [error]
+        # One of them spoilt it for all: nothing is written, so each is tried alone.
+        return [outcome for job in jobs for outcome in self._outcomes([job])]
 
     def _commit(self, jobs: Sequence[Callable[[Transaction], Any]]) -> list[Committed]:
         try:
@@ -130,3 +138,10 @@ class Writer:
             if self._session:
                 end_session(self._link.connection(), self._session)
         self._link.close()
+
+
+def _fulfil(future: Future[Committed], outcome: Committed | Exception) -> None:
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

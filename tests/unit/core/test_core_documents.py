@@ -111,7 +111,12 @@ def test_a_document_by_hand_needs_only_what_membership_needs() -> None:
         (b'{"id": "a", "results": ["../x"]}', "results holds"),
         (b'{"id": "a", "tags": [1]}', "tags holds"),
         (b'{"id": "a", "metadata": {"x": {"$float": 1}}}', r"\$float"),
+        (b'{"id": "a", "created_at": "0001-01-01T00:00:00+01:00"}', "created_at is not a time"),
+        (b'{"id": "a", "metadata": {"x": {"$array": [300], "dtype": "int8"}}}', "does not fit"),
+        (b'{"id": "a", "metadata": {"$complex": [{"$int": "1%s"}, 0]}}' % (b"0" * 400), "fit"),
+        (b'{"id": "a", "metadata": {"x": "$", "y": %s0%s}}' % (b"[" * 900, b"]" * 900), "deeper"),
     ],
+    ids=str,
 )
 def test_a_broken_run_says_what_is_wrong(body: bytes, problem: str) -> None:
     with pytest.raises(DocumentError, match=problem):

@@ -86,7 +86,14 @@ def loads(body: bytes | str) -> Any:
     """
     value = orjson.loads(body)
     marked = '"$' in body if isinstance(body, str) else b'"$' in body
-    return restore(value) if marked else value
+    if not marked:
+        return value
+    try:
+        return restore(value)
+    except OverflowError as error:
+        raise ValueError(f"a number does not fit its type: {error}") from error
+    except RecursionError:
+        raise ValueError("it is nested deeper than its markers can be followed") from None
 
 
 class _UnstorableError(TypeError):

@@ -179,10 +179,14 @@ def stuck(path: str, point: str) -> None:
     run, _ = folder.create_run(a_run("stuck"))
 
     def stop(*_args: Any, **_options: Any) -> bool:
+        def wait() -> None:
+            print(os.getpid(), "here", sep="\n", flush=True)
+            time.sleep(60)
+
         if point == "forked":
-            child = forked(lambda: time.sleep(60))
-            print(child, flush=True)
-        print("here", flush=True)
+            forked(wait)  # the child says so: by then it has given up what is its parent's
+        else:
+            print("here", flush=True)
         time.sleep(60)
         raise AssertionError
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
-from gimle.asgard.core.errors import CannotAppendError, LengthMismatchError, NotFoundError
-from gimle.asgard.core.folder import Folder
+from gimle.asgard.core.errors import (
+    CannotAppendError,
+    LengthMismatchError,
+    NotFoundError,
+    StorageFullError,
+)
+from gimle.asgard.core.folder import Folder, files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -185,3 +194,52 @@ def test_any_batches_add_up_to_their_concatenation(
         folder.append(id, {"x": batch})
     again = np.asarray(folder.read_result(id).data["x"], np.float64)
     np.testing.assert_array_equal(again, np.array([v for b in batches for v in b], np.float64))
+
+
+def test_a_disk_that_is_full_when_the_document_comes_keeps_no_file_of_the_append(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = stored(folder, {"x": np.zeros(2000, np.float32), "y": [0.0] * 2000})
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "replace", full)
+        for _ in range(2):
+            with pytest.raises(StorageFullError):
+                folder.append(id, {"x": [0.1], "y": [0.1]})
+    assert os.listdir(Path(folder.path) / "files") == [f"{id}_x.npy"]
+    assert os.listdir(Path(folder.path) / ".asgard/intents") == []
+    folder.append(id, {"x": [0.1], "y": [0.1]})
+    assert [len(folder.read_result(id).data[key]) for key in "xy"] == [2001, 2001]
+    assert folder.fsck().clean
+
+
+DIES = """
+import os, signal, sys
+from gimle.asgard.core.folder import Folder, files
+replace = files.replace
+def dies(*given, **how):
+    if sys.argv[3] == "after":
+        replace(*given, **how)
+    os.kill(os.getpid(), signal.SIGKILL)
+files.replace = dies
+Folder(sys.argv[1]).append(sys.argv[2], {"x": [0.1], "y": [0.1]})
+"""
+
+
+@pytest.mark.parametrize(("moment", "length"), [("before", 2000), ("after", 2001)])
+def test_files_of_an_append_that_died_around_its_document_are_swept_up(
+    folder: Folder, moment: str, length: int
+) -> None:
+    id = stored(folder, {"x": np.zeros(2000, np.float32), "y": [0.0] * 2000})
+    died = subprocess.run([sys.executable, "-c", DIES, folder.path, id, moment], check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert len(os.listdir(Path(folder.path) / "files")) == 3
+    folder.sweep()
+    assert len(os.listdir(Path(folder.path) / "files")) == (1 if moment == "before" else 2)
+    assert [len(folder.read_result(id).data[key]) for key in "xy"] == [length, length]
+    assert folder.fsck().findings == []
+    folder.append(id, {"x": [0.1], "y": [0.1]})
+    assert len(folder.read_result(id).data["x"]) == length + 1

@@ -219,3 +219,11 @@ def test_a_missing_or_short_array_file_is_named(folder: Folder) -> None:
     os.unlink(Path(folder.path) / ref.path)
     with pytest.raises(DocumentError, match="missing"):
         folder.read_result(id)
+
+
+def test_a_missing_array_file_is_named_although_another_array_lies_inline(folder: Folder) -> None:
+    id = stored(folder, {"x": np.arange(2000.0), "small": np.arange(3.0)})
+    (ref,) = references_of(folder, id)
+    os.unlink(Path(folder.path) / ref.path)
+    with pytest.raises(DocumentError, match="missing"):
+        folder.read_result(id)

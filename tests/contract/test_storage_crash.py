@@ -79,6 +79,26 @@ def test_an_open_leaves_a_living_writer_alone_and_cleans_up_behind_a_dead_one(
     assert whole(str(tmp_path)) == (1, 0)
 
 
+def test_a_copy_made_beside_a_living_writer_loses_no_array(tmp_path: Path) -> None:
+    place, copy = tmp_path / "place", tmp_path / "copy"
+    place.mkdir()
+    with subprocess.Popen(
+        command("stuck", place, "arrays"), stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "here\n"
+        shutil.copytree(place, copy)  # the document is still to come, with another copy
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    arrays = sorted(os.listdir(copy / "files"))
+    assert arrays
+    Folder(copy)
+    assert sorted(os.listdir(copy / "files")) == arrays
+    assert [finding.kind for finding in Folder(copy).fsck().findings] == ["orphan_array"] * len(
+        arrays
+    )
+
+
 def test_a_dead_writer_is_known_as_dead_although_its_child_lives(tmp_path: Path) -> None:
     with subprocess.Popen(
         command("stuck", tmp_path, "forked"), stdout=subprocess.PIPE, text=True

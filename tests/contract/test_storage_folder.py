@@ -10,6 +10,7 @@ import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,30 @@ def test_a_run_is_created_changed_and_read(folder: Folder) -> None:
     assert before is not None
     assert after is not None
     assert before.st_ino == after.st_ino, "a change of nothing writes nothing"
+
+
+def test_a_change_of_kind_alone_is_a_change_and_arrays_may_be_compared(folder: Folder) -> None:
+    run, _ = folder.create_run(replace(a_run(), metadata={"n": 1, "a": np.arange(3)}))
+    for n, dtype in ((True, float), (1.0, int)):
+        metadata = {"n": n, "a": np.arange(3, dtype=dtype)}
+        folder.update_run(run.id, partial(replace, metadata=metadata))
+        stored = folder.read_run(run.id).metadata
+        assert type(stored["n"]) is type(n)
+        assert stored["a"].dtype == dtype
+    before = folder.stat("run", run.id)
+    folder.update_run(run.id, partial(replace, metadata=dict(metadata)))
+    assert folder.stat("run", run.id) == before
+
+
+def test_a_clock_that_went_back_takes_no_change_time_back(tmp_path: Path) -> None:
+    clock = [datetime.now(UTC) + timedelta(hours=1)]
+    folder = Folder(tmp_path, durability="relaxed", clock=lambda: clock[0])
+    run, _ = folder.create_run(a_run())
+    later = folder.update_run(run.id, lambda old: replace(old, note="1")).updated_at
+    clock[0] -= timedelta(hours=2)
+    assert folder.update_run(run.id, lambda old: replace(old, note="2")).updated_at == later
+    folder.add_result(a_result(run.id, {}))
+    assert folder.read_run(run.id).updated_at == later
 
 
 def test_a_result_is_listed_in_its_run_in_the_order_of_saving(folder: Folder) -> None:

@@ -217,3 +217,15 @@ async def test_a_deleted_run_is_gone_with_everything_of_it(service: Running) -> 
     assert (await refusal(service.stub.DeleteRun(again)))[1] == "RUN_NOT_FOUND"
     page = await service.stub.ListRuns(pb.ListRunsRequest())
     assert (list(page.runs), page.total_size) == ([], 0)
+
+
+async def test_metadata_with_arrays_may_be_changed_and_compared(service: Running) -> None:
+    def metadata(n: str) -> bytes:
+        return b'{"n":%s,"a":{"$array":[1,2],"dtype":"int64","shape":[2]}}' % n.encode()
+
+    run = await create(service, metadata=metadata("1"))
+    for n in ("true", "1.0"):
+        wanted = pb.UpdateRunRequest(run_id=run.run_id, metadata=metadata(n), etag=run.etag)
+        run = (await service.stub.UpdateRun(wanted)).run
+        assert orjson.loads(run.metadata) == orjson.loads(metadata(n))
+        assert type(orjson.loads(run.metadata)["n"]) is type(orjson.loads(n))

@@ -186,14 +186,14 @@ def run_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def unchanged(run: RunDocument, seen: RunDocument | None) -> RunDocument:
     """The run, if it is still the one that was seen. Raises `EtagMismatchError`."""
-    if seen is not None and run != seen:
-        raise EtagMismatchError(etag(encode_run(run)))
+    if seen is not None and (now := encode_run(run)) != encode_run(seen):
+        raise EtagMismatchError(etag(now))
     return run
 
 
 def changed(run: RunDocument, values: Mapping[str, Any], now: datetime) -> RunDocument:
     """A run with checked values in place; the same object when nothing differs."""
-    if all(getattr(run, name) == value for name, value in values.items()):
+    if all(_same_value(value, getattr(run, name)) for name, value in values.items()):
         return run
     return replace(run, **values, updated_at=max(now, run.updated_at))
 
@@ -229,7 +229,7 @@ def is_live(status: str | None, changed_at: datetime, now: datetime) -> bool:
 def same_run(wanted: RunDocument, found: RunDocument, *, timed: bool) -> bool:
     """Whether `found` is what creating `wanted` made. `timed`: the caller gave the time."""
     return all(
-        getattr(wanted, name) == getattr(found, name) for name in (*CHANGEABLE, "status")
+        _same_value(getattr(wanted, name), getattr(found, name)) for name in (*CHANGEABLE, "status")
     ) and (not timed or wanted.created_at == found.created_at)
 
 

@@ -16,9 +16,10 @@ from gimle.asgard.core.errors import (
     LengthMismatchError,
 )
 from gimle.asgard.core.folder import files, npy
-from gimle.asgard.core.folder.arrayfiles import free_name, loader, parts
+from gimle.asgard.core.folder.arrayfiles import array_names, free_name, loader, parts
+from gimle.asgard.core.folder.intents import Intents
 from gimle.asgard.core.folder.layout import Layout, array_file, growing_name, owned
-from gimle.asgard.core.growth import Growth, fits, plan, references, replaced, wide_dtype
+from gimle.asgard.core.growth import Growth, fits, plan, replaced, wide_dtype
 
 Load = Callable[[ArrayRef], Array]
 
@@ -28,6 +29,7 @@ class Appender:
     """Appends to the results of one folder. The caller holds the run's lock."""
 
     layout: Layout
+    intents: Intents
     durable: bool
 
     def append(
@@ -57,34 +59,61 @@ class Appender:
     def _grow(
         self, result: ResultDocument, growths: list[Growth], length: int, load: Load
     ) -> ResultDocument:
-        """Write all fields' bytes, then the document; what it no longer needs goes last."""
+        """Write all fields' bytes, then the document.
+
+        Fields that cannot grow where they lie get files of their own, under an intent that
+        names these and those they replace: of both, what the document does not name in the
+        end is removed, here or by whoever sweeps up behind a dead writer.
+        """
         # Every field is checked before the first is written.
         dtypes = [self._dtype(result.id, growth, load) for growth in growths]
-        grown = result
-        left: list[Any] = []
-        written: list[str] = []
+        names: list[str | None] = []
+        for growth, dtype in zip(growths, dtypes, strict=True):
+            taken = [name for name in names if name is not None]
+            names.append(
+                None
+                if self._in_place(result.id, growth, dtype)
+                else free_name(self.layout, result.id, growth.path, taken)
+            )
+        touched = [name for name in names if name is not None]
+        if not touched:
+            return self._write(result, growths, dtypes, names, length, load)
+        touched += array_names(result)
+        intent = self.intents.begin(result.id, touched, wait=True)
         try:
-            for growth, dtype in zip(growths, dtypes, strict=True):
-                if self._in_place(result.id, growth, dtype):
-                    ref = growth.present
-                    path = self.layout.array(array_file(result.id, ref.path))
-                    rows = growth.rows.astype(dtype, copy=False)
-                    npy.grow(path, ref, rows, result.id, durable=self.durable)
-                    new = growth.reference(ref.path, ref.dtype, length)
-                else:
-                    new = self._write_anew(result, growth, dtype, length, load, written)
-                    left.append(growth.present)
-                grown = replace(grown, data=replaced(grown.data, growth.path, new))
-        except BaseException:
-            for name in written:
-                files.remove(self.layout.array(name))
-            raise
-        if written and self.durable:
+            return self._write(result, growths, dtypes, names, length, load)
+        finally:
+            try:
+                self.intents.settle(result.id, touched)
+            finally:
+                self.intents.end(result.id, intent)
+
+    def _write(
+        self,
+        result: ResultDocument,
+        growths: list[Growth],
+        dtypes: list[np.dtype[Any]],
+        names: list[str | None],
+        length: int,
+        load: Load,
+    ) -> ResultDocument:
+        """Write the fields, those with a name into a file of that name, and the document."""
+        grown = result
+        for growth, dtype, name in zip(growths, dtypes, names, strict=True):
+            if name is None:
+                ref = growth.present
+                path = self.layout.array(array_file(result.id, ref.path))
+                rows = growth.rows.astype(dtype, copy=False)
+                npy.grow(path, ref, rows, result.id, durable=self.durable)
+                new = growth.reference(ref.path, ref.dtype, length)
+            else:
+                new = self._write_anew(growth, dtype, length, load, name)
+            grown = replace(grown, data=replaced(grown.data, growth.path, new))
+        if self.durable and any(names):
             files.sync_folder(self.layout.files)
         files.replace(
             self.layout.results, f"{result.id}.json", encode_result(grown), durable=self.durable
         )
-        self._remove_replaced(result.id, left, grown)
         return grown
 
     def _dtype(self, result_id: str, growth: Growth, load: Load) -> np.dtype[Any]:
@@ -107,42 +136,16 @@ class Appender:
         return owned(result_id, name) and npy.can_grow(self.layout.array(name), ref, result_id)
 
     def _write_anew(
-        self,
-        result: ResultDocument,
-        growth: Growth,
-        dtype: np.dtype[Any],
-        length: int,
-        load: Load,
-        written: list[str],
+        self, growth: Growth, dtype: np.dtype[Any], length: int, load: Load, name: str
     ) -> ArrayRef:
         """Write a field that was none, a list, or of another dtype into a file of its own."""
-        name = free_name(self.layout, result.id, growth.path, written)
         temporary = self.layout.array(growing_name(name))
         shape = (length, *growth.rows.shape[1:])
-        try:
-            npy.write(
-                temporary,
-                parts(growth.kept(load), growth.rows),
-                dtype,
-                shape,
-                durable=self.durable,
-            )
-        except BaseException:
-            files.remove(temporary)
-            raise
+        whole = parts(growth.kept(load), growth.rows)
+        npy.write(temporary, whole, dtype, shape, durable=self.durable)
         if not files.place_new(temporary, self.layout.array(name)):
             raise AlreadyExistsError("array file", name)
-        written.append(name)
         return growth.reference(f"files/{name}", dtype_name(dtype), length)
-
-    def _remove_replaced(self, result_id: str, old: list[Any], grown: ResultDocument) -> None:
-        """Remove files that the document has just stopped to name."""
-        still = {ref.path for ref in references(grown.data)}
-        for ref in old:
-            if isinstance(ref, ArrayRef) and ref.path not in still:
-                name = array_file(result_id, ref.path)
-                if owned(result_id, name):
-                    files.remove(self.layout.array(name))
 
 
 def _already_there(growth: Growth, at: int, load: Load) -> bool:

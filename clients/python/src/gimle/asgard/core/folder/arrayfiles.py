@@ -9,10 +9,10 @@ from typing import Any
 
 from gimle.asgard.core.arrays import INLINE_ELEMENTS, Array, ArrayRef, as_array, dtype_name
 from gimle.asgard.core.documents import ResultDocument
-from gimle.asgard.core.errors import AlreadyExistsError
+from gimle.asgard.core.errors import AlreadyExistsError, DocumentError
 from gimle.asgard.core.folder import files, npy
-from gimle.asgard.core.folder.layout import Layout, array_file, array_name, growing_name
-from gimle.asgard.core.growth import Path, grows_on_second_axis
+from gimle.asgard.core.folder.layout import Layout, array_file, array_name, growing_name, owned
+from gimle.asgard.core.growth import Path, grows_on_second_axis, references
 
 
 @dataclass(frozen=True)
@@ -107,3 +107,16 @@ def put_back(value: Any, load: Callable[[ArrayRef], Array]) -> Any:
 def parts(*arrays: Array | None) -> Iterator[Array]:
     """Those that are there, one after the other."""
     return (array for array in arrays if array is not None)
+
+
+def array_names(result: ResultDocument) -> list[str]:
+    """The array files that are this result's own."""
+    names = []
+    for ref in references(result.data):
+        try:
+            name = array_file(result.id, ref.path)
+        except DocumentError:
+            continue
+        if owned(result.id, name):
+            names.append(name)
+    return names

@@ -15,9 +15,9 @@ from gimle.asgard.core.documents import (
 )
 from gimle.asgard.core.errors import DocumentError, NotFoundError
 from gimle.asgard.core.folder import files
+from gimle.asgard.core.folder.arrayfiles import array_names
 from gimle.asgard.core.folder.intents import Markers
-from gimle.asgard.core.folder.layout import Layout, array_file, owned
-from gimle.asgard.core.growth import references
+from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.ids import is_id
 
 
@@ -100,16 +100,3 @@ class Deleter:
         except DocumentError:
             return []
         return array_names(result) if result.run_id == run_id else None
-
-
-def array_names(result: ResultDocument) -> list[str]:
-    """The array files that are this result's own."""
-    names = []
-    for ref in references(result.data):
-        try:
-            name = array_file(result.id, ref.path)
-        except DocumentError:
-            continue
-        if owned(result.id, name):
-            names.append(name)
-    return names

@@ -77,7 +77,7 @@ class Folder(Reading):
         self._intents = Intents(self._layout, self._locks)
         self._markers = Markers(self._layout, durable=self._durable)
         self._deleter = Deleter(self._layout, self._markers, durable=self._durable)
-        self._appender = Appender(self._layout, self._durable)
+        self._appender = Appender(self._layout, self._intents, self._durable)
         #: The id that tells this folder from any other; None where it is read-only without one.
         self.storage_id = open_place(
             self._layout, create=create, durable=self._durable, now=clock()
@@ -195,12 +195,13 @@ class Folder(Reading):
         with self._locks.run(run_id):
             old = self.read_run(run_id)
             new = change(old)
-            if new == old:
+            # Their bytes are compared: to Python 1, 1.0 and True are equal, and arrays cannot say.
+            if new is old or encode_run(new) == encode_run(old):
                 return old
             if new.id != run_id:
                 raise InvalidFieldError("id", "a run keeps its id", f"leave it {run_id}")
             if new.updated_at == old.updated_at:
-                new = replace(new, updated_at=self._clock())
+                new = replace(new, updated_at=max(self._clock(), old.updated_at))
             self._replace_run(new)
             return new
 

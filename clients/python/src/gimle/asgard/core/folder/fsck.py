@@ -16,8 +16,7 @@ from gimle.asgard.core.arrays import dtype_named
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import DocumentError, NotFoundError
 from gimle.asgard.core.folder import files
-from gimle.asgard.core.folder.arrayfiles import loader
-from gimle.asgard.core.folder.deleting import array_names
+from gimle.asgard.core.folder.arrayfiles import array_names, loader
 from gimle.asgard.core.folder.intents import Intents, Markers, listed
 from gimle.asgard.core.folder.layout import Layout, array_file, document_id
 from gimle.asgard.core.folder.locks import Locks

@@ -12,25 +12,28 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
-from gimle.asgard.core.errors import AlreadyExistsError
+from gimle.asgard.core.documents import decode_result
+from gimle.asgard.core.errors import AlreadyExistsError, DocumentError
 from gimle.asgard.core.folder import files
+from gimle.asgard.core.folder.arrayfiles import array_names
 from gimle.asgard.core.folder.layout import Layout, growing_name, owned
 from gimle.asgard.core.folder.locks import Locks
 from gimle.asgard.core.ids import is_id
 
 
 class Intents:
-    """The intents of a folder: one for each result whose arrays are being written."""
+    """The intents of a folder: one for each result whose array files are being written."""
 
     def __init__(self, layout: Layout, locks: Locks) -> None:
         self._layout = layout
         self._locks = locks
 
-    def begin(self, result_id: str, names: Sequence[str]) -> int:
-        """Say which array files are about to be written; answer what `end` wants.
+    def begin(self, result_id: str, names: Sequence[str], *, wait: bool = False) -> int:
+        """Say which array files are about to be written or given up; answer what `end` wants.
 
         The intent is locked before anybody can see it, and stays so while this process
-        lives. Raises AlreadyExistsError when a living writer has one for this result.
+        lives. Raises AlreadyExistsError when a living writer has one for this result, unless
+        that is to be waited for.
         """
         path = f"{self._layout.intents}/{result_id}"
         temporary = f"{self._layout.intents}/{files.temporary_name()}"
@@ -43,9 +46,12 @@ class Intents:
         self._locks.hold(fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            files.write_all(fd, orjson.dumps({"result": result_id, "files": list(names)}))
+            # A copy of the folder brings the intents of living writers without their locks;
+            # the number tells them.
+            body = {"result": result_id, "files": list(names), "inode": os.fstat(fd).st_ino}
+            files.write_all(fd, orjson.dumps(body))
             # The lock goes with the file to its name.
-            if not (self.sweep(result_id) and files.place_new(temporary, path)):
+            if not (self.sweep(result_id, wait=wait) and files.place_new(temporary, path)):
                 raise AlreadyExistsError("result", result_id)
         except BaseException:
             files.remove(temporary)
@@ -72,8 +78,20 @@ class Intents:
         """The files an intent names, none when it is gone or broken."""
         return _names(files.read(f"{self._layout.intents}/{result_id}"), result_id)
 
-    def sweep(self, result_id: str) -> bool:
-        """Undo what a dead writer began; answer False when the writer lives."""
+    def settle(self, result_id: str, names: Iterable[str]) -> None:
+        """Remove those of the files that the result's document, as it now is, does not name."""
+        body = files.read(self._layout.document("result", result_id))
+        try:
+            used = [] if body is None else array_names(decode_result(body, result_id))
+        except DocumentError:
+            return
+        for name in names:
+            if name not in used:
+                files.remove(self._layout.array(growing_name(name)))
+                files.remove(self._layout.array(name))
+
+    def sweep(self, result_id: str, *, wait: bool = False) -> bool:
+        """Undo what a dead writer began; answer False when the writer lives, or wait for it."""
         path = f"{self._layout.intents}/{result_id}"
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -82,7 +100,7 @@ class Intents:
         self._locks.hold(fd)
         try:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             try:
@@ -90,10 +108,7 @@ class Intents:
                     return True
             except FileNotFoundError:
                 return True
-            if not os.path.lexists(self._layout.document("result", result_id)):
-                for name in _names(os.pread(fd, 1 << 24, 0), result_id):
-                    files.remove(self._layout.array(growing_name(name)))
-                    files.remove(self._layout.array(name))
+            self.settle(result_id, _names(os.pread(fd, 1 << 24, 0), result_id, os.fstat(fd).st_ino))
             files.remove(path)
             return True
         finally:
@@ -165,10 +180,12 @@ def listed(folder: str) -> list[str]:
         return []
 
 
-def _names(body: bytes | None, result_id: str) -> list[str]:
-    """Array files an intent names that are this result's own."""
+def _names(body: bytes | None, result_id: str, inode: int | None = None) -> list[str]:
+    """Array files an intent names that are this result's own; none if it is a copy of one."""
     try:
         intent: dict[str, Any] = orjson.loads(body or b"")
+        if inode is not None and intent.get("inode") != inode:
+            return []
         return [
             name
             for name in intent["files"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gimle.asgard.core.arrays import ArrayRef
 from gimle.asgard.core.documents import (
     ResultDocument,
     RunDocument,
@@ -23,6 +24,7 @@ from gimle.asgard.core.folder import files
 from gimle.asgard.core.folder.arrayfiles import loader, put_back
 from gimle.asgard.core.folder.layout import METADATA, Layout, document_id
 from gimle.asgard.core.folder.place import read_storage_id
+from gimle.asgard.core.growth import references
 from gimle.asgard.core.ids import check_id, id_microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,7 +103,7 @@ class Reading:
         Only what is committed is seen. Raises NotFoundError, DocumentError.
         """
         load = loader(self._layout, result_id)
-        seen: ResultDocument | None = None
+        seen: list[ArrayRef] | None = None
         while True:
             result = self.read_result_document(result_id)
             try:
@@ -109,11 +111,12 @@ class Reading:
             except FileNotFoundError as error:
                 # An append that widens a field puts it into another file; a document that
                 # still names the missing one says that it is lost.
-                if result == seen:
+                named = list(references(result.data))
+                if named == seen:
                     raise DocumentError(
                         result_id, f"its array file {error.filename} is missing"
                     ) from error
-                seen = result
+                seen = named
                 continue
             except ValueError as error:
                 if isinstance(error, DocumentError):

@@ -158,6 +158,15 @@ async def test_a_row_younger_than_the_listing_is_not_called_gone(index: Any, she
     assert await index.compare("run", [], started + timedelta(seconds=1)) == [Key("run", "late")]
 
 
+async def test_a_deletion_is_believed_although_the_clock_went_back(
+    index: Any, shelf: Shelf
+) -> None:
+    await index.observe([shelf.put(a_run("old"))])
+    shelf.now -= timedelta(hours=2)
+    shelf.remove(Key("run", "old"))
+    assert await index.compare("run", shelf.listing("run"), shelf.now) == [Key("run", "old")]
+
+
 async def test_a_missing_name_is_gone_only_if_the_document_is(index: Any, shelf: Shelf) -> None:
     head = await index.observe([shelf.put(a_run("r1"))])
     found = await index.compare("run", [], shelf.now + timedelta(seconds=1))

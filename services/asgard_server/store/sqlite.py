@@ -290,7 +290,9 @@ class SqliteRunIndex:
         started = to_micros(started_at)
         with errors_of_the_port(self._file.path):
             ids = await self._upkeep.run(
-                lambda connection: sqlite_upkeep.compare(connection, kind, listing, started)
+                lambda connection: sqlite_upkeep.compare(
+                    connection, kind, listing, started, self._now
+                )
             )
         return [Key(kind, one) for one in ids]
 

@@ -48,7 +48,7 @@ class Link:
         if not is_damage(error):
             return False
         self.close()
-        self._file.discard()
+        self._file.discard(self._identity)
         return True
 
     def close(self) -> None:

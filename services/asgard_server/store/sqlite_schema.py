@@ -104,10 +104,11 @@ class IndexFile:
                 if self.identity() == before:
                     self._make()
 
-    def discard(self) -> None:
-        """Throw the index away; the next to connect makes it anew."""
+    def discard(self, damaged: Identity | None) -> None:
+        """Throw the index away unless somebody has; the next to connect makes it anew."""
         with self._lock():
-            self.path.unlink(missing_ok=True)
+            if self.identity() == damaged:
+                self.path.unlink(missing_ok=True)
 
     def _usable(self, connection: sqlite3.Connection) -> bool:
         try:

@@ -126,18 +126,25 @@ def _seen(connection: sqlite3.Connection, listing: Iterable[Entry]) -> Iterator[
 
 
 def compare(
-    connection: sqlite3.Connection, kind: Kind, listing: Iterable[Entry], started: int
+    connection: sqlite3.Connection,
+    kind: Kind,
+    listing: Iterable[Entry],
+    started: int,
+    now: Callable[[], int],
 ) -> list[str]:
-    """Ids of documents that are new, changed, or missing from a listing begun at `started`."""
+    """Ids of documents that are new, changed, or missing from a listing begun at `started`.
+
+    A row noticed later than now is one from before the clock went back: it is old.
+    """
     table = TABLE[kind]
     with _seen(connection, listing):
         found = connection.execute(
             f"SELECT s.id FROM seen s LEFT JOIN {table} d ON d.id = s.id"  # noqa: S608 - ours
             " WHERE d.stamp IS NOT s.stamp AND NOT EXISTS (SELECT 1 FROM unreadable u"
             "  WHERE u.kind = ?1 AND u.id = s.id AND u.stamp = s.stamp)"
-            f" UNION SELECT id FROM {table} WHERE noticed_at < ?2"
+            f" UNION SELECT id FROM {table} WHERE (noticed_at < ?2 OR noticed_at > ?3)"
             "  AND id NOT IN (SELECT id FROM seen)"
             " UNION SELECT id FROM unreadable WHERE kind = ?1 AND id NOT IN (SELECT id FROM seen)",
-            (kind, started),
+            (kind, started, now()),
         )
         return [row[0] for row in found]

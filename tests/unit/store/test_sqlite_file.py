@@ -18,6 +18,8 @@ import pytest
 from asgard_server.run.store import Entry, Found, Key, Kind, RevisionGoneError, RunRow
 from asgard_server.store import sqlite_transaction
 from asgard_server.store.sqlite import SqliteRunIndex
+from asgard_server.store.sqlite_link import Link
+from asgard_server.store.sqlite_schema import IndexFile
 from gimle.asgard.core.documents import RunDocument, encode_run
 from gimle.asgard.core.errors import StorageUnavailableError
 
@@ -295,3 +297,22 @@ async def test_a_log_that_was_trimmed_says_so(
     kept = await index.changes(gone.value.oldest - 1, 10_000)
     assert [change.revision for change in kept] == list(range(gone.value.oldest, 2_101))
     await index.close()
+
+
+async def test_whoever_notices_damage_later_leaves_the_new_index_alone(
+    path: Path, papers: Papers
+) -> None:
+    await (await whole(path, papers)).close()
+    file = IndexFile(path, "mine")
+    first, second = Link(file), Link(file)
+    for link in (first, second):
+        link.connection()
+    damage = sqlite3.DatabaseError("database disk image is malformed")
+    assert first.discarded(damage)
+    first.connection()
+    new = file.identity()
+    assert second.discarded(damage)
+    second.connection()
+    assert file.identity() == new
+    for link in (first, second):
+        link.close()

@@ -73,6 +73,10 @@ class PortBusyError(OSError):
         self.option = option
 
 
+class AddressError(OSError):
+    """`host`, or this port of it, cannot be listened on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """Where a server that is ready can be found."""
@@ -91,7 +95,7 @@ async def serve(
     """Serve `settings.storage` until SIGTERM, SIGINT or `stopping`.
 
     Then calls that have begun are finished, for `drain_seconds` at most. Raises
-    `PortBusyError` and `StorageUnavailableError` before anything is served.
+    `PortBusyError`, `AddressError` and `StorageUnavailableError` before anything is served.
     """
     stopping = stopping or asyncio.Event()
     with _stopped_by_signals(stopping), _listen(settings.host, settings.port) as listener:
@@ -102,8 +106,9 @@ async def serve(
             if ready is not None and not serving.done():
                 ready(Addresses(_url(listener), service.address, settings.storage))
             failed = await _first(stopping, service.tasks, serving)
-            await service.drain()
+            # First, so that the gateway does not take the end of its watch for a breach.
             app.state.stop_streams()
+            await service.drain()
             http.should_exit = True
             await serving
         if failed is not None:
@@ -219,7 +224,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortBusyError(host, port, "--port") from None
-        raise
+        raise AddressError(error.errno, error.strerror) from None
     listener.setblocking(False)
     return listener
 
@@ -227,12 +232,33 @@ def _listen(host: str, port: int) -> socket.socket:
 def _grpc_port(server: grpc.aio.Server, settings: Settings) -> int:
     host = _in_url(settings.host)
     wanted = settings.grpc_port
+    port = GRPC_PORT if wanted is None else wanted
+    # gRPC complains of a busy port on standard error, in its own words: a socket asks first.
+    if port and not _is_free(settings.host, port):
+        if wanted is not None:
+            raise PortBusyError(settings.host, wanted, "--grpc-port")
+        port = 0
     try:
-        return server.add_insecure_port(f"{host}:{GRPC_PORT if wanted is None else wanted}")
-    except RuntimeError:
+        return server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError:  # taken since it was asked for
         if wanted is not None:
             raise PortBusyError(settings.host, wanted, "--grpc-port") from None
     return server.add_insecure_port(f"{host}:0")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            # Two sockets may be bound to one port; only one of them may listen.
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise AddressError(error.errno, error.strerror) from None
+    return True
 
 
 async def _look(noticer: Noticer, health: Health) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -81,10 +82,12 @@ def _serve(browser: bool, **given: Any) -> None:
         uvloop.run(all_in_one.serve(settings, ready=ready))
     except all_in_one.PortBusyError as busy:
         _busy(busy, settings, browser)
+    except all_in_one.AddressError as error:
+        low = error.errno == errno.EACCES
+        mend = "choose a --port above 1023" if low else "choose another --host"
+        _fail(f"cannot listen on {settings.host}: {error.strerror}", mend)
     except AsgardError as error:
         _fail(str(error))
-    except OSError as error:
-        _fail(f"cannot listen on {settings.host}: {error.strerror}", "choose another --host")
 
 
 def _say(addresses: Addresses, settings: Settings) -> None:

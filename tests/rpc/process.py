@@ -8,15 +8,19 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 
 class ServerProcess:
-    """`asgard serve all` on one folder; `address` is its gRPC, the same over restarts."""
+    """`asgard serve all` on one folder; `address` is its gRPC, the same over restarts.
 
-    def __init__(self, folder: Path) -> None:
+    `log`, if given, is the file that gets what it says on standard error.
+    """
+
+    def __init__(self, folder: Path, log: Path | None = None) -> None:
         self.folder = folder
+        self.log = log
         self.address = ""
         self.page = ""
         self._port = 0
@@ -25,16 +29,18 @@ class ServerProcess:
     async def start(self) -> None:
         """Start it and wait until it is ready."""
         arguments = ["serve", "all", "--storage", str(self.folder), "--port", "0"]
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "gimle.asgard.cli",
-            *arguments,
-            "--grpc-port",
-            str(self._port),
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "ASGARD_DURABILITY": "relaxed"},
-        )
+        with ExitStack() as files:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "gimle.asgard.cli",
+                *arguments,
+                "--grpc-port",
+                str(self._port),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=files.enter_context(self.log.open("ab")) if self.log else None,
+                env={**os.environ, "ASGARD_DURABILITY": "relaxed"},
+            )
         output = self._process.stdout
         assert output is not None
         said = ""
@@ -68,9 +74,9 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def a_server(folder: Path) -> AsyncIterator[ServerProcess]:
+async def a_server(folder: Path, log: Path | None = None) -> AsyncIterator[ServerProcess]:
     """A server over `folder` that is killed when the block ends."""
-    server = ServerProcess(folder)
+    server = ServerProcess(folder, log)
     await server.start()
     try:
         yield server

@@ -96,13 +96,28 @@ async def test_reflection_tells_the_methods_and_their_messages(service: Running)
     ]
 
 
-async def test_a_grpc_port_that_is_taken_is_named_if_it_was_asked_for(tmp_path: Path) -> None:
+async def test_a_grpc_port_that_is_taken_is_named_if_it_was_asked_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(PortBusyError) as caught:
             async with a_service(tmp_path, grpc_port=port):
                 pass
         assert (caught.value.port, caught.value.option) == (port, "--grpc-port")
+    assert capfd.readouterr().err == ""  # what gRPC itself would say of it is not for people
+
+
+async def test_a_usual_grpc_port_that_is_taken_is_replaced_by_a_free_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr("asgard_server.all_in_one.GRPC_PORT", port)
+        async with a_service(tmp_path, grpc_port=None) as running:
+            assert not running.service.address.endswith(f":{port}")
+            assert await health(running.channel) == SERVING
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_page_port_that_is_taken_is_named_before_anything_is_opened(

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from starlette.types import Receive, Scope, Send
 
 STUCK_SECONDS = 30.0
+# A stream of a watch says why it ends: it has so long for it when the process stops.
+LAST_WORD_SECONDS = 0.2
 KEEP_ALIVE = b": keep-alive\n\n"
 
 _HEADERS = [
@@ -52,8 +54,12 @@ class Streams:
         self._open.discard(stream)
 
     def close(self) -> None:
-        """End all streams, and refuse new ones. Call it when the server begins to stop."""
-        self.closing = True
+        """End all streams in a moment, and refuse new ones. Call it when the server stops."""
+        if not self.closing:
+            self.closing = True
+            asyncio.get_running_loop().call_later(LAST_WORD_SECONDS, self._stop_all)
+
+    def _stop_all(self) -> None:
         for stream in tuple(self._open):
             stream.stop()
 

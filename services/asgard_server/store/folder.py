@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.folder import Folder
+from gimle.asgard.core.folder.files import OF_THE_FILE
 from gimle.asgard.core.ids import check_id
 
 from asgard_server.run.store import Entry, Found, Key, Kind
@@ -121,31 +122,47 @@ class FolderDocuments:
             return stamp_of(os.stat(self._path(key)))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno in OF_THE_FILE:
+                return None
+            raise self._unavailable(error) from error
 
     def _path(self, key: Key) -> str:
         return f"{self._directories[key.kind]}/{check_id(key.id, f'{key.kind}_id')}.json"
 
     def _read(self, key: Key) -> Found | None:
+        path = self._path(key)
         try:
-            handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+            # Not to wait for whoever may write into a pipe that lies there.
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                stat = os.fstat(handle)
+                body = os.read(handle, stat.st_size + 1)
+                while len(body) < stat.st_size and (more := os.read(handle, stat.st_size)):
+                    body += more
+            finally:
+                os.close(handle)
         except FileNotFoundError:
             return None
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
-            raise self._unavailable(error) from error
-        try:
-            stat = os.fstat(handle)
-            body = os.read(handle, stat.st_size + 1)
-            while len(body) < stat.st_size and (more := os.read(handle, stat.st_size)):
-                body += more
-        except OSError as error:
-            raise self._unavailable(error) from error
-        finally:
-            os.close(handle)
-        # To the microsecond as the library does, so that both read the same document from it.
-        modified_at = _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1_000)
-        return Found(body, stamp_of(stat), modified_at)
+            return self._unreadable(path, error)
+        return Found(body, stamp_of(stat), _modified(stat))
+
+    def _unreadable(self, path: str, error: OSError) -> Found:
+        """A file that alone cannot be read stands for a document without a word in it.
+
+        Its stamp is nobody's: every scan tries again, for the file need not change to mend it.
+        """
+        if error.errno in OF_THE_FILE:
+            try:
+                stat = os.lstat(path)
+            except OSError as same:
+                error = same
+            else:
+                return Found(b"", f"{stamp_of(stat)}-{error.strerror}", _modified(stat))
+        raise self._unavailable(error) from error
 
     def _unavailable(self, error: OSError) -> StorageUnavailableError:
         return StorageUnavailableError(
@@ -186,6 +203,11 @@ class FolderDocuments:
             yield bell
         finally:
             await bell.stop()
+
+
+def _modified(stat: os.stat_result) -> datetime:
+    """To the microsecond as the library does, so that both read the same document from it."""
+    return _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1_000)
 
 
 def stamp_of(stat: os.stat_result) -> str:

@@ -115,6 +115,7 @@ def test_a_document_by_hand_needs_only_what_membership_needs() -> None:
         (b'{"id": "a", "metadata": {"x": {"$array": [300], "dtype": "int8"}}}', "does not fit"),
         (b'{"id": "a", "metadata": {"$complex": [{"$int": "1%s"}, 0]}}' % (b"0" * 400), "fit"),
         (b'{"id": "a", "metadata": {"x": "$", "y": %s0%s}}' % (b"[" * 900, b"]" * 900), "deeper"),
+        (b'{"id": "a", "metadata": {"y": %s0%s}}' % (b"[" * 300, b"]" * 300), "metadata.*deeper"),
     ],
     ids=str,
 )

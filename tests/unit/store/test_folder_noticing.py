@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from asgard_server.run.store import Key
 from gimle.asgard.core.documents import encode_run
+from gimle.asgard.monitor.storage import AsgardStorage
 
 from tests.unit.store.folder_house import a_result, a_run, house, other
 
@@ -229,3 +230,29 @@ def waited_for_a_processor() -> dict[str, float]:
             line = Path("/proc/self/task", thread, "schedstat").read_text()
             waited[thread] = int(line.split()[1]) / 1e9
     return waited
+
+
+async def test_what_cannot_be_read_hides_no_other(storage_dir: Path) -> None:
+    async with house(storage_dir) as at:
+        runs, results = storage_dir / "runs", storage_dir / "results"
+        for folder in (runs, results):
+            (folder / "folder.json").mkdir()
+            (folder / "loop.json").symlink_to("loop.json")
+            os.mkfifo(folder / "pipe.json")
+        deep = b"[" * 300 + b"]" * 300
+        (runs / "deep.json").write_bytes(b'{"metadata": {"x": %s}}' % deep)
+        (runs / "early.json").write_text('{"created_at": "0001-01-01T00:00:00+02:00"}')
+        (results / "deep.json").write_bytes(b'{"run_id": "r", "display": {"x": %s}}' % deep)
+        (results / "wide.json").write_text(
+            '{"run_id": "r", "data": {"x": {"$array": [300], "dtype": "int8", "shape": [1]}}}'
+        )
+        await asyncio.sleep(2.2)
+        good = a_run()
+        await asyncio.to_thread(other(storage_dir).create_run, good)
+        await at.until_known(good.id)
+        assert await at.count() == 1
+        assert at.noticer.problem is None
+        (runs / "folder.json").rmdir()
+        (runs / "folder.json").write_text('{"name": "mended"}')
+        await at.until_known("folder")
+        assert [run.id for run in AsgardStorage(storage_dir).list_runs()] == ["folder", good.id]

@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Levels of nesting; a document adds a few of its own to the 254 that a writer follows.
+_DEEPEST = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,21 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"{text} is in no year from 1 to 9999 in UTC") from None
 
 
+def _is_shallow(value: Any) -> bool:
+    """Tell whether `exact.dumps` can write what was read."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return True
+    return False
+
+
 class _Fields:
     """Takes the fields of a document one by one; `rest` is what nobody took."""
 
@@ -211,6 +228,11 @@ class _Fields:
             raise DocumentError(id or "", str(error)) from error
         if type(rest) is not dict:
             raise DocumentError(id or "", "it is not a JSON object")
+        if body.count(b"[") + body.count(b"{") > _DEEPEST:
+            for key, value in rest.items():
+                # What is only ever written again in a file of its own may be any depth.
+                if key != "data" and not _is_shallow(value):
+                    raise DocumentError(id or "", f"{key} is nested deeper than {_DEEPEST} levels")
         own = rest.pop("id", None)
         if id is None:
             if type(own) is not str or not is_id(own):

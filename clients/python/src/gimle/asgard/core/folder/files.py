@@ -17,11 +17,14 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
 
-_READ = os.O_RDONLY | os.O_CLOEXEC
+# Not to wait for whoever may write into a pipe that lies there.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _FIRST_READ = 1 << 16
 # Where hard links are not to be had (FAT, some network and user file systems).
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# What is wrong with one file (a folder or a loop of links in its place, another user's secret).
+OF_THE_FILE = {errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM}
 
 # Unique between processes and hosts; a forked child takes another one.
 _process = token_hex(8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 from collections.abc import Iterator
@@ -58,11 +59,16 @@ class Reading:
         raise StorageUnavailableError(self.path, mend)
 
     def read_bytes(self, kind: str, id: str) -> bytes | None:
-        """Read the bytes of a run's or result's document, None when there is none."""
+        """Read the bytes of a run's or result's document, None when there is none.
+
+        Raises DocumentError where the file alone cannot be read.
+        """
         path = self._layout.document(kind, check_id(id, f"{kind}_id"))
         try:
             return files.read(path)
         except OSError as error:
+            if error.errno in files.OF_THE_FILE and os.access(self._layout.folder(kind), os.X_OK):
+                raise DocumentError(id, str(error.strerror)) from error
             raise files.unavailable(self.path, error) from error
 
     def stat(self, kind: str, id: str) -> os.stat_result | None:
@@ -72,6 +78,8 @@ class Reading:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
             raise files.unavailable(self.path, error) from error
 
     def read_run(self, run_id: str) -> RunDocument:
@@ -160,6 +168,10 @@ class Reading:
                     try:
                         seen = entry.stat()
                     except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        if error.errno not in files.OF_THE_FILE:
+                            raise
                         continue
                     yield id, f"{seen.st_mtime_ns}-{seen.st_size}-{seen.st_ino}"
         except OSError as error:

@@ -9,10 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, NamedTuple, TypeVar
+
+# While there is much to do, a thread waits this long between two batches: whoever has just
+# been answered asks again meanwhile, and a thread that will look by itself needs no waking.
+GATHER_S = 0.001
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -108,6 +113,7 @@ class Lane(Generic[Job, Answer]):
             except Exception as error:  # noqa: BLE001 - it belongs to those who wait
                 answers = [error] * len(batch)
             answer(batch, answers)
+            time.sleep(GATHER_S)
 
     def _next(self) -> list[Asked[Job, Answer]]:
         with self._lock:

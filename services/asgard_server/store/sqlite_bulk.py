@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from asgard_server.store.sqlite_rows import ResultValues, RunValues, next_place, place_of
+from asgard_server.store.sqlite_places import free_places
+from asgard_server.store.sqlite_rows import ResultValues, RunValues
 from asgard_server.store.sqlite_schema import new_epoch
 from asgard_server.store.sqlite_transaction import Transaction
 
@@ -34,7 +35,7 @@ def take_runs(transaction: Transaction, values: Sequence[RunValues]) -> None:
         )
     }
     new = list({one.id: one for one in values if one.id not in known}.values())
-    places = _free_places(transaction, new)
+    places = free_places(connection, new)
     connection.executemany(
         "INSERT INTO runs SELECT ?1, ?2, ?3, ?4, count(*), max(?5, coalesce(max(changed_at), 0)),"
         " ?6, ?7, ?8, ?9 FROM results WHERE run_id = ?2",
@@ -64,26 +65,6 @@ def take_runs(transaction: Transaction, values: Sequence[RunValues]) -> None:
         (json.dumps(places),),
     )
     transaction.more_runs += len(new)
-
-
-def _free_places(transaction: Transaction, runs: Sequence[RunValues]) -> list[int]:
-    wanted = [place_of(one.sorted_at, one.id) for one in runs]
-    taken = {
-        row[0]
-        for row in transaction.connection.execute(
-            "SELECT place FROM runs WHERE place IN (SELECT value FROM json_each(?))",
-            (json.dumps(wanted),),
-        )
-    }
-    places = []
-    for place in wanted:
-        while place in taken:
-            place = next_place(place)
-            if transaction.is_taken(place):
-                taken.add(place)
-        taken.add(place)
-        places.append(place)
-    return places
 
 
 def end_building(transaction: Transaction, epoch: str) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import structlog
 from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
 from asgard_server.run.store import Found, Key, Kind
+from asgard_server.store.sqlite_places import free_places, insert_rows
 from asgard_server.store.sqlite_rows import (
     ResultValues,
-    next_place,
-    place_of,
+    RunValues,
     result_values,
     run_values,
 )
@@ -44,69 +46,120 @@ class Transaction:
         self.connection = connection
         self._read = read
         self.now = now
+        self._asked: dict[Key, None] = {}
+        self._readable: set[Key] = set()
+        self._alive: set[Key] = set()
         self._entries: list[tuple[Kind, str, str, int]] = []
         self.more_runs = 0
         self._more_late = False
 
     def observe(self, key: Key) -> None:
-        """Make row and log agree with what the document of `key` now says."""
-        found = self._read(key)
+        """Make row and log agree, before the end, with what the document of `key` then says."""
+        self._asked[key] = None
+
+    def _observe_asked(self) -> None:
+        """Observe what was asked for: results first, and new runs all together.
+
+        It is logged in the order in which it was asked for.
+        """
+        keys, self._asked = list(self._asked), {}
+        runs: dict[str, Found] = {}
+        for key in keys:
+            found = self._read(key)
+            if key.kind == "run" and found is not None:
+                runs[key.id] = found
+            elif key.kind == "result":
+                self._observe(key, found, None)
+        for key in keys:
+            if key.kind == "run" and key.id not in runs:
+                self._observe(key, None, None)
+        rows = {row[0]: row[1:] for row in self._rows_of_runs(runs)} if runs else {}
+        new: list[RunValues] = []
+        for run_id, found in runs.items():
+            key = Key("run", run_id)
+            if run_id in rows:
+                self._observe(key, found, rows[run_id])
+            else:
+                with self._noting_unreadable(key, found):
+                    new.append(run_values(self.connection, run_id, found, self.now))
+        if new:
+            self._insert_runs(new)
+        if len(keys) > 1:
+            rank = {key: number for number, key in enumerate(keys)}
+            # A result that went with its run was not asked for by itself.
+            self._entries.sort(
+                key=lambda entry: rank.get(Key(*entry[:2]), rank.get(Key("run", entry[2]), 0))
+            )
+
+    def _rows_of_runs(self, ids: Collection[str]) -> list[tuple[Any, ...]]:
+        return self.connection.execute(
+            "SELECT id, place, digest, stamp, created_at, sorted_at, changed_at, result_count"
+            " FROM runs WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        ).fetchall()
+
+    def _observe(self, key: Key, found: Found | None, row: tuple[Any, ...] | None) -> None:
+        """Observe a result, or a run that has a row or no document."""
         if found is None:
-            self._forget_unreadable(key)
+            self._readable.add(key)
             self._remove(key)
             return
-        try:
-            if key.kind == "run":
-                self._observe_run(key, found)
-            else:
+        with self._noting_unreadable(key, found):
+            if row is None:
                 self._observe_result(key, found)
+            else:
+                self._observe_run(key, found, row)
+
+    @contextmanager
+    def _noting_unreadable(self, key: Key, found: Found) -> Iterator[None]:
+        try:
+            yield
         except DocumentError as error:
             # Whatever the row says stays true of the last document that could be read.
             log.warning("unreadable document", kind=key.kind, id=key.id, problem=str(error))
+            self._readable.discard(key)
             self.connection.execute(
                 "INSERT OR REPLACE INTO unreadable VALUES (?, ?, ?)", (*key, found.stamp)
             )
 
-    def _observe_run(self, key: Key, found: Found) -> None:
-        old = self.connection.execute(
-            "SELECT place, digest, stamp, created_at, sorted_at, changed_at, result_count"
-            " FROM runs WHERE id = ?",
-            (key.id,),
-        ).fetchone()
-        if old is not None and self._same(key, old[1], old[2], found):
+    def _insert_runs(self, new: Sequence[RunValues]) -> None:
+        """Write the rows of runs that have none, with as few statements as that takes."""
+        counts = {
+            row[0]: row[1:]
+            for row in self.connection.execute(
+                "SELECT run_id, count(*), max(changed_at) FROM results"
+                " WHERE run_id IN (SELECT value FROM json_each(?)) GROUP BY run_id",
+                (json.dumps([one.id for one in new]),),
+            )
+        }
+        places = free_places(self.connection, new)
+        rows: list[tuple[Any, ...]] = []
+        for place, one in zip(places, new, strict=True):
+            count, changed = counts.get(one.id, (0, 0))
+            changed = max(one.modified_at, changed)
+            rows.append(_row(place, one, count, changed, self.now))
+            self._written(Key("run", one.id), one.id)
+        insert_rows(self.connection, "runs", rows)
+        texts = [(place, one.text) for place, one in zip(places, new, strict=True)]
+        insert_rows(self.connection, "texts", texts)
+        insert_rows(self.connection, "late", [(place,) for place in places])
+        self._more_late = True
+        self.more_runs += len(new)
+
+    def _observe_run(self, key: Key, found: Found, old: tuple[Any, ...]) -> None:
+        if self._same(key, old[1], old[2], found):
             return
         new = run_values(self.connection, key.id, found, self.now)
-        if old is None:
-            count, changed = self.connection.execute(
-                "SELECT count(*), coalesce(max(changed_at), 0) FROM results WHERE run_id = ?",
-                (key.id,),
-            ).fetchone()
-            place = self.free_place(new.sorted_at, key.id)
-            self.more_runs += 1
-        else:
-            place, _, _, created_at, sorted_at, changed, count = old
-            if new.created_at == created_at:
-                # A time of arrival stays what it was when the document is edited.
-                new = new._replace(sorted_at=sorted_at)
-            self.connection.execute("DELETE FROM runs WHERE place = ?", (place,))
-            if new.sorted_at != sorted_at:
-                self._remove_text(place)
-                place = self.free_place(new.sorted_at, key.id)
-        self.connection.execute(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                place,
-                key.id,
-                new.sorted_at,
-                new.created_at,
-                count,
-                max(new.modified_at, changed),
-                self.now,
-                new.digest,
-                new.stamp,
-                new.document,
-            ),
-        )
+        place, _, _, created_at, sorted_at, changed, count = old
+        if new.created_at == created_at:
+            # A time of arrival stays what it was when the document is edited.
+            new = new._replace(sorted_at=sorted_at)
+        self.connection.execute("DELETE FROM runs WHERE place = ?", (place,))
+        if new.sorted_at != sorted_at:
+            self._remove_text(place)
+            (place,) = free_places(self.connection, [new])
+        row = _row(place, new, count, max(new.modified_at, changed), self.now)
+        insert_rows(self.connection, "runs", [row])
         self._write_text(place, new.text)
         self._written(key, key.id)
 
@@ -135,16 +188,29 @@ class Transaction:
                 f"UPDATE {TABLE[key.kind]} SET stamp = ? WHERE id = ?",  # noqa: S608 - our tables
                 (found.stamp, key.id),
             )
-        self._forget_unreadable(key)
+        self._readable.add(key)
         return True
 
     def _written(self, key: Key, run_id: str) -> None:
-        self._forget_unreadable(key)
-        self.connection.execute("DELETE FROM tombstones WHERE kind = ? AND id = ?", key)
+        self._readable.add(key)
+        self._alive.add(key)
         self._entries.append((key.kind, key.id, run_id, 0))
 
-    def _forget_unreadable(self, key: Key) -> None:
-        self.connection.execute("DELETE FROM unreadable WHERE kind = ? AND id = ?", key)
+    def _forget(self) -> None:
+        """Take off the lists of the unreadable and the deleted what is neither."""
+        listed = self.connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM unreadable), EXISTS (SELECT 1 FROM tombstones)"
+        ).fetchone()
+        for some, table, keys in zip(
+            listed, ("unreadable", "tombstones"), (self._readable, self._alive), strict=True
+        ):
+            if some and keys:
+                self.connection.execute(
+                    f"DELETE FROM {table} WHERE (kind, id) IN"  # noqa: S608 - our tables
+                    " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+                    " FROM json_each(?))",
+                    (json.dumps(list(keys)),),
+                )
 
     def _remove(self, key: Key) -> None:
         if key.kind == "run":
@@ -162,7 +228,8 @@ class Transaction:
                 "SELECT id FROM results WHERE run_id = ?", (run_id,)
             ).fetchall()
             for (result_id,) in results:
-                self.observe(Key("result", result_id))
+                one = Key("result", result_id)
+                self._observe(one, self._read(one), None)
         else:
             row = self.connection.execute(
                 "DELETE FROM results WHERE id = ? RETURNING run_id", (key.id,)
@@ -171,6 +238,7 @@ class Transaction:
                 return
             run_id = row[0][0]
             self._count(run_id, -1, 0)
+        self._alive.discard(key)
         self.connection.execute(
             "INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (*key, self.now)
         )
@@ -212,18 +280,6 @@ class Transaction:
             (more, changed_at, run_id),
         )
 
-    def free_place(self, sorted_at: int, run_id: str) -> int:
-        """A rowid for a run that no other has."""
-        place = place_of(sorted_at, run_id)
-        while self.is_taken(place):
-            place = next_place(place)
-        return place
-
-    def is_taken(self, place: int) -> bool:
-        """Whether a run has this rowid."""
-        row = self.connection.execute("SELECT 1 FROM runs WHERE place = ?", (place,)).fetchone()
-        return row is not None
-
     def insert_results(
         self, values: Sequence[ResultValues], word: Literal["REPLACE", "IGNORE"] = "REPLACE"
     ) -> None:
@@ -256,6 +312,10 @@ class Transaction:
 
     def finish(self) -> int:
         """Number and write the log entries, last of all; answer the head revision."""
+        if self._asked:
+            self._observe_asked()
+        if self._readable:
+            self._forget()
         if self._more_late:
             self._index_late()
         ((head,),) = self.connection.execute(
@@ -265,8 +325,9 @@ class Transaction:
             (len(self._entries), self.more_runs) if self._entries or self.more_runs else (),
         ).fetchall()
         first = head - len(self._entries) + 1
-        self.connection.executemany(
-            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)",
+        insert_rows(
+            self.connection,
+            "log",
             [(first + n, *entry, self.now) for n, entry in enumerate(self._entries)],
         )
         if first // _TRIM_EVERY != (head + 1) // _TRIM_EVERY:
@@ -278,3 +339,19 @@ class Transaction:
         self.connection.execute("DELETE FROM log WHERE revision <= ?", (head - KEPT_ENTRIES,))
         self.connection.execute("DELETE FROM tombstones WHERE at < ?", (old,))
         self.connection.execute("DELETE FROM requests WHERE at < ?", (old,))
+
+
+def _row(place: int, run: RunValues, count: int, changed: int, now: int) -> tuple[Any, ...]:
+    """The columns of a run."""
+    return (
+        place,
+        run.id,
+        run.sorted_at,
+        run.created_at,
+        count,
+        changed,
+        now,
+        run.digest,
+        run.stamp,
+        run.document,
+    )

@@ -202,3 +202,48 @@ async def test_a_run_deleted_by_somebody_else_cannot_come_back_under_its_id(
 
     await eventually(noticed)
     assert (await refusal(service.stub.CreateRun(a_request())))[1] == "DELETED"
+
+
+def with_array(result_id: str) -> pb.NewResult:
+    file = npy(np.arange(20_000.0))
+    data = b'{"computed":{"$array":"a"}}'
+    return pb.NewResult(result_id=result_id, result_type="T", data=data, arrays={"a": file})
+
+
+async def test_a_repeat_beside_the_first_that_is_still_writing_is_answered_as_it(
+    service: Running,
+) -> None:
+    for n in range(8):
+        ids = [f"r{n}-{k}" for k in range(8)]
+        batch = pb.SaveRunRequest(
+            run=pb.CreateRunRequest(run_id=f"m{n}", name="n"), results=map(with_array, ids)
+        )
+        impatient = service.stub.SaveRun(batch)
+        await asyncio.sleep(0.004 * n)
+        impatient.cancel()
+        answers = await asyncio.gather(*(service.stub.SaveRun(batch) for _ in range(3)))
+        assert [list(each.run.result_ids) for each in answers] == [ids] * 3
+        adding = pb.AddResultRequest(run_id=f"m{n}", result=with_array(f"more-{n}"))
+        added = await asyncio.gather(*(service.stub.AddResult(adding) for _ in range(4)))
+        assert [each.result.result_id for each in added] == [f"more-{n}"] * 4
+    assert Folder(service.folder).fsck().findings == []
+
+
+async def test_a_batch_with_the_id_of_a_deleted_result_is_refused(service: Running) -> None:
+    await service.stub.SaveRun(a_batch())
+    await service.stub.DeleteResult(pb.DeleteResultRequest(result_id="b"))
+    for run_id in ("", "other"):
+        batch = pb.SaveRunRequest(
+            run=pb.CreateRunRequest(run_id=run_id, name="n"), results=[a_result(result_id="b")]
+        )
+        code, reason, _ = await refusal(service.stub.SaveRun(batch))
+        assert (code, reason) == (CODE.FAILED_PRECONDITION, "DELETED")
+
+
+async def test_a_run_that_cannot_be_read_is_deleted_with_its_results(service: Running) -> None:
+    await service.stub.SaveRun(a_batch())
+    (service.folder / "runs" / "mine.json").write_text("{")
+    await service.stub.DeleteRun(pb.DeleteRunRequest(run_id="mine"))
+    assert list((service.folder / "results").iterdir()) == []
+    expected = (CODE.NOT_FOUND, "RUN_NOT_FOUND", {"runId": "mine"})
+    assert await refusal(service.stub.GetRun(pb.GetRunRequest(run_id="mine"))) == expected

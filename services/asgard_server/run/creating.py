@@ -7,9 +7,11 @@ request answers what exists, another one under that id is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_run, encode_run, etag
 from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
@@ -18,13 +20,19 @@ from asgard_server.run import domain
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import Documents, Key, RunIndex, RunRow
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A request for an id: its digest tells it from others. None where the id is ours."""
+    """A request for an id: its digest tells it from others. None where the id is ours.
+
+    `timed`: the caller gave the time; `given`: the ids of results that he gave.
+    """
 
     digest: bytes | None
     timed: bool = False
+    given: tuple[str, ...] = ()
 
 
 class Creator:
@@ -41,6 +49,7 @@ class Creator:
         self._index = index
         self._observer = observer
         self._clock = clock
+        self._under_way: dict[Key, asyncio.Task[Any]] = {}
 
     async def run(
         self, run: RunDocument, results: Sequence[ResultDocument], claim: Claim
@@ -52,17 +61,31 @@ class Creator:
         """
         key = Key("run", run.id)
         keys = (*(Key("result", result.id) for result in results), key)
+        for given in claim.given:
+            await self._refuse_deleted(Key("result", given))
         if claim.digest is None:
             await self._documents.create_run(run, results)
             await self._observer.observe(*keys)
             return await self._stands(run)
+        work = partial(self._claimed_run, run, results, claim, claim.digest, keys)
+        return await self._alone(key, work)
+
+    async def _claimed_run(
+        self,
+        run: RunDocument,
+        results: Sequence[ResultDocument],
+        claim: Claim,
+        digest: bytes,
+        keys: Sequence[Key],
+    ) -> RunRow:
+        key = Key("run", run.id)
         await self._refuse_deleted(key)
         repeated = False
         try:
             await self._documents.create_run(run, results)
         except AlreadyExistsError as taken:
             repeated = await self._settle_run(run, results, claim, taken)
-        await self._acknowledge(key, claim.digest, keys)
+        await self._acknowledge(key, digest, keys)
         return await self._stands(run, repeated=repeated)
 
     async def result(self, result: ResultDocument, claim: Claim) -> None:
@@ -73,13 +96,36 @@ class Creator:
             await self._documents.add_result(result)
             await self._observer.observe(*keys)
             return
+        await self._alone(key, partial(self._claimed_result, result, claim.digest, keys))
+
+    async def _claimed_result(
+        self, result: ResultDocument, digest: bytes, keys: Sequence[Key]
+    ) -> None:
+        key = Key("result", result.id)
         await self._refuse_deleted(key)
         try:
             await self._documents.add_result(result)
         except AlreadyExistsError as taken:
-            if not await self._added_by(result, claim):
+            if not await self._added_by(result, digest):
                 raise taken
-        await self._acknowledge(key, claim.digest, keys)
+        await self._acknowledge(key, digest, keys)
+
+    async def _alone(self, key: Key, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Do the work for an id behind what is under way for it, and to its end.
+
+        A repeat comes when its caller has lost patience with the first: that one may still be
+        writing, and must neither be taken for one that died nor be left half done.
+        """
+        while (before := self._under_way.get(key)) is not None:
+            await asyncio.wait([before])
+        task = self._under_way[key] = asyncio.create_task(work())
+        task.add_done_callback(lambda done: self._ended(key, done))
+        return await asyncio.shield(task)
+
+    def _ended(self, key: Key, task: asyncio.Task[Any]) -> None:
+        del self._under_way[key]
+        if not task.cancelled():
+            task.exception()  # looked at, although its caller may have left
 
     async def _stands(self, run: RunDocument, *, repeated: bool = False) -> RunRow:
         """The run as it is now; the index is not asked about one that is new and empty."""
@@ -127,10 +173,10 @@ class Creator:
         await self._documents.create_run(run, missing)
         return False
 
-    async def _added_by(self, result: ResultDocument, claim: Claim) -> bool:
+    async def _added_by(self, result: ResultDocument, digest: bytes) -> bool:
         known = await self._index.recall(Key("result", result.id))
         if known is not None:
-            return known == claim.digest
+            return known == digest
         return await self._is_there(result)
 
     async def _is_there(self, result: ResultDocument) -> bool:

@@ -71,7 +71,8 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         new, results = await _apart(size, codec.new_batch, request)
         run, made = domain.batch(new, results, self._clock())
         digest = await _apart(size, codec.batch_digest, request) if new.id else None
-        await self._creator.run(run, made, Claim(digest, timed=bool(new.created_at)))
+        given = tuple(each.id for each in results if each.id)
+        await self._creator.run(run, made, Claim(digest, bool(new.created_at), given))
         row, ids = await self._known(run.id)
         first = (await self._run(run.id)).results[: len(made)]
         rows = await self._index.rows([Key("result", each) for each in first])
@@ -123,11 +124,10 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def DeleteRun(
         self, request: pb.DeleteRunRequest, context: Context
     ) -> pb.DeleteRunResponse:
-        run = await self._run(check_id(request.run_id))
-        results = {*run.results, *await self._index.result_ids(run.id)}
-        await self._documents.delete(Key("run", run.id), results)
-        keys = [Key("result", each) for each in sorted(results)]
-        await self._observer.observe(*keys, Key("run", run.id))
+        key = Key("run", check_id(request.run_id))
+        results = await self._index.result_ids(key.id)
+        await self._documents.delete(key, results)
+        await self._observer.observe(*(Key("result", each) for each in results), key)
         return pb.DeleteRunResponse()
 
     # Results ------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from gimle.asgard.core.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder import Folder, npy
+from gimle.asgard.core.folder import Folder, files, npy
 from gimle.asgard.core.ids import new_id
 
 from tests.contract.storage_writers import a_result, a_run
@@ -358,6 +358,28 @@ def test_a_full_disk_is_said_so_and_leaves_nothing(
             folder.add_result(a_result(run.id, {"x": np.arange(2000)}))
     assert everything(folder) == before
     assert folder.read_run(run.id).results == ()
+
+
+@pytest.mark.parametrize("place", ["results", "runs"])
+def test_ctrl_c_while_a_folder_reaches_the_disk_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folder = Folder(tmp_path, durability="durable")
+    before = everything(folder)
+    sync = files.sync_folder
+
+    def interrupted(path: str) -> None:
+        if path.endswith(place):
+            raise KeyboardInterrupt
+        sync(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "sync_folder", interrupted)
+        run = a_run()
+        results = [a_result(run.id, {}), a_result(run.id, {"x": np.arange(2000)})]
+        with pytest.raises(KeyboardInterrupt):
+            folder.create_run(run, results)
+    assert everything(folder) == before
 
 
 def test_a_place_without_hard_links_works_too(

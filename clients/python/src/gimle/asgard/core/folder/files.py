@@ -73,7 +73,12 @@ def create(folder: str, name: str, body: bytes, *, durable: bool) -> bool:
         remove(temporary)
         raise
     if durable:
-        sync_folder(folder)
+        try:
+            sync_folder(folder)
+        except BaseException:
+            # Ctrl-C comes here most of the time: what nobody was promised is not to stay.
+            remove(f"{folder}/{name}")
+            raise
     return True
 
 

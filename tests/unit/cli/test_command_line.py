@@ -151,6 +151,29 @@ def test_a_run_that_is_not_there_is_named(asgard: Asgard) -> None:
     assert "2 runs begin with 0" in asgard("runs", "show", "0", status=1).stderr
 
 
+def test_a_list_tells_whole_names_in_eighty_columns(asgard: Asgard, tmp_path: Path) -> None:
+    storage = AsgardStorage(tmp_path / "storage", durability="relaxed")
+    run = storage.create_run(name="A name of some words,\nand a break")
+    _, row = asgard("runs", "list", env={"COLUMNS": "80"}).stdout.splitlines()
+    assert row.startswith(run.id)
+    assert row.endswith("A name of some words, and a break")
+
+
+def test_an_empty_id_chooses_no_run(asgard: Asgard, tmp_path: Path) -> None:
+    storage = AsgardStorage(tmp_path / "storage", durability="relaxed")
+    storage.create_run(name="Kept")
+    told = asgard("runs", "delete", "", "--yes", status=1).stderr
+    assert "empty" in told
+    assert [run.name for run in storage.list_runs()] == ["Kept"]
+
+
+def test_a_file_in_the_place_of_the_storage_is_named(asgard: Asgard, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for command in (["example", "basic/01_integration"], ["monitor", "--port", "0"]):
+        told = asgard(*command, "--storage", "file", status=1).stderr
+        assert "it is a file; name a folder" in told, command
+
+
 def test_a_bad_example_stops_before_anything_is_saved(asgard: Asgard, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: Mine\nequation: int(f x) = g\n")
     said = asgard("example", "mine.yaml", status=1).stderr

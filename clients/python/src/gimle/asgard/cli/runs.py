@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from gimle.asgard.cli.speaking import console, existing, fail, plain_errors
-from rich.table import Table
 
 if TYPE_CHECKING:
     from gimle.asgard.monitor.storage import AsgardStorage, Result, Run
@@ -54,13 +53,16 @@ def list_runs(
     if not runs:
         console().print(f"No runs in {storage}.", markup=False)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("id", "created", "status", "results", "name"):
-        table.add_column(heading, no_wrap=heading != "name")
+    # Lines and no table: a table would squeeze the names in an ordinary terminal's 80 columns.
+    width = max(len(run.id) for run in runs)
+    line = f"{{:<{width}}}  {{:<19}}  {{:<9}}  {{:>7}}  {{}}"
+    out = console()
+    out.print(line.format("id", "created", "status", "results", "name"), style="bold")
     for run in runs:
         created = run.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(run.id, created, run.status or "-", str(len(run.result_ids)), run.name)
-    console().print(table)
+        name = " ".join(run.name.split())
+        row = (run.id, created, run.status or "-", len(run.result_ids), name)
+        out.print(line.format(*row), markup=False)
 
 
 def show(
@@ -149,6 +151,9 @@ def _find(place: AsgardStorage, text: str) -> Run:
     """The one run whose id is or begins with `text`."""
     from gimle.asgard.core.errors import InvalidNameError, NotFoundError
 
+    # Every id begins with nothing: a script's empty variable must not choose a run.
+    if not text:
+        fail("the id of the run is empty", "see `asgard runs list`")
     try:
         return place.load_run(text)
     except (InvalidNameError, NotFoundError):

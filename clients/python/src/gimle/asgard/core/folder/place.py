@@ -22,6 +22,8 @@ def open_place(layout: Layout, *, create: bool, durable: bool, now: datetime) ->
     The first of several who open it at once gives the id. None where the folder has none
     and cannot be written. Raises StorageUnavailableError.
     """
+    if os.path.exists(layout.root) and not os.path.isdir(layout.root):
+        raise StorageUnavailableError(layout.root, "it is a file; name a folder")
     if not create and not os.path.isdir(layout.root):
         raise StorageUnavailableError(layout.root, "there is no such folder; create it first")
     try:

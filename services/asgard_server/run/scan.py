@@ -79,7 +79,7 @@ class Noticer:
             if not keys:
                 continue
             try:
-                # Most of what rings was written through this very service, and is known.
+                # What was written through this very service, and read since, did not ring.
                 await self._observe(await self._index.stale(_results_first(keys)))
             except (StorageUnavailableError, StorageFullError):
                 self._scanned = None  # the next look says so, and scans when it is back

@@ -19,6 +19,7 @@ from gimle.asgard.core.ids import check_id
 
 from asgard_server.run.store import Entry, Found, Key, Kind
 from asgard_server.store.folder_bell import FolderBell
+from asgard_server.store.fresh_reads import FreshReads
 from asgard_server.store.lane import Lane
 
 _New = tuple[RunDocument, Sequence[ResultDocument]]
@@ -44,6 +45,7 @@ class FolderDocuments:
         self._network = network
         self._creating: Lane[_New, object] = Lane(pool, folder.create_runs)
         self._directories = {kind: f"{folder.path}/{name}" for kind, name in PLACES.items()}
+        self._fresh = FreshReads(self.stamp_now)
 
     async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -85,7 +87,7 @@ class FolderDocuments:
 
     async def read(self, key: Key) -> Found | None:
         """Read a document's bytes, None when there is none."""
-        return await self._in_pool(self.read_now, key)
+        return await self._in_pool(self._read_surely, key)
 
     async def open_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, large ones memory-mapped. Raises `NotFoundError`."""
@@ -105,10 +107,16 @@ class FolderDocuments:
     # For the index, in its threads
 
     def read_now(self, key: Key) -> Found | None:
-        """Read a document with its stamp, None when it is gone and the place is not.
+        """Read a document, to write its row of what it says: its bell need not ring for that.
 
-        Raises `StorageUnavailableError`, also when the place is another one than was opened.
+        None when it is gone and the place is not. Raises `StorageUnavailableError`, also
+        when the place is another one than was opened.
         """
+        found = self._read_surely(key)
+        self._fresh.note(key, None if found is None else found.stamp)
+        return found
+
+    def _read_surely(self, key: Key) -> Found | None:
         found = self._read(key)
         if found is None:
             # A deletion is believed while the place is surely there, and looked at again.
@@ -197,7 +205,7 @@ class FolderDocuments:
         if self._network:
             yield _silence()
             return
-        bell = FolderBell(self._directories)
+        bell = FolderBell(self._directories, self._fresh.is_news)
         await bell.start()
         try:
             yield bell

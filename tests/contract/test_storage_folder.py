@@ -385,7 +385,7 @@ def test_ctrl_c_while_a_folder_reaches_the_disk_leaves_nothing(
 def test_a_place_without_hard_links_works_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(source: str, target: str) -> None:
+    def refuse(source: str, target: str, **options: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)

@@ -26,6 +26,10 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 # What is wrong with one file (a folder or a loop of links in its place, another user's secret).
 OF_THE_FILE = {errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM}
 
+# Files without a name (Linux), which get theirs through /proc.
+_UNNAMED = getattr(os, "O_TMPFILE", 0) if os.path.isdir("/proc/self/fd") else 0
+_NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS}
+
 # Unique between processes and hosts; a forked child takes another one.
 _process = token_hex(8)
 _numbers = itertools.count()
@@ -95,31 +99,28 @@ def create_all(
     placed: list[int] = []
     try:
         for number, (_, body) in enumerate(entries):
-            temporary = f"{folder}/{temporary_name()}"
             try:
-                written[number] = temporary, _open_written(temporary, body)
+                written[number] = _open_unnamed(folder, body)
             except OSError as error:
                 answers[number] = error
         if durable:
             _sync_all(written, answers)
         for number, (temporary, fd) in list(written.items()):
-            os.close(fd)
-            written[number] = temporary, -1
             try:
-                answers[number] = place_new(temporary, f"{folder}/{entries[number][0]}")
+                answers[number] = _give_name(temporary, fd, folder, *entries[number], durable)
             except OSError as error:
                 answers[number] = error
-                remove(temporary)
+                _discard(temporary)
             else:
                 placed.append(number)
+            os.close(fd)
             del written[number]
         if durable and placed:
             sync_folder(folder)
     except BaseException as error:
         for temporary, fd in written.values():
-            if fd >= 0:
-                os.close(fd)
-            remove(temporary)
+            os.close(fd)
+            _discard(temporary)
         for number in placed:
             if answers[number] is True:
                 remove(f"{folder}/{entries[number][0]}")
@@ -141,7 +142,7 @@ def _sync_all(written: dict[int, tuple[str, int]], answers: list[bool | OSError]
         except OSError as error:
             answers[number] = error
             os.close(fd)
-            remove(temporary)
+            _discard(temporary)
             del written[number]
 
 
@@ -242,6 +243,50 @@ def _open_written(path: str, body: bytes) -> int:
         remove(path)
         raise
     return fd
+
+
+def _open_unnamed(folder: str, body: bytes) -> tuple[str, int]:
+    """Write a new file that has no name yet, or where there is no such thing a temporary one.
+
+    Answers that name, empty if there is none, and the open file. A file without a name costs
+    half as much, rings no watcher of the folder, and leaves nothing when its writer dies.
+    """
+    if _UNNAMED:
+        try:
+            fd = os.open(folder, _UNNAMED | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED:
+                raise
+        else:
+            try:
+                write_all(fd, body)
+            except BaseException:
+                os.close(fd)
+                raise
+            return "", fd
+    temporary = f"{folder}/{temporary_name()}"
+    return temporary, _open_written(temporary, body)
+
+
+def _give_name(temporary: str, fd: int, folder: str, name: str, body: bytes, durable: bool) -> bool:
+    """Give an open file its name unless that is taken."""
+    if temporary:
+        return place_new(temporary, f"{folder}/{name}")
+    try:
+        # linkat(2) follows the link of /proc; what it is given a folder for does not matter.
+        os.link(f"/proc/self/fd/{fd}", f"{folder}/{name}", src_dir_fd=fd, follow_symlinks=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return create(folder, name, body, durable=durable)
+    return True
+
+
+def _discard(temporary: str) -> None:
+    if temporary:
+        remove(temporary)
 
 
 class Placed(Protocol):

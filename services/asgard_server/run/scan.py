@@ -141,7 +141,8 @@ class Noticer:
         if not self._reconciled.is_set() or self._forced:
             self._forced = False
             return True
-        if pulse == self._scanned:
+        # Without a bell nobody tells of a file that is edited where it lies.
+        if pulse == self._scanned and self._place.rings:
             self._waiting_since = None
             return False
         if self._waiting_since is None:

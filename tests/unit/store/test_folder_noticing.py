@@ -183,6 +183,20 @@ async def test_a_network_folder_is_scanned_without_a_bell(storage_dir: Path) -> 
         await at.until_gone(run.id, seconds=6)
 
 
+async def test_an_edit_in_place_is_found_without_a_bell(storage_dir: Path) -> None:
+    run = a_run("old")
+    other(storage_dir).create_run(run)
+    async with house(storage_dir, network=True) as at:
+        await asyncio.sleep(3.2)  # the folder has been looked at, and stands still
+        path = storage_dir / "runs" / f"{run.id}.json"
+        path.write_bytes(encode_run(replace(run, name="edited")))
+
+        async def edited() -> bool:
+            return (await at.row(run.id)).run.name == "edited"
+
+        await at.until(edited, 4)
+
+
 async def test_files_that_are_no_documents_are_passed_over(storage_dir: Path) -> None:
     async with house(storage_dir) as at:
         runs = storage_dir / "runs"

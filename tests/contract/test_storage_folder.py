@@ -399,6 +399,26 @@ def test_a_place_without_hard_links_works_too(
     assert folder.fsck().findings == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EXDEV])
+def test_a_system_that_links_nothing_through_proc_works_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    link = os.link
+
+    def refuse(source: str, target: str, **options: Any) -> None:
+        if source.startswith("/proc/"):
+            raise OSError(number, os.strerror(number))
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = Folder(tmp_path)
+    run, _ = folder.create_run(a_run())
+    assert folder.read_run(run.id) == run
+    with pytest.raises(AlreadyExistsError):
+        folder.create_run(run)
+    assert folder.fsck().findings == []
+
+
 def test_durable_writes_reach_the_disk_before_they_get_their_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

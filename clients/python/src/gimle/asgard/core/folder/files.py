@@ -278,7 +278,8 @@ def _give_name(temporary: str, fd: int, folder: str, name: str, body: bytes, dur
     except FileExistsError:
         return False
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        # Some sandboxes have a /proc through which nothing can be linked.
+        if error.errno not in _NO_LINKS | {errno.ENOENT, errno.EXDEV}:
             raise
         return create(folder, name, body, durable=durable)
     return True

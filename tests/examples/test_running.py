@@ -158,12 +158,13 @@ output: {type: Solution1D, title: Driven, labels: {x: t, y: u}}
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("name: Exp", "nam: Exp"), ["line 1", "`name` is missing"]),
+        (("name: Exp", "nam: Exp"), ["line 1", "`name` is missing", "`nam`?"]),
         (("points: 251", "points: many"), ["line 14, evaluate.x.points", "whole number", "'many'"]),
         (("points: 251", "points: 1"), ["evaluate.x.points", "from 2"]),
         (("range: [-2, 3]", "range: [3, -2]"), ["line 13, evaluate.x.range", "smaller"]),
         (("range: [-2, 3]", "range: [a, b]"), ["evaluate.x.range[0]", "number"]),
-        (("output:", "outptu:"), ["`output` is missing"]),
+        (("input:", "inputs:"), ["`input` is missing; did you mean it by `inputs`?"]),
+        (("output:", "outptu:"), ["`output` is missing; did you mean it by `outptu`?"]),
         (("title:", "titel:"), ["output.titel", "did you mean `title`?"]),
         (("type: Solution1D", "type: Solution1d"), ["output.type", "did you mean Solution1D?"]),
         (("type: Solution1D", "type: Solution2D"), ["2 dimension(s)"]),

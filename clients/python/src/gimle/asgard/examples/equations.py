@@ -116,7 +116,7 @@ def read_equation(root: Field, result_type: str, parameters: dict[str, float]) -
     if circuit.outputs != 1:
         field.fail(f"gives {circuit.outputs} streams; an example shows one")
     if given is None and circuit.inputs:
-        root.fail("the field `input` is missing; give dims and coefficients of the input")
+        root.need("input", "give dims and coefficients of the input")
     stored = {"dims": list(dims), "coefficients": _coefficients(given, circuit, dims, order)}
     # An input given by a few coefficients is followed by zeros, not by the end of the series.
     known = field.checked(lambda: working_order(circuit.node, _streams(circuit, stored), order))
@@ -231,7 +231,7 @@ def _grid(root: Field, result_type: str, kept: dict[str, int]) -> dict[str, Floa
     if field is None:
         if result_type == "DiscreteSequence" and len(kept) == 1:
             return {name: np.arange(length, dtype=np.float64) for name, length in kept.items()}
-        root.fail("the field `evaluate` is missing; give `range` and `points` for each dimension")
+        field = root.need("evaluate", "give `range` and `points` for each dimension")
     grid = {name: points(one) for name, one in field.items()}
     if set(grid) != set(kept):
         field.fail(f"must say where to evaluate {', '.join(kept)}; it has {', '.join(grid)}")

@@ -22,6 +22,9 @@ MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
 MAX_NESTING = 20
 
+_MISSPELT = 0.82
+"""How alike a name that is missing and one that is there must be: `start` and `state` are not."""
+
 
 class ExampleError(AsgardError, ValueError):
     """An example that cannot be read or run; says file, line and field, and the mend."""
@@ -66,6 +69,9 @@ class Field:
         """The field `name`, which has to be there."""
         found = self.get(name)
         if found is None:
+            others = self.mapping().keys() - self._asked
+            if close := difflib.get_close_matches(name, others, 1, _MISSPELT):
+                hint = f"did you mean it by `{close[0]}`?"
             self.fail(f"the field `{name}` is missing" + (f"; {hint}" if hint else ""))
         return found
 

@@ -7,12 +7,11 @@ import contextlib
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from asgard_server.store.lane import GATHER_S, Asked, Handover, answer
+from asgard_server.store.lane import Asked, Handover, answer
 from asgard_server.store.sqlite_link import Link
 from asgard_server.store.sqlite_schema import IndexFile, begin_session, end_session
 from asgard_server.store.sqlite_transaction import Transaction
@@ -91,7 +90,6 @@ class Writer:
             stopping = work is None
             if group:
                 self._serve(group)
-                time.sleep(GATHER_S)
         self._end()
 
     def _serve(self, group: Sequence[_Work]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import importlib
 import os
 import platform
@@ -31,6 +32,8 @@ ROWS = (
     "opening",
     "footprint",
 )
+# Of ioctl(2) for files: chattr +T.
+_GET_FLAGS, _SET_FLAGS, _TOP_OF_HIERARCHY = 0x80086601, 0x40086602, 0x0002_0000
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,6 +50,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(_machine(asked.dir))
     asked.dir.mkdir(parents=True, exist_ok=True)
+    _spread(asked.dir)
     figures: list[Figure] = []
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=asked.dir))
     try:
@@ -57,6 +61,24 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     console.print(_table(figures, quick=asked.quick))
     sys.exit(0 if all(figure.met for figure in figures) else 1)
+
+
+def _spread(folder: Path) -> None:
+    """Have ext4 put each folder made in this one into a block group of its own choice.
+
+    It takes no inode freed in the last minutes, and passes over all of them for each new
+    file: among what an earlier run has removed, creating a file took 800 us instead of 15.
+    """
+    flags = bytearray(8)
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, _GET_FLAGS, flags)
+        wanted = int.from_bytes(flags, sys.byteorder) | _TOP_OF_HIERARCHY
+        fcntl.ioctl(fd, _SET_FLAGS, wanted.to_bytes(8, sys.byteorder))
+    except OSError:  # another file system: it has its own ways
+        return
+    finally:
+        os.close(fd)
 
 
 def _measured(bench: Bench, name: str, console: Console) -> list[Figure]:

@@ -218,13 +218,12 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRuns(self, request, context):
-        """Streams changes of runs and results in the order of their revisions.
-        Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
-        token. Changes that wait come together in one message, and each carries the token to resume
-        behind it; on silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-        RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or
-        UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index is seen as a reset
-        followed by a snapshot.
+        """Streams changes of runs and results in the order of their revisions, starting at a snapshot
+        (reset, every run and result, snapshot_end), at now, or behind a resume token. Changes that
+        wait share a message, each with its token; on silence a checkpoint comes at least every 15 s.
+        Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
+        WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index
+        is seen as a reset followed by a snapshot.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -75,13 +75,12 @@ class RunServiceStub:
     extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
     """
     WatchRuns: _grpc.UnaryStreamMultiCallable[_run_service_pb2.WatchRunsRequest, _run_service_pb2.WatchRunsResponse]
-    """Streams changes of runs and results in the order of their revisions.
-    Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
-    token. Changes that wait come together in one message, and each carries the token to resume
-    behind it; on silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-    RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or
-    UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index is seen as a reset
-    followed by a snapshot.
+    """Streams changes of runs and results in the order of their revisions, starting at a snapshot
+    (reset, every run and result, snapshot_end), at now, or behind a resume token. Changes that
+    wait share a message, each with its token; on silence a checkpoint comes at least every 15 s.
+    Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
+    WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index
+    is seen as a reset followed by a snapshot.
     """
 
 @_typing.type_check_only
@@ -131,13 +130,12 @@ class RunServiceAsyncStub(RunServiceStub):
     extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
     """
     WatchRuns: _aio.UnaryStreamMultiCallable[_run_service_pb2.WatchRunsRequest, _run_service_pb2.WatchRunsResponse]  # type: ignore[assignment]
-    """Streams changes of runs and results in the order of their revisions.
-    Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
-    token. Changes that wait come together in one message, and each carries the token to resume
-    behind it; on silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-    RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or
-    UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index is seen as a reset
-    followed by a snapshot.
+    """Streams changes of runs and results in the order of their revisions, starting at a snapshot
+    (reset, every run and result, snapshot_end), at now, or behind a resume token. Changes that
+    wait share a message, each with its token; on silence a checkpoint comes at least every 15 s.
+    Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
+    WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index
+    is seen as a reset followed by a snapshot.
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -268,13 +266,12 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.WatchRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_service_pb2.WatchRunsResponse], _abc.AsyncIterator[_run_service_pb2.WatchRunsResponse]]:
-        """Streams changes of runs and results in the order of their revisions.
-        Starts at a snapshot (reset, every run and result, snapshot_end), at now, or behind a resume
-        token. Changes that wait come together in one message, and each carries the token to resume
-        behind it; on silence a checkpoint comes at least every 15 s. Ends with OUT_OF_RANGE
-        RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or
-        UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index is seen as a reset
-        followed by a snapshot.
+        """Streams changes of runs and results in the order of their revisions, starting at a snapshot
+        (reset, every run and result, snapshot_end), at now, or behind a resume token. Changes that
+        wait share a message, each with its token; on silence a checkpoint comes at least every 15 s.
+        Ends with OUT_OF_RANGE RESUME_TOKEN_UNUSABLE (start again at a snapshot), RESOURCE_EXHAUSTED
+        WATCHER_TOO_SLOW or UNAVAILABLE STOPPING (resume from the last token). A rebuild of the index
+        is seen as a reset followed by a snapshot.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

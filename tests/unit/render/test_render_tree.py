@@ -102,6 +102,23 @@ def test_data_that_does_not_fit_its_type_is_a_tree_with_the_reason(
     assert view["result_type"] == result_type
 
 
+@pytest.mark.parametrize(
+    ("result_type", "empty", "grown"),
+    [
+        ("OptimizationResult", {"loss": []}, {"loss": [1.0]}),
+        ("Solution1D", {"x": [], "computed": []}, {"x": [0.0], "computed": [1.0]}),
+        ("DiscreteSequence", {"values": np.zeros(0)}, {"values": np.ones(1)}),
+        ("PhysicsAnimation", {"frames": np.zeros((0, 4, 4))}, {"frames": np.ones((1, 4, 4))}),
+    ],
+)
+def test_a_result_that_is_about_to_grow_waits_for_its_figure(
+    result_type: str, empty: dict[str, Any], grown: dict[str, Any]
+) -> None:
+    assert view_of(result_type, empty)["waiting"] is True
+    assert view_of(result_type, grown)["kind"] != "tree"
+    assert view_of("Solution1D", {"computed": ["a"]})["waiting"] is False
+
+
 def test_odd_display_settings_are_survived() -> None:
     display = {"title": 5, "labels": ["x"], "convention": None}
     view = view_of("Solution1D", {"computed": [1]}, display)

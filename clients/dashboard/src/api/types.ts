@@ -223,6 +223,7 @@ export type TreeNode =
 export interface TreeView extends Common {
   kind: "tree";
   reason: string | null;
+  waiting: boolean;
   tree: TreeNode;
 }
 

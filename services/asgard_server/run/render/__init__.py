@@ -18,7 +18,7 @@ from gimle.asgard.core.errors import InvalidFieldError
 
 from asgard_server.run.render.animation import animation, page
 from asgard_server.run.render.ensemble import ensemble
-from asgard_server.run.render.fit import NAMES, Unfit
+from asgard_server.run.render.fit import NAMES, Empty, Unfit
 from asgard_server.run.render.heatmap import cells, heatmap
 from asgard_server.run.render.line import line
 from asgard_server.run.render.optimization import optimization
@@ -54,7 +54,8 @@ def _view(result: ResultDocument, options: RenderOptions) -> dict[str, Any]:
     try:
         view = _draw(result, data, display, options)
     except Unfit as unfit:
-        view = tree(data, display, options, clean(unfit.reason))
+        waiting = isinstance(unfit, Empty)
+        view = tree(data, display, options, clean(unfit.reason), waiting=waiting)
     notes = [clean(note) for note in view.pop("notes")]
     return {
         "kind": view.pop("kind"),

@@ -12,6 +12,7 @@ from gimle.asgard.core.errors import InvalidFieldError
 from asgard_server.run.render.area import Cut, Rows, average, cut
 from asgard_server.run.render.fit import (
     Array,
+    Empty,
     Field,
     Unfit,
     find,
@@ -110,7 +111,7 @@ def _frames(field: Field, notes: list[str]) -> Array:
     if array.ndim != 3:
         raise Unfit(f"{field.name!r} has shape {shape_of(array)}; [frame, row, col] was expected")
     if array.size == 0:
-        raise Unfit(f"{field.name!r} is empty")
+        raise Empty(f"{field.name!r} is empty")
     if array.dtype.kind == "c":
         notes.append("frames are complex: magnitudes are drawn")
     return array
@@ -213,7 +214,7 @@ def _positions(field: Field, notes: list[str]) -> Array:
             f"{field.name!r} has shape {shape_of(array)}; [frame, body, 2 or 3] was expected"
         )
     if array.size == 0:
-        raise Unfit(f"{field.name!r} is empty")
+        raise Empty(f"{field.name!r} is empty")
     if array.dtype.kind == "c":
         raise Unfit(f"{field.name!r} is complex; positions are real numbers")
     return array

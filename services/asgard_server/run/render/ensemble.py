@@ -15,6 +15,7 @@ import numpy as np
 from asgard_server.run.render.axis import Axis, distinct
 from asgard_server.run.render.fit import (
     Array,
+    Empty,
     Unfit,
     find,
     is_time,
@@ -83,7 +84,7 @@ def _paths(data: Mapping[str, Any], times: int | None, notes: list[str]) -> Arra
     if paths.ndim != 2:
         raise Unfit(f"{field.name!r} has shape {shape_of(paths)}; [path, time] was expected")
     if paths.size == 0:
-        raise Unfit(f"{field.name!r} is empty")
+        raise Empty(f"{field.name!r} is empty")
     if times is not None and paths.shape[1] != times:
         if paths.shape[0] != times:
             raise Unfit(f"{field.name!r} has {paths.shape[1]:,} times, the time axis has {times:,}")

@@ -69,6 +69,10 @@ class Unfit(ValueError):
         self.reason = reason
 
 
+class Empty(Unfit):
+    """Data in which there is nothing to draw yet, as in a result that is about to grow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A value of a result's data under the name it was found."""
@@ -127,7 +131,7 @@ def vector(field: Field, length: int | None = None, like: str = "") -> Array:
     if array.ndim != 1:
         raise Unfit(f"{field.name!r} has shape {shape_of(array)}; one dimension was expected")
     if array.size == 0:
-        raise Unfit(f"{field.name!r} is empty")
+        raise Empty(f"{field.name!r} is empty")
     if length is not None and len(array) != length:
         raise Unfit(f"{field.name!r} has {len(array):,} values, {like!r} has {length:,}")
     return array

@@ -13,7 +13,17 @@ from gimle.asgard.core.errors import InvalidFieldError
 
 from asgard_server.run.render.area import Averaged, Extreme, Rows, average, cut
 from asgard_server.run.render.axis import axis
-from asgard_server.run.render.fit import Array, Field, Unfit, find, need, numbers, shape_of, vector
+from asgard_server.run.render.fit import (
+    Array,
+    Empty,
+    Field,
+    Unfit,
+    find,
+    need,
+    numbers,
+    shape_of,
+    vector,
+)
 from asgard_server.run.render.options import LAYERS, RenderOptions
 
 TYPE = "Solution2D"
@@ -190,7 +200,7 @@ def _field(field: Field) -> Array:
     if array.ndim != 2:
         raise Unfit(f"{field.name!r} has shape {shape_of(array)}; [y, x] was expected")
     if array.size == 0:
-        raise Unfit(f"{field.name!r} is empty")
+        raise Empty(f"{field.name!r} is empty")
     return array
 
 

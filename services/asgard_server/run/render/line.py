@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asgard_server.run.render.axis import Axis
-from asgard_server.run.render.fit import Array, Field, Unfit, find, is_time, numbers, vector
+from asgard_server.run.render.fit import Array, Empty, Field, Unfit, find, is_time, numbers, vector
 from asgard_server.run.render.options import RenderOptions
 from asgard_server.run.render.reduce import Source, reduce
 from asgard_server.run.render.series import (
@@ -55,7 +55,7 @@ def line(
 
 def _length(values: Array, x: Field | None, name: str) -> int:
     if values.ndim == 0 or values.size == 0:
-        raise Unfit(f"{name!r} is empty")
+        raise Empty(f"{name!r} is empty")
     if x is None:
         return int(max(values.shape))
     expected = len(vector(x))
@@ -74,7 +74,7 @@ def _expected(
     try:
         expected = numbers(field)
         if expected.ndim == 0 or expected.size == 0:
-            raise Unfit(f"{field.name!r} is empty")
+            raise Empty(f"{field.name!r} is empty")
         if expected.shape != computed.shape:
             expected = vector(field, length, "computed")
     except Unfit as unfit:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asgard_server.run.render.axis import Axis, axis, counted, distinct
-from asgard_server.run.render.fit import Array, Field, Unfit, vector
+from asgard_server.run.render.fit import Array, Empty, Field, Unfit, vector
 from asgard_server.run.render.options import RenderOptions
 from asgard_server.run.render.reduce import Reduced, reduce, source
 
@@ -106,7 +106,7 @@ def parts(name: str, array: Array, length: int | None = None) -> list[tuple[str,
         shape = " x ".join(str(side) for side in array.shape) or "no dimensions"
         raise Unfit(f"{name!r} has shape {shape}; one dimension was expected")
     if array.size == 0:
-        raise Unfit(f"{name!r} is empty")
+        raise Empty(f"{name!r} is empty")
     if array.dtype.kind == "c":
         return [(f"{name} (real)", array.real), (f"{name} (imaginary)", array.imag)]
     return [(name, array)]

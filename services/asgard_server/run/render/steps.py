@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asgard_server.run.render.fit import Unfit, find, is_time, need, numbers
+from asgard_server.run.render.fit import Empty, Unfit, find, is_time, need, numbers
 from asgard_server.run.render.options import RenderOptions
 from asgard_server.run.render.series import draw, parts, positions, value_range, window
 
@@ -20,7 +20,7 @@ def steps(
     field = need(data, TYPE, "values")
     values = numbers(field)
     if values.ndim == 0 or values.size == 0:
-        raise Unfit(f"{field.name!r} is empty")
+        raise Empty(f"{field.name!r} is empty")
     index = find(data, TYPE, "n")
     if index is not None and _is_count(index.value):
         index = None  # `n` may also say how many values there are

@@ -30,9 +30,15 @@ def tree(
     display: Mapping[str, Any],
     options: RenderOptions,
     reason: str | None = None,
+    *,
+    waiting: bool = False,
 ) -> dict[str, Any]:
-    """The view of any data. `reason` says why it is not drawn as its type would be."""
-    return {"kind": "tree", "reason": reason, "tree": _Tree().node(data, 0), "notes": []}
+    """The view of any data. `reason` says why it is not drawn as its type would be.
+
+    `waiting` says that it will be as soon as it has values.
+    """
+    node = _Tree().node(data, 0)
+    return {"kind": "tree", "reason": reason, "waiting": waiting, "tree": node, "notes": []}
 
 
 def simple(value: Any, depth: int = 0) -> Any:

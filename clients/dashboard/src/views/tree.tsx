@@ -129,7 +129,9 @@ export function TreeFigure({ figure }: { figure: Figure<TreeView> }) {
   const { view } = figure;
   return (
     <Card figure={figure}>
-      {view.waiting && <p class="waiting">Nothing to draw yet. The figure appears with its first values.</p>}
+      {view.waiting && (
+        <p class="waiting">Nothing to draw yet. The figure appears with its first values.</p>
+      )}
       {view.reason && !view.waiting && <p class="reason">Shown as it is stored: {view.reason}</p>}
       <div class="tree">
         <Branch name={null} node={view.tree} depth={0} />

@@ -1,4 +1,4 @@
-"""Where an AsgardStorage lives: a folder now; other homes add a line to `_HOMES`."""
+"""Where an AsgardStorage lives: a folder, or a home with a scheme; those are in `_HOMES`."""
 
 from __future__ import annotations
 
@@ -61,8 +61,17 @@ class Home(Protocol):
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_HOMES: dict[str, Callable[[str, Durability], Home]] = {}
-_LATER = {"s3": "s3://bucket/prefix", "grpc": "grpc://host:port"}
+
+
+def _service(where: str, durability: Durability) -> Home:
+    from gimle.asgard.client.connection import Connection
+    from gimle.asgard.client.home import GrpcHome
+
+    return GrpcHome(Connection(where))
+
+
+_HOMES: dict[str, Callable[[str, Durability], Home]] = {"grpc": _service}
+_LATER = {"s3": "s3://bucket/prefix"}
 
 
 def open_home(where: Where, durability: Durability) -> Home:

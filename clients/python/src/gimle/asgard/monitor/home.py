@@ -70,25 +70,45 @@ def _service(where: str, durability: Durability) -> Home:
     return GrpcHome(Connection(where))
 
 
-_HOMES: dict[str, Callable[[str, Durability], Home]] = {"grpc": _service}
-_LATER = {"s3": "s3://bucket/prefix"}
+def _bucket(where: str, durability: Durability) -> Home:
+    from gimle.asgard.core.s3.bucket import Bucket
+    from gimle.asgard.core.s3.place import parse_url
+
+    return Bucket(parse_url(where))
 
 
-def open_home(where: Where, durability: Durability) -> Home:
+_HOMES: dict[str, Callable[[str, Durability], Home]] = {"grpc": _service, "s3": _bucket}
+
+
+def _spooling_service(where: str, spool: str | os.PathLike[str]) -> Home:
+    from gimle.asgard.client.connection import Connection
+    from gimle.asgard.client.spool import Spool
+    from gimle.asgard.client.spooling import PATIENCE_SECONDS, SpoolingHome
+
+    return SpoolingHome(Connection(where, patience=PATIENCE_SECONDS), Spool(spool))
+
+
+def open_home(
+    where: Where, durability: Durability, spool: str | os.PathLike[str] | None = None
+) -> Home:
     """Open the place that `where` names. Raises InvalidFieldError, StorageUnavailableError."""
     place = os.fspath(where)
     if not isinstance(place, str) or not place:
         raise InvalidFieldError("where", f"{where!r} is not a path", "give a folder as text")
     match = _SCHEME.match(place) if isinstance(where, str) else None
+    if spool is not None:
+        if match is None or match[1].lower() != "grpc":
+            raise InvalidFieldError(
+                "spool", f"{place!r} is no service", "leave it out, or give a grpc:// address"
+            )
+        return _spooling_service(place, spool)
     if match is None:
         return Folder(place, durability=durability)
     scheme = match[1].lower()
     if scheme in _HOMES:
         return _HOMES[scheme](place, durability)
-    if scheme in _LATER:
-        raise InvalidFieldError(
-            "where",
-            f"{place!r}: storages at {_LATER[scheme]} come with a later release of gimle-asgard",
-            "give a folder",
-        )
-    raise InvalidFieldError("where", f"{place!r} has an unknown scheme", "give a folder")
+    raise InvalidFieldError(
+        "where",
+        f"{place!r} has an unknown scheme",
+        "give a folder, s3://bucket/prefix or grpc://host:port",
+    )

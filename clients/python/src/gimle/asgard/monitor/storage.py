@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError, NotFoundError
@@ -29,14 +29,19 @@ from gimle.asgard.monitor.home import Home, Where, open_home
 from gimle.asgard.monitor.result import Result
 from gimle.asgard.monitor.run import Run
 
+if TYPE_CHECKING:  # loads gRPC: only for those who use it
+    from gimle.asgard.client.spooling import Pending
+
 __all__ = ["AsgardStorage", "Result", "Run"]
 
 _log = logging.getLogger("gimle.asgard")
 
 
 class AsgardStorage:
-    """A place of runs and results: a folder, made when it is missing.
+    """A place of runs and results: a folder, made when it is missing, or "grpc://host:port".
 
+    spool: a folder of this machine for what cannot be sent while a service is away; it is
+    sent later, by this process or by the next one that is given the same folder.
     durability: "durable" (the default): a save is on the disk when it returns; "relaxed":
     it is with the operating system, faster, and lost only if the machine goes down.
 
@@ -45,9 +50,15 @@ class AsgardStorage:
     result NotFoundError (a FileNotFoundError); the rest is listed in core/errors.py.
     """
 
-    def __init__(self, where: Where, *, durability: Durability = "durable") -> None:
+    def __init__(
+        self,
+        where: Where,
+        *,
+        durability: Durability = "durable",
+        spool: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._where = os.fspath(where)
-        self._home: Home = open_home(where, durability)
+        self._home: Home = open_home(where, durability, spool)
 
     def __repr__(self) -> str:
         return f"AsgardStorage({self._where!r})"
@@ -241,6 +252,14 @@ class AsgardStorage:
         """Delete a result and its arrays. Raises NotFoundError."""
         id = result_id.id if isinstance(result_id, Result) else result_id
         self._home.delete_result(check_id(id, "result_id"))
+
+    def pending(self) -> list[Pending]:
+        """What is saved but not there yet: in the spool, in order, then what was refused.
+
+        Always empty without a spool: then a save is there when it returns.
+        """
+        ask = getattr(self._home, "pending", None)
+        return [] if ask is None else list(ask())
 
 
 def _new_run(

@@ -9,9 +9,11 @@ from typing import Any
 
 from gimle.asgard.client import codec
 from gimle.asgard.client.connection import Connection, pause_before
+from gimle.asgard.client.watching import watch
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import EtagMismatchError, LengthMismatchError, NotFoundError
 from gimle.asgard.core.growth import committed_length
+from gimle.asgard.core.watching import Event
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 # How often a change is made anew because somebody else was faster.
@@ -134,6 +136,10 @@ class GrpcHome:
             token, size = answer.next_page_token, _LARGEST_PAGE
             if not token:
                 return
+
+    def watch(self, *, snapshot: bool, token: str) -> Iterator[Event]:
+        """Say what changes, over restarts of the service."""
+        return watch(self.connection, snapshot=snapshot, token=token)
 
     def _call(self, method: str, request: Any) -> Any:
         return self.connection.call(method, request)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.core.folder import Durability, Folder
+from gimle.asgard.core.watching import Event, folder_pulse, watch_by_looking
 
 Where = str | os.PathLike[str]
 
@@ -112,3 +113,19 @@ def open_home(
         f"{place!r} has an unknown scheme",
         "give a folder, s3://bucket/prefix or grpc://host:port",
     )
+
+
+# How often a place that does not tell is looked at: a folder costs a stat, S3 two LISTs.
+_FOLDER_SECONDS, _S3_SECONDS = 0.2, 2.0
+
+
+def watch_home(home: Any, *, snapshot: bool, token: str) -> Iterator[Event]:
+    """Say what changes in a home: a service tells by itself, other places are looked at."""
+    if isinstance(home, Folder):
+        return watch_by_looking(
+            home, snapshot=snapshot, seconds=_FOLDER_SECONDS, pulse=folder_pulse(home.path)
+        )
+    if hasattr(home, "watch"):
+        events: Iterator[Event] = home.watch(snapshot=snapshot, token=token)
+        return events
+    return watch_by_looking(home, snapshot=snapshot, seconds=_S3_SECONDS)

@@ -83,14 +83,22 @@ class Connection:
                 self._stub = pb_grpc.RunServiceStub(self._channel)
             return self._stub
 
-    def call(self, method: str, request: Any, *, patience: float | None = None) -> Any:
+    def call(
+        self,
+        method: str,
+        request: Any,
+        *,
+        patience: float | None = None,
+        seconds: float = CALL_SECONDS,
+    ) -> Any:
         """Call a method; answer its response. Raises as `errors.raised_by` says.
 
-        `patience`: for how many seconds what fails in passing is repeated.
+        `patience`: for how many seconds what fails in passing is repeated; `seconds`: how
+        long each attempt may take.
         """
         for attempt in self.attempts(patience):
             with attempt:
-                return getattr(self.stub, method)(request, timeout=CALL_SECONDS)
+                return getattr(self.stub, method)(request, timeout=seconds)
         raise AssertionError  # the last attempt raises
 
     def attempts(self, patience: float | None = None) -> Iterator[Attempt]:

@@ -111,15 +111,15 @@ class RedisFeed:
             client, others = place.connect()
             try:
                 await self._serve(client, place.name)
-            except* (RedisError, OSError, TimeoutError) as errors:
+            except (RedisError, OSError, TimeoutError) as error:
                 if self._problem == "":
                     pause = _FIRST_PAUSE_S
                     log.warning(
                         "bell unreachable: changes by other replicas are found by looking",
                         redis=place.name,
-                        problem=str(errors.exceptions[0]),
+                        problem=str(error),
                     )
-                self._problem = f"{place.name}: {errors.exceptions[0]}"
+                self._problem = f"{place.name}: {error}"
             finally:
                 self._tried.set()
                 self._echoes.clear()
@@ -144,9 +144,20 @@ class RedisFeed:
                 for topic, revision in list(self._newest.items()):
                     await self._local.ring(topic, revision)
             self._tried.set()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._hear(heard))
-                tasks.create_task(self._send(client))
+            # No TaskGroup: in Python 3.11 one that failed leaves its task marked as cancelled.
+            tasks = [
+                asyncio.create_task(self._hear(heard)),
+                asyncio.create_task(self._send(client)),
+            ]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+            for why in ended:
+                if isinstance(why, Exception):
+                    raise why
         finally:
             with suppress(RedisError, OSError):
                 await heard.aclose()  # type: ignore[no-untyped-call] # redis types it so

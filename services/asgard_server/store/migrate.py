@@ -133,8 +133,10 @@ async def _apply(connection: Connection, known: list[Migration], place: str) -> 
     for step in known[version:]:
         async with connection.transaction():
             if version == 0 and not applied:
+                # Somebody with more rights may have made the schema for us.
+                if await connection.fetchval("SELECT to_regnamespace('asgard') IS NULL"):
+                    await connection.execute("CREATE SCHEMA asgard")
                 await connection.execute(
-                    "CREATE SCHEMA IF NOT EXISTS asgard;"
                     "CREATE TABLE asgard.migrations (number integer PRIMARY KEY,"
                     " name text NOT NULL, needs integer NOT NULL,"
                     " applied_at timestamptz NOT NULL DEFAULT now())"

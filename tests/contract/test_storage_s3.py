@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_one_of_many_creates_of_an_id_wins(where: str) -> None:
         except AlreadyExistsError:
             pass
 
-    run_all(lambda number=number: create(number) for number in range(8))
+    run_all(partial(create, number) for number in range(8))
     assert [buckets[0].read_run("same").name] == said
 
 

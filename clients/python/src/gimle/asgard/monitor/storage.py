@@ -39,7 +39,9 @@ _log = logging.getLogger("gimle.asgard")
 
 
 class AsgardStorage:
-    """A place of runs and results: a folder, made when it is missing, or "grpc://host:port".
+    """A place of runs and results: a folder, "s3://bucket/prefix" or "grpc://host:port".
+
+    A folder is made when it is missing, a bucket is not.
 
     spool: a folder of this machine for what cannot be sent while a service is away; it is
     sent later, by this process or by the next one that is given the same folder.

@@ -119,6 +119,9 @@ class Bucket(Reading):
             for result in results:
                 written.append(self._write_result(result))  # noqa: PERF401  # what is written is undone on failure
             self._create("run", run.id, body)
+        except StorageUnavailableError:
+            # Nobody knows whether the run is there, which lists them.
+            raise
         except BaseException:
             for result in written:
                 self._deleter.remove_result(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -27,16 +27,19 @@ def shelf() -> Shelf:
 
 @asynccontextmanager
 async def replica(
-    shelf: Shelf, folder: Path, kept_entries: int = 1_000_000
+    shelf: Shelf,
+    folder: Path,
+    kept_entries: int = 1_000_000,
+    read: Callable[[Key], Awaitable[Found | None]] | None = None,
 ) -> AsyncIterator[PostgresRunIndex]:
-    async def read(key: Key) -> Found | None:
+    async def far(key: Key) -> Found | None:
         found = shelf.read(key)
         await asyncio.sleep(random.random() / 200)  # as far away as an object store
         return found
 
     index = await PostgresRunIndex.open(
         await postgres.database_of(folder),
-        read,
+        read or far,
         storage_id="s1",
         clock=lambda: shelf.now,
         connections=4,
@@ -80,27 +83,40 @@ async def test_two_replicas_with_32_writers_leave_no_gap_and_double_nothing(
         assert sum(row.result_count for row in rows if isinstance(row, RunRow)) == 1_280
 
 
-async def test_what_is_observed_by_two_replicas_at_once_never_goes_back_in_time(
-    shelf: Shelf, tmp_path: Path
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("gone", [False, True])
+async def test_who_reads_a_document_first_also_writes_first(
+    shelf: Shelf, tmp_path: Path, known: bool, gone: bool
 ) -> None:
-    async with replica(shelf, tmp_path) as one, replica(shelf, tmp_path) as other:
-        for n in range(60):
-            key = Key("run", f"r{n % 5}")
-            if n % 3 == 2 and key in shelf.documents:
-                before = asyncio.create_task(one.observe([key]))
-                await asyncio.sleep(random.random() / 100)
-                shelf.remove(key)
-                await asyncio.gather(before, other.observe([key]))
-                assert await one.run(key.id) is None
-                continue
-            shelf.put(a_run(key.id, name=f"old {n}"))
-            before = asyncio.create_task(one.observe([key]))
-            await asyncio.sleep(random.random() / 100)
-            shelf.put(a_run(key.id, name=f"new {n}"))
-            await asyncio.gather(before, other.observe([key]))
-            row = await one.run(key.id)
-            assert row is not None
-            assert row.run.name == f"new {n}"
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(key: Key) -> Found | None:
+        found = shelf.read(key)
+        reading.set()
+        await go_on.wait()
+        return found
+
+    async with (
+        replica(shelf, tmp_path, read=slow) as one,
+        replica(shelf, tmp_path) as other,
+    ):
+        if known:
+            await other.observe([shelf.put(a_run("r1", name="first"))])
+        key = shelf.put(a_run("r1", name="old"))
+        early = asyncio.create_task(one.observe([key]))
+        await reading.wait()
+        if gone:
+            shelf.remove(key)
+        else:
+            shelf.put(a_run("r1", name="new"))
+        late = asyncio.create_task(other.observe([key]))
+        await asyncio.wait([late], timeout=0.2)
+        waited = not late.done()
+        go_on.set()
+        assert waited
+        assert await early < await late
+        row = await other.run("r1")
+        assert (row.run.name if row else None) == (None if gone else "new")
 
 
 async def test_counts_are_right_when_runs_and_results_come_and_go_together(

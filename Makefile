@@ -35,7 +35,7 @@ run: setup ## all examples computing live into STORAGE, the page on PORT
 	@exec asgard example --all --monitor --storage "$(STORAGE)" --port "$(PORT)"
 
 # Not loadgroup or loadscope: of tests with one id, as schemathesis makes them, they run only one.
-test: setup .cache/made/buf .cache/made/chromium ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
+test: setup .cache/made/buf .cache/made/chromium .cache/made/engines ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
 	@exec python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: setup .cache/made/buf ## lint, types, imports, protos, generated code, page, hygiene
@@ -51,7 +51,7 @@ check: setup .cache/made/buf ## lint, types, imports, protos, generated code, pa
 bench: setup .cache/made/chromium ## every promised number, measured here (docs/benchmarks.md)
 	@exec python tests/benchmarks $(ARGS)
 
-soak: setup ## the tests that live on chance, again and again for MINUTES
+soak: setup .cache/made/engines ## the tests that live on chance, again and again for MINUTES
 	@exec python .ci/soak.py $(MINUTES) $(ARGS)
 
 gen: .cache/made/python .cache/made/buf ## generated code from protos/
@@ -83,6 +83,10 @@ clean: ## remove what make made (never STORAGE)
 
 .cache/made/chromium: .cache/made/python .ci/setup-chromium
 	@bash .ci/setup-chromium
+	@mkdir -p $(@D) && touch $@
+
+.cache/made/engines: .cache/made/python .ci/setup-engines
+	@bash .ci/setup-engines
 	@mkdir -p $(@D) && touch $@
 
 .cache/made/buf: .cache/made/node protos/package-lock.json

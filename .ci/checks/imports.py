@@ -21,11 +21,12 @@ SCIENCE = {f"{SDK}.{room}" for room in ("equation", "circuit", "runtime", "examp
 EVERYTHING = {SDK, SERVER}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    # The SDK: cli > monitor > core > v1, the numerics of the examples beside monitor.
+    # The SDK: cli > monitor > client > core > v1, the numerics of the examples beside monitor.
     SDK: {f"{SDK}.core", f"{SDK}.monitor"},
     f"{SDK}.v1": {f"{SDK}.v1"},
     f"{SDK}.core": {f"{SDK}.core", f"{SDK}.v1"},
-    f"{SDK}.monitor": {f"{SDK}.monitor", f"{SDK}.core", f"{SDK}.v1"},
+    f"{SDK}.client": {f"{SDK}.client", f"{SDK}.core", f"{SDK}.v1"},
+    f"{SDK}.monitor": {f"{SDK}.monitor", f"{SDK}.client", f"{SDK}.core", f"{SDK}.v1"},
     f"{SDK}.equation": SCIENCE | {f"{SDK}.core"},
     f"{SDK}.circuit": SCIENCE | {f"{SDK}.core"},
     f"{SDK}.runtime": SCIENCE | {f"{SDK}.core", f"{SDK}.monitor"},

@@ -11,9 +11,12 @@ from typing import Any
 
 from asgard_server.run.store import Entry, Found, Key, Kind
 from asgard_server.store import sqlite_transaction
+from asgard_server.store.postgres import PostgresRunIndex
 from asgard_server.store.sqlite import SqliteRunIndex
 from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_result, encode_run
 from gimle.asgard.core.errors import StorageUnavailableError
+
+from tests.engines import postgres
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -85,6 +88,10 @@ async def open_index(
 
     `batch`: after how many runs what is put off is done, so that little ones see it too.
     """
+    if engine == "postgres":
+        async with _postgres(shelf, folder) as opened:
+            yield opened
+        return
     assert engine == "sqlite"
     index = await SqliteRunIndex.open(
         folder / ".asgard" / "index.sqlite3",
@@ -99,3 +106,18 @@ async def open_index(
     finally:
         sqlite_transaction.LATE = usual
         await index.close()
+
+
+@asynccontextmanager
+async def _postgres(shelf: Shelf, folder: Path) -> AsyncIterator[PostgresRunIndex]:
+    async def read(key: Key) -> Found | None:
+        return shelf.read(key)
+
+    index = await PostgresRunIndex.open(
+        await postgres.database_of(folder), read, storage_id="storage-1", clock=lambda: shelf.now
+    )
+    try:
+        yield index
+    finally:
+        await index.close()
+        postgres.give_back(folder)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from asgard_server.feed.feed import Feed
 from asgard_server.feed.memory import MemoryFeed
+from asgard_server.feed.redis import RedisFeed
+
+from tests.engines import redis
 
 
-@pytest.fixture(params=[MemoryFeed])
-def feed(request: pytest.FixtureRequest) -> Feed:
-    made: Feed = request.param()
-    return made
+@pytest.fixture(params=["memory", "redis"])
+async def feed(request: pytest.FixtureRequest) -> AsyncIterator[Feed]:
+    if request.param == "memory":
+        yield MemoryFeed()
+        return
+    bell = RedisFeed(redis.server().url, prefix=request.node.name)
+    yield bell
+    assert bell.problem == ""
+    await bell.aclose()
 
 
 async def test_everybody_who_listens_hears_a_ring(feed: Feed) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.contract.index_places import NOW, Shelf, a_run, open_index
 
-ENGINES = ["sqlite"]
+ENGINES = ["sqlite", "postgres"]
 
 # Few letters, so that words occur in one another; some that fold to more letters, some that
 # mean something to SQL or to a full text query, and a few beyond the basic plane.

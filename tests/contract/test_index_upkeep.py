@@ -13,7 +13,7 @@ from gimle.asgard.core.errors import StorageUnavailableError
 
 from tests.contract.index_places import NOW, Shelf, a_result, a_run, open_index
 
-ENGINES = ["sqlite"]
+ENGINES = ["sqlite", "postgres"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -100,7 +101,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("GetResult", pb.GetResultRequest(result_id="..%2f"), "result_id"),
     ("ListResults", pb.ListResultsRequest(run_id="r", page_size=-5), "page_size"),
     ("DeleteResult", pb.DeleteResultRequest(), "result_id"),
-    ("RenderResult", pb.RenderResultRequest(result_id="r", format=9), "format"),  # type: ignore[arg-type]  # a number the proto does not know
+    ("RenderResult", render_pb.RenderResultRequest(result_id="r", format=9), "format"),  # type: ignore[arg-type]  # a number the proto does not know
     ("WatchRuns", pb.WatchRunsRequest(run_id="a/b"), "run_id"),
 ]
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from gimle.asgard.core.documents import etag
+from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -241,9 +242,9 @@ async def test_a_result_is_drawn_and_named_by_what_it_shows(service: Running) ->
         arrays={"x": npy(np.arange(50_000.0)), "y": npy(np.sin(np.arange(50_000.0)))},
     )
 
-    async def draw(**options: Any) -> pb.RenderResultResponse:
-        request = pb.RenderResultRequest(result_id=result.result_id, **options)
-        answer: pb.RenderResultResponse = await service.stub.RenderResult(request)
+    async def draw(**options: Any) -> render_pb.RenderResultResponse:
+        request = render_pb.RenderResultRequest(result_id=result.result_id, **options)
+        answer: render_pb.RenderResultResponse = await service.stub.RenderResult(request)
         return answer
 
     whole = await draw(width=300)
@@ -260,9 +261,9 @@ async def test_a_result_is_drawn_and_named_by_what_it_shows(service: Running) ->
     )
     await service.stub.AppendResult(appended)
     assert (await draw(width=300)).etag != whole.etag
-    nobody = pb.RenderResultRequest(result_id="nobody")
+    nobody = render_pb.RenderResultRequest(result_id="nobody")
     assert (await refusal(service.stub.RenderResult(nobody)))[1] == "RESULT_NOT_FOUND"
-    wrong = pb.RenderResultRequest(result_id=result.result_id, layer="colour")
+    wrong = render_pb.RenderResultRequest(result_id=result.result_id, layer="colour")
     assert (await refusal(service.stub.RenderResult(wrong)))[2]["field"] == "layer"
 
 

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from asgard_server.all_in_one import PortBusyError, serve
 from asgard_server.settings import SettingError, Settings
+from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -253,6 +254,6 @@ async def test_large_requests_and_answers_do_not_hold_up_the_loop(service: Runni
         for result in results:
             getting = pb.GetResultRequest(result_id=result.result_id)
             await service.stub.GetResult(getting)
-            drawing = pb.RenderResultRequest(result_id=result.result_id)
+            drawing = render_pb.RenderResultRequest(result_id=result.result_id)
             await service.stub.RenderResult(drawing)
     assert lag.worst < 0.050

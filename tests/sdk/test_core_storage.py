@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,20 @@ import numpy as np
 import pytest
 from gimle.asgard.core.data.file import FileStorage
 from gimle.asgard.core.data.local_cache import LocalCache
+from gimle.asgard.core.data.s3 import S3Storage
 from gimle.asgard.core.data.serialisable import Serialisable, SerialisableRegistry
 from gimle.asgard.core.data.storage import Storage
-from gimle.asgard.core.errors import DocumentError, InvalidFieldError, UnknownTypeError
+from gimle.asgard.core.errors import (
+    DocumentError,
+    InvalidFieldError,
+    StorageUnavailableError,
+    UnknownTypeError,
+)
 from gimle.asgard.monitor.storage import AsgardStorage
+
+from tests.engines import minio
+from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
+from tests.sdk.homes import HOMES
 
 
 class Measured(Serialisable):
@@ -38,11 +49,29 @@ class Forgetful(Measured):
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> FileStorage:
+def folder(tmp_path: Path) -> FileStorage:
     return FileStorage({"base_path": str(tmp_path / "base"), "durability": "relaxed"})
 
 
-def test_an_object_comes_back_with_its_timestamps(storage: FileStorage) -> None:
+@pytest.fixture(params=["folder", "minio", "versitygw"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where each test that must pass in a folder and in S3 has its storage."""
+    if request.param == "folder":
+        yield str(tmp_path / "base")
+        return
+    with HOMES[request.param](tmp_path / "base") as home:
+        yield home.where
+
+
+@pytest.fixture
+def storage(where: str) -> Storage:
+    if not where.startswith("s3://"):
+        return FileStorage({"base_path": where, "durability": "relaxed"})
+    bucket, _, prefix = where.removeprefix("s3://").partition("/")
+    return S3Storage({"bucket_name": bucket, "base_path": prefix})
+
+
+def test_an_object_comes_back_with_its_timestamps(storage: Storage) -> None:
     made = Measured({"x": np.arange(3), "nan": float("nan"), "big": 2**90, "$k": [1]})
     created = made.created_at
     storage.save(made, "first", "my_result")
@@ -59,7 +88,7 @@ def test_an_object_comes_back_with_its_timestamps(storage: FileStorage) -> None:
 
 
 def test_an_object_that_forgot_its_constructor_has_timestamps_all_the_same(
-    storage: FileStorage,
+    storage: Storage,
 ) -> None:
     storage.save(Forgetful([1]), "f", "my_result")
     again = Serialisable.from_json(storage.load("f", "my_result"))
@@ -110,9 +139,8 @@ def test_text_that_is_no_object_is_a_clear_error(text: str) -> None:
         Serialisable.from_json(text)
 
 
-def test_objects_lie_literally_where_the_documents_say(
-    storage: FileStorage, tmp_path: Path
-) -> None:
+def test_objects_lie_literally_where_the_documents_say(folder: FileStorage, tmp_path: Path) -> None:
+    storage = folder
     storage.save(Measured([1]), "größe 1", "my_result")
     path = tmp_path / "base" / "my_result" / "größe 1.json"
     assert json.loads(path.read_text())["type"] == "Measured"
@@ -125,7 +153,7 @@ def test_objects_lie_literally_where_the_documents_say(
     assert storage.list_objects("nothing") == []
 
 
-def test_a_missing_object_is_file_not_found_and_deleting_it_is_silent(storage: FileStorage) -> None:
+def test_a_missing_object_is_file_not_found_and_deleting_it_is_silent(storage: Storage) -> None:
     with pytest.raises(FileNotFoundError, match="there is no my_result first"):
         storage.load("first", "my_result")
     storage.delete("first", "my_result")
@@ -137,7 +165,7 @@ def test_a_missing_object_is_file_not_found_and_deleting_it_is_silent(storage: F
 
 @pytest.mark.parametrize("bad", ["", "..", "../x", "/etc", "a/b", "a\\b", "a\0b", "x" * 300, ".x"])
 def test_names_that_are_no_file_names_are_refused(
-    storage: FileStorage, tmp_path: Path, bad: str
+    storage: Storage, tmp_path: Path, bad: str
 ) -> None:
     for name, obj_type in ((bad, "my_result"), ("name", bad)):
         for ask in (
@@ -153,9 +181,9 @@ def test_names_that_are_no_file_names_are_refused(
 
 
 def test_runs_and_results_of_the_monitor_are_seen_and_deleted_whole(
-    storage: FileStorage, tmp_path: Path
+    storage: Storage, where: str
 ) -> None:
-    monitor = AsgardStorage(tmp_path / "base", durability="relaxed")
+    monitor = AsgardStorage(where, durability="relaxed")
     run = monitor.create_run("seen")
     result = monitor.add_result(run, "T", {"x": np.arange(2000)})
     storage.save(Measured([1]), "own", "run")
@@ -165,13 +193,14 @@ def test_runs_and_results_of_the_monitor_are_seen_and_deleted_whole(
     assert json.loads(storage.load(result.id, "result"))["run_id"] == run.id
     storage.delete(result.id, "result")
     assert monitor.get_run(run.id).results == []
-    assert os.listdir(tmp_path / "base" / "files") == []
+    if not where.startswith("s3://"):
+        assert os.listdir(Path(where) / "files") == []
     storage.delete(run.id, "run")
     storage.delete("own", "run")
     assert storage.list_objects("run") == []
 
 
-def test_what_is_not_serialisable_is_a_type_error(storage: FileStorage) -> None:
+def test_what_is_not_serialisable_is_a_type_error(storage: Storage) -> None:
     with pytest.raises(TypeError, match="dict is not a Serialisable"):
         storage.save({}, "n", "t")  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(TypeError, match=r"data\.values: "):
@@ -187,6 +216,43 @@ def test_a_wrong_config_names_its_key() -> None:
     ):
         with pytest.raises(InvalidFieldError, match=f"^{field}: .*; "):
             FileStorage(config)
+    for config, field in (
+        ({}, "bucket_name"),
+        ({"bucket_name": "B"}, "bucket_name"),
+        ({"bucket_name": "bucket", "base_path": "a//b"}, "base_path"),
+        ({"bucket_name": "bucket", "bucket": 1}, "config"),
+        ({"bucket_name": "bucket", "endpoint_url": "localhost:9000"}, "endpoint_url"),
+    ):
+        with pytest.raises(InvalidFieldError, match=f"^{field}: .*; "):
+            S3Storage(config)
+
+
+def test_objects_lie_literally_in_the_bucket_and_keys_may_be_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = minio.server()
+    bucket = store.bucket()
+    for name in store.variables:
+        monkeypatch.delenv(name, raising=False)
+    given = {
+        "bucket_name": bucket,
+        "base_path": "experiments/2026-02",
+        "aws_access_key_id": ACCESS_KEY,
+        "aws_secret_access_key": SECRET_KEY,
+        "region_name": "us-east-1",
+        "endpoint_url": store.endpoint,
+    }
+    storage = S3Storage(given)
+    storage.save(Measured([1]), "größe 1", "my_result")
+    assert storage.path() == "experiments/2026-02"
+    assert store.keys(bucket) == ["experiments/2026-02/my_result/größe 1.json"]
+    top = S3Storage({**given, "base_path": ""})
+    top.save(Measured([2]), "n", "t")
+    assert "t/n.json" in store.keys(bucket)
+    with pytest.raises(StorageUnavailableError, match="check the AWS_"):
+        S3Storage({**given, "aws_secret_access_key": "another"}).list_objects("t")
+    with pytest.raises(StorageUnavailableError, match=r"no bucket .*; create it"):
+        S3Storage({**given, "bucket_name": "nowhere"}).save(Measured([1]), "n", "t")
 
 
 class Counting:
@@ -201,7 +267,7 @@ class Counting:
         return getattr(self.storage, name)
 
 
-def test_a_cache_hit_makes_no_call(storage: FileStorage) -> None:
+def test_a_cache_hit_makes_no_call(storage: Storage) -> None:
     counting = Counting(storage)
     cached = LocalCache(counting)
     storage.save(Measured([1]), "b", "t")
@@ -214,7 +280,7 @@ def test_a_cache_hit_makes_no_call(storage: FileStorage) -> None:
     assert counting.calls == []
 
 
-def test_saving_and_deleting_update_the_cache(storage: FileStorage) -> None:
+def test_saving_and_deleting_update_the_cache(storage: Storage) -> None:
     counting = Counting(storage)
     cached = LocalCache(counting)
     assert cached.list_objects("t") == []
@@ -232,7 +298,7 @@ def test_saving_and_deleting_update_the_cache(storage: FileStorage) -> None:
     assert storage.list_objects("t") == ["b"]
 
 
-def test_what_others_change_is_seen_after_a_refresh(storage: FileStorage) -> None:
+def test_what_others_change_is_seen_after_a_refresh(storage: Storage) -> None:
     cached = LocalCache(storage)
     assert cached.list_objects("t") == []
     storage.save(Measured([1]), "a", "t")

@@ -7,12 +7,32 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines import minio
 from tests.snippets.snippets import run_python
 
 FILE_STORAGE = """
 from gimle.asgard.core.data.file import FileStorage
 
 storage = FileStorage({"base_path": "./storage"})
+"""
+
+S3_STORAGE = """
+from gimle.asgard.core.data.s3 import S3Storage
+
+storage = S3Storage({
+    "bucket_name": "my-asgard-bucket",
+    "base_path": "experiments/2026-02",
+})
+"""
+
+S3_STORAGE_WITH_KEYS = """
+storage = S3Storage({
+    "bucket_name": "my-bucket",
+    "base_path": "runs",
+    "aws_access_key_id": "AKIA...",
+    "aws_secret_access_key": "...",
+    "region_name": "eu-west-1",
+})
 """
 
 CACHING = """
@@ -135,3 +155,15 @@ def test_both_layers_see_the_same_folder() -> None:
     core = run_python(FILE_STORAGE + CACHING)
     assert core["cached"].list_objects("run") == [run.id]
     assert json.loads(core["storage"].load(run.id, "run"))["name"] == "Quick test"
+
+
+def test_s3_storage_as_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = minio.server()
+    for name, value in store.variables.items():
+        monkeypatch.setenv(name, value)
+    store.client().create_bucket(Bucket="my-asgard-bucket")
+    names = run_python(S3_STORAGE + SERIALISABLE)
+    names["storage"].save(names["MyResult"]([1, 2]), "first", "my_result")
+    assert store.keys("my-asgard-bucket") == ["experiments/2026-02/my_result/first.json"]
+    assert run_python(CACHING, storage=names["storage"])["cached"].list_objects("run") == []
+    assert run_python(S3_STORAGE_WITH_KEYS, **names)["storage"].path() == "runs"

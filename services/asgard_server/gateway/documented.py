@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import orjson
+from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from starlette.types import ASGIApp
 
@@ -190,13 +191,13 @@ class Documented:
         call = self._method("RenderResult")
         try:
             reply = await call(
-                pb.RenderResultRequest(result_id=result_id).SerializeToString(),
+                render_pb.RenderResultRequest(result_id=result_id).SerializeToString(),
                 timeout=CALL_SECONDS,
                 metadata=(("x-request-id", request.request_id),),
             )
         except grpc.aio.AioRpcError:
             return None
-        body = pb.RenderResultResponse.FromString(reply).body
+        body = render_pb.RenderResultResponse.FromString(reply).body
         if not body.content_type.startswith("application/json"):
             return None
         return body.data or None

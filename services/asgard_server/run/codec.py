@@ -6,7 +6,7 @@ over 64 KiB are to be decoded off the loop: see `handlers.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from gimle.asgard.core.documents import (
     etag,
 )
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
+from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -43,6 +44,9 @@ _SPLICE_BYTES = 1_048_576
 
 # What a request with arrays counts as: enough to be decoded apart.
 _ARRAYS_BYTES = 1_048_576
+
+# How much of an array travels in one answer of ReadResult.
+_PIECE_BYTES = 1_048_576
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -131,11 +135,11 @@ def run_change(request: pb.UpdateRunRequest) -> dict[str, Any]:
     return {path: present[path]() if path in present else None for path in paths}
 
 
-def render_options(request: pb.RenderResultRequest) -> RenderOptions:
+def render_options(request: render_pb.RenderResultRequest) -> RenderOptions:
     """How a result is to be drawn. Zero stands for the default."""
     from asgard_server.run.render.options import RenderOptions
 
-    if request.format not in pb.RenderResultRequest.Format.values():
+    if request.format not in render_pb.RenderResultRequest.Format.values():
         raise InvalidFieldError("format", f"is {request.format}", "say json or binary")
     return RenderOptions(
         width=request.width or 1_200,
@@ -148,7 +152,7 @@ def render_options(request: pb.RenderResultRequest) -> RenderOptions:
         frame_start=request.frame_start,
         frame_count=request.frame_count,
         at=tuple(request.at),
-        binary=request.format == pb.RenderResultRequest.FORMAT_BINARY,
+        binary=request.format == render_pb.RenderResultRequest.FORMAT_BINARY,
     )
 
 
@@ -307,6 +311,26 @@ def stored_result(result_id: str, found: Found) -> pb.Result:
     )
 
 
+def parts(result: ResultDocument) -> Iterator[bytes]:
+    """A result and then its arrays, as the serialised answers of ReadResult."""
+    from gimle.asgard.core.enclosing import apart, pieces
+
+    data, arrays = apart(result.data)
+    message = pb.Result(
+        result_id=result.id,
+        run_id=result.run_id,
+        create_time=timestamp(result.created_at),
+        result_type=result.result_type,
+        data=data,
+        display=exact.dumps(result.display),
+    )
+    yield pb.ReadResultResponse(result=message).SerializeToString()
+    for key, array in arrays.items():
+        for content in pieces(array, _PIECE_BYTES):
+            piece = pb.ReadResultResponse.Piece(key=key, content=content)
+            yield pb.ReadResultResponse(piece=piece).SerializeToString()
+
+
 def _members(result_id: str, body: bytes) -> Mapping[str, bytes]:
     try:
         if len(body) > _SPLICE_BYTES:
@@ -331,13 +355,13 @@ def drawn(result: ResultDocument, options: RenderOptions) -> Rendered:
     return render(result, options)
 
 
-def view_message(rendered: Rendered, name: str) -> pb.RenderResultResponse:
+def view_message(rendered: Rendered, name: str) -> render_pb.RenderResultResponse:
     """A view as an HTTP body."""
     body = HttpBody(content_type=rendered.content_type, data=rendered.body)
-    return pb.RenderResultResponse(body=body, etag=name)
+    return render_pb.RenderResultResponse(body=body, etag=name)
 
 
-def view_etag(document: str, request: pb.RenderResultRequest) -> str:
+def view_etag(document: str, request: render_pb.RenderResultRequest) -> str:
     """Names a view: by the document's state and by what was asked."""
     asked = request.SerializeToString(deterministic=True)
     return domain.request_digest(document.encode(), asked).hex()

@@ -16,6 +16,7 @@ import grpc
 from gimle.asgard.core.documents import RunDocument, decode_run, etag
 from gimle.asgard.core.errors import EtagMismatchError, NotFoundError
 from gimle.asgard.core.ids import check_id
+from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
@@ -162,6 +163,17 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         key = Key("result", check_id(request.result_id, "result_id"))
         return pb.GetResultResponse(result=await self._stored(key))
 
+    async def ReadResult(
+        self, request: pb.ReadResultRequest, context: Context
+    ) -> AsyncIterator[Any]:
+        """Yields serialised responses, as every stream of this server does."""
+        key = Key("result", check_id(request.result_id, "result_id"))
+        result = await self._documents.open_result(key.id)
+        parts = codec.parts(result)
+        # Each next part may read a file, or encode much: not on the loop.
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            yield part
+
     async def ListResults(
         self, request: pb.ListResultsRequest, context: Context
     ) -> pb.ListResultsResponse:
@@ -187,8 +199,8 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         return pb.DeleteResultResponse()
 
     async def RenderResult(
-        self, request: pb.RenderResultRequest, context: Context
-    ) -> pb.RenderResultResponse:
+        self, request: render_pb.RenderResultRequest, context: Context
+    ) -> render_pb.RenderResultResponse:
         key = Key("result", check_id(request.result_id, "result_id"))
         options = codec.render_options(request)
         found = await self._found(key)

@@ -25,12 +25,15 @@ class ArrayRef:
     dtype: as `dtype_name` writes it; a JSON list for structured dtypes.
     shape: the committed shape, as a reader sees it; bytes behind it do not exist.
     transposed: the file holds the first two axes exchanged.
+    chunks: (number, rows) of the files that follow the first one, in their order along the
+        growth axis; only storages in S3, whose files cannot grow, have them.
     """
 
     path: str
     dtype: Any
     shape: tuple[int, ...]
     transposed: bool = False
+    chunks: tuple[tuple[int, int], ...] = ()
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -38,9 +41,24 @@ class ArrayRef:
         return exchanged(self.shape) if self.transposed else self.shape
 
     @property
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """Every file's path with its rows along the growth axis, in order.
+
+        An array without axes counts as one row.
+        """
+        rows = self.stored_shape[0] if self.shape else 1
+        later = tuple((chunk_path(self.path, number), n) for number, n in self.chunks)
+        return ((self.path, rows - sum(n for _, n in self.chunks)), *later)
+
+    @property
     def nbytes(self) -> int:
         """The committed bytes behind the header of the file."""
         return int(np.prod(self.shape, dtype=object)) * dtype_named(self.dtype).itemsize
+
+
+def chunk_path(path: str, number: int) -> str:
+    """The file of a chunk: `files/{id}_{field}.{number:06}.npy` of `files/{id}_{field}.npy`."""
+    return f"{path.removesuffix('.npy')}.{number:06}.npy"
 
 
 def exchanged(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,6 +165,18 @@ def restored(value: Any, dtype: Any, shape: Any) -> Array:
     else:
         raise ValueError("an array is a list of numbers or base64")
     return array if shape is None else array.reshape(as_shape(shape))
+
+
+def as_chunks(value: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Check the chunks read from a document. Raises ValueError."""
+    if isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and n >= 0 for n in pair)
+        for pair in value
+    ):
+        chunks = tuple((pair[0], pair[1]) for pair in value)
+        if not chunks or (shape and sum(rows for _, rows in chunks) <= shape[0]):
+            return chunks
+    raise ValueError(f"{value!r} are not the chunks of an array")
 
 
 def as_shape(value: Any) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ first, and where its output could be inexact the slow encoder writes markers:
     {"$float": "nan" | "inf" | "-inf"}      {"$int": "123..." | "0x..."}
     {"$complex": [re, im]}                  {"$bytes": "<base64>"}
     {"$datetime": "<ISO 8601>"}             {"$date": ...}  {"$time": ...}
-    {"$array": "files/<name>.npy", "dtype", "shape"[, "transposed"]}
+    {"$array": "files/<name>.npy", "dtype", "shape"[, "transposed", "chunks"]}
     {"$array": [1, 2, 3] | {"base64": ...}, "dtype", "shape"}
 
 A key of the user's that begins with `$` gets one `$` more. Tuples come back as
@@ -26,8 +26,10 @@ import orjson
 from gimle.asgard.core.arrays import (
     ArrayRef,
     as_array,
+    as_chunks,
     as_shape,
     dtype_named,
+    exchanged,
     float_name,
     inline,
     restored,
@@ -233,6 +235,8 @@ def _reference(ref: ArrayRef) -> dict[str, Any]:
     plain: dict[str, Any] = {"$array": ref.path, "dtype": ref.dtype, "shape": list(ref.shape)}
     if ref.transposed:
         plain["transposed"] = True
+    if ref.chunks:
+        plain["chunks"] = [list(chunk) for chunk in ref.chunks]
     return plain
 
 
@@ -261,7 +265,7 @@ def restore(value: Any) -> Any:
 
 
 def _array(value: dict[str, Any]) -> Any:
-    unknown = value.keys() - {"$array", "dtype", "shape", "transposed"}
+    unknown = value.keys() - {"$array", "dtype", "shape", "transposed", "chunks"}
     if unknown:
         raise ValueError(
             f"$array has {sorted(unknown)}, written by a newer release; upgrade gimle-asgard"
@@ -277,7 +281,8 @@ def _array(value: dict[str, Any]) -> Any:
     transposed = value.get("transposed") is True
     if transposed and len(shape) < 2:
         raise ValueError("$array is transposed but has less than two axes")
-    return ArrayRef(content, value["dtype"], shape, transposed)
+    chunks = as_chunks(value.get("chunks", []), exchanged(shape) if transposed else shape)
+    return ArrayRef(content, value["dtype"], shape, transposed, chunks)
 
 
 def _complex(parts: Any) -> complex:

@@ -217,6 +217,17 @@ def fits(array: Array, dtype: np.dtype[Any]) -> bool:
     return back.tobytes() == np.asarray(array, order="C").tobytes()
 
 
+def already_there(growth: Growth, at: int, load: Callable[[ArrayRef], Array]) -> bool:
+    """Tell whether the rows to be added are, to the bit, those that lie at `at` already."""
+    kept = growth.kept(load)
+    if kept is None:
+        return len(growth.rows) == 0
+    there = np.ascontiguousarray(kept[at : at + len(growth.rows)])
+    if not fits(growth.rows, there.dtype):
+        return False
+    return there.tobytes() == np.ascontiguousarray(growth.rows.astype(there.dtype)).tobytes()
+
+
 def replaced(data: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
     """A copy of `data` in which the field at `path` is `value`."""
     copy = dict(data)

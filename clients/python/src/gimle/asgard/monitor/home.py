@@ -1,4 +1,4 @@
-"""Where an AsgardStorage lives: a folder now; other homes add a line to `_HOMES`."""
+"""Where an AsgardStorage lives: a folder, or a home with a scheme; those are in `_HOMES`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.core.folder import Durability, Folder
+from gimle.asgard.core.watching import Event, folder_pulse, watch_by_looking
 
 Where = str | os.PathLike[str]
 
@@ -61,25 +62,70 @@ class Home(Protocol):
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_HOMES: dict[str, Callable[[str, Durability], Home]] = {}
-_LATER = {"s3": "s3://bucket/prefix", "grpc": "grpc://host:port"}
 
 
-def open_home(where: Where, durability: Durability) -> Home:
+def _service(where: str, durability: Durability) -> Home:
+    from gimle.asgard.client.connection import Connection
+    from gimle.asgard.client.home import GrpcHome
+
+    return GrpcHome(Connection(where))
+
+
+def _bucket(where: str, durability: Durability) -> Home:
+    from gimle.asgard.core.s3.bucket import Bucket
+    from gimle.asgard.core.s3.place import parse_url
+
+    return Bucket(parse_url(where))
+
+
+_HOMES: dict[str, Callable[[str, Durability], Home]] = {"grpc": _service, "s3": _bucket}
+
+
+def _spooling_service(where: str, spool: str | os.PathLike[str]) -> Home:
+    from gimle.asgard.client.connection import Connection
+    from gimle.asgard.client.spool import Spool
+    from gimle.asgard.client.spooling import PATIENCE_SECONDS, SpoolingHome
+
+    return SpoolingHome(Connection(where, patience=PATIENCE_SECONDS), Spool(spool))
+
+
+def open_home(
+    where: Where, durability: Durability, spool: str | os.PathLike[str] | None = None
+) -> Home:
     """Open the place that `where` names. Raises InvalidFieldError, StorageUnavailableError."""
     place = os.fspath(where)
     if not isinstance(place, str) or not place:
         raise InvalidFieldError("where", f"{where!r} is not a path", "give a folder as text")
     match = _SCHEME.match(place) if isinstance(where, str) else None
+    if spool is not None:
+        if match is None or match[1].lower() != "grpc":
+            raise InvalidFieldError(
+                "spool", f"{place!r} is no service", "leave it out, or give a grpc:// address"
+            )
+        return _spooling_service(place, spool)
     if match is None:
         return Folder(place, durability=durability)
     scheme = match[1].lower()
     if scheme in _HOMES:
         return _HOMES[scheme](place, durability)
-    if scheme in _LATER:
-        raise InvalidFieldError(
-            "where",
-            f"{place!r}: storages at {_LATER[scheme]} come with a later release of gimle-asgard",
-            "give a folder",
+    raise InvalidFieldError(
+        "where",
+        f"{place!r} has an unknown scheme",
+        "give a folder, s3://bucket/prefix or grpc://host:port",
+    )
+
+
+# How often a place that does not tell is looked at: a folder costs a stat, S3 two LISTs.
+_FOLDER_SECONDS, _S3_SECONDS = 0.2, 2.0
+
+
+def watch_home(home: Any, *, snapshot: bool, token: str) -> Iterator[Event]:
+    """Say what changes in a home: a service tells by itself, other places are looked at."""
+    if isinstance(home, Folder):
+        return watch_by_looking(
+            home, snapshot=snapshot, seconds=_FOLDER_SECONDS, pulse=folder_pulse(home.path)
         )
-    raise InvalidFieldError("where", f"{place!r} has an unknown scheme", "give a folder")
+    if hasattr(home, "watch"):
+        events: Iterator[Event] = home.watch(snapshot=snapshot, token=token)
+        return events
+    return watch_by_looking(home, snapshot=snapshot, seconds=_S3_SECONDS)

@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError, NotFoundError
 from gimle.asgard.core.folder import Durability
 from gimle.asgard.core.ids import check_id, new_id
+from gimle.asgard.core.watching import Event
 from gimle.asgard.monitor import fields
 from gimle.asgard.monitor.fields import UNCHANGED, Unchanged
-from gimle.asgard.monitor.home import Home, Where, open_home
+from gimle.asgard.monitor.home import Home, Where, open_home, watch_home
 from gimle.asgard.monitor.result import Result
 from gimle.asgard.monitor.run import Run
+
+if TYPE_CHECKING:  # loads gRPC: only for those who use it
+    from gimle.asgard.client.spooling import Pending
 
 __all__ = ["AsgardStorage", "Result", "Run"]
 
@@ -35,8 +39,12 @@ _log = logging.getLogger("gimle.asgard")
 
 
 class AsgardStorage:
-    """A place of runs and results: a folder, made when it is missing.
+    """A place of runs and results: a folder, "s3://bucket/prefix" or "grpc://host:port".
 
+    A folder is made when it is missing, a bucket is not.
+
+    spool: a folder of this machine for what cannot be sent while a service is away; it is
+    sent later, by this process or by the next one that is given the same folder.
     durability: "durable" (the default): a save is on the disk when it returns; "relaxed":
     it is with the operating system, faster, and lost only if the machine goes down.
 
@@ -45,9 +53,15 @@ class AsgardStorage:
     result NotFoundError (a FileNotFoundError); the rest is listed in core/errors.py.
     """
 
-    def __init__(self, where: Where, *, durability: Durability = "durable") -> None:
+    def __init__(
+        self,
+        where: Where,
+        *,
+        durability: Durability = "durable",
+        spool: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._where = os.fspath(where)
-        self._home: Home = open_home(where, durability)
+        self._home: Home = open_home(where, durability, spool)
 
     def __repr__(self) -> str:
         return f"AsgardStorage({self._where!r})"
@@ -241,6 +255,29 @@ class AsgardStorage:
         """Delete a result and its arrays. Raises NotFoundError."""
         id = result_id.id if isinstance(result_id, Result) else result_id
         self._home.delete_result(check_id(id, "result_id"))
+
+    def watch(
+        self, *, start: Literal["snapshot", "now"] = "snapshot", token: str = ""
+    ) -> Iterator[Event]:
+        """Say what changes, whoever changes it, for as long as you ask: a script, a notebook.
+
+        start: "snapshot" says first what there is, between "reset" and "snapshot_end"; "now"
+        does not. token: that of an event, to go on behind it; one that is no longer known
+        (those of a folder end with its watch) is answered by a reset and a snapshot.
+        Event says what an event has. Leave the loop to end the watch.
+        """
+        if start not in ("snapshot", "now"):
+            raise InvalidFieldError("start", f"{start!r} is not known", 'use "snapshot" or "now"')
+        snapshot = start == "snapshot" or bool(token)
+        return watch_home(self._home, snapshot=snapshot, token=token)
+
+    def pending(self) -> list[Pending]:
+        """What is saved but not there yet: in the spool, in order, then what was refused.
+
+        Always empty without a spool: then a save is there when it returns.
+        """
+        ask = getattr(self._home, "pending", None)
+        return [] if ask is None else list(ask())
 
 
 def _new_run(

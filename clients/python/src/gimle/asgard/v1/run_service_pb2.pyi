@@ -4,7 +4,6 @@ isort:skip_file
 """
 
 from collections import abc as abc
-from google.api import httpbody_pb2 as httpbody_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
@@ -750,6 +749,73 @@ class GetResultResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ReadResultRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESULT_ID_FIELD_NUMBER: builtins.int
+    result_id: builtins.str
+    def __init__(
+        self,
+        *,
+        result_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["result_id", b"result_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReadResultResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Piece(message.Message):
+        """The next bytes of an array: its elements in C order, as its reference says dtype and shape."""
+
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        CONTENT_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        content: builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            content: builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["content", b"content", "key", b"key"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULT_FIELD_NUMBER: builtins.int
+    PIECE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def result(self) -> Result:
+        """The first answer, without etag. `{"$array": "<key>"}` inside its data stands for the array
+        of that key.
+        """
+
+    @builtins.property
+    def piece(self) -> ReadResultResponse.Piece: ...
+    def __init__(
+        self,
+        *,
+        result: Result | None = ...,
+        piece: ReadResultResponse.Piece | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["part", b"part", "piece", b"piece", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["part", b"part", "piece", b"piece", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = typing.Literal["result", "piece"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+@typing.final
 class ListResultsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
@@ -822,121 +888,6 @@ class DeleteResultResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-@typing.final
-class RenderResultRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
-
-    class _Format:
-        ValueType = typing.NewType("ValueType", builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _FormatEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[RenderResultRequest._Format.ValueType], builtins.type):
-        DESCRIPTOR: descriptor.EnumDescriptor
-        FORMAT_UNSPECIFIED: RenderResultRequest._Format.ValueType  # 0
-        """JSON."""
-        FORMAT_JSON: RenderResultRequest._Format.ValueType  # 1
-        FORMAT_BINARY: RenderResultRequest._Format.ValueType  # 2
-        """The numbers alone, little-endian, row-major: cells of a heatmap, or frames of an animation."""
-
-    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
-        """How the body is encoded."""
-
-    FORMAT_UNSPECIFIED: RenderResultRequest.Format.ValueType  # 0
-    """JSON."""
-    FORMAT_JSON: RenderResultRequest.Format.ValueType  # 1
-    FORMAT_BINARY: RenderResultRequest.Format.ValueType  # 2
-    """The numbers alone, little-endian, row-major: cells of a heatmap, or frames of an animation."""
-
-    RESULT_ID_FIELD_NUMBER: builtins.int
-    WIDTH_FIELD_NUMBER: builtins.int
-    HEIGHT_FIELD_NUMBER: builtins.int
-    X_MIN_FIELD_NUMBER: builtins.int
-    X_MAX_FIELD_NUMBER: builtins.int
-    Y_MIN_FIELD_NUMBER: builtins.int
-    Y_MAX_FIELD_NUMBER: builtins.int
-    LAYER_FIELD_NUMBER: builtins.int
-    FRAME_START_FIELD_NUMBER: builtins.int
-    FRAME_COUNT_FIELD_NUMBER: builtins.int
-    AT_FIELD_NUMBER: builtins.int
-    FORMAT_FIELD_NUMBER: builtins.int
-    result_id: builtins.str
-    width: builtins.int
-    """Pixels available for the figure; default 1,200 by 400, at most 8,192."""
-    height: builtins.int
-    x_min: builtins.float
-    """The window to draw, in the units of the axis; everything when absent."""
-    x_max: builtins.float
-    y_min: builtins.float
-    y_max: builtins.float
-    layer: builtins.str
-    """Of a heatmap: computed (default), expected or error."""
-    frame_start: builtins.int
-    """Of an animation: the frames wanted, and how many (default one page)."""
-    frame_count: builtins.int
-    format: RenderResultRequest.Format.ValueType
-    @builtins.property
-    def at(self) -> containers.RepeatedScalarFieldContainer[builtins.float]:
-        """Of an ensemble: the times whose histograms are wanted (default five, spread)."""
-
-    def __init__(
-        self,
-        *,
-        result_id: builtins.str = ...,
-        width: builtins.int = ...,
-        height: builtins.int = ...,
-        x_min: builtins.float | None = ...,
-        x_max: builtins.float | None = ...,
-        y_min: builtins.float | None = ...,
-        y_max: builtins.float | None = ...,
-        layer: builtins.str = ...,
-        frame_start: builtins.int = ...,
-        frame_count: builtins.int = ...,
-        at: abc.Iterable[builtins.float] | None = ...,
-        format: RenderResultRequest.Format.ValueType = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_x_max", b"_x_max", "_x_min", b"_x_min", "_y_max", b"_y_max", "_y_min", b"_y_min", "x_max", b"x_max", "x_min", b"x_min", "y_max", b"y_max", "y_min", b"y_min"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_x_max", b"_x_max", "_x_min", b"_x_min", "_y_max", b"_y_max", "_y_min", b"_y_min", "at", b"at", "format", b"format", "frame_count", b"frame_count", "frame_start", b"frame_start", "height", b"height", "layer", b"layer", "result_id", b"result_id", "width", b"width", "x_max", b"x_max", "x_min", b"x_min", "y_max", b"y_max", "y_min", b"y_min"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__x_max: _TypeAlias = typing.Literal["x_max"]  # noqa: Y015
-    _WhichOneofArgType__x_max: _TypeAlias = typing.Literal["_x_max", b"_x_max"]  # noqa: Y015
-    _WhichOneofReturnType__x_min: _TypeAlias = typing.Literal["x_min"]  # noqa: Y015
-    _WhichOneofArgType__x_min: _TypeAlias = typing.Literal["_x_min", b"_x_min"]  # noqa: Y015
-    _WhichOneofReturnType__y_max: _TypeAlias = typing.Literal["y_max"]  # noqa: Y015
-    _WhichOneofArgType__y_max: _TypeAlias = typing.Literal["_y_max", b"_y_max"]  # noqa: Y015
-    _WhichOneofReturnType__y_min: _TypeAlias = typing.Literal["y_min"]  # noqa: Y015
-    _WhichOneofArgType__y_min: _TypeAlias = typing.Literal["_y_min", b"_y_min"]  # noqa: Y015
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__x_max) -> _WhichOneofReturnType__x_max | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__x_min) -> _WhichOneofReturnType__x_min | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__y_max) -> _WhichOneofReturnType__y_max | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__y_min) -> _WhichOneofReturnType__y_min | None: ...
-
-@typing.final
-class RenderResultResponse(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
-
-    BODY_FIELD_NUMBER: builtins.int
-    ETAG_FIELD_NUMBER: builtins.int
-    etag: builtins.str
-    """Changes whenever the same request would be answered differently."""
-    @builtins.property
-    def body(self) -> httpbody_pb2.HttpBody: ...
-    def __init__(
-        self,
-        *,
-        body: httpbody_pb2.HttpBody | None = ...,
-        etag: builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["body", b"body"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "etag", b"etag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from gimle.asgard.v1 import render_result_pb2 as gimle_dot_asgard_dot_v1_dot_render__result__pb2
 from gimle.asgard.v1 import run_service_pb2 as gimle_dot_asgard_dot_v1_dot_run__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -90,6 +91,11 @@ class RunServiceStub:
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultResponse.FromString,
                 _registered_method=True)
+        self.ReadResult = channel.unary_stream(
+                '/gimle.asgard.v1.RunService/ReadResult',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.FromString,
+                _registered_method=True)
         self.ListResults = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/ListResults',
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsRequest.SerializeToString,
@@ -102,8 +108,8 @@ class RunServiceStub:
                 _registered_method=True)
         self.RenderResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/RenderResult',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.RenderResultRequest.SerializeToString,
-                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.RenderResultResponse.FromString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_render__result__pb2.RenderResultRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_render__result__pb2.RenderResultResponse.FromString,
                 _registered_method=True)
         self.WatchRuns = channel.unary_stream(
                 '/gimle.asgard.v1.RunService/WatchRuns',
@@ -190,6 +196,14 @@ class RunServiceServicer:
 
     def GetResult(self, request, context):
         """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadResult(self, request, context):
+        """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
+        NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -282,6 +296,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultResponse.SerializeToString,
             ),
+            'ReadResult': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadResult,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.SerializeToString,
+            ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResults,
                     request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsRequest.FromString,
@@ -294,8 +313,8 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'RenderResult': grpc.unary_unary_rpc_method_handler(
                     servicer.RenderResult,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.RenderResultRequest.FromString,
-                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.RenderResultResponse.SerializeToString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_render__result__pb2.RenderResultRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_render__result__pb2.RenderResultResponse.SerializeToString,
             ),
             'WatchRuns': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRuns,
@@ -590,6 +609,33 @@ class RunService:
             _registered_method=True)
 
     @staticmethod
+    def ReadResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gimle.asgard.v1.RunService/ReadResult',
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListResults(request,
             target,
             options=(),
@@ -658,8 +704,8 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/RenderResult',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.RenderResultRequest.SerializeToString,
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.RenderResultResponse.FromString,
+            gimle_dot_asgard_dot_v1_dot_render__result__pb2.RenderResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_render__result__pb2.RenderResultResponse.FromString,
             options,
             channel_credentials,
             insecure,

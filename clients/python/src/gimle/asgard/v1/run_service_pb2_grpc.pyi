@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gimle.asgard.v1 import render_result_pb2 as _render_result_pb2
 from gimle.asgard.v1 import run_service_pb2 as _run_service_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -66,11 +67,15 @@ class RunServiceStub:
     """
     GetResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
+    ReadResult: _grpc.UnaryStreamMultiCallable[_run_service_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]
+    """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
+    NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
+    """
     ListResults: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]
     """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
     DeleteResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteResultRequest, _run_service_pb2.DeleteResultResponse]
     """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
-    RenderResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.RenderResultRequest, _run_service_pb2.RenderResultResponse]
+    RenderResult: _grpc.UnaryUnaryMultiCallable[_render_result_pb2.RenderResultRequest, _render_result_pb2.RenderResultResponse]
     """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
     extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
     """
@@ -121,11 +126,15 @@ class RunServiceAsyncStub(RunServiceStub):
     """
     GetResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]  # type: ignore[assignment]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
+    ReadResult: _aio.UnaryStreamMultiCallable[_run_service_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]  # type: ignore[assignment]
+    """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
+    NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
+    """
     ListResults: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]  # type: ignore[assignment]
     """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
     DeleteResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteResultRequest, _run_service_pb2.DeleteResultResponse]  # type: ignore[assignment]
     """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
-    RenderResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.RenderResultRequest, _run_service_pb2.RenderResultResponse]  # type: ignore[assignment]
+    RenderResult: _aio.UnaryUnaryMultiCallable[_render_result_pb2.RenderResultRequest, _render_result_pb2.RenderResultResponse]  # type: ignore[assignment]
     """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
     extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
     """
@@ -235,6 +244,16 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
 
     @_abc_1.abstractmethod
+    def ReadResult(
+        self,
+        request: _run_service_pb2.ReadResultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_run_service_pb2.ReadResultResponse], _abc.AsyncIterator[_run_service_pb2.ReadResultResponse]]:
+        """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
+        NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
+        """
+
+    @_abc_1.abstractmethod
     def ListResults(
         self,
         request: _run_service_pb2.ListResultsRequest,
@@ -253,9 +272,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def RenderResult(
         self,
-        request: _run_service_pb2.RenderResultRequest,
+        request: _render_result_pb2.RenderResultRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_run_service_pb2.RenderResultResponse, _abc.Awaitable[_run_service_pb2.RenderResultResponse]]:
+    ) -> _typing.Union[_render_result_pb2.RenderResultResponse, _abc.Awaitable[_render_result_pb2.RenderResultResponse]]:
         """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
         extremes of all its data. NOT_FOUND RESULT_NOT_FOUND when there is none. Safe to repeat.
         """

@@ -19,7 +19,7 @@ from gimle.asgard.core.folder import files, npy
 from gimle.asgard.core.folder.arrayfiles import array_names, free_name, loader, parts
 from gimle.asgard.core.folder.intents import Intents
 from gimle.asgard.core.folder.layout import Layout, array_file, growing_name, owned
-from gimle.asgard.core.growth import Growth, fits, plan, replaced, wide_dtype
+from gimle.asgard.core.growth import Growth, already_there, plan, replaced, wide_dtype
 
 Load = Callable[[ArrayRef], Array]
 
@@ -44,7 +44,7 @@ class Appender:
             load = loader(self.layout, result.id)
             if at is not None and at != length:
                 if 0 <= at <= at + added <= length and all(
-                    _already_there(growth, at, load) for growth in growths
+                    already_there(growth, at, load) for growth in growths
                 ):
                     return result
                 raise LengthMismatchError(length)
@@ -146,13 +146,3 @@ class Appender:
         if not files.place_new(temporary, self.layout.array(name)):
             raise AlreadyExistsError("array file", name)
         return growth.reference(f"files/{name}", dtype_name(dtype), length)
-
-
-def _already_there(growth: Growth, at: int, load: Load) -> bool:
-    kept = growth.kept(load)
-    if kept is None:
-        return len(growth.rows) == 0
-    there = np.ascontiguousarray(kept[at : at + len(growth.rows)])
-    if not fits(growth.rows, there.dtype):
-        return False
-    return there.tobytes() == np.ascontiguousarray(growth.rows.astype(there.dtype)).tobytes()

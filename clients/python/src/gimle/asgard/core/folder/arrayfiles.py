@@ -40,9 +40,12 @@ class ArrayFile:
             raise AlreadyExistsError("array file", self.name)
 
 
-def take_out(layout: Layout, result: ResultDocument) -> tuple[ResultDocument, list[ArrayFile]]:
+def take_out(
+    result: ResultDocument, free: Callable[[Path, list[str]], str]
+) -> tuple[ResultDocument, list[ArrayFile]]:
     """Replace each array over 1,024 elements by a reference; answer the files to be written.
 
+    `free` names the file of the field at a path, unlike the names given to it.
     Raises TypeError that names the field for arrays that cannot be stored.
     """
     taken: list[ArrayFile] = []
@@ -64,7 +67,7 @@ def take_out(layout: Layout, result: ResultDocument) -> tuple[ResultDocument, li
         if array is None or array.size <= INLINE_ELEMENTS:
             return value if array is None else array
         transposed = array.ndim > 1 and grows_on_second_axis(result.result_type, path)
-        name = free_name(layout, result.id, path, [file.name for file in taken])
+        name = free(path, [file.name for file in taken])
         taken.append(ArrayFile(name, array.swapaxes(0, 1) if transposed else array))
         return ArrayRef(f"files/{name}", dtype_name(array.dtype), array.shape, transposed)
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from gimle.asgard.core.documents import (
@@ -25,7 +26,7 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.folder import files
 from gimle.asgard.core.folder.append import Appender
-from gimle.asgard.core.folder.arrayfiles import ArrayFile, take_out
+from gimle.asgard.core.folder.arrayfiles import ArrayFile, free_name, take_out
 from gimle.asgard.core.folder.deleting import Deleter
 from gimle.asgard.core.folder.files import naming_the_place
 from gimle.asgard.core.folder.fsck import Report, examine
@@ -240,7 +241,7 @@ class Folder(Reading):
         body = encode_result_plain(result)
         arrays: list[ArrayFile] = []
         if body is None:
-            result, arrays = take_out(self._layout, result)
+            result, arrays = take_out(result, partial(free_name, self._layout, result.id))
             body = encode_result(result)
         if not arrays:
             if not files.create(self._layout.results, name, body, durable=self._durable):

@@ -1,0 +1,126 @@
+"""The one table from what a call ends with to the exceptions of core.errors.
+
+A service says why it refused by one `google.rpc.ErrorInfo`; what comes without one comes
+from the way there, and is a StorageUnavailableError: the storage could not be asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+from gimle.asgard.core import errors
+from gimle.asgard.core.documents import parse_time
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "asgard.gimle.io"
+
+# What RunService takes in one request.
+LIMIT_BYTES = 64 * 1024 * 1024
+
+# What the same call may get over by being repeated a moment later.
+PASSING = (errors.StorageUnavailableError, errors.StoppingError, errors.StorageFullError)
+
+_Row = Callable[[str, Mapping[str, str], str], errors.AsgardError]
+
+# A request's message inside the request: authors know the field alone.
+_INSIDE = re.compile(r"(run|result|results\[\d+\])\.")
+
+
+def _field(message: str, info: Mapping[str, str], place: str) -> errors.AsgardError:
+    field, mend = info.get("field", "request"), info.get("mend", "")
+    problem = message.removeprefix(f"{field}: ").removesuffix(f"; {mend}")
+    return errors.InvalidFieldError(_INSIDE.sub("", field, count=1), problem, mend)
+
+
+_REASONS: Mapping[str, _Row] = {
+    "INVALID_FIELD": _field,
+    "PAGE_TOKEN_MISMATCH": lambda message, info, place: errors.PageTokenMismatchError(message),
+    "RUN_NOT_FOUND": lambda message, info, place: errors.NotFoundError("run", info["runId"]),
+    "RESULT_NOT_FOUND": lambda message, info, place: errors.NotFoundError(
+        "result", info["resultId"]
+    ),
+    "ALREADY_EXISTS": lambda message, info, place: errors.AlreadyExistsError(
+        "result" if " result " in message else "run", info["id"]
+    ),
+    "DELETED": lambda message, info, place: errors.DeletedError(
+        info["id"], parse_time(info["deletedAt"])
+    ),
+    "ETAG_MISMATCH": lambda message, info, place: errors.EtagMismatchError(info["etag"]),
+    "LENGTH_MISMATCH": lambda message, info, place: errors.LengthMismatchError(int(info["length"])),
+    "CANNOT_APPEND": lambda message, info, place: errors.CannotAppendError(
+        info["resultId"], info["problem"]
+    ),
+    "RESUME_TOKEN_UNUSABLE": lambda message, info, place: errors.ResumeTokenUnusableError(message),
+    "WATCHER_TOO_SLOW": lambda message, info, place: errors.WatcherTooSlowError(message),
+    "STOPPING": lambda message, info, place: errors.StoppingError(message),
+    "STORAGE_UNAVAILABLE": lambda message, info, place: errors.StorageUnavailableError(
+        f"{info['place']} of {place}", info["mend"]
+    ),
+    "STORAGE_FULL": lambda message, info, place: errors.StorageFullError(place),
+    "REQUEST_TOO_LARGE": lambda message, info, place: errors.RequestTooLargeError(
+        int(info["limitBytes"])
+    ),
+    "DOCUMENT_UNREADABLE": lambda message, info, place: errors.DocumentError(
+        info["id"], info["problem"]
+    ),
+    "UNKNOWN_METHOD": lambda message, info, place: errors.UnknownMethodError(
+        f"{place}: {message}; it is older than this library, upgrade it"
+    ),
+    "DEADLINE_EXCEEDED": lambda message, info, place: _late(place),
+    "INTERNAL": lambda message, info, place: errors.ServiceError(f"{place}: {message}"),
+}
+
+# Without an ErrorInfo: said by gRPC or by a proxy, not by the service.
+_CODES: Mapping[grpc.StatusCode, Callable[[str, str], errors.AsgardError]] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: lambda message, place: _late(place),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: lambda message, place: errors.RequestTooLargeError(
+        LIMIT_BYTES
+    ),
+    grpc.StatusCode.UNIMPLEMENTED: lambda message, place: errors.UnknownMethodError(
+        f"{place} has no such method; is a RunService there, and of this release?"
+    ),
+    grpc.StatusCode.UNAUTHENTICATED: lambda message, place: errors.ServiceError(
+        f"{place}: {message}"
+    ),
+    grpc.StatusCode.PERMISSION_DENIED: lambda message, place: errors.ServiceError(
+        f"{place}: {message}"
+    ),
+}
+
+
+def raised_by(call: Any, place: str) -> errors.AsgardError:
+    """The exception for a call that failed. `place` is the address as its author gave it."""
+    message = str(call.details() or "")
+    info = _info(call)
+    if info is not None:
+        row = _REASONS.get(info.reason)
+        if row is None:
+            return errors.ServiceError(f"{place}: {message or info.reason}")
+        try:
+            return row(message, info.metadata, place)
+        except (KeyError, ValueError):
+            return errors.ServiceError(f"{place}: {message or info.reason}")
+    code = _CODES.get(call.code())
+    if code is not None:
+        return code(message, place)
+    return errors.StorageUnavailableError(
+        place, f"{message or call.code().name}; is the server running, and the address right?"
+    )
+
+
+def _late(place: str) -> errors.AsgardError:
+    return errors.StorageUnavailableError(place, "it did not answer in time; try again")
+
+
+def _info(call: Any) -> Any:
+    """The ErrorInfo of a failed call, None when there is none of ours."""
+    for key, value in call.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            info = error_details_pb2.ErrorInfo()
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Unpack(info) and info.domain == DOMAIN:
+                    return info
+    return None

@@ -1,0 +1,287 @@
+"""The index and change log of one storage, in PostgreSQL: `RunIndex` and `IndexUpkeep`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from gimle.asgard.core.errors import StorageUnavailableError
+
+from asgard_server.run.store import (
+    Change,
+    Entry,
+    Key,
+    Kind,
+    Position,
+    ResultRow,
+    RevisionGoneError,
+    RunRow,
+)
+from asgard_server.store import migrate, postgres_search, postgres_upkeep
+from asgard_server.store.postgres_link import Link
+from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
+from asgard_server.store.postgres_transaction import Read
+from asgard_server.store.postgres_writer import Kept, Writer
+from asgard_server.store.sqlite_rows import from_micros, result_row, run_row, to_micros
+
+if TYPE_CHECKING:
+    from asgard_server.store.postgres_link import Connection
+
+# How much of the log is kept: a watcher further behind begins again with a snapshot.
+KEPT_ENTRIES = 1_000_000
+KEPT_DAYS = 30
+
+_RESULT_COLUMNS = "id, run_id, result_type, display, sorted_at, digest"
+
+
+def system_clock() -> datetime:
+    """The time now, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class PostgresRunIndex:
+    """Rows and log of the documents of one storage, shared by all replicas.
+
+    One task writes; reads take any connection of the pool. Methods raise
+    `StorageUnavailableError` when the database, or the place of documents, is not there.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        read: Read,
+        *,
+        stamp: Callable[[Key], Awaitable[str | None]] | None,
+        clock: Callable[[], datetime],
+        kept_entries: int,
+    ) -> None:
+        async def stamp_of(key: Key) -> str | None:
+            found = await read(key)
+            return found.stamp if found else None
+
+        self._link = link
+        self._read = read
+        self._stamp = stamp or stamp_of
+        self._clock = clock
+        self._writer = Writer(link, read, self._now, Kept(kept_entries, KEPT_DAYS))
+
+    @classmethod
+    async def open(
+        cls,
+        dsn: str,
+        read: Read,
+        *,
+        storage_id: str,
+        stamp: Callable[[Key], Awaitable[str | None]] | None = None,
+        clock: Callable[[], datetime] = system_clock,
+        connections: int = 8,
+        kept_entries: int = KEPT_ENTRIES,
+    ) -> PostgresRunIndex:
+        """Open the index in the database at `dsn`, of the storage `storage_id`.
+
+        `read` reads a document as it now is, None when there is none, and must refuse to
+        believe that one is gone while the place itself is not there; `stamp` tells its stamp
+        alone. `kept_entries`: how far back the change log reaches. Raises
+        `StorageUnavailableError` when the database does not answer or is another storage's,
+        `SchemaError` when its schema is not one that this release can use.
+        """
+        link = await Link.open(dsn, connections)
+        try:
+            async with link.connection() as connection:
+                await migrate.check(connection, link.place)
+                await _claim(connection, link.place, storage_id)
+        except BaseException:
+            await link.close()
+            raise
+        return cls(link, read, stamp=stamp, clock=clock, kept_entries=kept_entries)
+
+    async def close(self) -> None:
+        """Finish what is being written and close all connections."""
+        await self._writer.close()
+        await self._link.close()
+
+    def _now(self) -> int:
+        return to_micros(self._clock())
+
+    # RunIndex: writing
+
+    async def observe(self, keys: Sequence[Key]) -> int:
+        """Make rows and log agree with what the documents now say; answer the head revision."""
+        return await self._writer.observe(list(dict.fromkeys(keys)))
+
+    async def remember(self, key: Key, digest: bytes) -> None:
+        """Keep the digest of the request that created `key`, for 30 days."""
+        now = self._now()
+        await self._link.read(
+            lambda connection: connection.execute(
+                "INSERT INTO asgard.requests VALUES ($1, $2, $3, $4) ON CONFLICT (kind, id)"
+                " DO UPDATE SET digest = excluded.digest, at = excluded.at",
+                *(*key, digest, now),
+            )
+        )
+
+    # RunIndex: reading
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """Look up a run."""
+        rows = await self._fetch(f"SELECT {RUN_COLUMNS} FROM {RUNS} WHERE d.id = $1", run_id)  # noqa: S608 - ours
+        return run_row(rows[0]) if rows else None
+
+    async def result(self, result_id: str) -> ResultRow | None:
+        """Look up a result."""
+        found = await self._results("WHERE id = $1", result_id)
+        return found[0] if found else None
+
+    async def rows(self, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
+        """Look up many at once, as of one moment; those that are gone are left out."""
+        runs = [key.id for key in keys if key.kind == "run"]
+        results = [key.id for key in keys if key.kind == "result"]
+
+        async def look_up(connection: Connection) -> dict[Key, RunRow | ResultRow]:
+            found: dict[Key, RunRow | ResultRow] = {}
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                if runs:
+                    for row in await connection.fetch(
+                        f"SELECT {RUN_COLUMNS} FROM {RUNS} WHERE d.id = ANY($1::text[])",  # noqa: S608 - ours
+                        runs,
+                    ):
+                        found[Key("run", row[0])] = run_row(tuple(row))
+                if results:
+                    for row in await connection.fetch(
+                        f"SELECT {_RESULT_COLUMNS} FROM asgard.results"  # noqa: S608 - ours
+                        " WHERE id = ANY($1::text[])",
+                        results,
+                    ):
+                        found[Key("result", row[0])] = _result_row(tuple(row))
+            return found
+
+        return await self._link.read(look_up)
+
+    async def list_runs(
+        self, query: str, behind: Position | None, limit: int
+    ) -> tuple[list[RunRow], int]:
+        """Runs newest first that match `query`, and how many match (counted to 10,001)."""
+        position = None if behind is None else (to_micros(behind.created_at), behind.id)
+        return await self._link.read(
+            lambda connection: postgres_search.list_runs(connection, query, position, limit)
+        )
+
+    async def list_results(
+        self, run_id: str, behind: Position | None, limit: int
+    ) -> list[ResultRow]:
+        """Results of a run, oldest first by (created_at, id)."""
+        where = "" if behind is None else "AND (sorted_at, id) > ($3, $4)"
+        position = () if behind is None else (to_micros(behind.created_at), behind.id)
+        return await self._results(
+            f"WHERE run_id = $1 {where} ORDER BY sorted_at, id LIMIT $2", run_id, limit, *position
+        )
+
+    async def result_ids(self, run_id: str) -> list[str]:
+        """Ids of all results of a run, oldest first by (created_at, id)."""
+        rows = await self._fetch(
+            "SELECT id FROM asgard.results WHERE run_id = $1 ORDER BY sorted_at, id", run_id
+        )
+        return [row[0] for row in rows]
+
+    async def walk(self, kind: Kind, behind: str, limit: int) -> list[RunRow] | list[ResultRow]:
+        """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
+        if kind == "result":
+            return await self._results("WHERE id > $1 ORDER BY id LIMIT $2", behind, limit)
+        rows = await self._fetch(
+            f"SELECT {RUN_COLUMNS} FROM {RUNS} WHERE d.id > $1 ORDER BY d.id LIMIT $2",  # noqa: S608 - ours
+            *(behind, limit),
+        )
+        return [run_row(row) for row in rows]
+
+    async def changes(self, behind: int, limit: int) -> list[Change]:
+        """Log entries with revision > `behind`, in order. Raises `RevisionGoneError`."""
+        rows = await self._fetch(
+            "SELECT revision, kind, id, run_id, gone FROM asgard.run_log WHERE revision > $1"
+            " ORDER BY revision LIMIT $2",
+            *(behind, limit),
+        )
+        if rows and rows[0][0] != behind + 1:
+            raise RevisionGoneError(behind, rows[0][0])
+        return [
+            Change(revision, Key(kind, object_id), run_id, gone)
+            for revision, kind, object_id, run_id, gone in rows
+        ]
+
+    async def head(self) -> tuple[str, int]:
+        """The epoch, and the newest revision."""
+        ((epoch, revision),) = await self._fetch("SELECT epoch, revision FROM asgard.run_log_head")
+        return epoch, revision
+
+    async def recall(self, key: Key) -> bytes | None:
+        """The digest kept by `remember`, None when unknown."""
+        rows = await self._fetch(
+            "SELECT digest FROM asgard.requests WHERE kind = $1 AND id = $2", *key
+        )
+        return rows[0][0] if rows else None
+
+    async def tombstone(self, key: Key) -> datetime | None:
+        """When `key` was deleted, if that is less than 30 days ago."""
+        rows = await self._fetch(
+            "SELECT at FROM asgard.tombstones WHERE kind = $1 AND id = $2", *key
+        )
+        at = from_micros(rows[0][0]) if rows else None
+        return at if at and self._clock() - at < timedelta(days=KEPT_DAYS) else None
+
+    async def _results(self, where: str, *arguments: object) -> list[ResultRow]:
+        rows = await self._fetch(
+            f"SELECT {_RESULT_COLUMNS} FROM asgard.results {where}",  # noqa: S608 - ours
+            *arguments,
+        )
+        return [_result_row(row) for row in rows]
+
+    async def _fetch(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
+        rows = await self._link.read(lambda connection: connection.fetch(sql, *arguments))
+        return [tuple(row) for row in rows]
+
+    # IndexUpkeep
+
+    async def building(self) -> bool:
+        """Say whether the index is new and does not yet know all documents."""
+        return await self._link.read(postgres_upkeep.is_building)
+
+    async def rebuild(self, listings: Sequence[tuple[Kind, Iterable[Entry]]]) -> int:
+        """Take in all documents listed, results before runs, without logging; count them.
+
+        Then begin a new epoch. Replicas take turns: one that waited counts none.
+        """
+        async with self._link.connection() as connection:
+            return await postgres_upkeep.rebuild(connection, self._read, self._now, listings)
+
+    async def compare(
+        self, kind: Kind, listing: Iterable[Entry], started_at: datetime
+    ) -> list[Key]:
+        """Name the documents about which a listing and the index disagree."""
+        async with self._link.connection() as connection:
+            return await postgres_upkeep.compare(connection, kind, listing, to_micros(started_at))
+
+    async def stale(self, keys: Sequence[Key]) -> list[Key]:
+        """Those of `keys` whose document's stamp is not the one the index knows."""
+        now = await asyncio.gather(*map(self._stamp, keys))
+        known = await self._link.read(lambda connection: postgres_upkeep.stamps(connection, keys))
+        return [key for key, stamp in zip(keys, now, strict=True) if stamp != known.get(key)]
+
+
+async def _claim(connection: Connection, place: str, storage_id: str) -> None:
+    """Make the index that of a storage; refuse if it is another's."""
+    await connection.execute(
+        "UPDATE asgard.run_log_head SET storage_id = $1 WHERE storage_id IS NULL", storage_id
+    )
+    owner = await connection.fetchval("SELECT storage_id FROM asgard.run_log_head")
+    if owner != storage_id:
+        raise StorageUnavailableError(
+            place,
+            f"it holds the index of the storage {owner}, and this one is {storage_id}: give each"
+            " storage a database of its own",
+        )
+
+
+def _result_row(row: tuple[Any, ...]) -> ResultRow:
+    result_id, run_id, result_type, *rest = row
+    return result_row((result_id, run_id, result_type.decode("utf-8", "surrogatepass"), *rest))

@@ -1,0 +1,150 @@
+"""The connections to PostgreSQL, and what its errors mean to those who use an index."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    Connection = (
+        asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    )
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 60.0
+LOCK_TIMEOUT_MS = 2_000
+
+# The connection broke, or the server is stopping or starting: nothing is wrong with the request.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    ConnectionError,
+)
+
+
+def place_of(dsn: str) -> str:
+    """What a database is called in messages: its address without user, password and options."""
+    parts = urlsplit(dsn)
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@contextlib.contextmanager
+def errors_of_the_port(place: str) -> Iterator[None]:
+    """Turn what PostgreSQL and the network say into the port's errors."""
+    try:
+        yield
+    except AsgardError:
+        raise
+    except asyncpg.DiskFullError as error:
+        raise StorageFullError(place) from error
+    except asyncpg.LockNotAvailableError as error:
+        mend = f"others held its rows for {LOCK_TIMEOUT_MS / 1000:g} s; try again"
+        raise StorageUnavailableError(place, mend) from error
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        raise StorageUnavailableError(
+            place, "its tables are not there: run `asgard migrate`"
+        ) from (error)
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InsufficientPrivilegeError,
+    ) as error:
+        mend = f"it refuses us ({error}); check user, password, database and rights"
+        raise StorageUnavailableError(place, mend) from error
+    except (
+        *LOST,
+        asyncpg.DeadlockDetectedError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.OperatorInterventionError,
+        asyncpg.ReadOnlySQLTransactionError,
+        OSError,
+        TimeoutError,
+    ) as error:
+        mend = f"it does not answer as it should ({error or type(error).__name__}); try again"
+        raise StorageUnavailableError(place, mend) from error
+
+
+async def _prepare(connection: Connection) -> None:
+    # Who was told that a change has a revision must find it after a crash. Other settings of
+    # an administrator (replicas that must have it too) are kept.
+    await connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'"
+    )
+
+
+class Link:
+    """A pool of connections to one database.
+
+    `read` tries once more on a fresh connection, for a server that was restarted meanwhile.
+    """
+
+    def __init__(self, dsn: str, pool: Pool) -> None:
+        self.place = place_of(dsn)
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str, connections: int) -> Link:
+        """Connect. Raises `StorageUnavailableError`."""
+        with errors_of_the_port(place_of(dsn)):
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=connections,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+                init=_prepare,
+                server_settings={
+                    "application_name": "asgard",
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                    "jit": "off",  # it costs more than any statement of ours takes
+                },
+            )
+        return cls(dsn, pool)
+
+    async def close(self) -> None:
+        """Close all connections, when what runs on them has ended, but within ten seconds."""
+        try:
+            async with asyncio.timeout(10):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        """Turn what the database says inside into the port's errors."""
+        return errors_of_the_port(self.place)
+
+    @contextlib.asynccontextmanager
+    async def acquired(self) -> AsyncIterator[Connection]:
+        """A connection of one's own. Raises what asyncpg does."""
+        async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection of one's own. Raises `StorageUnavailableError`, also for what is inside."""
+        with self.errors():
+            async with self.acquired() as connection:
+                yield connection
+
+    async def read(self, job: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run a job that may be run twice. Raises `StorageUnavailableError`."""
+        with self.errors():
+            try:
+                async with self.acquired() as connection:
+                    return await job(connection)
+            except LOST:
+                async with self.acquired() as connection:
+                    return await job(connection)

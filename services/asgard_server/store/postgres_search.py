@@ -1,0 +1,80 @@
+"""Pages of runs in PostgreSQL, newest first by (sorted_at, id), whole or by words.
+
+A word of three letters or more is LIKE '%word%', which the trigram index answers where there
+is one; shorter words, and those behind the first dozen, are looked for in each candidate's
+text. Both compare bytes of folded text, as everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asgard_server.run.store import RunRow
+from asgard_server.store.sqlite_rows import fold, run_row
+
+if TYPE_CHECKING:
+    from asgard_server.store.postgres_link import Connection
+
+# A list says at most "10,000+".
+COUNTED_TO = 10_001
+_MOST_PATTERNS = 12
+
+# What sqlite_rows.run_row makes a row of.
+RUN_COLUMNS = (
+    "d.id, d.document, d.sorted_at, d.created_at, coalesce(c.results, 0), d.digest,"
+    " greatest(d.changed_at, c.changed_at)"
+)
+RUNS = "asgard.runs d LEFT JOIN asgard.result_counts c ON c.run_id = d.id"
+
+
+def conditions(query: str) -> tuple[list[str], list[str]]:
+    """SQL that holds for a run's `text` if every word of `query` is in it, and its arguments."""
+    words = sorted(set(fold(query).split()), key=len, reverse=True)
+    clauses: list[str] = []
+    arguments: list[str] = []
+    for number, word in enumerate(words, 1):
+        if len(word) >= 3 and number <= _MOST_PATTERNS:
+            clauses.append(f"text LIKE ${number}")
+            escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+            arguments.append(f"%{escaped}%")
+        else:
+            clauses.append(f"strpos(text, ${number}) > 0")
+            arguments.append(word)
+    return clauses, arguments
+
+
+async def list_runs(
+    connection: Connection, query: str, behind: tuple[int, str] | None, limit: int
+) -> tuple[list[RunRow], int]:
+    """One page behind a position (sorted_at, id), and how many match in all."""
+    clauses, arguments = conditions(query)
+    place = [] if behind is None else [f"(sorted_at, id) < (${len(arguments) + 1}, "]
+    values: list[object] = [*arguments]
+    if behind is not None:
+        place[0] += f"${len(arguments) + 2})"
+        values += behind
+    where = " WHERE " + " AND ".join([*clauses, *place]) if clauses or place else ""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        if clauses:
+            # A plan made without the words cannot tell a rare one from one that is everywhere.
+            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        rows = await connection.fetch(
+            f"SELECT {RUN_COLUMNS} FROM (SELECT * FROM asgard.runs{where}"  # noqa: S608 - ours
+            f" ORDER BY sorted_at DESC, id DESC LIMIT ${len(values) + 1}) d"
+            " LEFT JOIN asgard.result_counts c ON c.run_id = d.id"
+            " ORDER BY d.sorted_at DESC, d.id DESC",
+            *(*values, limit),
+        )
+        if not clauses:
+            total = await connection.fetchval(
+                f"SELECT least(runs, {COUNTED_TO}) FROM asgard.run_log_head"  # noqa: S608 - ours
+            )
+        elif behind is None and len(rows) < limit:
+            total = len(rows)
+        else:
+            total = await connection.fetchval(
+                "SELECT count(*) FROM (SELECT FROM asgard.runs"  # noqa: S608 - ours
+                f" WHERE {' AND '.join(clauses)} LIMIT {COUNTED_TO}) found",
+                *arguments,
+            )
+    return [run_row(tuple(row)) for row in rows], total

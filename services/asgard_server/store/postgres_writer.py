@@ -1,0 +1,143 @@
+"""The one task of a replica that writes the index: what is waiting becomes one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import asyncpg
+import structlog
+from gimle.asgard.core.errors import AsgardError
+
+from asgard_server.run.store import Key
+from asgard_server.store import postgres_transaction
+from asgard_server.store.postgres_link import LOST, Link
+from asgard_server.store.postgres_transaction import Outcome, Read
+
+# Documents that share a commit. Who comes while one is being made waits for the next, so a
+# lone caller never waits for company.
+GROUP = 64
+_TRIM_EVERY = 1_000
+_DAY = 24 * 60 * 60 * 1_000_000
+
+log = structlog.get_logger()
+
+
+class Kept(NamedTuple):
+    """How long things are kept: entries of the log, and days of tombstones and requests."""
+
+    entries: int
+    days: int
+
+
+class _Waiting(NamedTuple):
+    keys: Sequence[Key]
+    head: asyncio.Future[int]
+
+
+class Writer:
+    """Observes documents for whoever asks, in the order in which they ask."""
+
+    def __init__(self, link: Link, read: Read, now: Callable[[], int], kept: Kept) -> None:
+        self._link = link
+        self._read = read
+        self._now = now
+        self._kept = kept
+        self._trimmed = 0
+        self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+        self._closed = False
+        self._task = asyncio.create_task(self._run(), name="index-writer")
+
+    async def observe(self, keys: Sequence[Key]) -> int:
+        """Queue documents; answer the head revision once they are committed."""
+        if self._closed:
+            raise RuntimeError("the index is closed")
+        waiting = _Waiting(keys, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(waiting)
+        return await waiting.head
+
+    async def close(self) -> None:
+        """Finish what is waiting."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put_nowait(None)
+            await self._task
+
+    async def _run(self) -> None:
+        while (first := await self._queue.get()) is not None:
+            await asyncio.sleep(0)  # those woken by the last commit have their say, too
+            group = [first]
+            size = len(first.keys)
+            stop = False
+            while size < GROUP and not self._queue.empty():
+                waiting = self._queue.get_nowait()
+                if waiting is None:
+                    stop = True
+                    break
+                group.append(waiting)
+                size += len(waiting.keys)
+            await self._serve([one for one in group if not one.head.cancelled()])
+            if stop:
+                return
+
+    async def _serve(self, group: list[_Waiting]) -> None:
+        if not group:
+            return
+        try:
+            outcome = await self._commit([key for one in group for key in one.keys])
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
+            if len(group) > 1 and not isinstance(error, AsgardError):
+                # One of them spoilt it for all: nothing is written, so each is tried alone.
+                for one in group:
+                    await self._serve([one])
+                return
+            for one in group:
+                _fail(one.head, error)
+            return
+        for one in group:
+            failed = [outcome.failed[key] for key in one.keys if key in outcome.failed]
+            if failed:
+                _fail(one.head, failed[0])
+            elif not one.head.done():
+                one.head.set_result(outcome.head)
+        await self._trim(outcome.head)
+
+    async def _commit(self, keys: Sequence[Key]) -> Outcome:
+        async def write() -> Outcome:
+            async with self._link.acquired() as connection:
+                return await postgres_transaction.observe(connection, self._read, self._now(), keys)
+
+        with self._link.errors():
+            try:
+                return await write()
+            # A server that was restarted, or somebody else who did the same thing: the second
+            # time finds what the first may have written, and changes nothing.
+            except (*LOST, asyncpg.DeadlockDetectedError):
+                return await write()
+
+    async def _trim(self, head: int) -> None:
+        """Forget what is older than anybody may ask for; apart from, not in, a commit."""
+        if head // _TRIM_EVERY == self._trimmed:
+            return
+        self._trimmed = head // _TRIM_EVERY
+        old = self._now() - self._kept.days * _DAY
+        try:
+            async with self._link.connection() as connection:
+                await connection.execute(
+                    "DELETE FROM asgard.run_log WHERE revision <= $1", head - self._kept.entries
+                )
+                for table in ("tombstones", "requests"):
+                    await connection.execute(
+                        f"DELETE FROM asgard.{table} WHERE at < $1",  # noqa: S608 - ours
+                        old,
+                    )
+        except Exception as error:  # noqa: BLE001 - what is kept too long harms nobody
+            with suppress(Exception):
+                log.warning("old entries of the log are not removed", error=str(error))
+
+
+def _fail(future: asyncio.Future[int], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

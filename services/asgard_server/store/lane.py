@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, NamedTuple, TypeVar
 
-# Where several have asked at once, a thread waits this long between two batches: whoever has
-# just been answered asks again meanwhile. One who is alone never waits for company.
-GATHER_S = 0.002
+# Where several have asked at once, a thread looks this often, so many times, whether as many
+# ask again: whoever has just been answered does. One who is alone never waits for company.
+LOOK_S = 0.0002
+LOOKS = 10
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -114,9 +115,15 @@ class Lane(Generic[Job, Answer]):
             except Exception as error:  # noqa: BLE001 - it belongs to those who wait
                 answers = [error] * len(batch)
             answer(batch, answers)
-            if max(len(batch), before) > 1:
-                time.sleep(GATHER_S)
-            before = len(batch)
+            expected, before = max(len(batch), before), len(batch)
+            if expected > 1:
+                self._gather(expected)
+
+    def _gather(self, expected: int) -> None:
+        for _ in range(LOOKS):
+            time.sleep(LOOK_S)
+            if len(self._waiting) >= expected:
+                return
 
     def _next(self) -> list[Asked[Job, Answer]]:
         with self._lock:

@@ -285,7 +285,8 @@ def test_a_store_that_is_away_says_so_and_comes_back(monkeypatch: pytest.MonkeyP
     assert len(bucket.read_run(run_id).results) == 1
 
 
-def test_a_forked_child_has_connections_of_its_own(bucket: Bucket) -> None:
+def _forks(where: str) -> None:
+    bucket = Bucket(parse_url(where))
     run_id = a_run(bucket)
     pid = os.fork()
     if pid == 0:
@@ -303,3 +304,11 @@ def test_a_forked_child_has_connections_of_its_own(bucket: Bucket) -> None:
         time.sleep(0.02)
     assert ended == (pid, 0)
     assert len(bucket.read_run(run_id).results) == 10
+
+
+def test_a_forked_child_has_connections_of_its_own(where: str) -> None:
+    # From a process of its own: this one may have threads of JAX, which must not be forked.
+    process = multiprocessing.get_context("spawn").Process(target=_forks, args=(where,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0

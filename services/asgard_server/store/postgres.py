@@ -259,7 +259,9 @@ class PostgresRunIndex:
     ) -> list[Key]:
         """Name the documents about which a listing and the index disagree."""
         async with self._link.connection() as connection:
-            return await postgres_upkeep.compare(connection, kind, listing, to_micros(started_at))
+            return await postgres_upkeep.compare(
+                connection, kind, listing, to_micros(started_at), self._now()
+            )
 
     async def stale(self, keys: Sequence[Key]) -> list[Key]:
         """Those of `keys` whose document's stamp is not the one the index knows."""

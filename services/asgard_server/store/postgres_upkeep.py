@@ -104,20 +104,24 @@ async def _page(connection: Connection, kind: Kind, behind: str) -> list[Key]:
 
 
 async def compare(
-    connection: Connection, kind: Kind, listing: Iterable[Entry], started: int
+    connection: Connection, kind: Kind, listing: Iterable[Entry], started: int, now: int
 ) -> list[Key]:
-    """Documents that are new, changed, or missing from a listing begun at `started`."""
+    """Documents that are new, changed, or missing from a listing begun at `started`.
+
+    A row noticed later than `now` is one from before the clock went back: it is old.
+    """
     table = TABLE[kind]
     async with _seen(connection, listing):
         rows = await connection.fetch(
             f"SELECT s.id FROM seen s LEFT JOIN {table} d ON d.id = s.id"  # noqa: S608 - ours
             " WHERE d.stamp IS DISTINCT FROM s.stamp AND NOT EXISTS (SELECT FROM asgard.unreadable"
             "  u WHERE u.kind = $1 AND u.id = s.id AND u.stamp = s.stamp)"
-            f" UNION SELECT d.id FROM {table} d WHERE d.noticed_at < $2"
+            f" UNION SELECT d.id FROM {table} d WHERE (d.noticed_at < $2"
+            "   OR d.noticed_at > $3)"
             "  AND NOT EXISTS (SELECT FROM seen s WHERE s.id = d.id)"
             " UNION SELECT u.id FROM asgard.unreadable u WHERE u.kind = $1"
             "  AND NOT EXISTS (SELECT FROM seen s WHERE s.id = u.id)",
-            *(kind, started),
+            *(kind, started, now),
         )
     return [Key(kind, row[0]) for row in rows]
 

@@ -82,6 +82,9 @@ class RunWatch:
         self._clock = clock
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
+        # What is added in one go must not push out what a watcher who keeps up has yet to read.
+        self._page = max(1, min(_PAGE, capacity // 4))
+        self._near = min(_NEAR, capacity // 2)
         self._checkpoint_seconds = checkpoint_seconds
         self._watchers: set[_Watcher] = set()
         self._ring: dict[int, Event] = {}
@@ -153,7 +156,7 @@ class RunWatch:
             changes = None
             if self._watchers:
                 try:
-                    changes = await self._index.changes(self._revision, _PAGE)
+                    changes = await self._index.changes(self._revision, self._page)
                 except RevisionGoneError:
                     self._epoch = ""
             # Asked after the changes: an epoch that is still ours was theirs too.
@@ -204,7 +207,7 @@ class RunWatch:
                 (each.revision for each in self._watchers if each.caught_up),
                 default=self._revision,
             )
-            if fastest >= self._revision - _NEAR:
+            if fastest >= self._revision - self._near:
                 return
             await asyncio.sleep(0.002)
 

@@ -93,7 +93,8 @@ def test_a_watch_goes_on_over_a_restart_and_says_each_change_once(tmp_path: Path
     try:
         storage = AsgardStorage(server.where)
         events = storage.watch()
-        assert snapshot(events) == set()
+        # The index of a new folder is made behind the first answers: that may be told as a reset.
+        assert snapshot(events) <= {("reset", None, None)}
         first = storage.create_run("first")
         until(events, "update", first.id)
         server.end(signal.SIGTERM)

@@ -85,6 +85,7 @@ class RunWatch:
         # What is added in one go must not push out what a watcher who keeps up has yet to read.
         self._page = max(1, min(_PAGE, capacity // 4))
         self._near = min(_NEAR, capacity // 2)
+        self._waited_for = -1
         self._checkpoint_seconds = checkpoint_seconds
         self._watchers: set[_Watcher] = set()
         self._ring: dict[int, Event] = {}
@@ -199,7 +200,10 @@ class RunWatch:
         self._moved.clear()
 
     async def _pace(self) -> None:
-        """Let watchers read: a burst must not make even the fastest of them too slow."""
+        """Let watchers read: a burst must not make even the fastest of them too slow.
+
+        One who has not read since he was last waited for is not waited for again.
+        """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         await asyncio.sleep(0)
         while time.monotonic() < deadline:
@@ -207,9 +211,10 @@ class RunWatch:
                 (each.revision for each in self._watchers if each.caught_up),
                 default=self._revision,
             )
-            if fastest >= self._revision - self._near:
+            if fastest >= self._revision - self._near or fastest == self._waited_for:
                 return
             await asyncio.sleep(0.002)
+        self._waited_for = fastest
 
     # The watchers -------------------------------------------------------------------
 

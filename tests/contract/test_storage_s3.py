@@ -223,7 +223,7 @@ def test_nothing_is_removed_because_something_else_is_missing(
     bucket: Bucket, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(markers, "FINISHED_AFTER_S", -60)  # whatever the clocks say
-    monkeypatch.setattr(markers, "SWEPT_AFTER_S", -1)
+    monkeypatch.setattr(markers, "SWEPT_AFTER_S", -60)  # whatever the clocks say
     put = bucket._objects.put
     put("files/lonely_x.npy", b"an array without a result")
     put("results/lonely.json", orjson.dumps({"id": "lonely", "run_id": "missing"}))
@@ -250,7 +250,7 @@ def test_what_a_dead_writer_named_is_swept_and_no_more(
     put(f".asgard/intents/{kept.id}.1", orjson.dumps(said))
     Bucket(parse_url(where))
     assert "files/dead_x.npy" in names(bucket, "files")
-    monkeypatch.setattr(markers, "SWEPT_AFTER_S", -1)
+    monkeypatch.setattr(markers, "SWEPT_AFTER_S", -60)  # whatever the clocks say
     Bucket(parse_url(where))
     assert names(bucket, "files") == [f"files/{kept.id}_x.npy"]
     assert names(bucket, ".asgard/intents") == []

@@ -12,21 +12,27 @@ from gimle.asgard.circuit import Circuit
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.examples import ExampleError, catalogue, find, load, run_example
 from gimle.asgard.examples.catalogue import name_of
-from gimle.asgard.examples.equations import compute
+from gimle.asgard.examples.equations import EquationWork, compute
 from gimle.asgard.examples.running import StoppedError
 from gimle.asgard.monitor.storage import AsgardStorage
 from gimle.asgard.runtime.stream import RuntimeInputError
 from gimle.asgard.runtime.stream_evaluator import StreamEvaluator
 
 ROOT = Path(__file__).resolve().parents[2]
-EQUATIONS = [
-    name_of(path) for path in catalogue() if load(path).equation and "sde" not in path.read_text()
-]
+EQUATIONS = [name_of(path) for path in catalogue() if isinstance(load(path).work, EquationWork)]
 
 
 @pytest.fixture
 def storage(storage_dir: Path) -> AsgardStorage:
     return AsgardStorage(storage_dir, durability="relaxed")
+
+
+def test_every_example_says_its_equation_and_only_compiled_ones_have_a_circuit(
+    storage: AsgardStorage,
+) -> None:
+    assert [name_of(path) for path in catalogue() if not load(path).equation] == []
+    run = run_example(load(find("discrete/04_logistic_map")), storage).run
+    assert (run.equation, run.circuit) == ("a[n+1] = r a[n] (1 - a[n])", None)
 
 
 @pytest.mark.parametrize("name", EQUATIONS)

@@ -210,6 +210,17 @@ async def test_a_missing_or_malformed_id_is_400_and_an_unknown_one_404(
         assert answer.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/api/run", "/api/result"])
+async def test_what_is_wrong_with_an_id_is_said_of_the_parameter(
+    monitor: Served, path: str
+) -> None:
+    for query in ("?id=..%2Fx", "", f"?id={'x' * 200}"):
+        problem = (await monitor.client.get(f"{path}{query}")).json()
+        assert problem["detail"].startswith("id: ")
+        assert problem["metadata"]["field"] == "id"
+        assert [error["field"] for error in problem["errors"]] == ["id"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [

@@ -80,6 +80,22 @@ async def test_nothing_but_the_built_files_is_served(built: Path, path: str) -> 
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_mistyped_address_in_a_browser_is_a_page_that_leads_back(built: Path) -> None:
+    html = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    async with a_page(built) as client:
+        for path in ("/runz", "/runs/a/b", "/%3Cscript%3Ealert(1)%3C/script%3E"):
+            answer = await client.get(path, headers=html)
+            assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+            assert "script-src 'self'" in answer.headers["content-security-policy"]
+            assert '<a href="/runs">' in answer.text
+            assert "script" not in answer.text
+            assert "style" not in answer.text
+        for path in ("/api/runz", "/v1/runz", "/assets/nothing.js"):
+            answer = await client.get(path, headers=html)
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_a_page_built_again_is_seen_without_a_restart(built: Path) -> None:
     async with a_page(built) as client:
         assert "main-ABCD1234" in (await client.get("/")).text

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp
 from asgard_server.gateway.answers import Answer, serve
 from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import EventStream, Streams
-from asgard_server.gateway.problems import from_grpc, invalid
+from asgard_server.gateway.problems import Problem, Violation, from_grpc, invalid
 from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Handler
 from asgard_server.gateway.runs_list import Asked, RunsList
@@ -216,7 +217,7 @@ class Documented:
                 metadata=(("x-request-id", request.request_id),),
             )
         except grpc.aio.AioRpcError as error:
-            raise from_grpc(error) from error
+            raise _of_the_query(from_grpc(error)) from error
         return reply
 
     def _method(self, name: str) -> Any:
@@ -231,6 +232,23 @@ def _id(request: Request) -> str:
     if not found:
         raise invalid("id", "is missing: give it as ?id=...")
     return found
+
+
+def _of_the_query(problem: Problem) -> Problem:
+    """Name the parameter as these endpoints do: theirs is `id`, whatever it is the id of."""
+    field = problem.metadata.get("field", "")
+    if field not in ("run_id", "result_id"):
+        return problem
+    named = problem.detail.startswith(f"{field}:")
+    return replace(
+        problem,
+        detail=f"id{problem.detail.removeprefix(field)}" if named else problem.detail,
+        metadata={**problem.metadata, "field": "id"},
+        errors=tuple(
+            Violation("id" if each.field == field else each.field, each.detail)
+            for each in problem.errors
+        ),
+    )
 
 
 def _view(result_id: str, view: bytes | None) -> dict[str, Any]:

@@ -54,6 +54,15 @@ _NOT_BUILT = b"""<!doctype html>
 <a href="/openapi.json">/openapi.json</a>.</p>
 </html>
 """
+_MISTYPED = b"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Not found - Asgard</title>
+<h1>There is no such page</h1>
+<p>Asgard's pages are the <a href="/runs">list of runs</a> and the runs in it. Programs find
+what is served in <a href="/openapi.json">/openapi.json</a>.</p>
+</html>
+"""
+# Whoever mistypes these is a program, whatever it accepts.
+_OF_PROGRAMS = ("api/", "v1/", "assets/")
 
 
 @dataclass(slots=True)
@@ -87,10 +96,16 @@ class Pages:
         return await serve(request, found)
 
     async def file(self, request: Request) -> ASGIApp:
-        """Serve a built file. Raises `Problem` 404."""
+        """Serve a built file, or tell a browser where the pages are. Raises `Problem` 404."""
         path = request.variables["path"]
         found = (await self._files()).get(path)
         if found is None:
+            asked = request.header(b"accept")
+            if "text/html" in asked and not path.startswith(_OF_PROGRAMS):
+                headers = {"cache-control": "no-store", "vary": "accept"}
+                return await serve(
+                    request, Answer(_MISTYPED, _TYPES[".html"], "", headers, status=404)
+                )
             raise unknown_path(f"/{path[:200]}")
         return await serve(request, found)
 

@@ -19,6 +19,10 @@ SERVER = "asgard_server"
 FORMAT = {f"{SDK}.core", f"{SDK}.v1"}
 SCIENCE = {f"{SDK}.{room}" for room in ("equation", "circuit", "runtime", "examples")}
 EVERYTHING = {SDK, SERVER}
+PROCESS = {f"{SDK}.core"} | {
+    f"{SERVER}.{room}"
+    for room in ("processes", "settings", "logging", "rpc", "feed", "store", "run.store")
+}
 
 MAY_IMPORT: dict[str, set[str]] = {
     # The SDK: cli > monitor > client > core > v1, the numerics of the examples beside monitor.
@@ -36,7 +40,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     SERVER: set(),
     f"{SERVER}.settings": {f"{SDK}.core"},
     f"{SERVER}.logging": set(),
-    f"{SERVER}.page_server": set(),
     f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
     f"{SERVER}.feed": {f"{SERVER}.feed"},
     f"{SERVER}.store": FORMAT | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed"},
@@ -46,7 +49,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.domain": {f"{SDK}.core"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
     f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render"},
-    # Where things meet.
+    # Processes: what they share, each service put together, and the roots, where things meet.
+    f"{SERVER}.processes": PROCESS,
+    f"{SERVER}.processes.page_server": set(),
+    f"{SERVER}.processes.health": PROCESS | {f"{SERVER}.run.scan"},
+    f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
+    f"{SERVER}.processes.gateway": {
+        f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
+    },
+    f"{SERVER}.run.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings")},
+    f"{SERVER}.gateway.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings")},
     f"{SERVER}.all_in_one": EVERYTHING,
     f"{SERVER}.commands": EVERYTHING,
 }

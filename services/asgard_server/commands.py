@@ -2,76 +2,182 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from gimle.asgard.core.errors import AsgardError
 
+from asgard_server.processes import starting
+from asgard_server.processes.listening import PortBusyError
+from asgard_server.processes.starting import StartError
 from asgard_server.settings import SettingError, Settings
 
 if TYPE_CHECKING:
-    from asgard_server.all_in_one import Addresses, PortBusyError
+    from asgard_server.all_in_one import Addresses
 
 Storage = Annotated[
-    Path | None, typer.Option("--storage", "-s", help="The folder of the runs [default: ./storage]")
+    str | None,
+    typer.Option(
+        "--storage", "-s", help="The folder of the runs, or s3://bucket/prefix [default: ./storage]"
+    ),
 ]
 Port = Annotated[
     int | None, typer.Option("--port", "-p", help="The port of the page [default: 8000]")
 ]
 Host = Annotated[
     str | None,
-    typer.Option("--host", help="The address to listen on; others than loopback let others in"),
+    typer.Option("--host", help="The address to listen on [default: 127.0.0.1]"),
 ]
 GrpcPort = Annotated[
     int | None,
+    typer.Option("--grpc-port", help="The port of gRPC [default: 50051]"),
+]
+AnyGrpcPort = Annotated[
+    int | None,
     typer.Option("--grpc-port", help="The port of gRPC [default: 50051, or a free one]"),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option("--metrics-port", help="The port of metrics and health [default: 9464]"),
+]
+RunAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--run-address", help="Where RunService is, a gRPC target [default: localhost:50051]"
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Listen beyond loopback although nobody is identified: whoever reaches the address "
+        "can read, change and delete everything",
+    ),
+]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open a browser")]
+
+serve = typer.Typer(
+    no_args_is_help=True,
+    help="Serve runs to programs: everything in one process, or its services apart.\n\n"
+    "What is not given is read from ASGARD_* variables: `asgard config` shows them.",
+)
 
 
 def monitor(
     storage: Storage = None,
     port: Port = None,
     host: Host = None,
-    grpc_port: GrpcPort = None,
+    grpc_port: AnyGrpcPort = None,
+    insecure: Insecure = False,
     no_browser: NoBrowser = False,
 ) -> None:
     """Show the runs of a folder in the browser, live while they are computed."""
-    _serve(not no_browser, storage=storage, port=port, host=host, grpc_port=grpc_port)
+    settings = _settings(
+        storage=storage, port=port, host=host, grpc_port=grpc_port, insecure=insecure or None
+    )
+    _serve_all(settings, browser=not no_browser)
 
 
-def serve(
-    service: Annotated[str, typer.Argument(help="What to serve: all")] = "all",
+@serve.command("all")
+def serve_all(
     storage: Storage = None,
     port: Port = None,
     host: Host = None,
-    grpc_port: GrpcPort = None,
+    grpc_port: AnyGrpcPort = None,
+    insecure: Insecure = False,
 ) -> None:
-    """Serve a folder to programs: gRPC and REST, without opening a browser."""
-    if service != "all":
-        _fail(f"there is no service {service!r}", "say: asgard serve all")
-    _serve(False, storage=storage, port=port, host=host, grpc_port=grpc_port)
+    """Serve gRPC, REST and the page in one process, without opening a browser.
+
+    Examples:
+
+        asgard serve all --storage ./storage
+
+        ASGARD_DATABASE_URL=postgresql://asgard@localhost/asgard asgard serve all
+    """
+    settings = _settings(
+        storage=storage, port=port, host=host, grpc_port=grpc_port, insecure=insecure or None
+    )
+    _serve_all(settings, browser=False)
 
 
-def _serve(browser: bool, **given: Any) -> None:
+@serve.command("run")
+def serve_run(
+    storage: Storage = None,
+    host: Host = None,
+    grpc_port: GrpcPort = None,
+    metrics_port: MetricsPort = None,
+    insecure: Insecure = False,
+) -> None:
+    """Serve RunService by gRPC, as one of any number of replicas.
+
+    Examples:
+
+        asgard serve run --storage ./storage
+
+        ASGARD_DATABASE_URL=postgresql://asgard@db/asgard ASGARD_REDIS_URL=redis://redis:6379
+        asgard serve run --storage s3://results/asgard --host 0.0.0.0 --insecure
+    """
+    from asgard_server.run import __main__ as process
+
+    settings = _settings(
+        storage=storage,
+        host=host,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        insecure=insecure or None,
+    )
+    _run(settings, process.serve_and_say)
+
+
+@serve.command("gateway")
+def serve_gateway(
+    host: Host = None,
+    port: Port = None,
+    run_address: RunAddress = None,
+    metrics_port: MetricsPort = None,
+    insecure: Insecure = False,
+) -> None:
+    """Serve the page and REST, over RunService elsewhere.
+
+    Examples:
+
+        asgard serve gateway --run-address localhost:50051
+
+        asgard serve gateway --run-address dns:///asgard-run:50051 --host 0.0.0.0 --insecure
+    """
+    from asgard_server.gateway import __main__ as process
+
+    settings = _settings(
+        host=host,
+        port=port,
+        run_address=run_address,
+        metrics_port=metrics_port,
+        insecure=insecure or None,
+    )
+    _run(settings, process.serve_and_say)
+
+
+def _settings(**given: Any) -> Settings:
     try:
-        settings = Settings.from_environment(os.environ, **given)
+        return Settings.from_environment(os.environ, **given)
     except SettingError as error:
         _fail(str(error))
-    # Heavy, and not needed to say what is wrong above.
-    import uvloop
 
+
+def _run(settings: Settings, serve: starting.Serve) -> None:
+    try:
+        starting.run(settings, serve)
+    except PortBusyError as busy:
+        error = starting.port_busy(busy)
+        _fail(str(error), error.mend)
+    except StartError as error:
+        _fail(str(error), error.mend)
+
+
+def _serve_all(settings: Settings, *, browser: bool) -> None:
     from asgard_server import all_in_one
-    from asgard_server.logging import configure
-
-    configure(settings.log_level, settings.log_format)
-    # Threads that wait for the disk come back often and briefly: at Python's own 5 ms each of
-    # them would wait that long for the loop, and a call passes through two of them.
-    sys.setswitchinterval(0.001)
 
     def ready(addresses: Addresses) -> None:
         _say(addresses, settings)
@@ -79,22 +185,18 @@ def _serve(browser: bool, **given: Any) -> None:
             _open(addresses.page)
 
     try:
-        uvloop.run(all_in_one.serve(settings, ready=ready))
-    except all_in_one.PortBusyError as busy:
+        starting.run(settings, lambda settings: all_in_one.serve(settings, ready=ready))
+    except PortBusyError as busy:
         _busy(busy, settings, browser)
-    except all_in_one.AddressError as error:
-        low = error.errno == errno.EACCES
-        mend = "choose a --port above 1023" if low else "choose another --host"
-        _fail(f"cannot listen on {settings.host}: {error.strerror}", mend)
-    except AsgardError as error:
-        _fail(str(error))
+    except StartError as error:
+        _fail(str(error), error.mend)
 
 
 def _say(addresses: Addresses, settings: Settings) -> None:
-    typer.echo(f"Asgard shows {addresses.storage.resolve()}")
+    typer.echo(f"Asgard shows {addresses.storage}")
     typer.echo(f"  page and REST  {addresses.page}")
     typer.echo(f"  gRPC           {addresses.grpc}")
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
+    if settings.listens_beyond_loopback:
         typer.echo("  Everybody who reaches this address can read, change and delete runs.")
     typer.echo("Ctrl-C stops it.")
     sys.stdout.flush()
@@ -102,7 +204,7 @@ def _say(addresses: Addresses, settings: Settings) -> None:
 
 def _busy(busy: PortBusyError, settings: Settings, browser: bool) -> None:
     """Use the monitor that has the port, if it shows this folder; else name the mend."""
-    if busy.option == "--port":
+    if busy.option == "--port" and isinstance(settings.storage, Path):
         page = f"http://localhost:{busy.port}"
         theirs = _storage_served(busy.host, busy.port)
         if theirs and theirs == _storage_id(settings.storage):
@@ -110,10 +212,8 @@ def _busy(busy: PortBusyError, settings: Settings, browser: bool) -> None:
             if browser:
                 _open(page)
             return
-    _fail(
-        f"port {busy.port} is in use by another program",
-        f"choose another one: {busy.option} {busy.port + 1}, or {busy.option} 0 for any free port",
-    )
+    error = starting.port_busy(busy)
+    _fail(str(error), error.mend)
 
 
 def _storage_served(host: str, port: int) -> str:

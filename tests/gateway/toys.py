@@ -23,7 +23,7 @@ from asgard_server.gateway.metrics import Metrics
 from asgard_server.gateway.routing import Routes
 from asgard_server.gateway.schema import Schema
 from asgard_server.gateway.transcode import Translation, routes
-from asgard_server.page_server import PageServer
+from asgard_server.processes.page_server import PageServer
 from google.api import http_pb2
 from google.protobuf import descriptor_pool, text_format
 from google.protobuf.any_pb2 import Any as AnyMessage

@@ -16,7 +16,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from asgard_server.all_in_one import PortBusyError, serve
-from asgard_server.settings import SettingError, Settings
+from asgard_server.settings import Settings
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -114,7 +114,7 @@ async def test_a_usual_grpc_port_that_is_taken_is_replaced_by_a_free_one(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        monkeypatch.setattr("asgard_server.all_in_one.GRPC_PORT", port)
+        monkeypatch.setattr("asgard_server.processes.listening.GRPC_PORT", port)
         async with a_service(tmp_path, grpc_port=None) as running:
             assert not running.service.address.endswith(f":{port}")
             assert await health(running.channel) == SERVING
@@ -181,31 +181,6 @@ async def test_the_server_stops_at_a_signal_while_browsers_and_watchers_are_ther
         assert refused(caught.value)[:2] == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
         await reader.read()
         writer.close()
-
-
-@pytest.mark.parametrize(
-    ("environ", "says"),
-    [
-        ({"ASGARD_STORGE": "x"}, "ASGARD_STORAGE is one"),
-        ({"ASGARD_PORT": "eight"}, "ASGARD_PORT is 'eight'; give a whole number"),
-        ({"ASGARD_PORT": "70000"}, "--port is 70000"),
-        ({"ASGARD_DURABILITY": "hard"}, "give one of durable, relaxed"),
-        ({"ASGARD_CACHE_SECONDS": "-1"}, "give a number of seconds"),
-        ({"ASGARD_STORAGE": "s3://bucket"}, "give a folder"),
-    ],
-)
-def test_a_setting_that_cannot_be_used_is_named_with_its_mend(
-    environ: dict[str, str], says: str
-) -> None:
-    with pytest.raises(SettingError, match=r"ASGARD_|--port") as caught:
-        Settings.from_environment(environ)
-    assert says in str(caught.value)
-
-
-def test_the_command_line_goes_before_the_environment() -> None:
-    environ = {"ASGARD_PORT": "9000", "ASGARD_STORAGE": "/data", "HOME": "/root"}
-    settings = Settings.from_environment(environ, port=9001, storage=None)
-    assert (settings.port, settings.storage) == (9001, Path("/data"))
 
 
 def test_a_wrong_setting_ends_the_command_without_a_traceback() -> None:

@@ -1,7 +1,7 @@
 """The commands of `asgard`: those of the SDK, and those other distributions add.
 
 A distribution adds a command by an entry point in the group `gimle.asgard.commands`: its name is
-the command's, its value a function that Typer can read.
+the command's, its value a function that Typer can read, or a Typer of several commands.
 """
 
 from __future__ import annotations
@@ -75,11 +75,14 @@ def _tell(on: bool) -> None:
 
 def _add(app: typer.Typer, name: str, point: EntryPoint) -> None:
     try:
-        function: Callable[..., None] = point.load()
+        added: Callable[..., None] | typer.Typer = point.load()
     except Exception as error:  # noqa: BLE001  # another's code: one broken command, not all
         _missing(app, name, ELSEWHERE.get(name, ""), f"its package cannot be loaded: {error}")
     else:
-        app.command(name)(plain_errors(function))
+        if isinstance(added, typer.Typer):
+            app.add_typer(added, name=name)
+        else:
+            app.command(name)(plain_errors(added))
 
 
 def _missing(app: typer.Typer, name: str, purpose: str, why: str) -> None:

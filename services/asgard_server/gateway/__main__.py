@@ -1,0 +1,63 @@
+"""`python -m asgard_server.gateway`, `asgard serve gateway`: the page and REST alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asgard_server.processes.gateway import channel_to_run, serve_page
+from asgard_server.processes.listening import listen, url_of
+from asgard_server.processes.signals import stopped_by_signals
+from asgard_server.processes.starting import start
+from asgard_server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a gateway that is ready can be found, and where it finds RunService."""
+
+    page: str
+    run: str
+
+
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[Addresses], None] | None = None,
+    stopping: asyncio.Event | None = None,
+) -> None:
+    """Serve the page and REST until SIGTERM, SIGINT or `stopping`.
+
+    RunService need not be there: what needs it says so until it is. A stop ends event streams,
+    whose browsers come back to another gateway, and finishes requests that have begun, for
+    `drain_seconds` at most. Raises `PortBusyError`, `AddressError`.
+    """
+    stopping = stopping or asyncio.Event()
+    with stopped_by_signals(stopping), listen(settings.host, settings.port, "--port") as listener:
+        async with channel_to_run(settings) as channel:
+
+            def up() -> None:
+                if ready is not None:
+                    ready(Addresses(url_of(listener), settings.run_address))
+
+            failed = await serve_page(settings, channel, listener, stopping=stopping, ready=up)
+        if failed is not None:
+            raise failed
+
+
+async def serve_and_say(settings: Settings) -> None:
+    """Serve, and say on standard output where, as soon as it is ready."""
+
+    def ready(addresses: Addresses) -> None:
+        print(
+            f"Asgard shows the runs of {addresses.run}\n  page and REST  {addresses.page}",
+            flush=True,
+        )
+
+    await serve(settings, ready=ready)
+
+
+if __name__ == "__main__":
+    sys.exit(start(serve_and_say))

@@ -1,0 +1,102 @@
+"""The gateway put together: the page and REST over a channel to RunService."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+
+import grpc
+from starlette.applications import Starlette
+
+from asgard_server.gateway.app import GatewayOptions, create_app
+from asgard_server.processes.page_server import PageServer
+from asgard_server.processes.signals import first_to_end
+from asgard_server.settings import Settings
+
+_SERVICE = "gimle.asgard.v1.RunService"
+# Asked again elsewhere when a replica goes away under them: they change nothing.
+_READING = ("GetRun", "ListRuns", "GetResult", "ListResults", "RenderResult")
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": _SERVICE, "method": method} for method in _READING],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # A replica that comes back is to be used at once, also after a long outage.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # And so is a new one, as soon as a connection is lost.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
+    # A machine that vanishes says nothing. No more often than servers allow.
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+def channel_to_run(settings: Settings) -> grpc.aio.Channel:
+    """A channel to every replica of RunService that `run_address` names; nothing is called yet."""
+    return grpc.aio.insecure_channel(settings.run_address, options=_CHANNEL_OPTIONS)
+
+
+async def serve_page(
+    settings: Settings,
+    channel: grpc.aio.Channel,
+    listener: socket.socket,
+    *,
+    stopping: asyncio.Event,
+    storage_id: str = "",
+    beside: tuple[asyncio.Task[None], ...] = (),
+    ready: Callable[[], None] = lambda: None,
+    on_stop: Callable[[], Awaitable[None]] | None = None,
+) -> BaseException | None:
+    """Serve the page until `stopping`, or until a task `beside` ends; answer its error.
+
+    Then what has begun is finished, for `drain_seconds` at most; `on_stop` is called between.
+    """
+    app = _app(settings, channel, storage_id)
+    http = PageServer(app, drain_seconds=settings.drain_seconds)
+    serving = asyncio.create_task(http.serve([listener]))
+    await first_to_end(http.up, (serving,))
+    if not serving.done():
+        ready()
+    failed = await first_to_end(stopping, (serving, *beside))
+    # First, so that the gateway does not take the end of its watch for a breach.
+    app.state.stop_streams()
+    if on_stop is not None:
+        await on_stop()
+    http.should_exit = True
+    await serving
+    return failed
+
+
+def _app(settings: Settings, channel: grpc.aio.Channel, storage_id: str) -> Starlette:
+    return create_app(
+        channel,
+        GatewayOptions(
+            allowed_hosts=settings.allowed_hosts,
+            cache_seconds=settings.cache_seconds,
+            storage_id=storage_id,
+            version=version("asgard-server"),
+        ),
+    )

@@ -1,0 +1,80 @@
+"""What a process of RunService says of itself and of what it depends on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from gimle.asgard.core.errors import AsgardError, StorageFullError
+from grpc_health.v1 import health_pb2
+
+from asgard_server.processes.engines import Engines
+from asgard_server.rpc.server import Health
+from asgard_server.run.scan import Noticer
+
+DEPENDENCIES = ("documents", "index", "bell")
+"""Names that the health service knows beside those of services."""
+
+_LOOK_SECONDS = 1.0
+_ANSWER_SECONDS = 3.0
+_said = health_pb2.HealthCheckResponse
+
+
+class Dependencies:
+    """Looks at documents, index and bell once a second, and says so to the health service.
+
+    A bell that is away makes changes late, not wrong: the service goes on serving.
+    """
+
+    def __init__(self, engines: Engines, noticer: Noticer, health: Health) -> None:
+        self._engines = engines
+        self._noticer = noticer
+        self._health = health
+        self._problems: dict[str, str] = {}
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why those that are not well are not, by their names."""
+        return self._problems
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look once."""
+        problems = {
+            "documents": await self._of_documents(),
+            "index": await self._of_index(),
+            "bell": self._engines.bell_problem(),
+        }
+        self._problems = {name: problem for name, problem in problems.items() if problem}
+        for name, problem in problems.items():
+            status = _said.NOT_SERVING if problem else _said.SERVING
+            await self._health.servicer.set(name, status)
+        serving = self._noticer.problem is None and not (problems["documents"] or problems["index"])
+        await self._health.set(serving)
+
+    async def _of_documents(self) -> str:
+        problem = self._noticer.problem
+        if isinstance(problem, StorageFullError):
+            return str(problem)
+        if problem is None:
+            return ""
+        # It may be the index that is away: then the place itself answers.
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._engines.documents.check()
+        except (AsgardError, TimeoutError) as error:
+            return str(error) or "it does not answer"
+        return ""
+
+    async def _of_index(self) -> str:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._engines.index.head()
+        except (AsgardError, TimeoutError) as error:
+            return str(error) or "it does not answer"
+        return ""

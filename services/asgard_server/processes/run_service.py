@@ -1,0 +1,113 @@
+"""RunService put together: over engines, served by gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+from gimle.asgard.v1 import run_service_pb2, run_service_pb2_grpc
+
+from asgard_server.processes.engines import open_engines
+from asgard_server.processes.health import Dependencies
+from asgard_server.processes.listening import in_url, listen_grpc
+from asgard_server.processes.signals import cancelled
+from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.run.handlers import RunHandlers
+from asgard_server.run.observe import Observer
+from asgard_server.run.scan import Noticer
+from asgard_server.run.watch import RunWatch
+from asgard_server.settings import Settings
+
+RUN_SERVICE = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
+
+_DRAWERS = 2
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunService:
+    """RunService as it runs in this process.
+
+    `name` is what its place of documents is called. `channel` leads to it from within the
+    process. `reconciled` waits until the index has once agreed with all documents, `drain`
+    says NOT_SERVING and ends watches: what has begun otherwise is still finished.
+    """
+
+    name: str
+    storage_id: str
+    address: str
+    channel: grpc.aio.Channel
+    dependencies: Dependencies
+    tasks: tuple[asyncio.Task[None], ...]
+    reconciled: Callable[[], Coroutine[Any, Any, None]]
+    drain: Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def run_service(
+    settings: Settings, *, else_any_port: bool = True
+) -> AsyncIterator[RunService]:
+    """RunService over the engines of `settings`, served by gRPC until the block ends.
+
+    `else_any_port`: where the usual port is taken, a free one will do. Raises `PortBusyError`,
+    `AddressError` and what `open_engines` does.
+    """
+    async with AsyncExitStack() as stack:
+        drawers = stack.enter_context(ThreadPoolExecutor(_DRAWERS, "asgard-draw"))
+        engines = await stack.enter_async_context(open_engines(settings))
+        observer = Observer(engines.index, engines.feed)
+        watch = RunWatch(engines.index, engines.feed, _now)
+        noticer = Noticer(engines.documents, engines.index, observer)
+        handlers = RunHandlers(engines.documents, engines.index, observer, watch, drawers, _now)
+        health = Health([RUN_SERVICE])
+        add = run_service_pb2_grpc.add_RunServiceServicer_to_server
+        server = create_server([Service(RUN_SERVICE, add, handlers)], health)
+        inside = f"unix-abstract:asgard-{os.getpid()}-{secrets.token_hex(8)}"
+        server.add_insecure_port(inside)
+        port = listen_grpc(server, settings.host, settings.grpc_port, else_any=else_any_port)
+        dependencies = Dependencies(engines, noticer, health)
+        await dependencies.look()
+        await server.start()
+        stack.push_async_callback(server.stop, settings.drain_seconds)
+        channel = grpc.aio.insecure_channel(inside, options=_CHANNEL_OPTIONS)
+        stack.push_async_callback(channel.close)
+        tasks = tuple(
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("watch", watch.run()),
+                ("noticer", noticer.run()),
+                ("dependencies", dependencies.run()),
+            )
+        )
+        stack.push_async_callback(cancelled, *tasks)
+
+        async def drain() -> None:
+            await health.stop()
+            watch.stop()
+
+        yield RunService(
+            name=engines.name,
+            storage_id=engines.storage_id,
+            address=f"{in_url(settings.host)}:{port}",
+            channel=channel,
+            dependencies=dependencies,
+            tasks=tasks,
+            reconciled=noticer.reconciled,
+            drain=drain,
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

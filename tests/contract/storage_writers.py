@@ -39,7 +39,7 @@ def whole(path: str) -> tuple[int, int]:
     """Open the folder as the next process would, and assert that nothing is half there."""
     folder = Folder(path, durability="relaxed")
     # A name with a dot is a file whose writer was killed before it had its own: fsck tells of it.
-    begun = [name for name in os.listdir(f"{path}/.asgard/deleting") if not name.startswith(".")]
+    begun = [name for name in os.listdir(f"{path}/.asgard/deleting") if name[0] not in "._"]
     assert begun == [], begun
     left = [name for name in os.listdir(f"{path}/.asgard/intents") if not name.startswith(".")]
     assert left == [], left

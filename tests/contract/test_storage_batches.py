@@ -40,7 +40,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def left_over(folder: Folder) -> list[str]:
     """Files that are no documents of runs."""
-    paths = [path for path in Path(folder.path).rglob("*") if path.is_file()]
+    paths = [
+        path for path in Path(folder.path).rglob("*") if path.is_file() and path.name != "_reserve"
+    ]
     hidden = {".asgard_metadata.json"}
     return sorted(
         path.name

@@ -41,6 +41,7 @@ def folder(tmp_path: Path) -> Folder:
 
 def everything(folder: Folder) -> list[str]:
     paths = [p for p in Path(folder.path).rglob("*") if p.is_file() and "locks" not in p.parts]
+    paths = [p for p in paths if p.name != "_reserve"]
     return sorted(str(path.relative_to(folder.path)) for path in paths)
 
 

@@ -128,3 +128,23 @@ def test_an_unlisted_result_is_listed_by_a_repair(folder: Folder) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "results": []}))
     assert folder.fsck(repair=True).clean
     assert folder.read_run(run.id).results == (result.id,)
+
+
+def test_a_result_that_its_run_did_not_list_outlives_it_and_is_found(folder: Folder) -> None:
+    # As its writer leaves it who dies between the result's document and the run's.
+    run, _ = folder.create_run(a_run())
+    unlisted = folder.add_result(a_result(run.id, {"x": np.arange(2000)}))
+    folder.update_run(run.id, lambda old: replace(old, results=()))
+    folder.delete_run(run.id)
+    (found,) = folder.fsck(repair=True).findings
+    assert (found.kind, found.path, found.repaired) == (
+        "orphan_result",
+        f"results/{unlisted.id}.json",
+        False,
+    )
+    tomorrow = time.time() + fsck.OLD_SECONDS + 60
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "time", lambda: tomorrow)
+        assert [found.repaired for found in folder.fsck(repair=True).findings] == [True]
+    assert folder.fsck().findings == []
+    assert not list((Path(folder.path) / "files").iterdir())

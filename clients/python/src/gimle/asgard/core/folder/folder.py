@@ -35,6 +35,7 @@ from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.locks import Locks
 from gimle.asgard.core.folder.place import open_place
 from gimle.asgard.core.folder.reading import Reading, place_of
+from gimle.asgard.core.folder.reserve import Reserve
 from gimle.asgard.core.ids import check_id
 
 Durability = Literal["durable", "relaxed"]
@@ -78,6 +79,7 @@ class Folder(Reading):
         self._intents = Intents(self._layout, self._locks)
         self._markers = Markers(self._layout, durable=self._durable)
         self._deleter = Deleter(self._layout, self._markers, durable=self._durable)
+        self._reserve = Reserve(self._layout)
         self._appender = Appender(self._layout, self._intents, self._durable)
         #: The id that tells this folder from any other; None where it is read-only without one.
         self.storage_id = open_place(
@@ -296,6 +298,9 @@ class Folder(Reading):
         `also` names results that the caller knows to be the run's, beyond its list.
         """
         check_id(run_id, "run_id")
+        self._reserve.spend(self._delete_run, run_id, also)
+
+    def _delete_run(self, run_id: str, also: Collection[str]) -> None:
         with self._locks.run(run_id):
             if self._deleter.finish(run_id):
                 return
@@ -308,6 +313,9 @@ class Folder(Reading):
     @naming_the_place
     def delete_result(self, result_id: str) -> None:
         """Delete a result and its arrays, and take it off its run's list. Raises NotFoundError."""
+        self._reserve.spend(self._delete_result, result_id)
+
+    def _delete_result(self, result_id: str) -> None:
         run_id = self.read_result_document(result_id).run_id
         with self._locks.run(run_id):
             self._deleter.delete_result(self.read_result_document(result_id))
@@ -325,7 +333,8 @@ class Folder(Reading):
                 if marker is not None:
                     with self._locks.run_if_free(marker[1]) as free:
                         if free:
-                            self._deleter.finish(id)
+                            self._reserve.spend(self._deleter.finish, id)
+            self._reserve.keep()
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise

@@ -2,7 +2,7 @@
 
     runs/{id}.json  results/{id}.json  files/{id}_{field}.npy
     .asgard_metadata.json
-    .asgard/locks/NN  .asgard/intents/{result}  .asgard/deleting/{id}
+    .asgard/locks/NN  .asgard/intents/{result}  .asgard/deleting/{id}  .asgard/deleting/_reserve
 
 A name that begins with a dot is being written, and no scanner looks at it.
 """

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The server: the stored format and the protos of the SDK, nothing else of it.
     SERVER: set(),
     f"{SERVER}.settings": {f"{SDK}.core"},
-    f"{SERVER}.logging": set(),
+    f"{SERVER}.logging": {f"{SERVER}.rpc.requests"},
     f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
     f"{SERVER}.feed": {f"{SERVER}.feed"},
     f"{SERVER}.store": FORMAT | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed"},

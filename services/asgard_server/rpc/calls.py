@@ -6,11 +6,11 @@ at its first call; after that a call costs one dictionary look-up more than with
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
-from uuid import uuid4
 
 import grpc
 import structlog
@@ -21,7 +21,7 @@ from gimle.asgard.core.errors import (
 )
 from google.protobuf.message import DecodeError
 
-from asgard_server.rpc import metrics
+from asgard_server.rpc import metrics, requests
 from asgard_server.rpc.errors import INTERNAL, failure, rule_for
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -78,9 +78,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler.unary_stream:
             return grpc.unary_stream_rpc_method_handler(call.stream(behaviour), take, give)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(
-                call.unary(behaviour), handler.request_deserializer, give
-            )
+            behaviour = _with_readable_requests(behaviour)
+            return grpc.stream_unary_rpc_method_handler(call.unary(behaviour), take, give)
         return grpc.stream_stream_rpc_method_handler(
             call.stream(behaviour), handler.request_deserializer, give
         )
@@ -108,12 +107,18 @@ class _Call:
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         async def call(request: Any, context: Context) -> Any:
             started = time.perf_counter()
+            requests.bind(requests.Incoming(context))
             try:
                 if type(request) is _Refused:
                     raise request.error
+                if context.time_remaining() == 0:
+                    raise TimeoutError("the deadline had passed before the work was begun")
                 response = await behaviour(request, context)
             except grpc.aio.AbortError:
                 self._ended(context, started)
+                raise
+            except asyncio.CancelledError:
+                self._left(context, started)
                 raise
             except Exception as error:  # noqa: BLE001 - the one place where all become statuses
                 await self._failed(error, context, started)
@@ -131,6 +136,7 @@ class _Call:
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             started = time.perf_counter()
+            requests.bind(requests.Incoming(context))
             self._streams.inc()
             try:
                 if type(request) is _Refused:
@@ -141,6 +147,9 @@ class _Call:
                 self._log.debug("call", code="OK", seconds=time.perf_counter() - started)
             except grpc.aio.AbortError:
                 self._ended(context, started)
+                raise
+            except asyncio.CancelledError:
+                self._left(context, started)
                 raise
             except Exception as error:  # noqa: BLE001 - the one place where all become statuses
                 await self._failed(error, context, started)
@@ -156,11 +165,15 @@ class _Call:
 
         async def call(request: Any, context: Context) -> None:
             started = time.perf_counter()
+            requests.bind(requests.Incoming(context))
             self._streams.inc()
             try:
                 await behaviour(request, context)
             except grpc.aio.AbortError:
                 self._ended(context, started)
+                raise
+            except asyncio.CancelledError:
+                self._left(context, started)
                 raise
             except Exception as error:  # noqa: BLE001 - the one place where all become statuses
                 await self._failed(error, context, started)
@@ -170,7 +183,7 @@ class _Call:
         return call
 
     async def _failed(self, error: Exception, context: Context, started: float) -> None:
-        request_id = _request_id(context)
+        request_id = requests.current_id()
         seconds = time.perf_counter() - started
         failed = failure(error, request_id)
         metrics.CALLS.labels(self._method, failed.code.name).inc()
@@ -196,6 +209,12 @@ class _Call:
         metrics.CALLS.labels(self._method, name).inc()
         self._log.info("call", code=name, seconds=time.perf_counter() - started)
 
+    def _left(self, context: Context, started: float) -> None:
+        """Count a call that nobody waits for any more."""
+        name = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+        metrics.CALLS.labels(self._method, name).inc()
+        self._log.debug("call", code=name, seconds=time.perf_counter() - started)
+
 
 def _taking(deserialise: Callable[[bytes], Any] | None, limit: int) -> Callable[[bytes], Any]:
     """Read a request; what cannot be read becomes a refusal with its reason."""
@@ -217,8 +236,15 @@ def _taking(deserialise: Callable[[bytes], Any] | None, limit: int) -> Callable[
     return take
 
 
-def _request_id(context: Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == "x-request-id" and isinstance(value, str) and len(value) <= 100:
-            return value
-    return uuid4().hex[:16]
+def _with_readable_requests(
+    behaviour: Callable[[Any, Context], Awaitable[Any]],
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    """The behaviour, for which a request that cannot be taken is the error of the stream."""
+
+    async def readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            if type(request) is _Refused:
+                raise request.error
+            yield request
+
+    return lambda requests, context: behaviour(readable(requests), context)

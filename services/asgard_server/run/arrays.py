@@ -1,10 +1,13 @@
-"""Arrays that come with a request: whole .npy files by key, put where the data names them."""
+"""Arrays that come with a request: by key, put where the data names them.
+
+In a call they are whole .npy files; those that came in pieces (uploads.py) are arrays already.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from gimle.asgard.core.arrays import dtype_named
@@ -17,7 +20,17 @@ from asgard_server.run.domain import ARRAYS_LIMIT
 Array = NDArray[Any]
 
 
-def place(value: dict[str, Any], arrays: Mapping[str, bytes], at: str = "") -> dict[str, Any]:
+class Received(NamedTuple):
+    """An array that came in pieces. `digest`: of the bytes of its elements."""
+
+    array: Array
+    digest: bytes
+
+
+Arrays: TypeAlias = Mapping[str, bytes | Received]
+
+
+def place(value: dict[str, Any], arrays: Arrays, at: str = "") -> dict[str, Any]:
     """Replace each `{"$array": key}` in parsed JSON by the array of that key.
 
     Raises `InvalidFieldError` for a reference to an array that was not sent, for an
@@ -28,7 +41,13 @@ def place(value: dict[str, Any], arrays: Mapping[str, bytes], at: str = "") -> d
             f"{at}arrays", f"are {len(arrays):,}", f"send at most {ARRAYS_LIMIT:,} at once"
         )
     placing = _Placing(
-        {key: read_npy(body, f"{at}arrays[{key!r}]") for key, body in arrays.items()}, at
+        {
+            key: sent.array
+            if isinstance(sent, Received)
+            else read_npy(sent, f"{at}arrays[{key!r}]")
+            for key, sent in arrays.items()
+        },
+        at,
     )
     placed = {key: placing.placed(item) for key, item in value.items()}
     placing.check_used()

@@ -29,7 +29,8 @@ from asgard_server.run import domain
 from asgard_server.run.splice import members
 from asgard_server.run.store import Found, Key, ResultRow, RunRow
 
-if TYPE_CHECKING:  # loads numpy's and the renderer's weight: only when something is drawn
+if TYPE_CHECKING:  # loads numpy's and the renderer's weight: only when something needs them
+    from asgard_server.run.arrays import Arrays
     from asgard_server.run.render.options import Rendered, RenderOptions
 
 _EPOCH = domain.EPOCH
@@ -86,25 +87,28 @@ def new_run(request: pb.CreateRunRequest, at: str = "") -> domain.NewRun:
     )
 
 
-def new_result(message: pb.NewResult, at: str = "") -> domain.NewResult:
+def new_result(message: pb.NewResult, arrays: Arrays, at: str = "") -> domain.NewResult:
     """A result to be added, its arrays put where its data names them."""
     return domain.NewResult(
         id=message.result_id,
         result_type=message.result_type,
-        data=data(message.data, message.arrays, at),
+        data=data(message.data, arrays, at),
         display=json_object(message.display, f"{at}display", domain.METADATA_LIMIT_BYTES),
         created_at=moment(message, "create_time", at),
     )
 
 
-def new_batch(request: pb.SaveRunRequest) -> tuple[domain.NewRun, list[domain.NewResult]]:
-    """A run and its results."""
+def new_batch(
+    request: pb.SaveRunRequest, arrays: Sequence[Arrays]
+) -> tuple[domain.NewRun, list[domain.NewResult]]:
+    """A run and its results, with the arrays of each."""
     return new_run(request.run, "run."), [
-        new_result(message, f"results[{place}].") for place, message in enumerate(request.results)
+        new_result(message, its, f"results[{place}].")
+        for place, (message, its) in enumerate(zip(request.results, arrays, strict=True))
     ]
 
 
-def data(body: bytes, arrays: Mapping[str, bytes], at: str = "") -> dict[str, Any]:
+def data(body: bytes, arrays: Arrays, at: str = "") -> dict[str, Any]:
     """The data of a result, with every `{"$array": key}` replaced by that array."""
     if not body:
         raise InvalidFieldError(f"{at}data", "is missing", "give a JSON object")
@@ -183,20 +187,20 @@ def run_digest(request: pb.CreateRunRequest) -> bytes:
     return domain.request_digest(b"run", request.SerializeToString(deterministic=True))
 
 
-def result_digest(message: pb.NewResult, run_id: str) -> bytes:
+def result_digest(message: pb.NewResult, run_id: str, arrays: Arrays) -> bytes:
     """What tells a repeat of this request from another one."""
-    return domain.request_digest(b"result", run_id.encode(), *_result_parts(message))
+    return domain.request_digest(b"result", run_id.encode(), *_result_parts(message, arrays))
 
 
-def batch_digest(request: pb.SaveRunRequest) -> bytes:
+def batch_digest(request: pb.SaveRunRequest, arrays: Sequence[Arrays]) -> bytes:
     """What tells a repeat of this request from another one."""
     parts = [request.run.SerializeToString(deterministic=True)]
-    for message in request.results:
-        parts += _result_parts(message)
+    for message, its in zip(request.results, arrays, strict=True):
+        parts += _result_parts(message, its)
     return domain.request_digest(b"batch", *parts)
 
 
-def _result_parts(message: pb.NewResult) -> list[bytes]:
+def _result_parts(message: pb.NewResult, arrays: Arrays) -> list[bytes]:
     when = message.create_time
     parts = [
         message.result_id.encode(),
@@ -205,8 +209,9 @@ def _result_parts(message: pb.NewResult) -> list[bytes]:
         message.display,
         f"{when.seconds}.{when.nanos}".encode() if message.HasField("create_time") else b"",
     ]
-    for key in sorted(message.arrays):
-        parts += [key.encode(), message.arrays[key]]
+    for key in sorted(arrays):
+        sent = arrays[key]
+        parts += [key.encode(), sent if isinstance(sent, bytes) else sent.digest]
     return parts
 
 

@@ -214,11 +214,14 @@ def append_length(at: int | None) -> int | None:
     return at
 
 
-def finished(run: RunDocument, status: str, now: datetime) -> RunDocument:
-    """A run that has ended; the same object when it had ended so already."""
+def finished(
+    run: RunDocument, status: str, now: datetime, ended_at: datetime | None = None
+) -> RunDocument:
+    """A run that has ended, now unless said; the same object when it had ended so already."""
+    ended_at = _moment(ended_at, "finish_time") or now
     if run.status == status:
         return run
-    return replace(run, status=status, finished_at=now, updated_at=max(now, run.updated_at))
+    return replace(run, status=status, finished_at=ended_at, updated_at=max(now, run.updated_at))
 
 
 def is_live(status: str | None, changed_at: datetime, now: datetime) -> bool:

@@ -7,7 +7,7 @@ Errors are raised by what is called, and translated by the interceptor (rpc/call
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,9 +21,11 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
 from asgard_server.run import codec, domain
+from asgard_server.run.arrays import Arrays
 from asgard_server.run.creating import Claim, Creator
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import Documents, Found, Key, Position, RunIndex, RunRow
+from asgard_server.run.uploads import Kind, Uploads
 from asgard_server.run.watch import RunWatch
 
 Answer = TypeVar("Answer")
@@ -31,6 +33,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # What the loop may parse or hash itself; more goes to a thread.
 _SMALL_BYTES = 65_536
+
+# What came in pieces is never small.
+_LARGE = _SMALL_BYTES + 1
 
 # A run that lists more results unknown to the index than this is left to the scan.
 _UNSEEN_LIMIT = 1_000
@@ -47,7 +52,9 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         watch: RunWatch,
         drawing: Executor,
         clock: Callable[[], datetime],
+        uploads: Uploads | None = None,
     ) -> None:
+        self._uploads = uploads or Uploads()
         self._documents = documents
         self._index = index
         self._observer = observer
@@ -68,10 +75,15 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         return pb.CreateRunResponse(run=codec.run_message(row, self._clock()))
 
     async def SaveRun(self, request: pb.SaveRunRequest, context: Context) -> pb.SaveRunResponse:
-        size = codec.batch_size(request)
-        new, results = await _apart(size, codec.new_batch, request)
+        arrays = [result.arrays for result in request.results]
+        return await self._save(request, arrays, codec.batch_size(request))
+
+    async def _save(
+        self, request: pb.SaveRunRequest, arrays: Sequence[Arrays], size: int
+    ) -> pb.SaveRunResponse:
+        new, results = await _apart(size, codec.new_batch, request, arrays)
         run, made = domain.batch(new, results, self._clock())
-        digest = await _apart(size, codec.batch_digest, request) if new.id else None
+        digest = await _apart(size, codec.batch_digest, request, arrays) if new.id else None
         given = tuple(each.id for each in results if each.id)
         await self._creator.run(run, made, Claim(digest, bool(new.created_at), given))
         row, ids = await self._known(run.id)
@@ -118,8 +130,10 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     ) -> pb.FinishRunResponse:
         run_id = check_id(request.run_id)
         status = domain.ending(codec.status_name(request.status))
-        now = self._clock()
-        await self._documents.update_run(run_id, lambda run: domain.finished(run, status, now))
+        ended_at, now = codec.moment(request, "finish_time"), self._clock()
+        await self._documents.update_run(
+            run_id, lambda run: domain.finished(run, status, now, ended_at)
+        )
         return pb.FinishRunResponse(run=await self._observed(run_id))
 
     async def DeleteRun(
@@ -136,11 +150,17 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def AddResult(
         self, request: pb.AddResultRequest, context: Context
     ) -> pb.AddResultResponse:
-        run_id = check_id(request.run_id)
-        size = codec.result_size(request.result)
-        new = await _apart(size, codec.new_result, request.result, "result.")
+        return await self._add(request, request.result.arrays, codec.result_size(request.result))
+
+    async def _add(
+        self, request: pb.AddResultRequest, arrays: Arrays, size: int
+    ) -> pb.AddResultResponse:
+        run_id, given = check_id(request.run_id), request.result
+        new = await _apart(size, codec.new_result, given, arrays, "result.")
         result = domain.result_document(new, run_id, self._clock(), "result.")
-        digest = await _apart(size, codec.result_digest, request.result, run_id) if new.id else None
+        digest = None
+        if new.id:
+            digest = await _apart(size, codec.result_digest, given, run_id, arrays)
         await self._creator.result(result, Claim(digest))
         key = Key("result", result.id)
         rows = await self._index.rows([key])
@@ -149,13 +169,30 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def AppendResult(
         self, request: pb.AppendResultRequest, context: Context
     ) -> pb.AppendResultResponse:
+        return await self._append(request, request.arrays, codec.data_size(request))
+
+    async def _append(
+        self, request: pb.AppendResultRequest, arrays: Arrays, size: int
+    ) -> pb.AppendResultResponse:
         key = Key("result", check_id(request.result_id, "result_id"))
         at = domain.append_length(codec.optional(request, "expected_length"))
-        size = codec.data_size(request)
-        rows = await _apart(size, codec.data, request.data, request.arrays)
+        rows = await _apart(size, codec.data, request.data, arrays)
         grown = await self._documents.append(key.id, rows, at)
         await self._observer.observe(key, Key("run", grown.run_id))
         return pb.AppendResultResponse(result=await self._stored(key))
+
+    async def WriteResult(
+        self, request_iterator: AsyncIterator[pb.WriteResultRequest], context: Context
+    ) -> pb.WriteResultResponse:
+        call = await self._uploads.receive(request_iterator, self._check_target)
+        if call.kind == "add":
+            added = await self._add(call.request, call.arrays[0], _LARGE)
+            return pb.WriteResultResponse(add=added)
+        if call.kind == "append":
+            grown = await self._append(call.request, call.arrays[0], _LARGE)
+            return pb.WriteResultResponse(append=grown)
+        saved = await self._save(call.request, call.arrays, _LARGE)
+        return pb.WriteResultResponse(save=saved)
 
     async def GetResult(
         self, request: pb.GetResultRequest, context: Context
@@ -246,6 +283,13 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         if present != wanted:
             raise EtagMismatchError(present)
         return await _apart(len(found.body), decode_run, found.body, run_id, found.modified_at)
+
+    async def _check_target(self, kind: Kind, request: Any) -> None:
+        """Raise `NotFoundError` for a call to what is not there, before its arrays are sent."""
+        if kind == "add":
+            await self._found(Key("run", check_id(request.run_id)))
+        elif kind == "append":
+            await self._found(Key("result", check_id(request.result_id, "result_id")))
 
     async def _known(self, run_id: str) -> tuple[RunRow, list[str]]:
         """A run as it is now, with its results: the union of its list and the index.

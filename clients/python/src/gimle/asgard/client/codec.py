@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from gimle.asgard.client.connection import check_size
+from gimle.asgard.client.outgoing import Outgoing
 from gimle.asgard.core import exact
 from gimle.asgard.core.arrays import Array, ArrayRef, dtype_named
 from gimle.asgard.core.documents import ResultDocument, RunDocument
-from gimle.asgard.core.enclosing import apart, npy_bytes, together
+from gimle.asgard.core.enclosing import apart, together
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -35,8 +35,12 @@ def _moment(value: Timestamp) -> datetime:
     return _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1_000)
 
 
-def create_request(run: RunDocument) -> pb.CreateRunRequest:
-    """The request that creates a run."""
+def create_call(run: RunDocument) -> Outgoing:
+    """The call that creates a run."""
+    return Outgoing("CreateRun", run.id, _create_request(run))
+
+
+def _create_request(run: RunDocument) -> pb.CreateRunRequest:
     return pb.CreateRunRequest(
         run_id=run.id,
         name=run.name,
@@ -50,30 +54,25 @@ def create_request(run: RunDocument) -> pb.CreateRunRequest:
     )
 
 
-def save_request(
+def save_call(
     run: RunDocument, results: Iterable[ResultDocument]
-) -> tuple[pb.SaveRunRequest, list[ResultDocument]]:
-    """The request that creates a run with its results, and these as they will be listed."""
+) -> tuple[Outgoing, list[ResultDocument]]:
+    """The call that creates a run with its results, and these as they will be listed."""
     made = [_new_result(result) for result in results]
-    request = pb.SaveRunRequest(run=create_request(run))
-    check_size(request, sum(size for _, _, size in made))
-    request.results.extend(message for message, _, _ in made)
-    check_size(request, 0)
-    return request, [stored for _, stored, _ in made]
+    request = pb.SaveRunRequest(run=_create_request(run), results=[new for new, _, _ in made])
+    call = Outgoing("SaveRun", run.id, request, tuple(arrays for _, arrays, _ in made))
+    return call, [stored for _, _, stored in made]
 
 
-def add_request(result: ResultDocument) -> tuple[pb.AddResultRequest, ResultDocument]:
-    """The request that adds a result, and the result as a reader of documents knows it."""
-    message, stored, size = _new_result(result)
-    check_size(message, size)
+def add_call(result: ResultDocument) -> tuple[Outgoing, ResultDocument]:
+    """The call that adds a result, and the result as a reader of documents knows it."""
+    message, arrays, stored = _new_result(result)
     request = pb.AddResultRequest(run_id=result.run_id, result=message)
-    check_size(request, 0)
-    return request, stored
+    return Outgoing("AddResult", result.id, request, (arrays,)), stored
 
 
-def _new_result(result: ResultDocument) -> tuple[pb.NewResult, ResultDocument, int]:
+def _new_result(result: ResultDocument) -> tuple[pb.NewResult, dict[str, Array], ResultDocument]:
     data, arrays = apart(result.data)
-    size = sum(array.nbytes for array in arrays.values())
     message = pb.NewResult(
         result_id=result.id,
         result_type=result.result_type,
@@ -81,23 +80,16 @@ def _new_result(result: ResultDocument) -> tuple[pb.NewResult, ResultDocument, i
         display=_json("display", result.display),
         create_time=timestamp(result.created_at),
     )
-    check_size(message, size)
-    for key, array in arrays.items():
-        message.arrays[key] = npy_bytes(array)
     # What the author goes on to change in his lists is not what has been saved.
     stored = replace(result, data=exact.loads(data), display=exact.loads(message.display))
-    return message, stored, size
+    return message, arrays, stored
 
 
-def append_request(result_id: str, data: Any, at: int) -> pb.AppendResultRequest:
-    """The request that lets a result grow."""
+def append_call(result_id: str, data: Any, at: int) -> Outgoing:
+    """The call that lets a result grow."""
     body, arrays = apart(data)
     request = pb.AppendResultRequest(result_id=result_id, data=body, expected_length=at)
-    check_size(request, sum(array.nbytes for array in arrays.values()))
-    for key, array in arrays.items():
-        request.arrays[key] = npy_bytes(array)
-    check_size(request, 0)
-    return request
+    return Outgoing("AppendResult", result_id, request, (arrays,))
 
 
 def update_request(old: RunDocument, new: RunDocument, etag: str) -> pb.UpdateRunRequest | None:
@@ -128,7 +120,11 @@ def finish_request(old: RunDocument, new: RunDocument) -> pb.FinishRunRequest | 
             f"{new.status!r} cannot be said of a run that a service keeps",
             "say succeeded or failed, when it has ended",
         )
-    return pb.FinishRunRequest(run_id=old.id, status=status_number(new.status))
+    return pb.FinishRunRequest(
+        run_id=old.id,
+        status=status_number(new.status),
+        finish_time=timestamp(new.finished_at) if new.finished_at else None,
+    )
 
 
 def status_number(name: str | None) -> pb.Run.Status.ValueType:

@@ -16,13 +16,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
-from gimle.asgard.client.errors import LIMIT_BYTES, PASSING, raised_by
-from gimle.asgard.core.errors import AsgardError, InvalidFieldError, RequestTooLargeError
+from gimle.asgard.client.errors import PASSING, raised_by
+from gimle.asgard.client.outgoing import Outgoing
+from gimle.asgard.core.errors import AsgardError, InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
 # How long a call may take, and for how long calls that fail in passing are repeated.
 CALL_SECONDS = 120.0
 PATIENCE_SECONDS = 15.0
+
+# What is allowed to large arrays on top of it: a way that is slower than this does not count.
+SLOWEST_BYTES_A_SECOND = 1 << 20
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
@@ -47,10 +51,19 @@ _OPTIONS = (
 class Connection:
     """The channel to `where`, "grpc://host:port", opened when it is first used.
 
+    patience: for how many seconds calls that fail in passing are repeated. seconds: how long
+    each attempt may take; with large arrays longer, by their size.
+
     Thread-safe; each process has its own channel.
     """
 
-    def __init__(self, where: str, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        where: str,
+        *,
+        patience: float = PATIENCE_SECONDS,
+        seconds: float = CALL_SECONDS,
+    ) -> None:
         match = _ADDRESS.fullmatch(where)
         if match is None or int(match[2]) > 65_535:
             raise InvalidFieldError(
@@ -61,6 +74,7 @@ class Connection:
         self.place = where
         self._target = f"dns:///{match[1]}:{match[2]}"
         self._patience = patience
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._pid = 0
         self._channel: Any = None
@@ -89,16 +103,26 @@ class Connection:
         request: Any,
         *,
         patience: float | None = None,
-        seconds: float = CALL_SECONDS,
     ) -> Any:
         """Call a method; answer its response. Raises as `errors.raised_by` says.
 
-        `patience`: for how many seconds what fails in passing is repeated; `seconds`: how
-        long each attempt may take.
+        `patience`: for how many seconds what fails in passing is repeated, where it is not
+        that of the connection.
         """
         for attempt in self.attempts(patience):
             with attempt:
-                return getattr(self.stub, method)(request, timeout=seconds)
+                return getattr(self.stub, method)(request, timeout=self._seconds)
+        raise AssertionError  # the last attempt raises
+
+    def send(self, call: Outgoing, *, patience: float | None = None) -> Any:
+        """Make a call that saves something, as `call` does; large arrays go in pieces."""
+        if not call.streamed:
+            return self.call(call.method, call.whole(), patience=patience)
+        seconds = self._seconds + call.nbytes / SLOWEST_BYTES_A_SECOND
+        for attempt in self.attempts(patience):
+            with attempt:
+                answer = self.stub.WriteResult(call.parts(), timeout=seconds)
+                return getattr(answer, answer.WhichOneof("answer"))
         raise AssertionError  # the last attempt raises
 
     def attempts(self, patience: float | None = None) -> Iterator[Attempt]:
@@ -145,9 +169,3 @@ def pause_before(number: int) -> float:
     """How long to wait before the attempt with this number, from 1."""
     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(number, 10))
     return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients, hides nothing
-
-
-def check_size(request: Any, arrays: int) -> None:
-    """Raise RequestTooLargeError before anything is sent. `arrays`: the bytes of its arrays."""
-    if arrays > LIMIT_BYTES or request.ByteSize() > LIMIT_BYTES:
-        raise RequestTooLargeError(LIMIT_BYTES)

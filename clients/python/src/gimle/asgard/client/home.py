@@ -37,11 +37,9 @@ class GrpcHome:
     ) -> tuple[RunDocument, list[ResultDocument]]:
         """Create a run with its results; answer both as stored."""
         if not results:
-            answer = self._call("CreateRun", codec.create_request(run))
-            return codec.run(answer.run), []
-        request, stored = codec.save_request(run, results)
-        answer = self._call("SaveRun", request)
-        return codec.run(answer.run), stored
+            return codec.run(self.connection.send(codec.create_call(run)).run), []
+        call, stored = codec.save_call(run, results)
+        return codec.run(self.connection.send(call).run), stored
 
     def update_run(self, run_id: str, change: Callable[[RunDocument], RunDocument]) -> RunDocument:
         """Replace a run by `change` of itself, alone."""
@@ -68,8 +66,8 @@ class GrpcHome:
 
     def add_result(self, result: ResultDocument) -> ResultDocument:
         """Add a result to its run; answer it as stored."""
-        request, stored = codec.add_request(result)
-        self._call("AddResult", request)
+        call, stored = codec.add_call(result)
+        self.connection.send(call)
         return stored
 
     def append(self, result_id: str, data: Mapping[str, Any], at: int | None) -> ResultDocument:
@@ -79,7 +77,7 @@ class GrpcHome:
             if end is None:
                 end = committed_length(self.read_result_document(result_id), data)
             try:
-                answer = self._call("AppendResult", codec.append_request(result_id, data, end))
+                answer = self.connection.send(codec.append_call(result_id, data, end))
             except LengthMismatchError:
                 if at is not None or attempt == _TRIES:
                     raise

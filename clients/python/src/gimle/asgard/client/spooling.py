@@ -11,28 +11,25 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from time import sleep
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from gimle.asgard.client import codec
-from gimle.asgard.client.connection import Connection, pause_before
+from gimle.asgard.client.connection import Connection
 from gimle.asgard.client.errors import PASSING
 from gimle.asgard.client.home import GrpcHome
-from gimle.asgard.client.spool import Entry, Spool
+from gimle.asgard.client.outgoing import Outgoing
+from gimle.asgard.client.replaying import Pending, Replayer, pending
+from gimle.asgard.client.spool import Spool
 from gimle.asgard.core.arrays import dtype_name
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import (
     AsgardError,
-    EtagMismatchError,
     LengthMismatchError,
-    NotFoundError,
     StorageUnavailableError,
 )
 from gimle.asgard.core.growth import plan, replaced
 from gimle.asgard.v1 import run_service_pb2 as pb
-from google.protobuf.message import DecodeError
 
 _log = logging.getLogger("gimle.asgard")
 
@@ -45,21 +42,6 @@ _KNOWN = 1_000
 _Document = TypeVar("_Document", RunDocument, ResultDocument)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A save that has not reached the service yet.
-
-    action: the call of RunService it will be. id: the run or result it is about.
-    refused: why the service refused it for good; None while it waits.
-    """
-
-    run_id: str
-    id: str
-    action: str
-    saved_at: datetime
-    refused: str | None = None
-
-
 class SpoolingHome(GrpcHome):
     """A home whose saves go to `spool` when they cannot be sent."""
 
@@ -70,10 +52,9 @@ class SpoolingHome(GrpcHome):
         self._runs: OrderedDict[str, RunDocument] = OrderedDict()
         self._results: OrderedDict[str, ResultDocument] = OrderedDict()
         self._etags: dict[str, str] = {}
-        self._thread: threading.Thread | None = None
-        self._news: list[str] = []
+        self._replayer = Replayer(connection, spool)
         if not spool.empty():
-            self._wake()
+            self._replayer.wake()
 
     # Saves
 
@@ -81,11 +62,8 @@ class SpoolingHome(GrpcHome):
         self, run: RunDocument, results: Sequence[ResultDocument] = ()
     ) -> tuple[RunDocument, list[ResultDocument]]:
         """Create a run with its results; answer both as stored, or as they will be."""
-        request: Any = codec.create_request(run)
-        stored: list[ResultDocument] = []
-        if results:
-            request, stored = codec.save_request(run, results)
-        answer = self._save("SaveRun" if results else "CreateRun", request, run.id, run.id)
+        call, stored = codec.save_call(run, results) if results else (codec.create_call(run), [])
+        answer = self._save(call, run.id)
         for result in stored:
             self._keep(self._results, result)
         if answer is not None:
@@ -111,14 +89,14 @@ class SpoolingHome(GrpcHome):
         request = codec.update_request(old, new, self._etags.pop(run_id, ""))
         for method, message in (("UpdateRun", request), ("FinishRun", ending)):
             if message is not None:
-                self._put(method, message, run_id, run_id)
+                self._put(Outgoing(method, run_id, message), run_id)
         return self._keep(self._runs, new)
 
     def add_result(self, result: ResultDocument) -> ResultDocument:
         """Add a result to its run; answer it as stored, or as it will be."""
-        request, stored = codec.add_request(result)
+        call, stored = codec.add_call(result)
         self._etags.pop(result.run_id, None)
-        self._save("AddResult", request, result.run_id, result.id)
+        self._save(call, result.run_id)
         run = self._runs.get(result.run_id)
         if run is not None:
             self._keep(self._runs, replace(run, results=(*run.results, result.id)))
@@ -136,9 +114,7 @@ class SpoolingHome(GrpcHome):
         length, added, growths = plan(result, data)
         if at is not None and at != length:
             raise LengthMismatchError(length)
-        self._put(
-            "AppendResult", codec.append_request(result_id, data, length), result.run_id, result_id
-        )
+        self._put(codec.append_call(result_id, data, length), result.run_id)
         for growth in growths:
             kind = dtype_name(growth.rows.dtype)
             grown = growth.reference("in the spool", kind, length + added)
@@ -154,7 +130,7 @@ class SpoolingHome(GrpcHome):
                 return super().delete_run(run_id)
             except PASSING:
                 pass
-        return self._put("DeleteRun", pb.DeleteRunRequest(run_id=run_id), run_id, run_id)
+        return self._put(Outgoing("DeleteRun", run_id, pb.DeleteRunRequest(run_id=run_id)), run_id)
 
     def delete_result(self, result_id: str) -> None:
         """Delete a result and its arrays, now or later."""
@@ -169,12 +145,8 @@ class SpoolingHome(GrpcHome):
                 error = failed
         if result is None:
             raise error or self._away("result", result_id)
-        return self._put(
-            "DeleteResult",
-            pb.DeleteResultRequest(result_id=result_id),
-            result.run_id,
-            result_id,
-        )
+        request = pb.DeleteResultRequest(result_id=result_id)
+        return self._put(Outgoing("DeleteResult", result_id, request), result.run_id)
 
     # Reads, kept in mind
 
@@ -189,35 +161,32 @@ class SpoolingHome(GrpcHome):
 
     def pending(self) -> list[Pending]:
         """What the service has not got: what waits, in order, then what it refused."""
-        waiting = [_pending(entry, None) for entry in self.spool.entries()]
-        return waiting + [_pending(entry, reason) for entry, reason in self.spool.refused()]
+        return pending(self.spool)
 
     # How
 
     def _straight(self) -> bool:
         """Whether a save may be sent now; tells what has been refused since it was last asked."""
-        with self._lock:
-            news, self._news = self._news, []
-        for text in news:
+        for text in self._replayer.news():
             warnings.warn(text, UserWarning, stacklevel=5)
         if self.spool.empty():
             return True
-        self._wake()
+        self._replayer.wake()
         return False
 
-    def _save(self, method: str, request: Any, run_id: str, id: str) -> Any:
+    def _save(self, call: Outgoing, run_id: str) -> Any:
         """Send a call and answer its response, or keep it and answer None."""
         if self._straight():
             try:
-                return self._call(method, request)
+                return self.connection.send(call)
             except PASSING as error:
                 _log.warning("%s; what is saved waits in %s", error, self.spool.path)
-        self._put(method, request, run_id, id)
+        self._put(call, run_id)
         return None
 
-    def _put(self, method: str, request: Any, run_id: str, id: str) -> None:
-        self.spool.put(method, request, run_id, id)
-        self._wake()
+    def _put(self, call: Outgoing, run_id: str) -> None:
+        self.spool.put(call, run_id)
+        self._replayer.wake()
 
     def _keep(self, known: OrderedDict[str, _Document], document: _Document) -> _Document:
         with self._lock:
@@ -248,76 +217,3 @@ class SpoolingHome(GrpcHome):
             return run
         self._etags[run.id] = message.etag
         return self._keep(self._runs, run)
-
-    # Replay
-
-    def _wake(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
-                    target=self._replay_all, name="asgard-spool", daemon=True
-                )
-                self._thread.start()
-
-    def _replay_all(self) -> None:
-        number = 1
-        while True:
-            try:
-                with self.spool.replaying() as mine:
-                    if mine and self._replay():
-                        number = 0
-            except Exception as error:  # noqa: BLE001 - a thread of its own: tell, and go on
-                _log.warning("the spool %s: %s", self.spool.path, error)
-            with self._lock:
-                if self.spool.empty():
-                    self._thread = None
-                    return
-            number += 1
-            sleep(pause_before(number))
-
-    def _replay(self) -> bool:
-        """Send what waits, as far as the service takes it; answer whether it took anything."""
-        refused: dict[str, str] = {}
-        sent = False
-        for entry in self.spool.entries():
-            reason = refused.get(entry.run_id)
-            if reason is None:
-                try:
-                    self._send(entry)
-                    self.spool.done(entry)
-                    sent = True
-                    continue
-                except PASSING:
-                    break
-                except (AsgardError, DecodeError, KeyError, OSError) as error:
-                    reason = str(error)
-                    refused[entry.run_id] = f"what was saved before it was refused: {reason}"
-            self.spool.refuse(entry, reason)
-            text = f"{entry.method} of {entry.id} was refused and lies in {self.spool.path}/refused"
-            _log.error("%s: %s", text, reason)
-            with self._lock:
-                self._news.append(f"{text}: {reason}")
-        self.spool.tidy()
-        return sent
-
-    def _send(self, entry: Entry) -> None:
-        request = self.spool.request(entry)
-        try:
-            self.connection.call(entry.method, request, patience=0)
-        except NotFoundError:
-            # Gone already, by an attempt before this one or by somebody else.
-            if not entry.method.startswith("Delete"):
-                raise
-        except EtagMismatchError:
-            # Changed by an attempt before this one, whose answer was lost?
-            answer = self.connection.call("GetRun", pb.GetRunRequest(run_id=entry.run_id))
-            if any(
-                getattr(answer.run, name) != getattr(request, name)
-                for name in request.update_mask.paths
-            ):
-                raise
-
-
-def _pending(entry: Entry, refused: str | None) -> Pending:
-    saved_at = datetime.fromtimestamp(entry.time / 1e9, UTC)
-    return Pending(entry.run_id, entry.id, entry.method, saved_at, refused)

@@ -69,12 +69,21 @@ def together(value: Any, arrays: Callable[[ArrayRef], Array]) -> Any:
 
 def npy_bytes(array: Array) -> bytes:
     """An array as a whole .npy file; one of a dtype that .npy cannot name as bare bytes of it."""
+    return b"".join((_head(array), _raw(array)))
+
+
+def npy_parts(array: Array, size: int) -> Iterator[bytes]:
+    """The same file in parts, of some `size` bytes each."""
+    yield _head(array)
+    yield from pieces(array, size)
+
+
+def _head(array: Array) -> bytes:
     try:
         named = array.dtype.names is None and np.dtype(array.dtype.str) == array.dtype
     except TypeError:
         named = False
-    dtype = array.dtype if named else np.dtype(f"V{array.dtype.itemsize}")
-    return b"".join((header(dtype, array.shape), _raw(array)))
+    return header(array.dtype if named else np.dtype(f"V{array.dtype.itemsize}"), array.shape)
 
 
 def pieces(array: Array, size: int) -> Iterator[bytes]:

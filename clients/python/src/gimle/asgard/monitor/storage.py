@@ -31,7 +31,7 @@ from gimle.asgard.monitor.result import Result
 from gimle.asgard.monitor.run import Run
 
 if TYPE_CHECKING:  # loads gRPC: only for those who use it
-    from gimle.asgard.client.spooling import Pending
+    from gimle.asgard.client.replaying import Pending
 
 __all__ = ["AsgardStorage", "Result", "Run"]
 

@@ -534,18 +534,24 @@ class FinishRunRequest(message.Message):
 
     RUN_ID_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
+    FINISH_TIME_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     status: Run.Status.ValueType
     """STATUS_SUCCEEDED when unspecified; STATUS_SUCCEEDED or STATUS_FAILED."""
+    @builtins.property
+    def finish_time(self) -> timestamp_pb2.Timestamp:
+        """When it ended; now when absent."""
+
     def __init__(
         self,
         *,
         run_id: builtins.str = ...,
         status: Run.Status.ValueType = ...,
+        finish_time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["finish_time", b"finish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["run_id", b"run_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["finish_time", b"finish_time", "run_id", b"run_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -712,6 +718,93 @@ class AppendResultResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WriteResultRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Piece(message.Message):
+        """The next bytes of an array: its elements in C order, as its reference says dtype and shape."""
+
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        CONTENT_FIELD_NUMBER: builtins.int
+        RESULT_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        """The array's key in the data. Arrays come one after the other, each of them whole."""
+        content: builtins.bytes
+        result: builtins.int
+        """Of a run that is saved with its results: the place of the result, counted from 0."""
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            content: builtins.bytes = ...,
+            result: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["content", b"content", "key", b"key", "result", b"result"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ADD_FIELD_NUMBER: builtins.int
+    APPEND_FIELD_NUMBER: builtins.int
+    SAVE_FIELD_NUMBER: builtins.int
+    PIECE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def add(self) -> AddResultRequest: ...
+    @builtins.property
+    def append(self) -> AppendResultRequest: ...
+    @builtins.property
+    def save(self) -> SaveRunRequest: ...
+    @builtins.property
+    def piece(self) -> WriteResultRequest.Piece: ...
+    def __init__(
+        self,
+        *,
+        add: AddResultRequest | None = ...,
+        append: AppendResultRequest | None = ...,
+        save: SaveRunRequest | None = ...,
+        piece: WriteResultRequest.Piece | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "append", b"append", "part", b"part", "piece", b"piece", "save", b"save"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "append", b"append", "part", b"part", "piece", b"piece", "save", b"save"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = typing.Literal["add", "append", "save", "piece"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+@typing.final
+class WriteResultResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ADD_FIELD_NUMBER: builtins.int
+    APPEND_FIELD_NUMBER: builtins.int
+    SAVE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def add(self) -> AddResultResponse: ...
+    @builtins.property
+    def append(self) -> AppendResultResponse: ...
+    @builtins.property
+    def save(self) -> SaveRunResponse: ...
+    def __init__(
+        self,
+        *,
+        add: AddResultResponse | None = ...,
+        append: AppendResultResponse | None = ...,
+        save: SaveRunResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "answer", b"answer", "append", b"append", "save", b"save"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "answer", b"answer", "append", b"append", "save", b"save"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = typing.Literal["add", "append", "save"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
 @typing.final
 class GetResultRequest(message.Message):

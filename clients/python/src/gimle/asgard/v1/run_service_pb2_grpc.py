@@ -86,6 +86,11 @@ class RunServiceStub:
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultResponse.FromString,
                 _registered_method=True)
+        self.WriteResult = channel.stream_unary(
+                '/gimle.asgard.v1.RunService/WriteResult',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.FromString,
+                _registered_method=True)
         self.GetResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/GetResult',
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultRequest.SerializeToString,
@@ -194,6 +199,16 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WriteResult(self, request_iterator, context):
+        """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
+        then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
+        Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
+        call. Only over gRPC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetResult(self, request, context):
         """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND.
         """
@@ -290,6 +305,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.AppendResult,
                     request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultResponse.SerializeToString,
+            ),
+            'WriteResult': grpc.stream_unary_rpc_method_handler(
+                    servicer.WriteResult,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.SerializeToString,
             ),
             'GetResult': grpc.unary_unary_rpc_method_handler(
                     servicer.GetResult,
@@ -571,6 +591,33 @@ class RunService:
             '/gimle.asgard.v1.RunService/AppendResult',
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultRequest.SerializeToString,
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteResult(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/gimle.asgard.v1.RunService/WriteResult',
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,12 @@ class RunServiceStub:
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
     With expected_length a repeat is safe: rows that are there already are recognised, OK.
     """
+    WriteResult: _grpc.StreamUnaryMultiCallable[_run_service_pb2.WriteResultRequest, _run_service_pb2.WriteResultResponse]
+    """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
+    then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
+    Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
+    call. Only over gRPC.
+    """
     GetResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
     ReadResult: _grpc.UnaryStreamMultiCallable[_run_service_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]
@@ -123,6 +129,12 @@ class RunServiceAsyncStub(RunServiceStub):
     """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
     With expected_length a repeat is safe: rows that are there already are recognised, OK.
+    """
+    WriteResult: _aio.StreamUnaryMultiCallable[_run_service_pb2.WriteResultRequest, _run_service_pb2.WriteResultResponse]  # type: ignore[assignment]
+    """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
+    then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
+    Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
+    call. Only over gRPC.
     """
     GetResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]  # type: ignore[assignment]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
@@ -233,6 +245,18 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
         is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
         With expected_length a repeat is safe: rows that are there already are recognised, OK.
+        """
+
+    @_abc_1.abstractmethod
+    def WriteResult(
+        self,
+        request_iterator: _MaybeAsyncIterator[_run_service_pb2.WriteResultRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.WriteResultResponse, _abc.Awaitable[_run_service_pb2.WriteResultResponse]]:
+        """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
+        then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
+        Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
+        call. Only over gRPC.
         """
 
     @_abc_1.abstractmethod

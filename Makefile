@@ -38,7 +38,7 @@ run: setup ## all examples computing live into STORAGE, the page on PORT
 test: setup .cache/made/buf .cache/made/chromium .cache/made/engines ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
 	@exec python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-check: setup .cache/made/buf ## lint, types, imports, protos, generated code, page, hygiene
+check: setup .cache/made/buf .cache/made/kubernetes ## lint, types, imports, protos, generated code, page, manifests, hygiene
 	ruff check .
 	ruff format --check .
 	mypy $(TYPED)
@@ -46,6 +46,7 @@ check: setup .cache/made/buf ## lint, types, imports, protos, generated code, pa
 	python .ci/checks/protos.py
 	python .ci/checks/generated.py
 	cd $(PAGE) && npm run --silent check
+	python .ci/checks/kubernetes.py
 	python .ci/checks/hygiene.py
 
 bench: setup .cache/made/chromium ## every promised number, measured here (docs/benchmarks.md)
@@ -91,6 +92,10 @@ clean: ## remove what make made (never STORAGE)
 
 .cache/made/buf: .cache/made/node protos/package-lock.json
 	cd protos && $(NPM_INSTALL)
+	@mkdir -p $(@D) && touch $@
+
+.cache/made/kubernetes: .cache/made/python .ci/setup-kubernetes .ci/checks/kubernetes_schemas.py
+	@bash .ci/setup-kubernetes
 	@mkdir -p $(@D) && touch $@
 
 $(PAGE)/node_modules/.made: .cache/made/node $(PAGE)/package.json $(PAGE)/package-lock.json

@@ -31,6 +31,7 @@ ROWS = (
     "fanout",
     "opening",
     "footprint",
+    "signing",
 )
 # Of ioctl(2) for files: chattr +T.
 _GET_FLAGS, _SET_FLAGS, _TOP_OF_HIERARCHY = 0x80086601, 0x40086602, 0x0002_0000

@@ -23,8 +23,9 @@ from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.run.handlers import RunHandlers
 from asgard_server.run.observe import Observer
 from asgard_server.run.scan import Noticer
+from asgard_server.run.uploads import Uploads
 from asgard_server.run.watch import RunWatch
-from asgard_server.settings import Settings
+from asgard_server.settings import S3Prefix, Settings
 
 RUN_SERVICE = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
 
@@ -70,7 +71,9 @@ async def run_service(
         observer = Observer(engines.index, engines.feed)
         watch = RunWatch(engines.index, engines.feed, _now)
         noticer = Noticer(engines.documents, engines.index, observer)
-        handlers = RunHandlers(engines.documents, engines.index, observer, watch, drawers, _now)
+        handlers = RunHandlers(
+            engines.documents, engines.index, observer, watch, drawers, _now, _uploads(settings)
+        )
         health = Health([RUN_SERVICE])
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server
         server = create_server([Service(RUN_SERVICE, add, handlers)], health)
@@ -111,3 +114,10 @@ async def run_service(
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _uploads(settings: Settings) -> Uploads:
+    """Where arrays on their way lie: on the disk they are for, as temporaries may be in memory."""
+    if isinstance(settings.storage, S3Prefix):
+        return Uploads()
+    return Uploads(str(settings.storage / "files"))

@@ -40,6 +40,35 @@ def test_a_run_saved_by_another_process_appears_in_the_list_without_a_reload(
     assert loads(page) == 2
 
 
+def test_what_is_said_of_a_run_is_not_what_is_said_of_the_connection(
+    open_page: OpenPage, storage: AsgardStorage
+) -> None:
+    run = storage.create_run(
+        name="Nobody finishes",
+        metadata={
+            "worst": float("nan"),
+            "best": float("-inf"),
+            "series": [1.5, float("nan")],
+            "many": 10**30,
+            "root": 1 - 2j,
+        },
+    )
+    page = open_page(f"/runs/{run.id}")
+    expect(page.locator(".live.ok")).to_have_text("Live updates")
+    expect(page.locator(".run-head .status")).to_have_text("Active")
+    about = page.locator(".about")
+    for key, shown in (
+        ("worst", "NaN"),
+        ("best", "\u2212Inf"),
+        ("series", "[1.5, NaN]"),
+        ("many", "1" + "0" * 30),
+        ("root", "1 \u22122i"),
+    ):
+        entry = about.locator("div", has=page.get_by_text(key, exact=True))
+        expect(entry.locator("dd")).to_have_text(shown)
+    expect(about).not_to_contain_text("$")
+
+
 def test_a_result_saved_by_another_process_appears_on_the_page_of_its_run(
     open_page: OpenPage, storage: AsgardStorage, save_elsewhere: SaveElsewhere
 ) -> None:

@@ -1,8 +1,11 @@
 // How numbers and times are written. One place, so that they agree everywhere.
 
+import type { Json } from "./api/types";
+
 const minus = "\u2212";
 const thin = "\u2009";
 const dot = "\u00b7";
+const floats: Record<string, string> = { nan: "NaN", inf: "+Inf", "-inf": `${minus}Inf` };
 
 function signed(text: string): string {
   return text.replace(/-/g, minus);
@@ -24,6 +27,34 @@ export function number(value: number | null | undefined, digits = 4): string {
 export function exactly(value: number | null | undefined): string {
   if (value === null || value === undefined) return "not a finite number";
   return signed(String(value));
+}
+
+/** A value that JSON lacks, as documents write it (`{"$float": "nan"}`), null for any other. */
+export function exactText(value: Json): string | null {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return null;
+  const [key, ...others] = Object.keys(value);
+  if (key === undefined || others.length > 0) return null;
+  const inside = value[key];
+  if (key === "$complex" && Array.isArray(inside) && inside.length === 2) {
+    const [re, im] = inside.map((part) => exactText(part) ?? String(part)) as [string, string];
+    return signed(`${re} ${im.startsWith("-") || im.startsWith(minus) ? "" : "+"}${im}i`);
+  }
+  if (typeof inside !== "string") return null;
+  if (key === "$float") return floats[inside] ?? null;
+  if (key === "$int") return signed(inside);
+  return ["$datetime", "$date", "$time", "$bytes"].includes(key) ? inside : null;
+}
+
+/** JSON in one line for whoever reads it, with the values that JSON lacks as they are called. */
+export function oneLine(value: Json): string {
+  const exact = exactText(value);
+  if (exact !== null) return exact;
+  if (Array.isArray(value)) return `[${value.map(oneLine).join(", ")}]`;
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const members = Object.entries(value).map(
+    ([key, one]) => `${JSON.stringify(key)}: ${oneLine(one)}`,
+  );
+  return `{${members.join(", ")}}`;
 }
 
 /** Whole numbers with thin spaces between thousands. */

@@ -17,14 +17,15 @@ const looks: Record<string, Look> = {
   failed_abandoned: { word: "Abandoned", tone: "off", drawing: "M5.5 8h5" },
   failed_lost: { word: "Lost", tone: "bad", drawing: "M8 4.7v4M8 11v.3" },
 };
-const live: Look = { word: "Live", tone: "busy", drawing: "M8 8h.01" };
+// Nobody has said how it stands, but it has changed within the last minute.
+const active: Look = { word: "Active", tone: "busy", drawing: "M8 8h.01" };
 const unsaid: Look = { word: "Not finished", tone: "off", drawing: "M5.5 8h5" };
 
 export function lookOf(run: Pick<Run, "status" | "live">): Look {
   if (run.status) {
     return looks[run.status] ?? { word: run.status.replaceAll("_", " "), tone: "off", drawing: "" };
   }
-  return run.live ? live : unsaid;
+  return run.live ? active : unsaid;
 }
 
 export function Status({ run }: { run: Pick<Run, "status" | "live"> }) {

@@ -17,7 +17,7 @@ function LiveDot() {
     return (
       <span class="live ok" role="status" title="Changes appear here as they are saved">
         <i aria-hidden="true" />
-        Live
+        Live updates
       </span>
     );
   }

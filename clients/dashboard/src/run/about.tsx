@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import type { Json, Run } from "../api/types";
-import { exactly, plural } from "../format";
+import { exactly, exactText, oneLine, plural } from "../format";
 import { CopyButton } from "../frame/copy-button";
 import { Formula } from "./circuit";
 import { Markdown } from "./markdown";
@@ -39,7 +39,9 @@ const foldedFrom = 60;
 function Value({ value }: { value: Json }) {
   if (typeof value === "string") return <>{breakable(value)}</>;
   if (typeof value === "number") return <span class="digits">{exactly(value)}</span>;
-  const text = JSON.stringify(value)?.replaceAll(",", ", ");
+  const exact = exactText(value);
+  if (exact !== null) return <span class="digits">{exact}</span>;
+  const text = oneLine(value);
   if (Array.isArray(value) && text.length > foldedFrom) {
     return (
       <details>
@@ -55,7 +57,7 @@ const longText = 36;
 
 function Entry({ name, value }: { name: string; value: Json }) {
   const nested = value !== null && typeof value === "object" && !Array.isArray(value);
-  if (nested && Object.keys(value).length > 0) {
+  if (nested && exactText(value) === null && Object.keys(value).length > 0) {
     return (
       <div class="group">
         <dt>{name}</dt>

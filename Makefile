@@ -45,6 +45,7 @@ check: setup .cache/made/buf .cache/made/kubernetes ## lint, types, imports, pro
 	python .ci/checks/imports.py
 	python .ci/checks/protos.py
 	python .ci/checks/generated.py
+	python -m asgard_server.settings.reference | diff docs/operate/environment.md - || { echo "run make gen"; exit 1; }
 	cd $(PAGE) && npm run --silent check
 	python .ci/checks/kubernetes.py
 	python .ci/checks/hygiene.py
@@ -55,9 +56,10 @@ bench: setup .cache/made/chromium ## every promised number, measured here (docs/
 soak: setup .cache/made/engines ## the tests that live on chance, again and again for MINUTES
 	@exec python .ci/soak.py $(MINUTES) $(ARGS)
 
-gen: .cache/made/python .cache/made/buf ## generated code from protos/
+gen: .cache/made/python .cache/made/buf ## generated code from protos/, the environment reference
 	protos/node_modules/@bufbuild/buf-*/bin/buf format --write protos
 	python protos/generate.py
+	python -m asgard_server.settings.reference > docs/operate/environment.md
 
 format: setup ## format and mend what can be mended
 	ruff check --fix .

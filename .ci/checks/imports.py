@@ -53,6 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes": PROCESS,
     f"{SERVER}.processes.page_server": set(),
     f"{SERVER}.processes.health": PROCESS | {f"{SERVER}.run.scan"},
+    f"{SERVER}.processes.reindexing": PROCESS | {f"{SERVER}.run.observe", f"{SERVER}.run.scan"},
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")

@@ -226,6 +226,9 @@ class IndexUpkeep(Protocol):
         An index that was thrown away under a running service is noticed here and begun anew.
         """
 
+    async def forget(self) -> None:
+        """Throw away what was made from documents: `building` is true then, under a new epoch."""
+
     async def rebuild(self, listings: Sequence[tuple[Kind, Iterable[Entry]]]) -> int:
         """Take in all documents listed, results before runs, without logging them; count them.
 

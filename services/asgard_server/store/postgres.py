@@ -246,6 +246,11 @@ class PostgresRunIndex:
         """Say whether the index is new and does not yet know all documents."""
         return await self._link.read(postgres_upkeep.is_building)
 
+    async def forget(self) -> None:
+        """Throw away what was made from documents, for all replicas at once."""
+        async with self._link.connection() as connection:
+            await postgres_upkeep.forget(connection)
+
     async def rebuild(self, listings: Sequence[tuple[Kind, Iterable[Entry]]]) -> int:
         """Take in all documents listed, results before runs, without logging; count them.
 

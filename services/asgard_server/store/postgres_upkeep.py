@@ -44,6 +44,22 @@ def _take(entries: Iterable[Entry]) -> list[tuple[str, str]]:
     return [(entry.key.id, entry.stamp) for entry in islice(entries, _LISTED)]
 
 
+async def forget(connection: Connection) -> None:
+    """Throw away what documents say anew, and begin a new epoch of an index to be built.
+
+    What was deleted, and which request made what, no document says: that is kept.
+    """
+    async with connection.transaction():
+        await connection.execute(
+            "TRUNCATE asgard.runs, asgard.results, asgard.result_counts, asgard.unreadable,"
+            " asgard.run_log"
+        )
+        await connection.execute(
+            "UPDATE asgard.run_log_head SET state = 'building',"
+            " epoch = replace(gen_random_uuid()::text, '-', '')"
+        )
+
+
 async def rebuild(
     connection: Connection,
     read: Read,

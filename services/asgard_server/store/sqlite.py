@@ -271,6 +271,15 @@ class SqliteRunIndex:
         row = await self._one("SELECT value FROM meta WHERE key = 'state'")
         return row == ("building",)
 
+    async def forget(self) -> None:
+        """Throw the file away: whoever has it open begins anew with the next one."""
+
+        def discard() -> None:
+            self._file.discard(self._file.identity())
+
+        with errors_of_the_port(self._file.path):
+            await asyncio.to_thread(discard)
+
     async def rebuild(self, listings: Sequence[tuple[Kind, Iterable[Entry]]]) -> int:
         """Take in all documents listed, results before runs, without logging; count them.
 

@@ -17,7 +17,10 @@ from gimle.asgard.cli.speaking import error_console, plain_errors
 GROUP = "gimle.asgard.commands"
 ELSEWHERE = {
     "monitor": "Show the runs of a folder in the browser, live.",
-    "serve": "Serve a folder to programs: gRPC and REST.",
+    "serve": "Serve runs to programs: gRPC and REST.",
+    "config": "Show the settings of the server that hold here.",
+    "migrate": "Bring the schema of the database up to this release.",
+    "reindex": "Make the index of a storage agree with its documents.",
 }
 """Commands that come with asgard-server, and what they do."""
 

@@ -1,14 +1,15 @@
-"""`asgard monitor` and `asgard serve`: the server as commands of the SDK's `asgard`."""
+"""`asgard monitor` and `asgard serve run|gateway|all`."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asgard_server.commands.failing import fail
 from asgard_server.processes import starting
 from asgard_server.processes.listening import PortBusyError
 from asgard_server.processes.starting import StartError
@@ -60,6 +61,7 @@ NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open a bro
 
 serve = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="Serve runs to programs: everything in one process, or its services apart.\n\n"
     "What is not given is read from ASGARD_* variables: `asgard config` shows them.",
 )
@@ -92,9 +94,10 @@ def serve_all(
 
     Examples:
 
-        asgard serve all --storage ./storage
-
-        ASGARD_DATABASE_URL=postgresql://asgard@localhost/asgard asgard serve all
+    ```
+    asgard serve all --storage ./storage
+    ASGARD_DATABASE_URL=postgresql://asgard@localhost/asgard asgard serve all
+    ```
     """
     settings = _settings(
         storage=storage, port=port, host=host, grpc_port=grpc_port, insecure=insecure or None
@@ -114,10 +117,11 @@ def serve_run(
 
     Examples:
 
-        asgard serve run --storage ./storage
-
-        ASGARD_DATABASE_URL=postgresql://asgard@db/asgard ASGARD_REDIS_URL=redis://redis:6379
-        asgard serve run --storage s3://results/asgard --host 0.0.0.0 --insecure
+    ```
+    asgard serve run --storage ./storage
+    export ASGARD_DATABASE_URL=postgresql://asgard@db/asgard ASGARD_REDIS_URL=redis://redis
+    asgard serve run --storage s3://results/asgard --host 0.0.0.0 --insecure
+    ```
     """
     from asgard_server.run import __main__ as process
 
@@ -143,9 +147,10 @@ def serve_gateway(
 
     Examples:
 
-        asgard serve gateway --run-address localhost:50051
-
-        asgard serve gateway --run-address dns:///asgard-run:50051 --host 0.0.0.0 --insecure
+    ```
+    asgard serve gateway --run-address localhost:50051
+    asgard serve gateway --run-address dns:///asgard-run:50051 --host 0.0.0.0 --insecure
+    ```
     """
     from asgard_server.gateway import __main__ as process
 
@@ -163,7 +168,7 @@ def _settings(**given: Any) -> Settings:
     try:
         return Settings.from_environment(os.environ, **given)
     except SettingError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _run(settings: Settings, serve: starting.Serve) -> None:
@@ -171,9 +176,9 @@ def _run(settings: Settings, serve: starting.Serve) -> None:
         starting.run(settings, serve)
     except PortBusyError as busy:
         error = starting.port_busy(busy)
-        _fail(str(error), error.mend)
+        fail(str(error), error.mend)
     except StartError as error:
-        _fail(str(error), error.mend)
+        fail(str(error), error.mend)
 
 
 def _serve_all(settings: Settings, *, browser: bool) -> None:
@@ -189,7 +194,7 @@ def _serve_all(settings: Settings, *, browser: bool) -> None:
     except PortBusyError as busy:
         _busy(busy, settings, browser)
     except StartError as error:
-        _fail(str(error), error.mend)
+        fail(str(error), error.mend)
 
 
 def _say(addresses: Addresses, settings: Settings) -> None:
@@ -213,7 +218,7 @@ def _busy(busy: PortBusyError, settings: Settings, browser: bool) -> None:
                 _open(page)
             return
     error = starting.port_busy(busy)
-    _fail(str(error), error.mend)
+    fail(str(error), error.mend)
 
 
 def _storage_served(host: str, port: int) -> str:
@@ -253,8 +258,3 @@ def _open(page: str) -> None:
     import webbrowser
 
     threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
-
-
-def _fail(problem: str, mend: str = "") -> NoReturn:
-    typer.echo(f"asgard: {problem}" + (f"\n  {mend}" if mend else ""), err=True)
-    raise typer.Exit(1)

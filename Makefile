@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # the binaries of other platforms; tests/unit/project/test_requirements.py compares lock and package.json.
 NPM_INSTALL := npm install --no-save --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 
-TYPED := clients/python/src services tests protos/generate.py .ci/lock.py .ci/soak.py .ci/checks
+TYPED := clients/python/src services tests protos/generate.py deploy/docker .ci/lock.py .ci/soak.py .ci/checks
 PAGE := clients/dashboard
 PAGE_SOURCES := $(shell find $(PAGE) -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2>/dev/null)
 PAGE_BUILT := services/asgard_server/gateway/static
@@ -47,6 +47,7 @@ check: setup .cache/made/buf .cache/made/kubernetes ## lint, types, imports, pro
 	python .ci/checks/generated.py
 	python -m asgard_server.settings.reference | diff docs/operate/environment.md - || { echo "run make gen"; exit 1; }
 	cd $(PAGE) && npm run --silent check
+	python .ci/checks/dockerfile.py
 	python .ci/checks/kubernetes.py
 	python .ci/checks/hygiene.py
 

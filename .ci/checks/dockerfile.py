@@ -21,6 +21,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "deploy" / "docker"
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9-]*:[\w.-]+")
+# As COPY does: of a folder its content. What a stage copies from another is there already.
+_COPY = """copy() {
+  target=$1; shift
+  case $target in */) mkdir -p "$target";; *) mkdir -p "$(dirname "$target")";; esac
+  for source; do
+    if [ "$source" -ef "$target" ]; then continue; fi
+    if [ -d "$source" ]; then mkdir -p "$target"; cp -a "$source/." "$target"; else cp -a "$source" "$target"; fi
+  done
+}"""
 _LABELS = ("title", "description", "licenses", "version", "revision")
 
 
@@ -87,7 +96,7 @@ def _tracked(source: str, root: Path) -> bool:
 
 def script(text: str) -> str:
     """The Dockerfile as a shell script that ends where the image would be ready."""
-    lines = ["set -eux", ': "${CONTEXT:?the folder of a clone}"', "exported=()"]
+    lines = ["set -eux", ': "${CONTEXT:?the folder of a clone}"', "exported=()", _COPY]
     for step in steps(text):
         if step.word == "FROM":
             lines += [f"# FROM {step.rest}", 'unset "${exported[@]}"; exported=(); cd /']
@@ -112,23 +121,8 @@ def script(text: str) -> str:
 def _copy(words: list[str]) -> str:
     inside = words[0].startswith("--from=")
     *sources, target = words[1:] if inside else words
-    places = [s if inside else f'"$CONTEXT"/{s}' for s in sources]
-    if target.endswith("/"):
-        made = [f"mkdir -p {target}"]
-        return "; ".join(
-            made
-            # A folder's content is copied, as COPY does, and not the folder.
-            + [
-                f"if [ -d {p} ]; then cp -a {p}/. {target}; else cp -a {p} {target}; fi"
-                for p in places
-            ]
-        )
-    place = places[0]
-    return (
-        f"mkdir -p $(dirname {target}); if [ {place} -ef {target} ]; then :; "
-        f"elif [ -d {place} ]; then mkdir -p {target}; cp -a {place}/. {target}/; "
-        f"else cp -a {place} {target}; fi"
-    )
+    places = " ".join(source if inside else f'"$CONTEXT"/{source}' for source in sources)
+    return f"copy {target} {places}"
 
 
 def main(arguments: list[str]) -> int:

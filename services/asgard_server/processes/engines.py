@@ -15,6 +15,7 @@ from gimle.asgard.core.folder import Folder
 
 from asgard_server.feed.feed import Feed
 from asgard_server.feed.memory import MemoryFeed
+from asgard_server.run.creating import CreatingAtOnce
 from asgard_server.run.store import (
     Documents,
     Found,
@@ -25,7 +26,9 @@ from asgard_server.run.store import (
 )
 from asgard_server.settings import S3Prefix, SettingError, Settings
 from asgard_server.store.folder import FolderDocuments
+from asgard_server.store.folder_creates import FolderCreates
 from asgard_server.store.mounts import index_path, is_network
+from asgard_server.store.sqlite import SqliteRunIndex
 
 # Writers that wait for the disk (fsync) do so side by side; those that do not only take the
 # interpreter from each other.
@@ -53,6 +56,7 @@ class Engines:
     name: str
     storage_id: str
     bell_problem: Callable[[], str]
+    creating: CreatingAtOnce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class _Opened:
     stamp_now: Callable[[Key], str | None]
     read: Callable[[Key], Awaitable[Found | None]]
     stamp: Callable[[Key], Awaitable[str | None]]
+    at_once: Callable[[SqliteRunIndex], CreatingAtOnce]
 
 
 @asynccontextmanager
@@ -84,9 +89,11 @@ async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
                 "give a folder; this release keeps documents in folders",
             )
         opened = await _folder(settings, settings.storage, stack)
-        index = await _index(settings, opened, stack)
+        index, creating = await _index(settings, opened, stack)
         feed, problem = _bell(settings, stack)
-        yield Engines(opened.documents, index, feed, opened.name, opened.storage_id or "", problem)
+        yield Engines(
+            opened.documents, index, feed, opened.name, opened.storage_id or "", problem, creating
+        )
 
 
 async def _folder(settings: Settings, path: Path, stack: AsyncExitStack) -> _Opened:
@@ -114,22 +121,22 @@ async def _folder(settings: Settings, path: Path, stack: AsyncExitStack) -> _Ope
         stamp_now=documents.stamp_now,
         read=read,
         stamp=stamp,
+        at_once=lambda index: FolderCreates(folder, documents, index),
     )
 
 
-async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> Index:
-    index: Index
+async def _index(
+    settings: Settings, opened: _Opened, stack: AsyncExitStack
+) -> tuple[Index, CreatingAtOnce | None]:
     if settings.database_url is None:
-        from asgard_server.store.sqlite import SqliteRunIndex
-
-        index = sqlite = await SqliteRunIndex.open(
+        sqlite = await SqliteRunIndex.open(
             opened.index_file,
             opened.read_now,
             storage_id=opened.storage_id,
             stamp=opened.stamp_now,
         )
         stack.push_async_callback(sqlite.close)
-        return index
+        return sqlite, opened.at_once(sqlite)
     from asgard_server.store.postgres import PostgresRunIndex
 
     if opened.storage_id is None:
@@ -138,7 +145,7 @@ async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> 
             "it has no id by which a database could know it, and may not be written: let"
             " somebody who may write into it open it once",
         )
-    index = postgres = await PostgresRunIndex.open(
+    postgres = await PostgresRunIndex.open(
         settings.database_url,
         opened.read,
         storage_id=opened.storage_id,
@@ -146,7 +153,7 @@ async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> 
         kept_entries=settings.changes_kept,
     )
     stack.push_async_callback(postgres.close)
-    return index
+    return postgres, None
 
 
 def _bell(settings: Settings, stack: AsyncExitStack) -> tuple[Feed, Callable[[], str]]:

@@ -72,7 +72,14 @@ async def run_service(
         watch = RunWatch(engines.index, engines.feed, _now)
         noticer = Noticer(engines.documents, engines.index, observer)
         handlers = RunHandlers(
-            engines.documents, engines.index, observer, watch, drawers, _now, _uploads(settings)
+            engines.documents,
+            engines.index,
+            observer,
+            watch,
+            drawers,
+            _now,
+            _uploads(settings),
+            engines.creating,
         )
         health = Health([RUN_SERVICE])
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server

@@ -8,7 +8,7 @@ and `IndexUpkeep` are their other faces, for the one who notices other writers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,11 +27,15 @@ class Key(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A document as it lies in the place: its bytes, what a scan compares, and its age."""
+    """A document as it lies in the place: its bytes, what a scan compares, and its age.
+
+    `run` is what the bytes say, where they were written of it.
+    """
 
     body: bytes
     stamp: str
     modified_at: datetime
+    run: RunDocument | None = None
 
 
 class Entry(NamedTuple):
@@ -82,6 +86,18 @@ class Position(NamedTuple):
 
     created_at: datetime
     id: str
+
+
+class News(NamedTuple):
+    """Entries of the log behind a revision, and the rows of those that are not gone.
+
+    `head` is the newest revision known to the answer, in `epoch`.
+    """
+
+    epoch: str
+    head: int
+    changes: list[Change]
+    rows: Mapping[Key, RunRow | ResultRow]
 
 
 class Documents(Protocol):
@@ -202,6 +218,13 @@ class RunIndex(Protocol):
         """Log entries with revision > `behind`, in order.
 
         Raises `RevisionGoneError` when some of them are no longer kept.
+        """
+
+    async def news(self, epoch: str, behind: int, limit: int) -> News:
+        """`changes`, the `rows` of them as they are now or were then, and `head`, at once.
+
+        Of another epoch than `epoch` there are no changes. Where some are answered from
+        memory, what others wrote behind them is not looked for.
         """
 
     async def head(self) -> tuple[str, int]:

@@ -116,6 +116,13 @@ class FolderDocuments:
         self._fresh.note(key, None if found is None else found.stamp)
         return found
 
+    def read_ours(self, key: Key, ours: Found) -> Found | None:
+        """`read_now` of what this process has just written: a stat, unless it was replaced."""
+        if self.stamp_now(key) != ours.stamp:
+            return self.read_now(key)
+        self._fresh.note(key, ours.stamp)
+        return ours
+
     def _read_surely(self, key: Key) -> Found | None:
         found = self._read(key)
         if found is None:
@@ -156,7 +163,7 @@ class FolderDocuments:
             if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
             return self._unreadable(path, error)
-        return Found(body, stamp_of(stat), _modified(stat))
+        return Found(body, stamp_of(stat), modified_at(stat))
 
     def _unreadable(self, path: str, error: OSError) -> Found:
         """A file that alone cannot be read stands for a document without a word in it.
@@ -169,7 +176,7 @@ class FolderDocuments:
             except OSError as same:
                 error = same
             else:
-                return Found(b"", f"{stamp_of(stat)}-{error.strerror}", _modified(stat))
+                return Found(b"", f"{stamp_of(stat)}-{error.strerror}", modified_at(stat))
         raise self._unavailable(error) from error
 
     def _unavailable(self, error: OSError) -> StorageUnavailableError:
@@ -213,8 +220,11 @@ class FolderDocuments:
             await bell.stop()
 
 
-def _modified(stat: os.stat_result) -> datetime:
-    """To the microsecond as the library does, so that both read the same document from it."""
+def modified_at(stat: os.stat_result) -> datetime:
+    """When a file was written, to the microsecond.
+
+    As the library says it: both read the same document from it.
+    """
     return _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1_000)
 
 

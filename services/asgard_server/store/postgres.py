@@ -14,6 +14,7 @@ from asgard_server.run.store import (
     Entry,
     Key,
     Kind,
+    News,
     Position,
     ResultRow,
     RevisionGoneError,
@@ -208,6 +209,14 @@ class PostgresRunIndex:
             Change(revision, Key(kind, object_id), run_id, gone)
             for revision, kind, object_id, run_id, gone in rows
         ]
+
+    async def news(self, epoch: str, behind: int, limit: int) -> News:
+        """Entries behind a revision, their rows, and the head. Raises `RevisionGoneError`."""
+        changes = await self.changes(behind, limit)
+        rows = await self.rows([each.key for each in changes if not each.gone]) if changes else {}
+        # Asked last: an epoch that is still the reader's was that of the changes too.
+        now, head = await self.head()
+        return News(now, head, changes, rows) if now == epoch else News(now, head, [], {})
 
     async def head(self) -> tuple[str, int]:
         """The epoch, and the newest revision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,23 @@ async def test_what_one_replica_saves_every_gateway_and_replica_shows(
         services = dict.fromkeys((RUN_SERVICE, *DEPENDENCIES), "SERVING")
         ready = (await client.get("/readyz")).json()
         assert ready == {"status": "ready", "services": services}
+        for process in (cluster.gateway, *cluster.replicas):
+            told = await _told(f"{process.metrics}/readyz")
+            assert told.status_code == 200
+            assert told.json()["services"]["index"] == "SERVING"
+            assert (await _told(f"{process.metrics}/healthz")).status_code == 200
+        # Numbers of the process are apart from the page, where anybody may look.
+        assert "asgard_sse_clients 1.0" in (await _told(f"{cluster.gateway.metrics}/metrics")).text
+        assert (await client.get("/metrics")).status_code == 404
+        numbers = (await _told(f"{cluster.replicas[0].metrics}/metrics")).text
+        assert "CreateRun" in numbers
         for process in cluster.processes:
             assert await process.stop() == 0, process.said()
+
+
+async def _told(url: str) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=10) as client:
+        return await client.get(url)
 
 
 async def test_a_gateway_may_be_there_before_what_it_needs_and_says_what_that_is(
@@ -225,7 +241,7 @@ async def test_without_the_bell_replicas_start_and_find_changes_by_looking(tmp_p
         await _cross(cluster)
         await asyncio.to_thread(cluster.redis.start)
         for replica in cluster.replicas:
-            await eventually(lambda replica=replica: _is_serving(replica, "bell"))
+            await eventually(partial(_is_serving, replica, "bell"))
         await asyncio.to_thread(cluster.redis.stop)
         await _cross(cluster)
         for replica in cluster.replicas:

@@ -51,7 +51,9 @@ _OPTIONS = (
 
 
 class Connection:
-    """The channel to `where`, "grpc://host:port" or "grpcs://host:port" (TLS), opened when it is first used.
+    """The channel to `where`, opened when it is first used.
+
+    where: "grpc://host:port", or "grpcs://host:port" for TLS.
 
     patience: for how many seconds calls that fail in passing are repeated. timeout: how many
     seconds each attempt may take; with large arrays longer, by their size. progress: is told
@@ -108,7 +110,9 @@ class Connection:
             else:
                 channel = self._channel.renewed()
             if channel is not self._channel:
-                self._channel, self._stub = channel, pb_grpc.RunServiceStub(channel)  # type: ignore[no-untyped-call]
+                # The generated stubs are typed for gRPC's own classes.
+                make: Any = pb_grpc.RunServiceStub
+                self._channel, self._stub = channel, make(channel)
             return self._stub
 
     def call(self, method: str, request: Any, *, patience: float | None = None) -> Any:

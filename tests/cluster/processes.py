@@ -312,6 +312,21 @@ async def a_cluster(
             postgres.give_back(folder)
 
 
+async def asgard(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `asgard` to its end, with no settings but those given."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASGARD_", "MINIO_"))}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "gimle.asgard.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env=clean | environ,
+    )
+
+
 async def eventually(
     condition: Callable[[], Awaitable[Any]], seconds: float = 20.0, what: str = "it"
 ) -> Any:

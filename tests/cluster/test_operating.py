@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import grpc
 import httpx
 import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
-from tests.cluster.processes import Cluster, a_cluster, asgard, eventually
+from tests.cluster.processes import Cluster, a_cluster, asgard, eventually, open_channel
 from tests.engines import postgres
 from tests.gateway.monitors import a_browser, a_monitor
+from tests.rpc.authorities import Authority
 
 
 async def test_a_service_refuses_a_schema_that_it_cannot_use_and_says_what_to_do(
@@ -175,3 +178,39 @@ async def test_a_port_that_is_taken_is_named_with_the_option_that_chooses_anothe
             assert told.returncode == 1, told.stdout
             assert f"port {port} is in use by another program" in told.stderr
             assert f"{option} 0" in told.stderr
+
+
+async def test_with_certificates_only_those_who_show_one_are_served_and_all_may_reach_it(
+    tmp_path: Path,
+) -> None:
+    authority = Authority("ours")
+    files = {name: tmp_path / f"{name}.pem" for name in ("cert", "key", "ca")}
+    authority.pair("asgard").write(files["cert"], files["key"])
+    files["ca"].write_bytes(authority.certificate)
+    settings = {f"tls_{name}_file": path for name, path in files.items()}
+    async with a_cluster(tmp_path, started=False, **settings) as cluster:
+        # Whoever calls is identified by a certificate: no --insecure.
+        cluster.replicas[0].environ["ASGARD_HOST"] = "0.0.0.0"
+        for process in cluster.processes:
+            await process.start()
+        async with cluster.client() as client:
+            run_id = (await client.post("/v1/runs", json={"name": "certified"})).json()["id"]
+        async with cluster.stub() as stub:
+            got = await stub.GetRun(pb.GetRunRequest(run_id=run_id))
+            assert got.run.name == "certified"
+        stranger = Authority("theirs").pair("stranger")
+        stranger.write(tmp_path / "cert2.pem", tmp_path / "key2.pem")
+        for environ in (
+            {"ASGARD_TLS_CA_FILE": str(files["ca"])},
+            {
+                "ASGARD_TLS_CA_FILE": str(files["ca"]),
+                "ASGARD_TLS_CERT_FILE": str(tmp_path / "cert2.pem"),
+                "ASGARD_TLS_KEY_FILE": str(tmp_path / "key2.pem"),
+            },
+            {},
+        ):
+            async with open_channel(cluster.replicas[0].address, environ) as channel:
+                stub: Any = pb_grpc.RunServiceStub(channel)
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await stub.ListRuns(pb.ListRunsRequest(), timeout=10)
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

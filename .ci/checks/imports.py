@@ -47,8 +47,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.settings": {f"{SDK}.core"},
     f"{SERVER}.logging": {f"{SERVER}.rpc.requests"},
     f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
-    f"{SERVER}.feed": {f"{SERVER}.feed"},
-    f"{SERVER}.store": FORMAT | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed"},
+    f"{SERVER}.histograms": set(),
+    f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
+    f"{SERVER}.store": FORMAT
+    | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.run": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.feed.feed"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},

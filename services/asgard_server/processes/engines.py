@@ -27,7 +27,7 @@ from asgard_server.run.store import (
 from asgard_server.settings import S3Prefix, SettingError, Settings
 from asgard_server.store.folder import FolderDocuments
 from asgard_server.store.measured import measured
-from asgard_server.store.mounts import cache_folder, index_path, is_network
+from asgard_server.store.mounts import cache_folder, index_in_cache, index_path, is_network
 from asgard_server.store.retention import Kept
 from asgard_server.store.written import Written
 
@@ -154,7 +154,7 @@ async def _s3(settings: Settings, prefix: S3Prefix, stack: AsyncExitStack) -> _O
     )
     # Asked first: a ledger in a file is found by it.
     storage_id = await asyncio.to_thread(lambda: open_place(Objects(place)))
-    index_file = cache_folder() / str(storage_id) / "index.sqlite3"
+    index_file = index_in_cache(storage_id or str(place))
     ledger = await _ledger(settings, index_file, storage_id, stack)
     documents = await S3Documents.open(place, ledger, cache=cache_folder() / "arrays")
     stack.push_async_callback(documents.close)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,15 @@ async def test_nobody_listens_beyond_loopback_by_accident(tmp_path: Path, servic
     assert "0.0.0.0 can be reached by others, and nobody who calls is identified" in told.stderr
     assert "--insecure" in told.stderr
     assert list(tmp_path.iterdir()) == []
+    if service != "all":
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", f"asgard_server.{service}"),
+            stderr=asyncio.subprocess.PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "ASGARD_HOST": "0.0.0.0"},
+        )
+        assert (await process.communicate())[1].decode() == told.stderr
+        assert process.returncode == 1
 
 
 async def test_whoever_says_insecure_may_listen_to_all(tmp_path: Path) -> None:

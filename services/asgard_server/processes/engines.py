@@ -79,6 +79,7 @@ class _Opened:
     stamp: Callable[[Key], Awaitable[str | None]]
     written: Written | None = None
     finishing: Finishing | None = None
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 @asynccontextmanager
@@ -95,6 +96,9 @@ async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
             opened = await _folder(settings, settings.storage, stack)
         index = await _index(settings, opened, stack)
         feed, problem = _bell(settings, stack)
+        if opened.close is not None:
+            # Before index and bell are closed: what it still has to write is observed and rung.
+            stack.push_async_callback(opened.close)
         yield Engines(
             documents=measured(opened.documents, "documents", Documents, WatchedPlace),
             index=measured(index, "index", RunIndex, IndexUpkeep),
@@ -169,6 +173,7 @@ async def _s3(settings: Settings, prefix: S3Prefix, stack: AsyncExitStack) -> _O
         stamp=documents.stamp,
         written=documents.written,
         finishing=documents.run,
+        close=documents.close,
     )
 
 

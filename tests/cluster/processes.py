@@ -39,6 +39,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.service_config", '{"loadBalancingPolicy":"round_robin"}'),
 )
 
 
@@ -49,7 +50,13 @@ class ServiceProcess:
         self.name = name
         self.environ = environ
         self.log = log
+        self.metrics_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def metrics(self) -> str:
+        """Where its /metrics, /healthz and /readyz are."""
+        return f"http://127.0.0.1:{self.metrics_port}"
 
     def launch(self) -> None:
         """Start it, without waiting until it is ready."""
@@ -62,7 +69,7 @@ class ServiceProcess:
                 stdout=file,
                 stderr=file,
                 cwd=self.log.parent,
-                env=clean | self.environ,
+                env=clean | self.environ | {"ASGARD_METRICS_PORT": str(self.metrics_port)},
                 start_new_session=True,  # a Ctrl-C at the keyboard is not for it
             )
 
@@ -132,25 +139,19 @@ class ServiceProcess:
 
 
 class Replica(ServiceProcess):
-    """A replica of RunService at `address`."""
+    """A replica of RunService at `address`; callers use its own certificate if it asks for one."""
 
     def __init__(self, environ: dict[str, str], log: Path) -> None:
-        self.port, self.metrics_port = free_port(), free_port()
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        ports = {"ASGARD_GRPC_PORT": str(self.port), "ASGARD_METRICS_PORT": str(self.metrics_port)}
-        super().__init__("run", environ | ports, log)
-
-    @property
-    def metrics(self) -> str:
-        """Where its /metrics, /healthz and /readyz are."""
-        return f"http://127.0.0.1:{self.metrics_port}"
+        super().__init__("run", environ | {"ASGARD_GRPC_PORT": str(self.port)}, log)
 
     async def serves(self) -> bool:
         return await self.health() == "SERVING"
 
     async def health(self, name: str = RUN_SERVICE) -> str:
         """What it says of a service or dependency of its; the name of the error when it cannot."""
-        async with grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS) as channel:
+        async with open_channel(self.address, self.environ) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
                 reply = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
@@ -163,19 +164,13 @@ class Gateway(ServiceProcess):
     """A gateway at `url`, over RunService at the addresses given."""
 
     def __init__(self, addresses: Sequence[str], environ: dict[str, str], log: Path) -> None:
-        self.port, self.metrics_port = free_port(), free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         more = {
             "ASGARD_PORT": str(self.port),
-            "ASGARD_METRICS_PORT": str(self.metrics_port),
             "ASGARD_RUN_ADDRESS": f"ipv4:{','.join(addresses)}",
         }
         super().__init__("gateway", environ | more, log)
-
-    @property
-    def metrics(self) -> str:
-        """Where its /metrics, /healthz and /readyz are."""
-        return f"http://127.0.0.1:{self.metrics_port}"
 
     async def serves(self) -> bool:
         return await self.answers("/readyz")
@@ -243,11 +238,7 @@ class Cluster:
     async def stub(self, *replicas: Replica) -> AsyncIterator[Any]:
         """A RunServiceStub on these replicas (all unless told), each having its share of calls."""
         addresses = ",".join(each.address for each in replicas or self.replicas)
-        options = [
-            *CHANNEL_OPTIONS,
-            ("grpc.service_config", '{"loadBalancingPolicy":"round_robin"}'),
-        ]
-        async with grpc.aio.insecure_channel(f"ipv4:{addresses}", options=options) as channel:
+        async with open_channel(f"ipv4:{addresses}", self.environ) as channel:
             yield pb_grpc.RunServiceStub(channel)
 
     async def end(self) -> None:
@@ -256,6 +247,16 @@ class Cluster:
             if process.alive:
                 await process.kill()
             print(f"--- {process.log.name}:\n{process.said()}")
+
+
+def open_channel(target: str, environ: dict[str, str]) -> grpc.aio.Channel:
+    """A channel to every address of `target`, over TLS if `environ` names certificates."""
+    named = [environ.get(f"ASGARD_TLS_{name}_FILE") for name in ("CA", "KEY", "CERT")]
+    if not any(named):
+        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    authority, key, certificate = (Path(each).read_bytes() if each else None for each in named)
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    return grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
 
 
 def variables(settings: dict[str, Any]) -> dict[str, str]:
@@ -290,7 +291,8 @@ async def a_cluster(
     storage = str(folder / "storage")
     if s3 is not None:
         storage = f"s3://{await asyncio.to_thread(s3.bucket)}/asgard"
-        environ |= s3.variables
+        # Each test has a cache of its own, as each machine has.
+        environ |= s3.variables | {"XDG_CACHE_HOME": str(folder / "cache")}
     cluster = Cluster(folder, storage, environ)
     cluster.environ["ASGARD_STORAGE"] = storage
     if database:
@@ -316,6 +318,21 @@ async def a_cluster(
             await asyncio.to_thread(cluster.redis.remove)
         if database:
             postgres.give_back(folder)
+
+
+async def asgard(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `asgard` to its end, with no settings but those given."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASGARD_", "MINIO_"))}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "gimle.asgard.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env=clean | environ,
+    )
 
 
 async def eventually(

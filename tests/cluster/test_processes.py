@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,20 @@ import httpx
 import numpy as np
 import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually
+from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually, open_channel
+from tests.engines import minio, postgres
 from tests.gateway.monitors import Browser, a_browser
 from tests.rpc.running import refused
 
-ENGINES: list[dict[str, Any]] = [{}, {"database": True, "bell": True}]
+ENGINES: dict[str, dict[str, Any]] = {
+    "folder": {},
+    "folder-postgres-redis": {"database": True, "bell": True},
+    "s3-postgres-redis": {"s3": minio.server, "database": True, "bell": True},
+    "s3": {"s3": minio.server},
+}
 DEPENDENCIES = ("documents", "index", "bell")
 
 
@@ -36,12 +45,15 @@ async def told_of(browser: Browser, run_id: str) -> list[str]:
     return before
 
 
-@pytest.mark.parametrize("engines", ENGINES, ids=["folder", "postgres-redis"])
+@pytest.mark.parametrize("engines", ENGINES)
 async def test_what_one_replica_saves_every_gateway_and_replica_shows(
-    tmp_path: Path, engines: dict[str, Any]
+    tmp_path: Path, engines: str
 ) -> None:
+    chosen = dict(ENGINES[engines])
+    if "s3" in chosen:
+        chosen["s3"] = await asyncio.to_thread(chosen["s3"])
     async with (
-        a_cluster(tmp_path, replicas=2, **engines) as cluster,
+        a_cluster(tmp_path, replicas=2, **chosen) as cluster,
         cluster.client() as client,
         cluster.stub(cluster.replicas[0]) as first,
         cluster.stub(cluster.replicas[1]) as second,
@@ -57,8 +69,23 @@ async def test_what_one_replica_saves_every_gateway_and_replica_shows(
         services = dict.fromkeys((RUN_SERVICE, *DEPENDENCIES), "SERVING")
         ready = (await client.get("/readyz")).json()
         assert ready == {"status": "ready", "services": services}
+        for process in (cluster.gateway, *cluster.replicas):
+            told = await _told(f"{process.metrics}/readyz")
+            assert told.status_code == 200
+            assert told.json()["services"]["index"] == "SERVING"
+            assert (await _told(f"{process.metrics}/healthz")).status_code == 200
+        # Numbers of the process are apart from the page, where anybody may look.
+        assert "asgard_sse_clients 1.0" in (await _told(f"{cluster.gateway.metrics}/metrics")).text
+        assert (await client.get("/metrics")).status_code == 404
+        numbers = (await _told(f"{cluster.replicas[0].metrics}/metrics")).text
+        assert "CreateRun" in numbers
         for process in cluster.processes:
             assert await process.stop() == 0, process.said()
+
+
+async def _told(url: str) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=10) as client:
+        return await client.get(url)
 
 
 async def test_a_gateway_may_be_there_before_what_it_needs_and_says_what_that_is(
@@ -150,11 +177,15 @@ async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(
         a_cluster(tmp_path, gateways=0, drain_seconds=20) as cluster,
         cluster.stub() as stub,
         cluster.stub() as other,
+        open_channel(cluster.replicas[0].address, {}) as channel,
     ):
         run_id = await a_run(stub, "large")
         result_id = await _a_large_result(stub, run_id)
         watch = other.WatchRuns(pb.WatchRunsRequest())
         await watch.read()
+        asking: Any = health_pb2_grpc.HealthStub(channel)
+        health = asking.Watch(health_pb2.HealthCheckRequest(service=RUN_SERVICE))
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
         reading = stub.ReadResult(pb.ReadResultRequest(result_id=result_id))
         await reading.read()  # the rest waits for us: nobody reads so much ahead
         replica = cluster.replicas[0]
@@ -162,18 +193,22 @@ async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             await watch.read()
         assert refused(ended.value)[:2] == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
-        assert replica.alive
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        told = await _told(f"{replica.metrics}/readyz")
+        assert (told.status_code, told.json()["detail"]) == (503, "this process is stopping")
+        assert (await _told(f"{replica.metrics}/healthz")).status_code == 200
         parts = 1
         while await reading.read() is not grpc.aio.EOF:
             parts += 1
         assert parts > 3
+        health.cancel()
         assert await replica.ended() == 0, replica.said()
 
 
 async def _a_large_result(stub: Any, run_id: str) -> str:
     body = BytesIO()
     np.save(body, np.zeros(4_000_000), allow_pickle=False)
-    result = pb.NewResult(
+    result = NewResult(
         result_type="Any", data=b'{"x":{"$array":"a"}}', arrays={"a": body.getvalue()}
     )
     request = pb.AddResultRequest(run_id=run_id, result=result)
@@ -204,11 +239,34 @@ async def test_a_gateway_that_stops_lets_browsers_go_and_finishes_requests(
         cluster.gateway.signal(signal.SIGTERM)
         with pytest.raises(EOFError):
             await browser.event()
-        assert cluster.gateway.alive
+        ready = await _told(f"{cluster.gateway.metrics}/readyz")
+        assert (ready.status_code, ready.json()["detail"]) == (503, "this gateway is stopping")
         go_on.set()
         answer = await saving
         assert (answer.status_code, answer.json()["name"]) == (200, "slow")
         assert await cluster.gateway.ended() == 0, cluster.gateway.said()
+
+
+async def test_a_database_that_is_away_is_named_until_it_is_back(tmp_path: Path) -> None:
+    async with a_cluster(tmp_path, database=True) as cluster, cluster.client() as client:
+        run_id = (await client.post("/v1/runs", json={"name": "before"})).json()["id"]
+        await asyncio.to_thread(postgres.server().stop)
+        try:
+            answer = await eventually(partial(_not_ready, client))
+        finally:
+            await asyncio.to_thread(postgres.server().start)
+        assert answer.json()["metadata"] == {
+            **{RUN_SERVICE: "NOT_SERVING", "documents": "SERVING"},
+            **{"index": "NOT_SERVING", "bell": "SERVING"},
+        }
+        assert "its index cannot be reached" in answer.json()["detail"]
+        await cluster.gateway.ready()
+        assert [each["id"] for each in (await client.get("/api/runs")).json()] == [run_id]
+
+
+async def _not_ready(client: httpx.AsyncClient) -> httpx.Response | None:
+    answer = await client.get("/readyz")
+    return answer if answer.status_code == 503 else None
 
 
 async def test_without_the_bell_replicas_start_and_find_changes_by_looking(tmp_path: Path) -> None:
@@ -225,7 +283,7 @@ async def test_without_the_bell_replicas_start_and_find_changes_by_looking(tmp_p
         await _cross(cluster)
         await asyncio.to_thread(cluster.redis.start)
         for replica in cluster.replicas:
-            await eventually(lambda replica=replica: _is_serving(replica, "bell"))
+            await eventually(partial(_is_serving, replica, "bell"))
         await asyncio.to_thread(cluster.redis.stop)
         await _cross(cluster)
         for replica in cluster.replicas:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable
 
-from gimle.asgard.core.errors import AsgardError, StorageFullError
+from gimle.asgard.core.errors import StorageFullError
 from grpc_health.v1 import health_pb2
 
 from asgard_server.processes.engines import Engines
+from asgard_server.processes.metrics_server import Readiness
 from asgard_server.rpc.server import Health
 from asgard_server.run.scan import Noticer
 
@@ -30,12 +31,26 @@ class Dependencies:
         self._engines = engines
         self._noticer = noticer
         self._health = health
-        self._problems: dict[str, str] = {}
+        self._problems = dict.fromkeys(DEPENDENCIES, "")
+        self._draining = False
 
-    @property
-    def problems(self) -> Mapping[str, str]:
-        """Why those that are not well are not, by their names."""
-        return self._problems
+    def drain(self) -> None:
+        """Say that this process is about to end."""
+        self._draining = True
+
+    async def readiness(self) -> Readiness:
+        """What /readyz answers: of the last look."""
+        states = {
+            name: "NOT_SERVING" if problem else "SERVING"
+            for name, problem in self._problems.items()
+        }
+        if self._draining:
+            return Readiness("this process is stopping", states)
+        problem = self._noticer.problem
+        said = [f"{name}: {why}" for name, why in self._problems.items() if why and name != "bell"]
+        if problem is not None and not said:
+            said = [str(problem)]
+        return Readiness("; ".join(said), states)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -50,7 +65,7 @@ class Dependencies:
             "index": await self._of_index(),
             "bell": self._engines.bell_problem(),
         }
-        self._problems = {name: problem for name, problem in problems.items() if problem}
+        self._problems = problems
         for name, problem in problems.items():
             status = _said.NOT_SERVING if problem else _said.SERVING
             await self._health.servicer.set(name, status)
@@ -59,22 +74,22 @@ class Dependencies:
 
     async def _of_documents(self) -> str:
         problem = self._noticer.problem
-        if isinstance(problem, StorageFullError):
-            return str(problem)
-        if problem is None:
-            return ""
+        if problem is None or isinstance(problem, StorageFullError):
+            return str(problem or "")
         # It may be the index that is away: then the place itself answers.
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._engines.documents.check()
-        except (AsgardError, TimeoutError) as error:
-            return str(error) or "it does not answer"
-        return ""
+        return await _problem_of(self._engines.documents.check())
 
     async def _of_index(self) -> str:
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._engines.index.head()
-        except (AsgardError, TimeoutError) as error:
-            return str(error) or "it does not answer"
-        return ""
+        return await _problem_of(self._engines.index.head())
+
+
+async def _problem_of(asking: Awaitable[object]) -> str:
+    """Why an engine does not answer what it is asked; empty when it does."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await asking
+    except TimeoutError:
+        return f"no answer within {_ANSWER_SECONDS:g} seconds"
+    except Exception as error:  # noqa: BLE001 - whatever it is, this is where it is told
+        return str(error) or type(error).__name__
+    return ""

@@ -1,9 +1,11 @@
 """The ports of RunService: the documents, which are the truth, and what is derived from them.
 
-`Documents` is a place that holds runs, results and arrays (a folder now, an S3
-prefix in a cluster). `RunIndex` holds rows made from them, for lists and search,
+`Documents` is a place that holds runs, results and arrays: a folder, or a prefix in an
+object store. `RunIndex` holds rows made from them, for lists and search,
 and the change log; it may be thrown away and rebuilt at any time. `WatchedPlace`
 and `IndexUpkeep` are their other faces, for the one who notices other writers.
+`Ledger` is for places that have neither locks nor transactions: what was begun there is
+written down first, so that others can finish it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 
 Kind = Literal["run", "result"]
+
+# Of so many candidates, the newest, the texts are looked at for words of one or two letters,
+# which no index of trigrams answers.
+LOOKED_AT = 10_000
 
 
 class Key(NamedTuple):
@@ -116,8 +122,11 @@ class Documents(Protocol):
     ) -> RunDocument:
         """Replace a run by `change` of itself, alone. Raises `NotFound` and what `change` does."""
 
-    async def add_result(self, result: ResultDocument) -> None:
-        """Write a result and list it in its run. Raises `NotFound` (the run), `AlreadyExists`."""
+    async def add_result(self, result: ResultDocument) -> Sequence[Key]:
+        """Write a result, and list it in its run now or soon; answer what is to be observed.
+
+        Raises `NotFound` (the run), `AlreadyExists`.
+        """
 
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
         """Grow fields of a result. Raises `NotFound`, `LengthMismatch`, `CannotAppend`."""
@@ -142,18 +151,46 @@ class Documents(Protocol):
         """
 
 
+class Rhythm(NamedTuple):
+    """How often a place wants to be looked at, in seconds.
+
+    `scan_s`: after how long it is listed whole where nothing tells that it has moved; None
+    where its pulse always tells.
+    """
+
+    look_s: float
+    scan_s: float | None
+
+
 class WatchedPlace(Protocol):
     """How a place tells of documents that others wrote into it."""
 
     @property
+    def rhythm(self) -> Rhythm:
+        """How often it wants to be looked at."""
+
+    @property
     def rings(self) -> bool:
-        """Whether `listen` rings at all; else the place is only scanned."""
+        """Whether `listen` rings at all; else the place is only looked at."""
+
+    def turn(self) -> AbstractAsyncContextManager[bool]:
+        """Say inside whether it is this process that looks; all check, and one is enough."""
 
     async def check(self) -> None:
         """Raise `StorageUnavailable` when the place is gone, or is another than was opened."""
 
-    async def pulse(self) -> str:
-        """Answer a word that changes whenever a document may have come, changed or gone."""
+    async def pulse(self) -> str | None:
+        """Answer a word that changes whenever a document may have come, changed or gone.
+
+        None where nothing short of a scan tells.
+        """
+
+    async def news(self, newest: Mapping[Kind, str | None]) -> list[Entry]:
+        """List what may have come lately; only a scan tells what has changed or gone.
+
+        `newest`: the id known that tells of the latest time, for each kind. Nothing where
+        `pulse` tells. Raises `StorageUnavailable` if the listing is not whole.
+        """
 
     async def scan(self, kind: Kind) -> Iterable[Entry]:
         """List all documents of a kind, as `Documents.scan` does."""
@@ -163,6 +200,65 @@ class WatchedPlace(Protocol):
 
         A bell only: some may be missed, without a word.
         """
+
+
+class Write(NamedTuple):
+    """A document that is being written, under a `token` of its own.
+
+    `files`: arrays that are written for it; where it does not come to be, they go. `lists`:
+    it is a new result, which its run's document does not name yet.
+    """
+
+    token: str
+    key: Key
+    run_id: str
+    files: tuple[str, ...] = ()
+    lists: bool = False
+
+
+class Deletion(NamedTuple):
+    """A delete: everything that goes with `key`, by name."""
+
+    key: Key
+    run_id: str
+    results: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+class Ledger(Protocol):
+    """What the replicas of a service have begun and not finished, whoever of them dies.
+
+    What a method has written when it answers outlives every process. The index ends a write
+    when it has observed its document, in the same transaction.
+    """
+
+    async def begin(self, writes: Sequence[Write]) -> frozenset[Key]:
+        """Write down writes before they are made, or say that they still go on.
+
+        Answer which of their documents and runs are being deleted, or were of late: these
+        are not to be written. A deletion marked later finds the writes, or they find it.
+        """
+
+    async def end(self, tokens: Sequence[str]) -> None:
+        """Forget writes: they came to nothing, or all that follows from them is done."""
+
+    async def begun(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Writes that nobody has observed and nobody has begun again for so long."""
+
+    async def unlisted(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Observed writes of results that their runs' documents do not name."""
+
+    async def mark(self, deletion: Deletion) -> None:
+        """Write down a deletion, or more of one."""
+
+    async def marked(self, older_than_s: float, key: Key | None = None) -> list[Deletion]:
+        """Deletions that are not done, and that nobody has marked for so long."""
+
+    async def unmark(self, key: Key) -> None:
+        """Say that a deletion is done."""
+
+    def held(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Hold the lock `name` inside, if nobody does; say whether it is held."""
 
 
 class RevisionGoneError(LookupError):
@@ -198,7 +294,11 @@ class RunIndex(Protocol):
     async def list_runs(
         self, query: str, behind: Position | None, limit: int
     ) -> tuple[list[RunRow], int]:
-        """Runs newest first that match `query`, and how many match (counted to 10,001)."""
+        """Runs newest first that match `query`, and how many match (counted to 10,001).
+
+        Words of one or two letters are looked for in the newest LOOKED_AT of those runs in
+        which the longer words occur.
+        """
 
     async def list_results(
         self, run_id: str, behind: Position | None, limit: int
@@ -268,6 +368,15 @@ class IndexUpkeep(Protocol):
         than `started_at`, when the listing began. Raises what consuming `listing` raises:
         a listing that broke off says nothing about what is missing from it.
         """
+
+    async def newest(self, kind: Kind) -> str | None:
+        """The id that tells of the latest time, of those known that tell one; None without any.
+
+        Times to come are left out: they would hide all that is made until then.
+        """
+
+    async def unknown(self, entries: Sequence[Entry]) -> list[Key]:
+        """Those of `entries` whose stamp is not the one the index knows."""
 
     async def stale(self, keys: Sequence[Key]) -> list[Key]:
         """Those of `keys` whose document's stamp is not the one the index knows."""

@@ -23,6 +23,12 @@ CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 60.0
 LOCK_TIMEOUT_MS = 2_000
 
+_SETTINGS = {
+    "application_name": "asgard",
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "jit": "off",  # it costs more than any statement of ours takes
+}
+
 # The connection broke, or the server is stopping or starting: nothing is wrong with the request.
 LOST = (
     asyncpg.PostgresConnectionError,
@@ -30,6 +36,7 @@ LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke in the middle of an operation
     ConnectionError,
 )
 
@@ -85,6 +92,14 @@ async def _prepare(connection: Connection) -> None:
     )
 
 
+class _Plain(asyncpg.Connection):
+    """A connection that nobody changes the session of: nothing to reset when it is given back."""
+
+    def get_reset_query(self) -> str:
+        """Nothing: a round trip for each use of the pool would be a third of what many cost."""
+        return ""
+
+
 class Link:
     """A pool of connections to one database.
 
@@ -93,6 +108,7 @@ class Link:
 
     def __init__(self, dsn: str, pool: Pool) -> None:
         self.place = place_of(dsn)
+        self._dsn = dsn
         self._pool = pool
 
     @classmethod
@@ -106,13 +122,19 @@ class Link:
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=COMMAND_TIMEOUT_S,
                 init=_prepare,
-                server_settings={
-                    "application_name": "asgard",
-                    "lock_timeout": str(LOCK_TIMEOUT_MS),
-                    "jit": "off",  # it costs more than any statement of ours takes
-                },
+                connection_class=_Plain,
+                server_settings=_SETTINGS,
             )
         return cls(dsn, pool)
+
+    async def connect(self) -> Connection:
+        """A connection beside the pool, for whoever keeps one. Raises what asyncpg does."""
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=_SETTINGS,
+        )
 
     async def close(self) -> None:
         """Close all connections, when what runs on them has ended, but within ten seconds."""
@@ -130,7 +152,11 @@ class Link:
     async def acquired(self) -> AsyncIterator[Connection]:
         """A connection of one's own. Raises what asyncpg does."""
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-            yield connection
+            try:
+                yield connection
+            except asyncpg.InternalClientError:
+                connection.terminate()  # or the next to ask the pool would get it
+                raise
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -25,8 +25,8 @@ from asgard_server.run.store import (
 )
 from asgard_server.store import sqlite_search, sqlite_upkeep
 from asgard_server.store.log_tail import LogTail
-from asgard_server.store.sqlite_link import Readers
-from asgard_server.store.sqlite_rows import (
+from asgard_server.store.retention import USUAL, Kept
+from asgard_server.store.rows import (
     RESULT_COLUMNS,
     RUN_COLUMNS,
     from_micros,
@@ -34,9 +34,11 @@ from asgard_server.store.sqlite_rows import (
     run_row,
     to_micros,
 )
+from asgard_server.store.sqlite_link import Readers
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
-from asgard_server.store.sqlite_transaction import KEPT_DAYS, TABLE, Transaction
+from asgard_server.store.sqlite_transaction import TABLE, Transaction
 from asgard_server.store.sqlite_writer import Ahead, Committed, Work, Writer
+from asgard_server.store.written import Written
 
 T = TypeVar("T")
 
@@ -63,10 +65,14 @@ class SqliteRunIndex:
         stamp: Callable[[Key], str | None] | None = None,
         clock: Callable[[], datetime] = system_clock,
         boot_id: str | None = None,
+        kept: Kept = USUAL,
+        written: Written | None = None,
     ) -> None:
         self._read = read
         self._stamp = stamp or (lambda key: found.stamp if (found := read(key)) else None)
         self._clock = clock
+        self._kept = kept
+        self._written = written
         self._counts = sqlite_search.Counts()
         self._file = IndexFile(path, storage_id or "", boot_id)
         self._readers = Readers(self._file, 2, "index-reader")
@@ -84,15 +90,27 @@ class SqliteRunIndex:
         stamp: Callable[[Key], str | None] | None = None,
         clock: Callable[[], datetime] = system_clock,
         boot_id: str | None = None,
+        kept: Kept = USUAL,
+        written: Written | None = None,
     ) -> SqliteRunIndex:
         """Open the index at `path`, made anew when it is missing, damaged or of another storage.
 
         `read` reads a document as it now is, None when there is none, and must refuse to
         believe that one is gone while the place itself is not there; `stamp` does the same
-        with a stat alone. Both are called in threads. Raises OSError or sqlite3.Error when
-        there can be no file at `path`.
+        with a stat alone. Both are called in threads. `kept`: how far back the change log
+        reaches. `written`: what this process writes itself, under a ledger. Raises OSError or
+        sqlite3.Error when there can be no file at `path`.
         """
-        index = cls(path, read, storage_id=storage_id, stamp=stamp, clock=clock, boot_id=boot_id)
+        index = cls(
+            path,
+            read,
+            storage_id=storage_id,
+            stamp=stamp,
+            clock=clock,
+            boot_id=boot_id,
+            kept=kept,
+            written=written,
+        )
         try:
             await index._write(lambda transaction: None)
         except BaseException:
@@ -110,7 +128,9 @@ class SqliteRunIndex:
         return to_micros(self._clock())
 
     def _begin(self, connection: sqlite3.Connection) -> Transaction:
-        return Transaction(connection, self._read, self._now())
+        return Transaction(
+            connection, self._read, self._now(), written=self._written, kept=self._kept
+        )
 
     async def _write(self, job: Callable[[Transaction], Any]) -> Committed:
         with errors_of_the_port(self._file.path):
@@ -251,7 +271,7 @@ class SqliteRunIndex:
         if row is None:
             return None
         at = from_micros(row[0])
-        return at if self._clock() - at < timedelta(days=KEPT_DAYS) else None
+        return at if self._clock() - at < timedelta(days=self._kept.days) else None
 
     async def _one(self, sql: str, *arguments: str) -> tuple[Any, ...] | None:
         def look_up(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
@@ -300,6 +320,15 @@ class SqliteRunIndex:
                 )
             )
         return [Key(kind, one) for one in ids]
+
+    async def newest(self, kind: Kind) -> str | None:
+        """The id that tells of the latest time until now, None when none tells one."""
+        now = self._clock()
+        return await self._look_up(lambda connection: sqlite_upkeep.newest(connection, kind, now))
+
+    async def unknown(self, entries: Sequence[Entry]) -> list[Key]:
+        """Those of `entries` whose stamp is not the one the index knows."""
+        return await self._look_up(lambda connection: sqlite_upkeep.unknown(connection, entries))
 
     async def stale(self, keys: Sequence[Key]) -> list[Key]:
         """Those of `keys` whose document's stamp is not the one the index knows."""

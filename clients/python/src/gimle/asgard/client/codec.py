@@ -14,7 +14,9 @@ from gimle.asgard.core.arrays import Array, ArrayRef, dtype_named
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.enclosing import apart, together
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
+from gimle.asgard.core.growth import references
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,9 +73,9 @@ def add_call(result: ResultDocument) -> tuple[Outgoing, ResultDocument]:
     return Outgoing("AddResult", result.id, request, (arrays,)), stored
 
 
-def _new_result(result: ResultDocument) -> tuple[pb.NewResult, dict[str, Array], ResultDocument]:
+def _new_result(result: ResultDocument) -> tuple[NewResult, dict[str, Array], ResultDocument]:
     data, arrays = apart(result.data)
-    message = pb.NewResult(
+    message = NewResult(
         result_id=result.id,
         result_type=result.result_type,
         data=data,
@@ -175,18 +177,28 @@ def _loaded(id: str, body: bytes) -> Any:
 
 
 class Assembly:
-    """Puts a result and its arrays together as they arrive."""
+    """Puts a result and its arrays together as they arrive.
+
+    nbytes: of its arrays, known from the first answer on; done: those that have arrived.
+    """
 
     def __init__(self) -> None:
+        self.nbytes = self.done = 0
         self._result: ResultDocument | None = None
         self._bytes: dict[str, bytearray] = {}
 
-    def take(self, part: pb.ReadResultResponse) -> None:
-        """Take the next answer of ReadResult."""
+    def take(self, part: pb.ReadResultResponse) -> bool:
+        """Take the next answer of ReadResult; answer whether it was the result itself."""
         if part.WhichOneof("part") == "result":
             self._result = result(part.result)
-        else:
-            self._bytes.setdefault(part.piece.key, bytearray()).extend(part.piece.content)
+            self.nbytes = sum(
+                {ref.path: ref.nbytes for ref in references(self._result.data)}.values()
+            )
+            return True
+        content = part.piece.content
+        self._bytes.setdefault(part.piece.key, bytearray()).extend(content)
+        self.done += len(content)
+        return False
 
     def whole(self, result_id: str) -> ResultDocument:
         """The result with its arrays. Raises DocumentError when bytes are missing."""

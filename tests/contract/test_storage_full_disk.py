@@ -49,6 +49,18 @@ def test_a_full_disk_refuses_saves_and_can_be_deleted_from(disk: SmallDisk) -> N
     assert folder.fsck().findings == []
 
 
+def test_a_result_for_whose_listing_there_is_no_room_is_not_there(disk: SmallDisk) -> None:
+    folder = Folder(disk.path / "storage")
+    run, _ = folder.create_run(a_run())
+    folder.update_run(run.id, lambda old: replace(old, note="n" * 20_000))
+    disk.fill(leave=8192)
+    with pytest.raises(StorageFullError):
+        folder.add_result(a_result(run.id, {}))
+    assert folder.ids("result") == []
+    assert folder.read_run(run.id).results == ()
+    assert folder.fsck().findings == []
+
+
 def test_the_room_is_kept_back_again_as_soon_as_there_is_some(disk: SmallDisk) -> None:
     folder = Folder(disk.path / "storage")
     assert reserve(folder).stat().st_blocks * 512 >= SIZE

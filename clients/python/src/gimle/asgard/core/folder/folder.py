@@ -235,6 +235,11 @@ class Folder(Reading):
             # The run was deleted meanwhile, and did not know of this result.
             self._deleter.remove_result(stored)
             raise
+        except OSError:
+            # No room for the list, for one: what is not acknowledged is not half there.
+            if result.id not in self.read_run(run_id).results:
+                self._deleter.remove_result(stored)
+            raise
         return stored
 
     def _write_result(self, result: ResultDocument) -> ResultDocument:

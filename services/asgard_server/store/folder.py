@@ -240,7 +240,11 @@ class FolderDocuments:
 
     async def check(self) -> None:
         """Raise `StorageUnavailableError` when the place is gone, or is another one."""
-        await self._in_pool(self._folder.check)
+        await self._in_pool(self._check)
+
+    def _check(self) -> None:
+        self._folder.check()
+        self._folder.keep_room()
 
     async def pulse(self) -> str:
         """Identity and mtime of the folders of documents: moved by every create, rename, unlink."""

@@ -86,9 +86,9 @@ class Folder(Reading):
         self._layout = Layout(self.path)
         self._locks = Locks(self._layout)
         self._intents = Intents(self._layout, self._locks)
-        self._markers = Markers(self._layout, durable=self._durable)
-        self._deleter = Deleter(self._layout, self._markers, durable=self._durable)
         self._reserve = Reserve(self._layout)
+        self._markers = Markers(self._layout, self._reserve, durable=self._durable)
+        self._deleter = Deleter(self._layout, self._markers, durable=self._durable)
         self._appender = Appender(self._layout, self._intents, self._durable)
         #: The id that tells this folder from any other; None where it is read-only without one.
         self.storage_id = open_place(
@@ -240,6 +240,11 @@ class Folder(Reading):
             # The run was deleted meanwhile, and did not know of this result.
             self._deleter.remove_result(stored)
             raise
+        except OSError:
+            # No room for the list, for one: what is not acknowledged is not half there.
+            if result.id not in self.read_run(run_id).results:
+                self._deleter.remove_result(stored)
+            raise
         return stored
 
     def _write_result(self, result: ResultDocument) -> ResultDocument:
@@ -345,6 +350,14 @@ class Folder(Reading):
                 raise
             # A folder for reading only: whoever may write it sweeps it.
             return
+
+    def keep_room(self) -> None:
+        """Keep room back for deleting on a full disk, if there is some again. Never raises.
+
+        Opening and deleting do so too: this is for whoever serves a folder for days.
+        """
+        if self.storage_id is not None:
+            self._reserve.keep()
 
     @naming_the_place
     def fsck(self, repair: bool = False) -> Report:

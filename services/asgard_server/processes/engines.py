@@ -15,8 +15,8 @@ from gimle.asgard.core.folder import Folder
 
 from asgard_server.feed.feed import Feed
 from asgard_server.feed.memory import MemoryFeed
-from asgard_server.run.creating import CreatingAtOnce
 from asgard_server.run.store import (
+    CreatingAtOnce,
     Documents,
     Found,
     IndexUpkeep,

@@ -11,14 +11,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_run, encode_run, etag
 from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
 
 from asgard_server.run import domain
 from asgard_server.run.observe import Observer
-from asgard_server.run.store import Documents, Key, RunIndex, RunRow
+from asgard_server.run.store import CreatingAtOnce, Documents, Key, RunIndex, RunRow
 
 Answer = TypeVar("Answer")
 
@@ -33,20 +33,6 @@ class Claim:
     digest: bytes | None
     timed: bool = False
     given: tuple[str, ...] = ()
-
-
-class Created(NamedTuple):
-    """What is known of a run that was just written: its etag, and the head revision."""
-
-    etag: str
-    revision: int
-
-
-class CreatingAtOnce(Protocol):
-    """Documents and index that together write a run faster than one after the other."""
-
-    async def create_run(self, run: RunDocument, request: bytes | None) -> Created:
-        """`Documents.create_run`, then `RunIndex.observe` and, of a digest, `remember`."""
 
 
 class Creator:

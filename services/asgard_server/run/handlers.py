@@ -22,9 +22,17 @@ from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
 from asgard_server.run import codec, domain
 from asgard_server.run.arrays import Arrays
-from asgard_server.run.creating import Claim, CreatingAtOnce, Creator
+from asgard_server.run.creating import Claim, Creator
 from asgard_server.run.observe import Observer
-from asgard_server.run.store import Documents, Found, Key, Position, RunIndex, RunRow
+from asgard_server.run.store import (
+    CreatingAtOnce,
+    Documents,
+    Found,
+    Key,
+    Position,
+    RunIndex,
+    RunRow,
+)
 from asgard_server.run.uploads import Kind, Uploads
 from asgard_server.run.watch import RunWatch
 

@@ -340,6 +340,20 @@ class RunIndex(Protocol):
         """When `key` was deleted, if that is less than 30 days ago."""
 
 
+class Created(NamedTuple):
+    """What is known of a run that was just written: its etag, and the head revision."""
+
+    etag: str
+    revision: int
+
+
+class CreatingAtOnce(Protocol):
+    """Documents and index that together write a run faster than one after the other."""
+
+    async def create_run(self, run: RunDocument, request: bytes | None) -> Created:
+        """`Documents.create_run`, then `RunIndex.observe` and, of a digest, `remember`."""
+
+
 class IndexUpkeep(Protocol):
     """How an index is made and kept true to a place that others write into."""
 

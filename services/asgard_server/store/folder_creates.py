@@ -13,8 +13,7 @@ from typing import NamedTuple
 from gimle.asgard.core.documents import RunDocument, etag
 from gimle.asgard.core.folder import CreatedRun, Folder
 
-from asgard_server.run.creating import Created
-from asgard_server.run.store import Found, Key
+from asgard_server.run.store import Created, Found, Key
 from asgard_server.store.folder import FolderDocuments, modified_at, stamp_of
 from asgard_server.store.lane import Asked, Handover, answer
 from asgard_server.store.sqlite import SqliteRunIndex

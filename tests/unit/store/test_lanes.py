@@ -145,3 +145,21 @@ async def test_patience_with_those_who_left_ends() -> None:
     for number in range(20):
         await handover.ask(number)
     assert time.monotonic() - began < 0.2, "one who is alone waits for nobody"
+
+
+async def test_patience_lasts_while_others_come() -> None:
+    batches: list[int] = []
+
+    def take(asked: list[Asked[int, int]]) -> None:
+        batches.append(len(asked))
+        answer(asked, [one.job for one in asked])
+
+    handover: Handover[int, int] = Handover(take, patience_s=0.5)
+
+    async def ask_late(number: int) -> None:
+        await asyncio.sleep(0.3 * number)
+        assert await handover.ask(number) == number
+
+    await asyncio.gather(*(handover.ask(number) for number in range(4)))
+    await asyncio.gather(*(ask_late(number) for number in range(4)))
+    assert batches == [4, 4]

@@ -105,4 +105,5 @@ async def test_an_object_store_that_stops_in_the_middle_of_saves_loses_none(
         assert scene.saving.acknowledged <= at + 4
         await asyncio.to_thread(store.start)
         await scene.saving.until(at + 100)
-        assert scene.saving.repeated, "nobody was hit"
+        # The replicas waited for it, and nobody had to be told that it was away.
+        assert scene.saving.slowest > AWAY_S - 1, "nobody was hit"

@@ -120,6 +120,4 @@ def outcome(blob_id: str, done: Blob | Exception) -> pb.CompleteUploadsResponse.
 
 def _timestamp(moment: datetime) -> Timestamp:
     since = moment - _EPOCH
-    return Timestamp(
-        seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000
-    )
+    return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)

@@ -170,15 +170,24 @@ def same_upload(asked: Blob, there: Blob) -> bool:
     return asked.id == there.id or (there.state == "uploading" and asked.sha256 == there.sha256)
 
 
-def ready(blob: Blob, held: Held, now: datetime, **found: object) -> Blob:
-    """The row of an upload that has been completed."""
-    moved = moved_to(blob, "ready")
+def ready(
+    blob: Blob,
+    held: Held,
+    now: datetime,
+    *,
+    sha256: str | None,
+    verified: bool = False,
+    sha256_parts: str | None = None,
+) -> Blob:
+    """The row of an upload that has been completed. `verified`: the store knows `sha256`, too."""
     return replace(
-        moved,
+        moved_to(blob, "ready"),
         size_bytes=held.size_bytes,
-        ready_at=now,
+        sha256=sha256,
+        sha256_verified=verified,
+        sha256_parts=sha256_parts,
         upload_id=None,
-        **found,  # type: ignore[arg-type] - fields of Blob, by name
+        ready_at=now,
     )
 
 
@@ -257,13 +266,13 @@ def checked_name(name: str, field: str) -> str:
     whole = unicodedata.normalize("NFC", name)
     steps = whole.split("/")
     if len(whole.encode("utf-8", "surrogatepass")) > NAME_BYTES:
-        raise InvalidFieldError(
-            field, f"has more than {NAME_BYTES} bytes", "give a shorter name"
-        )
+        raise InvalidFieldError(field, f"has more than {NAME_BYTES} bytes", "give a shorter name")
     for step in steps:
         if problem := _problem_of_step(step):
             raise InvalidFieldError(
-                field, f"{name!r} {problem}", 'give steps between single slashes, like "run-7/a.npy"'
+                field,
+                f"{name!r} {problem}",
+                'give steps between single slashes, like "run-7/a.npy"',
             )
     return whole
 

@@ -148,8 +148,6 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     async def WriteBlob(
         self, request: pb.WriteBlobRequest, context: Context
     ) -> pb.WriteBlobResponse:
-        new = NewUpload(
-            id=request.blob_id, name=request.name, content_type=request.content_type
-        )
+        new = NewUpload(id=request.blob_id, name=request.name, content_type=request.content_type)
         blob = await self._keeper.write(new, request.body)
         return pb.WriteBlobResponse(blob=codec.blob_message(blob))

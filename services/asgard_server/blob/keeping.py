@@ -16,7 +16,7 @@ from gimle.asgard.core.errors import (
 )
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob, NewUpload
+from asgard_server.blob.domain import Blob, NewUpload, State
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
 
 # Blobs of a prefix that are removed in one go.
@@ -102,9 +102,7 @@ class Keeper:
         source = domain.require_ready(await self.blob(blob_id))
         now = self._clock()
         asked = replace(
-            domain.begin(
-                NewUpload(name=domain.checked_name(name, "name"), plain=True), now
-            ),
+            domain.begin(NewUpload(name=domain.checked_name(name, "name"), plain=True), now),
             content_type=source.content_type,
             sha256=source.sha256,
             grants_until=now,
@@ -118,7 +116,7 @@ class Keeper:
         there = await self._bytes.copy(source.key, held.etag, row.key, row.content_type)
         if there is None:
             raise StorageUnavailableError(source.key, "its bytes changed while they were copied")
-        done = domain.ready(row, there, now, sha256=there.sha256, sha256_verified=True)
+        done = domain.ready(row, there, now, sha256=there.sha256, verified=True)
         return await self._table.settle(row, done)
 
     async def claim(self, ids: Sequence[str], owner: str) -> None:
@@ -163,11 +161,11 @@ class Keeper:
         held = await self._bytes.write(row, body)
         if held.sha256 not in (None, sha256):
             raise AlreadyExistsError("blob", row.id)
-        done = domain.ready(row, held, now, sha256=sha256, sha256_verified=held.sha256 == sha256)
+        done = domain.ready(row, held, now, sha256=sha256, verified=held.sha256 is not None)
         return await self._table.settle(row, done)
 
     async def _delete(self, blob: Blob) -> None:
-        after = "deleted" if blob.state == "ready" else "abandoned"
+        after: State = "deleted" if blob.state == "ready" else "abandoned"
         now = await self._table.settle(blob, domain.moved_to(blob, after))
         if now.state not in ("deleted", "abandoned"):  # completed meanwhile
             await self._delete(now)

@@ -1,4 +1,4 @@
-"""The ports of BlobService: the table of blobs, the store that holds their bytes, and grants to it."""
+"""The ports of BlobService: the table of blobs, the store of their bytes, and grants to it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Upkeep(Protocol):
     async def walk(self, behind: str, limit: int) -> list[Blob]:
         """All ready blobs in the order of their ids, those > `behind`."""
 
-    async def lock(self, name: str) -> AsyncIterator[bool]:
+    def lock(self, name: str) -> AsyncIterator[bool]:
         """Hold a lock among replicas while iterated; yields once whether it was got."""
 
 
@@ -89,9 +89,7 @@ class Grants(Protocol):
     def part(self, blob: Blob, number: int, sha256: str, seconds: int) -> Grant:
         """A request for one part of an upload in parts, with its size and digest."""
 
-    def get(
-        self, blob: Blob, seconds: int, wanted: tuple[int, int] | None, save_as: str
-    ) -> Grant:
+    def get(self, blob: Blob, seconds: int, wanted: tuple[int, int] | None, save_as: str) -> Grant:
         """A request that reads all bytes, or those of a range (both inclusive)."""
 
 

@@ -22,6 +22,9 @@ from asgard_server.blob.store import Bytes, Grant, Grants, Table
 # Questions to the store that one call has open at a time.
 _AT_ONCE = 16
 
+# What concerns one upload of many; anything else ends the call.
+_OF_ONE = (NotFoundError, UploadIncompleteError, UploadEndedError, DigestMismatchError)
+
 
 @dataclass(frozen=True, slots=True)
 class Begun:
@@ -99,13 +102,11 @@ class Uploader:
             try:
                 async with self._turns:
                     return await self._complete(blob, sha256)
-            except (UploadIncompleteError, UploadEndedError, DigestMismatchError) as error:
-                return error
-            except NotFoundError as error:
+            except _OF_ONE as error:
                 return error
 
         work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
-        return list(await asyncio.gather(*work))
+        return await asyncio.gather(*work)
 
     async def abort(self, ids: Sequence[str]) -> None:
         """Give uploads up. Raises `UploadEndedError` when one is ready; then none is given up."""
@@ -197,7 +198,7 @@ class Uploader:
         if held.size_bytes != blob.size_bytes or held.sha256 not in (None, blob.sha256):
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
         return domain.ready(
-            blob, held, self._clock(), sha256_verified=held.sha256 == blob.sha256
+            blob, held, self._clock(), sha256=blob.sha256, verified=held.sha256 is not None
         )
 
     async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
@@ -245,7 +246,7 @@ class Uploader:
         if wanted is not None and held.sha256 != wanted:
             await self._bytes.remove(copy)
             raise DigestMismatchError(blob.id, f"bytes with SHA-256 {held.sha256} have arrived")
-        done = domain.ready(copy, held, self._clock(), sha256=held.sha256, sha256_verified=True)
+        done = domain.ready(copy, held, self._clock(), sha256=held.sha256, verified=True)
         now = await self._table.settle(blob, done)
         if now.attempt != done.attempt or now.state != "ready":
             await self._bytes.remove(copy)  # somebody else's copy is the blob

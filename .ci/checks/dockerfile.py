@@ -27,7 +27,8 @@ _COPY = """copy() {
   case $target in */) mkdir -p "$target";; *) mkdir -p "$(dirname "$target")";; esac
   for source; do
     if [ "$source" -ef "$target" ]; then continue; fi
-    if [ -d "$source" ]; then mkdir -p "$target"; cp -a "$source/." "$target"; else cp -a "$source" "$target"; fi
+    if [ -d "$source" ]; then mkdir -p "$target"; source=$source/.; fi
+    cp -a "$source" "$target"
   done
 }"""
 _LABELS = ("title", "description", "licenses", "version", "revision")

@@ -58,8 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
     },
-    f"{SERVER}.run.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings")},
-    f"{SERVER}.gateway.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings")},
+    f"{SERVER}.run.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
+    f"{SERVER}.gateway.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.all_in_one": EVERYTHING,
     f"{SERVER}.commands": EVERYTHING,
 }

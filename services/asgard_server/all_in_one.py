@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
 from asgard_server.processes.run_service import RunService, run_service
 from asgard_server.processes.signals import stopped_by_signals
+from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
 __all__ = ["AddressError", "Addresses", "PortBusyError", "RunService", "run_service", "serve"]
@@ -32,6 +33,7 @@ async def serve(
     *,
     ready: Callable[[Addresses], None] | None = None,
     stopping: asyncio.Event | None = None,
+    tracer: Tracer | None = None,
 ) -> None:
     """Serve `settings.storage` until SIGTERM, SIGINT or `stopping`.
 
@@ -40,20 +42,22 @@ async def serve(
     """
     stopping = stopping or asyncio.Event()
     with stopped_by_signals(stopping), listen(settings.host, settings.port, "--port") as listener:
-        async with run_service(settings) as service:
+        async with run_service(settings, tracer=tracer) as service:
             # Not before: the gRPC side does not wait for it.
-            from asgard_server.processes.gateway import serve_page
+            from asgard_server.processes.gateway import gateway_app, serve_page
 
             def up() -> None:
                 if ready is not None:
                     ready(Addresses(url_of(listener), service.address, service.name))
 
+            app = gateway_app(
+                settings, service.channel, storage_id=service.storage_id, tracer=tracer
+            )
             failed = await serve_page(
-                settings,
-                service.channel,
+                app,
                 listener,
+                drain_seconds=settings.drain_seconds,
                 stopping=stopping,
-                storage_id=service.storage_id,
                 beside=service.tasks,
                 ready=up,
                 on_stop=service.drain,

@@ -7,7 +7,6 @@ In JSON every line is one object with `time`, `level` and `event`, where known a
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import MutableMapping
@@ -48,7 +47,14 @@ def configure(level: str, form: str, *, service: str = "", replica: str = "") ->
     rendering: list[structlog.types.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                timestamp_key="time",
+                # The pretty one shows the values of variables: passwords among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *rendering],
@@ -58,9 +64,6 @@ def configure(level: str, form: str, *, service: str = "", replica: str = "") ->
     )
     _take_libraries(max(number, logging.WARNING), shared, rendering)
     if form == "json":
-        # gRPC's core writes lines of its own form past all of this; what matters of it is
-        # in the errors that calls end with.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         _take_uncaught()
 
 

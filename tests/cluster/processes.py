@@ -49,7 +49,13 @@ class ServiceProcess:
         self.name = name
         self.environ = environ
         self.log = log
+        self.metrics_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def metrics(self) -> str:
+        """Where its /metrics, /healthz and /readyz are."""
+        return f"http://127.0.0.1:{self.metrics_port}"
 
     def launch(self) -> None:
         """Start it, without waiting until it is ready."""
@@ -62,7 +68,7 @@ class ServiceProcess:
                 stdout=file,
                 stderr=file,
                 cwd=self.log.parent,
-                env=clean | self.environ,
+                env=clean | self.environ | {"ASGARD_METRICS_PORT": str(self.metrics_port)},
                 start_new_session=True,  # a Ctrl-C at the keyboard is not for it
             )
 
@@ -135,15 +141,9 @@ class Replica(ServiceProcess):
     """A replica of RunService at `address`."""
 
     def __init__(self, environ: dict[str, str], log: Path) -> None:
-        self.port, self.metrics_port = free_port(), free_port()
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
-        ports = {"ASGARD_GRPC_PORT": str(self.port), "ASGARD_METRICS_PORT": str(self.metrics_port)}
-        super().__init__("run", environ | ports, log)
-
-    @property
-    def metrics(self) -> str:
-        """Where its /metrics, /healthz and /readyz are."""
-        return f"http://127.0.0.1:{self.metrics_port}"
+        super().__init__("run", environ | {"ASGARD_GRPC_PORT": str(self.port)}, log)
 
     async def serves(self) -> bool:
         return await self.health() == "SERVING"
@@ -163,19 +163,13 @@ class Gateway(ServiceProcess):
     """A gateway at `url`, over RunService at the addresses given."""
 
     def __init__(self, addresses: Sequence[str], environ: dict[str, str], log: Path) -> None:
-        self.port, self.metrics_port = free_port(), free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         more = {
             "ASGARD_PORT": str(self.port),
-            "ASGARD_METRICS_PORT": str(self.metrics_port),
             "ASGARD_RUN_ADDRESS": f"ipv4:{','.join(addresses)}",
         }
         super().__init__("gateway", environ | more, log)
-
-    @property
-    def metrics(self) -> str:
-        """Where its /metrics, /healthz and /readyz are."""
-        return f"http://127.0.0.1:{self.metrics_port}"
 
     async def serves(self) -> bool:
         return await self.answers("/readyz")

@@ -1,16 +1,40 @@
-"""Replicas and gateways as processes of their own: start, stop, outages, engines."""
+"""Replicas and gateways as processes of their own: start, stop, and what is missing meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import grpc
+import httpx
+import numpy as np
 import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
 
-from tests.cluster.processes import a_cluster, eventually
+from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually
+from tests.gateway.monitors import Browser, a_browser
+from tests.rpc.running import refused
 
 ENGINES: list[dict[str, Any]] = [{}, {"database": True, "bell": True}]
+DEPENDENCIES = ("documents", "index", "bell")
+
+
+async def a_run(stub: Any, name: str) -> str:
+    made: str = (await stub.CreateRun(pb.CreateRunRequest(name=name))).run.run_id
+    return made
+
+
+async def told_of(browser: Browser, run_id: str) -> list[str]:
+    """Wait until a browser is told of a run; what it was told of before."""
+    before = []
+    while (event := await browser.event()).get("object_id") != run_id:
+        before.append(event.get("object_id", event["type"]))
+    return before
 
 
 @pytest.mark.parametrize("engines", ENGINES, ids=["folder", "postgres-redis"])
@@ -22,17 +46,222 @@ async def test_what_one_replica_saves_every_gateway_and_replica_shows(
         cluster.client() as client,
         cluster.stub(cluster.replicas[0]) as first,
         cluster.stub(cluster.replicas[1]) as second,
+        a_browser(client) as browser,
     ):
-        made = (await first.CreateRun(pb.CreateRunRequest(name="here"))).run
-        got = await second.GetRun(pb.GetRunRequest(run_id=made.run_id))
-        assert got.run.name == "here"
-
-        async def listed() -> bool:
-            return [each["id"] for each in (await client.get("/api/runs")).json()] == [made.run_id]
-
-        await eventually(listed)
+        run_id = await a_run(first, "here")
+        assert (await second.GetRun(pb.GetRunRequest(run_id=run_id))).run.name == "here"
+        await told_of(browser, run_id)
+        assert [each["id"] for each in (await client.get("/api/runs")).json()] == [run_id]
         for replica in cluster.replicas:
-            for name in ("", "documents", "index", "bell"):
+            for name in ("", RUN_SERVICE, *DEPENDENCIES):
                 assert await replica.health(name) == "SERVING"
+        services = dict.fromkeys((RUN_SERVICE, *DEPENDENCIES), "SERVING")
+        ready = (await client.get("/readyz")).json()
+        assert ready == {"status": "ready", "services": services}
         for process in (cluster.gateway, *cluster.replicas):
-            assert await process.stop() == 0
+            told = await _told(f"{process.metrics}/readyz")
+            assert told.status_code == 200
+            assert told.json()["services"]["index"] == "SERVING"
+            assert (await _told(f"{process.metrics}/healthz")).status_code == 200
+        # Numbers of the process are apart from the page, where anybody may look.
+        assert "asgard_sse_clients 1.0" in (await _told(f"{cluster.gateway.metrics}/metrics")).text
+        assert (await client.get("/metrics")).status_code == 404
+        numbers = (await _told(f"{cluster.replicas[0].metrics}/metrics")).text
+        assert "CreateRun" in numbers
+        for process in cluster.processes:
+            assert await process.stop() == 0, process.said()
+
+
+async def _told(url: str) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=10) as client:
+        return await client.get(url)
+
+
+async def test_a_gateway_may_be_there_before_what_it_needs_and_says_what_that_is(
+    tmp_path: Path,
+) -> None:
+    async with a_cluster(tmp_path, started=False) as cluster, cluster.client() as client:
+        cluster.gateway.launch()
+        await eventually(cluster.gateway.answers, what="the gateway's /healthz")
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["metadata"] == {RUN_SERVICE: "UNAVAILABLE"}
+        assert "the run service is not ready" in answer.json()["detail"]
+        for path in ("/api/runs", "/v1/runs"):
+            answer = await client.get(path)
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["retry-after"]) >= 1
+        async with a_browser(client) as browser:
+            await cluster.replicas[0].start()
+            await cluster.gateway.ready(10)
+            # It was told that it is connected when nobody knew of changes: now it reads anew.
+            assert await browser.event() == {"type": "reset"}
+            run_id = (await client.post("/v1/runs", json={"name": "first"})).json()["id"]
+            await told_of(browser, run_id)
+
+
+async def test_a_replica_that_is_killed_is_missed_by_nobody(tmp_path: Path) -> None:
+    async with (
+        a_cluster(tmp_path, replicas=2, database=True, bell=True) as cluster,
+        cluster.client() as client,
+        cluster.stub(cluster.replicas[1]) as survivor,
+        a_browser(client) as browser,
+    ):
+        known = await a_run(survivor, "before")
+        await told_of(browser, known)
+        reading = asyncio.create_task(_read_on(client, known))
+        await asyncio.sleep(0.3)
+        await cluster.replicas[0].kill()
+        made = [await a_run(survivor, f"run {number}") for number in range(20)]
+        assert await told_of(browser, made[0]) == []
+        for run_id in made[1:]:
+            assert (await browser.event())["object_id"] == run_id
+        reading.cancel()
+        statuses = await reading
+        assert len(statuses) > 10
+        assert set(statuses) == {200}
+        await cluster.replicas[0].start()
+        async with cluster.stub(cluster.replicas[0]) as back:
+            await told_of(browser, await a_run(back, "after"))
+
+
+async def _read_on(client: httpx.AsyncClient, run_id: str) -> list[int]:
+    """Read a run again and again until cancelled; the statuses of the answers."""
+    statuses = []
+    try:
+        while True:
+            statuses.append((await client.get(f"/v1/runs/{run_id}")).status_code)
+    except asyncio.CancelledError:
+        return statuses
+
+
+async def test_browsers_outlive_an_outage_of_every_replica(tmp_path: Path) -> None:
+    async with (
+        a_cluster(tmp_path) as cluster,
+        cluster.client() as client,
+        a_browser(client) as browser,
+    ):
+        run_id = (await client.post("/v1/runs", json={"name": "before"})).json()["id"]
+        await told_of(browser, run_id)
+        await cluster.replicas[0].kill()
+
+        async def refused_kindly() -> bool:
+            answer = await client.get("/v1/runs")
+            return answer.status_code == 503 and "retry-after" in answer.headers
+
+        await eventually(refused_kindly)
+        await cluster.replicas[0].start()
+        async with cluster.stub() as stub:
+            missed = await a_run(stub, "while the gateway may not be back")
+        # The same connection, each change once, and no reset: nothing was lost.
+        assert await told_of(browser, missed) == []
+        await cluster.gateway.ready(10)
+
+
+async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(
+    tmp_path: Path,
+) -> None:
+    async with (
+        a_cluster(tmp_path, gateways=0, drain_seconds=20) as cluster,
+        cluster.stub() as stub,
+        cluster.stub() as other,
+    ):
+        run_id = await a_run(stub, "large")
+        result_id = await _a_large_result(stub, run_id)
+        watch = other.WatchRuns(pb.WatchRunsRequest())
+        await watch.read()
+        reading = stub.ReadResult(pb.ReadResultRequest(result_id=result_id))
+        await reading.read()  # the rest waits for us: nobody reads so much ahead
+        replica = cluster.replicas[0]
+        replica.signal(signal.SIGTERM)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await watch.read()
+        assert refused(ended.value)[:2] == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
+        assert replica.alive
+        parts = 1
+        while await reading.read() is not grpc.aio.EOF:
+            parts += 1
+        assert parts > 3
+        assert await replica.ended() == 0, replica.said()
+
+
+async def _a_large_result(stub: Any, run_id: str) -> str:
+    body = BytesIO()
+    np.save(body, np.zeros(4_000_000), allow_pickle=False)
+    result = pb.NewResult(
+        result_type="Any", data=b'{"x":{"$array":"a"}}', arrays={"a": body.getvalue()}
+    )
+    request = pb.AddResultRequest(run_id=run_id, result=result)
+    made: str = (await stub.AddResult(request)).result.result_id
+    return made
+
+
+async def test_a_gateway_that_stops_lets_browsers_go_and_finishes_requests(
+    tmp_path: Path,
+) -> None:
+    async with (
+        a_cluster(tmp_path, drain_seconds=20) as cluster,
+        cluster.client() as client,
+        cluster.client() as another,
+        a_browser(client) as browser,
+    ):
+        told, go_on = asyncio.Event(), asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b'{"name":'
+            told.set()
+            await go_on.wait()
+            yield b'"slow"}'
+
+        saving = asyncio.create_task(another.post("/v1/runs", content=body()))
+        await told.wait()
+        await asyncio.sleep(0.2)  # until the gateway has taken it up
+        cluster.gateway.signal(signal.SIGTERM)
+        with pytest.raises(EOFError):
+            await browser.event()
+        assert cluster.gateway.alive
+        go_on.set()
+        answer = await saving
+        assert (answer.status_code, answer.json()["name"]) == (200, "slow")
+        assert await cluster.gateway.ended() == 0, cluster.gateway.said()
+
+
+async def test_without_the_bell_replicas_start_and_find_changes_by_looking(tmp_path: Path) -> None:
+    async with a_cluster(tmp_path, replicas=2, database=True, bell=True, started=False) as cluster:
+        assert cluster.redis is not None
+        await asyncio.to_thread(cluster.redis.stop)
+        for process in cluster.processes:
+            process.launch()
+        for process in cluster.processes:
+            await process.ready()
+        for replica in cluster.replicas:
+            assert await replica.health("bell") == "NOT_SERVING"
+            assert await replica.health() == "SERVING"
+        await _cross(cluster)
+        await asyncio.to_thread(cluster.redis.start)
+        for replica in cluster.replicas:
+            await eventually(partial(_is_serving, replica, "bell"))
+        await asyncio.to_thread(cluster.redis.stop)
+        await _cross(cluster)
+        for replica in cluster.replicas:
+            said = [line["event"] for line in replica.logged() if "bell" in line["event"]]
+            away = "bell unreachable: changes by other replicas are found by looking"
+            assert said == [away, "bell reachable again", away]
+
+
+async def _is_serving(replica: Any, name: str) -> bool:
+    return bool(await replica.health(name) == "SERVING")
+
+
+async def _cross(cluster: Cluster) -> None:
+    """What one replica is told, a watcher of the other hears."""
+    first, second = cluster.replicas
+    async with cluster.stub(first) as writer, cluster.stub(second) as reader:
+        watch = reader.WatchRuns(pb.WatchRunsRequest())
+        await watch.read()
+        run_id = await a_run(writer, "across")
+        async with asyncio.timeout(20):
+            while not any(each.object_id == run_id for each in (await watch.read()).changes):
+                pass
+        watch.cancel()

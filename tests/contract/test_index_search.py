@@ -8,8 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from asgard_server.run.store import Key, Position
+from asgard_server.store import postgres_search, sqlite_search
 from gimle.asgard.core.documents import RunDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,7 +40,9 @@ def fields_of(run: RunDocument) -> list[str]:
         elif isinstance(value, list):
             waiting += value
         else:
-            found.append({None: "null", True: "true", False: "false"}.get(value, str(value)))
+            # Not a look-up by value: to Python 0 is False, and 1 is True.
+            named = value is None or isinstance(value, bool)
+            found.append(orjson.dumps(value).decode() if named else str(value))
     return [text.casefold().replace("\0", " ") for text in found]
 
 
@@ -153,6 +157,22 @@ async def test_pages_of_a_crowd_join_in_order_without_gap_or_double(crowd: Any, 
     assert await pages(index, query, 1_000) == (expected, {len(expected)})
     first, total = await index.list_runs(query, None, 50)
     assert ([row.run.id for row in first], total) == (expected[:50], len(expected))
+
+
+@pytest.mark.parametrize("query", ["n", "zz", "everyone n", "rareword an", "rareword zz"])
+async def test_short_words_are_looked_for_in_the_newest_of_the_others(
+    crowd: Any, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_search, "LOOKED_AT", 20)
+    monkeypatch.setattr(postgres_search, "LOOKED_AT", 20)
+    index, _, runs = crowd
+    indexed = " ".join(word for word in query.split() if len(word) > 2)
+    candidates = by_hand(runs, indexed)
+    ids, totals = await pages(index, query, 7)
+    assert totals == {len(ids)}
+    # Those of the moment at which the looking ends may be found too: seven have each.
+    assert [id for id in by_hand(runs, query) if id in candidates[:20]] == ids[:20]
+    assert set(ids) <= set(candidates[:27])
 
 
 async def test_the_count_follows_changes(crowd: Any) -> None:

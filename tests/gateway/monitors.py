@@ -65,7 +65,7 @@ async def a_monitor(storage: Path, **settings: Any) -> AsyncIterator[Served]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=addresses.page, timeout=20, limits=limits) as client:
         try:
-            yield Served(addresses.page, addresses.grpc, addresses.storage, client)
+            yield Served(addresses.page, addresses.grpc, Path(addresses.storage), client)
         finally:
             stopping.set()
             async with asyncio.timeout(PATIENCE_SECONDS):

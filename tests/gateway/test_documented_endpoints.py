@@ -269,9 +269,13 @@ async def test_health_readiness_and_numbers_are_told(monitor: Served) -> None:
     assert health["status"] == "ok"
     assert health["storage_id"] == metadata["storage_id"]
     assert health["version"]
-    assert (await monitor.client.get("/readyz")).json() == {"status": "ready"}
+    services = {
+        name: "SERVING" for name in ("gimle.asgard.v1.RunService", "documents", "index", "bell")
+    }
+    ready = (await monitor.client.get("/readyz")).json()
+    assert ready == {"status": "ready", "services": services}
     text = (await monitor.client.get("/metrics")).text
-    assert 'asgard_gateway_requests_total{method="GET",route="/healthz",status="200"}' in text
+    assert 'asgard_http_requests_total{method="GET",route="/healthz",status="200"}' in text
     assert "asgard_gateway_watch_connected 1.0" in text
     assert "process_resident_memory_bytes" in text
 

@@ -57,8 +57,8 @@ async def a_service(folder: Path, **settings: Any) -> AsyncIterator[Running]:
 
 async def refusal(call: Any) -> Refusal:
     """Await a call that must be refused: its code, its reason and the reason's metadata."""
-    unary = grpc.aio.UnaryUnaryCall | grpc.aio.StreamUnaryCall
-    waiting = call if isinstance(call, unary) else _to_the_end(call)
+    unary = isinstance(call, (grpc.aio.UnaryUnaryCall, grpc.aio.StreamUnaryCall))
+    waiting = call if unary else _to_the_end(call)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await waiting
     return refused(caught.value)

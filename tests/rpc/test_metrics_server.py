@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 from asgard_server.processes.listening import listen
-from asgard_server.processes.metrics_server import create_metrics_app
+from asgard_server.processes.metrics_server import Readiness, create_metrics_app
 from asgard_server.processes.page_server import PageServer
 from asgard_server.rpc import metrics
 from prometheus_client import CollectorRegistry, Counter
@@ -17,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 @asynccontextmanager
 async def asked(
-    problem: Callable[[], Awaitable[str]], *registries: CollectorRegistry
+    readiness: Callable[[], Awaitable[Readiness]], *registries: CollectorRegistry
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a server that runs until the block ends."""
-    app = create_metrics_app(problem, registries) if registries else create_metrics_app(problem)
+    app = create_metrics_app(readiness, *([registries] if registries else []))
     server = PageServer(app, drain_seconds=1)
     listener = listen("127.0.0.1", 0, "--metrics-port")
     serving = asyncio.create_task(server.serve([listener]))
@@ -35,8 +35,8 @@ async def asked(
         await serving
 
 
-async def well() -> str:
-    return ""
+async def well() -> Readiness:
+    return Readiness("", {"index": "SERVING"})
 
 
 async def test_metrics_are_what_prometheus_reads() -> None:
@@ -61,22 +61,23 @@ async def test_the_process_s_own_metrics_are_there_without_being_named() -> None
 async def test_readiness_follows_the_service_and_life_does_not() -> None:
     problems = ["", "documents: the place is gone", ""]
 
-    async def problem() -> str:
-        return problems.pop(0)
+    async def readiness() -> Readiness:
+        return Readiness(problems.pop(0), {"documents": "SERVING"})
 
-    async with asked(problem) as client:
+    async with asked(readiness) as client:
         answers = [await client.get("/readyz") for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 503, 200]
-        assert "the place is gone" in answers[1].text
+        assert answers[0].json() == {"status": "ready", "services": {"documents": "SERVING"}}
+        assert answers[1].json()["detail"] == "documents: the place is gone"
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.post("/healthz")).status_code == 405
         assert (await client.get("/nowhere")).status_code == 404
 
 
 async def test_a_service_that_does_not_say_whether_it_is_ready_is_not() -> None:
-    async def never() -> str:
+    async def never() -> Readiness:
         await asyncio.sleep(60)
-        return ""
+        return await well()
 
     async with asked(never) as client:
         answer = await client.get("/readyz", timeout=10)

@@ -224,7 +224,8 @@ async def test_no_room_for_the_pieces_is_said(
 
 async def test_a_request_that_is_no_message_is_refused_in_words(service: Running) -> None:
     method = "/gimle.asgard.v1.RunService/WriteResult"
-    code, reason, _ = await refusal(service.channel.stream_unary(method)(iter([b"\xff\xff"])))
+    raw: Any = service.channel.stream_unary(method)
+    code, reason, _ = await refusal(raw(iter([b"\xff\xff"])))
     assert (code.name, reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
 
 

@@ -42,6 +42,12 @@ class Server:
             said += line
         assert re.search(rf":{self.port}\b", said), said
 
+    @property
+    def pid(self) -> int:
+        """The process, for a look at it."""
+        assert self._process is not None
+        return self._process.pid
+
     def end(self, how: signal.Signals = signal.SIGKILL) -> None:
         """End it by a signal."""
         if self._process is not None:

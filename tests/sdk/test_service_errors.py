@@ -13,7 +13,8 @@ import pytest
 from asgard_server.rpc.errors import failure
 from gimle.asgard import AsgardStorage
 from gimle.asgard.client import errors as table
-from gimle.asgard.client.connection import Connection, pause_before
+from gimle.asgard.client.attempts import pause_before
+from gimle.asgard.client.connection import Connection
 from gimle.asgard.client.errors import raised_by
 from gimle.asgard.core import errors
 from gimle.asgard.core.errors import (
@@ -131,7 +132,7 @@ def test_a_server_that_is_not_there_is_asked_for_as_long_as_patience_lasts() -> 
 def test_what_listens_there_and_is_no_service_is_said_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        connection = Connection(f"grpc://127.0.0.1:{port}", patience=0.0, seconds=1.0)
+        connection = Connection(f"grpc://127.0.0.1:{port}", patience=0.0, timeout=1.0)
         with pytest.raises(StorageUnavailableError, match=str(port)):
             connection.call("GetRun", pb.GetRunRequest(run_id="r"))
 

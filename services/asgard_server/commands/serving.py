@@ -17,6 +17,7 @@ from asgard_server.settings import SettingError, Settings
 
 if TYPE_CHECKING:
     from asgard_server.all_in_one import Addresses
+    from asgard_server.rpc.tracing import Tracer
 
 Storage = Annotated[
     str | None,
@@ -123,7 +124,7 @@ def serve_run(
     asgard serve run --storage s3://results/asgard --host 0.0.0.0 --insecure
     ```
     """
-    from asgard_server.run import __main__ as process
+    from asgard_server.run.__main__ import serve_and_say
 
     settings = _settings(
         storage=storage,
@@ -132,7 +133,7 @@ def serve_run(
         metrics_port=metrics_port,
         insecure=insecure or None,
     )
-    _run(settings, process.serve_and_say)
+    _run(settings, serve_and_say, "run")
 
 
 @serve.command("gateway")
@@ -152,7 +153,7 @@ def serve_gateway(
     asgard serve gateway --run-address dns:///asgard-run:50051 --host 0.0.0.0 --insecure
     ```
     """
-    from asgard_server.gateway import __main__ as process
+    from asgard_server.gateway.__main__ import serve_and_say
 
     settings = _settings(
         host=host,
@@ -161,7 +162,7 @@ def serve_gateway(
         metrics_port=metrics_port,
         insecure=insecure or None,
     )
-    _run(settings, process.serve_and_say)
+    _run(settings, serve_and_say, "gateway")
 
 
 def _settings(**given: Any) -> Settings:
@@ -171,9 +172,9 @@ def _settings(**given: Any) -> Settings:
         fail(str(error))
 
 
-def _run(settings: Settings, serve: starting.Serve) -> None:
+def _run(settings: Settings, serve: starting.Serve, service: str) -> None:
     try:
-        starting.run(settings, serve)
+        starting.run(settings, serve, service=service)
     except PortBusyError as busy:
         error = starting.port_busy(busy)
         fail(str(error), error.mend)
@@ -189,8 +190,11 @@ def _serve_all(settings: Settings, *, browser: bool) -> None:
         if browser:
             _open(addresses.page)
 
+    async def all_services(settings: Settings, tracer: Tracer | None) -> None:
+        await all_in_one.serve(settings, ready=ready, tracer=tracer)
+
     try:
-        starting.run(settings, lambda settings: all_in_one.serve(settings, ready=ready))
+        starting.run(settings, all_services, service="all")
     except PortBusyError as busy:
         _busy(busy, settings, browser)
     except StartError as error:

@@ -18,6 +18,15 @@ Storage = Annotated[
     str | None,
     typer.Option("--storage", "-s", help="A folder, or s3://bucket/prefix [default: ./storage]"),
 ]
+Wait = Annotated[
+    float | None,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        help="Change nothing, but wait so long for somebody else to migrate",
+    ),
+]
 
 
 def config(as_json: AsJson = False) -> None:
@@ -49,7 +58,7 @@ def config(as_json: AsJson = False) -> None:
         typer.echo(f"{each.variable:<{width}}  {said or each.usually or 'unset'}  ({origin})")
 
 
-def migrate(as_json: AsJson = False) -> None:
+def migrate(as_json: AsJson = False, wait: Wait = None) -> None:
     """Bring the schema of ASGARD_DATABASE_URL up to this release; services may go on meanwhile.
 
     Doing it again changes nothing; several at once wait for each other.
@@ -58,6 +67,7 @@ def migrate(as_json: AsJson = False) -> None:
 
     ```
     ASGARD_DATABASE_URL=postgresql://asgard@localhost/asgard asgard migrate
+    ASGARD_DATABASE_URL=postgresql://asgard@localhost/asgard asgard migrate --wait 600
     ```
     """
     settings = _settings()
@@ -74,7 +84,11 @@ def migrate(as_json: AsJson = False) -> None:
     configure("error", settings.log_format)  # what there is to say, the answer says
     place = place_of(settings.database_url)
     try:
-        done = asyncio.run(schema.migrate(settings.database_url))
+        if wait is not None:
+            asyncio.run(schema.wait(settings.database_url, wait))
+            done = schema.Migrated((), None)
+        else:
+            done = asyncio.run(schema.migrate(settings.database_url))
     except AsgardError as error:
         fail(str(error))
     if as_json:

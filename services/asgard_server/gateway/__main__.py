@@ -7,10 +7,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from asgard_server.processes.gateway import channel_to_run, serve_page
+from prometheus_client import REGISTRY
+
+from asgard_server.processes.gateway import (
+    channel_to_run,
+    gateway_app,
+    readiness_of,
+    serve_page,
+)
 from asgard_server.processes.listening import listen, url_of
+from asgard_server.processes.metrics_server import create_metrics_app
+from asgard_server.processes.page_server import served
 from asgard_server.processes.signals import stopped_by_signals
 from asgard_server.processes.starting import start
+from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
 
@@ -19,6 +29,7 @@ class Addresses:
     """Where a gateway that is ready can be found, and where it finds RunService."""
 
     page: str
+    metrics: str
     run: str
 
 
@@ -27,6 +38,7 @@ async def serve(
     *,
     ready: Callable[[Addresses], None] | None = None,
     stopping: asyncio.Event | None = None,
+    tracer: Tracer | None = None,
 ) -> None:
     """Serve the page and REST until SIGTERM, SIGINT or `stopping`.
 
@@ -35,29 +47,44 @@ async def serve(
     `drain_seconds` at most. Raises `PortBusyError`, `AddressError`.
     """
     stopping = stopping or asyncio.Event()
-    with stopped_by_signals(stopping), listen(settings.host, settings.port, "--port") as listener:
+    with (
+        stopped_by_signals(stopping),
+        listen(settings.host, settings.port, "--port") as listener,
+        listen(settings.host, settings.metrics_port, "--metrics-port") as probed,
+    ):
         async with channel_to_run(settings) as channel:
+            app = gateway_app(settings, channel, shows_metrics=False, tracer=tracer)
+            numbers = (app.state.registry, REGISTRY)
 
             def up() -> None:
                 if ready is not None:
-                    ready(Addresses(url_of(listener), settings.run_address))
+                    ready(Addresses(url_of(listener), url_of(probed), settings.run_address))
 
-            failed = await serve_page(settings, channel, listener, stopping=stopping, ready=up)
+            async with served(create_metrics_app(readiness_of(app), numbers), probed):
+                failed = await serve_page(
+                    app,
+                    listener,
+                    drain_seconds=settings.drain_seconds,
+                    stopping=stopping,
+                    ready=up,
+                )
         if failed is not None:
             raise failed
 
 
-async def serve_and_say(settings: Settings) -> None:
+async def serve_and_say(settings: Settings, tracer: Tracer | None = None) -> None:
     """Serve, and say on standard output where, as soon as it is ready."""
 
     def ready(addresses: Addresses) -> None:
         print(
-            f"Asgard shows the runs of {addresses.run}\n  page and REST  {addresses.page}",
+            f"Asgard shows the runs of {addresses.run}\n"
+            f"  page and REST  {addresses.page}\n"
+            f"  metrics        {addresses.metrics}/metrics",
             flush=True,
         )
 
-    await serve(settings, ready=ready)
+    await serve(settings, ready=ready, tracer=tracer)
 
 
 if __name__ == "__main__":
-    sys.exit(start(serve_and_say))
+    sys.exit(start(serve_and_say, service="gateway"))

@@ -29,6 +29,7 @@ from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Routes
 from asgard_server.gateway.transcode import Translation, routes
 from asgard_server.gateway.updates import Updates
+from asgard_server.rpc.tracing import Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class GatewayOptions:
     port; `*` allows any. `cache_seconds`: how long /api/runs is kept, 0 for not at
     all. `keep_alive_seconds`: how long an event stream is silent before a comment is
     sent. `storage_id` and `version` are told by /healthz. `static_folder` holds the
-    built page.
+    built page. `shows_metrics`: whether /metrics is among its paths. With a `tracer`,
+    each request is a span.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -49,6 +51,8 @@ class GatewayOptions:
     storage_id: str = ""
     version: str = ""
     static_folder: Path = STATIC
+    shows_metrics: bool = True
+    tracer: Tracer | None = None
 
 
 class Dispatch:
@@ -70,7 +74,8 @@ class Dispatch:
 def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
     """Make the gateway over a channel to RunService.
 
-    Its lifespan follows the service's changes; `app.state.stop_streams()` ends all
+    `app.state.registry` holds its metrics, for whoever shows them elsewhere. Its
+    lifespan follows the service's changes; `app.state.stop_streams()` ends all
     event streams and is to be called as soon as the server begins to stop, because a
     server that waits for its connections would wait for them for ever.
     """
@@ -78,12 +83,12 @@ def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
     encoders, decoders = Encoders(), Decoders()
     described = schema.asgard_schema()
     updates = Updates(_watcher(channel), streams)
-    health = Health(channel, options.storage_id, options.version)
+    health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
     documented = Documented(channel, encoders, updates, streams, options.cache_seconds)
     translation = Translation(
         channel, encoders, decoders, streams, options.max_body_bytes, updates.changed
     )
-    metrics.gauge("asgard_gateway_streams", "Event streams open.", lambda: len(streams))
+    metrics.gauge("asgard_sse_clients", "Event streams open now.", lambda: len(streams))
     metrics.gauge("asgard_gateway_replay_entries", "Events kept.", lambda: len(updates.ring))
     metrics.gauge(
         "asgard_gateway_watch_connected", "1 while changes are followed.", lambda: updates.connected
@@ -99,7 +104,8 @@ def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
         table.add(verb, template, handler)
     table.add("GET", "/healthz", health.healthz)
     table.add("GET", "/readyz", health.readyz)
-    table.add("GET", "/metrics", metrics.show)
+    if options.shows_metrics:
+        table.add("GET", "/metrics", metrics.show)
     table.add("GET", "/openapi.json", document.endpoint(described, options.version))
 
     @asynccontextmanager
@@ -113,11 +119,15 @@ def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    guard = Middleware(Guard, allowed_hosts=options.allowed_hosts, metrics=metrics)
+    guard = Middleware(
+        Guard, allowed_hosts=options.allowed_hosts, metrics=metrics, tracer=options.tracer
+    )
     app = Starlette(middleware=[guard], lifespan=lifespan)
     # Not a route: Starlette's patterns do not match a path with a line break in it.
     app.router.default = Dispatch(table)
     app.state.stop_streams = streams.close
+    app.state.health = health
+    app.state.registry = metrics.registry
     return app
 
 

@@ -19,13 +19,13 @@ from asgard_server.gateway.answers import Answer, serve
 from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import EventStream, Streams
 from asgard_server.gateway.problems import Problem, Violation, from_grpc, invalid
-from asgard_server.gateway.request import Request
+from asgard_server.gateway.request import CALL_SECONDS, Request
 from asgard_server.gateway.routing import Handler
 from asgard_server.gateway.runs_list import Asked, RunsList
 from asgard_server.gateway.updates import Updates
+from asgard_server.rpc.requests import outgoing
 
 SERVICE = "/gimle.asgard.v1.RunService/"
-CALL_SECONDS = 120.0
 # Views that come with a run: so many bytes in all, and so long to wait for them.
 VIEWS_BYTES = 4 << 20
 VIEWS_SECONDS = 5.0
@@ -193,8 +193,8 @@ class Documented:
         try:
             reply = await call(
                 render_pb.RenderResultRequest(result_id=result_id).SerializeToString(),
-                timeout=CALL_SECONDS,
-                metadata=(("x-request-id", request.request_id),),
+                timeout=request.seconds_left,
+                metadata=request.metadata,
             )
         except grpc.aio.AioRpcError:
             return None
@@ -205,7 +205,7 @@ class Documented:
 
     async def _list_runs(self, asked: pb.ListRunsRequest) -> bytes:
         reply: bytes = await self._method("ListRuns")(
-            asked.SerializeToString(), timeout=CALL_SECONDS
+            asked.SerializeToString(), timeout=CALL_SECONDS, metadata=outgoing()
         )
         return reply
 
@@ -213,8 +213,8 @@ class Documented:
         try:
             reply: bytes = await self._method(name)(
                 message.SerializeToString(),
-                timeout=CALL_SECONDS,
-                metadata=(("x-request-id", request.request_id),),
+                timeout=request.seconds_left,
+                metadata=request.metadata,
             )
         except grpc.aio.AioRpcError as error:
             raise _of_the_query(from_grpc(error)) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Iterable
 
@@ -13,13 +12,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from asgard_server.gateway.metrics import Metrics
 from asgard_server.gateway.problems import Problem, internal
 from asgard_server.gateway.request import Request
+from asgard_server.rpc import requests
+from asgard_server.rpc.tracing import Tracer
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(https?)://(.+)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TAKEN = {
+    name.encode(): name for name in (requests.REQUEST_ID, requests.TRACEPARENT, requests.TRACESTATE)
+}
 
 # The page loads its own scripts, styles, pictures and data, and nothing else; nobody frames it.
 PAGE_POLICY = (
@@ -46,8 +49,15 @@ _log = structlog.get_logger("asgard.gateway")
 class Guard:
     """ASGI middleware: identifies, checks and counts every request, and hides defects."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Iterable[str],
+        metrics: Metrics,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._app = app
+        self._tracer = tracer
         self._hosts = frozenset(h.lower() for h in (*LOOPBACK, *allowed_hosts))
         self._metrics = metrics
 
@@ -59,11 +69,27 @@ class Guard:
                 return
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive, "")
-        given = request.header(b"x-request-id")
-        request.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request = _received(scope, receive)
         scope["asgard.request"] = request
         scope["asgard.route"] = "unknown"
+        if self._tracer is None:
+            await self._serve(request, send)
+            return
+        method = request.method
+        said = {"http.request.method": method, "url.path": scope["path"]}
+        with self._tracer.span(method, request.trace, said) as served:
+            request.trace = served.trace()
+            status = await self._serve(request, send)
+            served.rename(f"{method} {scope['asgard.route']}")
+            served.say("http.route", scope["asgard.route"])
+            served.say("http.response.status_code", status)
+            served.say("asgard.request_id", request.request_id)
+            if status >= 500:
+                served.failed(str(status))
+
+    async def _serve(self, request: Request, send: Send) -> int:
+        """Serve one request; answer the status it got."""
+        scope, receive = request.scope, request.receive
         started = time.perf_counter()
         status = 0
 
@@ -95,6 +121,7 @@ class Guard:
             if status:
                 raise
             await internal().response(request.request_id)(scope, receive, decorated)
+        return status
 
     def check(self, request: Request) -> None:
         """Refuse foreign hosts, and foreign pages that would change something.
@@ -126,6 +153,22 @@ class Guard:
                     "PERMISSION_DENIED",
                     "ORIGIN_NOT_ALLOWED",
                 )
+
+
+def _received(scope: Scope, receive: Receive) -> Request:
+    """The request, bound to its task: its id is taken if it may be, else made."""
+    given: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        name = _TAKEN.get(key)
+        if name is not None:
+            given.setdefault(name, value.decode("latin-1").strip())
+    request_id = given.pop(requests.REQUEST_ID, "")
+    if not requests.well_formed(requests.REQUEST_ID, request_id):
+        request_id = requests.new_id()
+    request = Request(scope, receive, request_id)
+    request.trace = requests.trace_of(given.items())
+    requests.bind(request)
+    return request
 
 
 async def _refuse(problem: Problem, request: Request, send: Send) -> None:

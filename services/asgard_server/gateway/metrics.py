@@ -22,13 +22,13 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "asgard_gateway_requests",
+            "asgard_http_requests",
             "Requests answered, by method, route and status.",
             ["method", "route", "status"],
             registry=self.registry,
         )
         self._seconds = Histogram(
-            "asgard_gateway_request_seconds",
+            "asgard_http_request_seconds",
             "Seconds until an answer began, by route.",
             ["route"],
             buckets=_BUCKETS,

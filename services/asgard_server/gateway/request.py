@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import parse_qsl
@@ -10,7 +11,10 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope
 
 from asgard_server.gateway.problems import Problem, invalid, too_large
+from asgard_server.rpc.requests import Metadata, passed_on
 
+# How long a request is worked on; the services behind are told how much of it is left.
+CALL_SECONDS = 120.0
 BODY_PIECE_SECONDS = 60.0
 DISCARD_SECONDS = 5.0
 DISCARD_SILENCE_SECONDS = 0.5
@@ -21,14 +25,26 @@ class Request:
     """A request whose route is known.
 
     `variables` are those of the path, percent-decoded; `request_id` is in the log,
-    in the answer's header and in every problem.
+    in the answer's header and in every problem; `trace` is its W3C trace context.
     """
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
         self.scope = scope
         self.receive = receive
         self.request_id = request_id
+        self.trace: Metadata = ()
         self.variables: Mapping[str, str] = {}
+        self._until = time.monotonic() + CALL_SECONDS
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the calls that are made for it may still take, all of them together."""
+        return max(0.0, self._until - time.monotonic())
+
+    @property
+    def metadata(self) -> Metadata:
+        """What those calls carry: its id, and its trace."""
+        return passed_on(self)
 
     @property
     def method(self) -> str:

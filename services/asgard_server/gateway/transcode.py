@@ -26,7 +26,6 @@ from asgard_server.gateway.routing import Handler
 from asgard_server.gateway.scalars import Refused
 from asgard_server.gateway.schema import Binding, Rpc
 
-CALL_SECONDS = 120.0
 # A stream that fails at once is answered with its status; one that is silent for
 # this long is taken to have begun.
 FIRST_EVENT_SECONDS = 0.25
@@ -155,9 +154,7 @@ def _unary(
                 lambda: asks.message(variables, pairs, body).SerializeToString()
             )
         try:
-            reply: bytes = await call(
-                sent, timeout=CALL_SECONDS, metadata=(("x-request-id", request.request_id),)
-            )
+            reply: bytes = await call(sent, timeout=request.seconds_left, metadata=request.metadata)
         except grpc.aio.AioRpcError as error:
             raise from_grpc(error) from error
         if not reads:
@@ -178,7 +175,7 @@ def _stream(rpc: Rpc, asks: Asks, answers: Answers, shared: Translation) -> Hand
         if last and asks.takes_token and all(name != "resume_token" for name, _ in pairs):
             pairs.append(("resume_token", last))
         sent = asks.message(dict(request.variables), pairs, b"").SerializeToString()
-        replies = call(sent, metadata=(("x-request-id", request.request_id),))
+        replies = call(sent, metadata=request.metadata)
         first = asyncio.ensure_future(replies.read())
         await asyncio.wait({first}, timeout=FIRST_EVENT_SECONDS)
         if first.done() and (error := first.exception()):

@@ -12,8 +12,13 @@ import grpc
 from starlette.applications import Starlette
 
 from asgard_server.gateway.app import GatewayOptions, create_app
+from asgard_server.gateway.health import Health
+from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.page_server import PageServer
 from asgard_server.processes.signals import first_to_end
+from asgard_server.processes.tls import certificates_of
+from asgard_server.rpc.channel import open_channel
+from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
 _SERVICE = "gimle.asgard.v1.RunService"
@@ -42,7 +47,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # A replica that comes back is to be used at once, also after a long outage.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # And so is a new one, as soon as a connection is lost.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
@@ -55,27 +60,50 @@ _CHANNEL_OPTIONS = (
 
 
 def channel_to_run(settings: Settings) -> grpc.aio.Channel:
-    """A channel to every replica of RunService that `run_address` names; nothing is called yet."""
-    return grpc.aio.insecure_channel(settings.run_address, options=_CHANNEL_OPTIONS)
+    """A channel to every replica of RunService that `run_address` names; nothing is called yet.
+
+    Raises `CertificateError` when the certificates of `settings` cannot be used.
+    """
+    return open_channel(settings.run_address, certificates_of(settings), _CHANNEL_OPTIONS)
+
+
+def gateway_app(
+    settings: Settings,
+    channel: grpc.aio.Channel,
+    *,
+    storage_id: str = "",
+    shows_metrics: bool = True,
+    tracer: Tracer | None = None,
+) -> Starlette:
+    """The page and REST; with its metrics, unless another port shows them."""
+    return create_app(
+        channel,
+        GatewayOptions(
+            allowed_hosts=settings.allowed_hosts,
+            cache_seconds=settings.cache_seconds,
+            storage_id=storage_id,
+            version=version("asgard-server"),
+            shows_metrics=shows_metrics,
+            tracer=tracer,
+        ),
+    )
 
 
 async def serve_page(
-    settings: Settings,
-    channel: grpc.aio.Channel,
+    app: Starlette,
     listener: socket.socket,
     *,
+    drain_seconds: float,
     stopping: asyncio.Event,
-    storage_id: str = "",
     beside: tuple[asyncio.Task[None], ...] = (),
     ready: Callable[[], None] = lambda: None,
     on_stop: Callable[[], Awaitable[None]] | None = None,
 ) -> BaseException | None:
     """Serve the page until `stopping`, or until a task `beside` ends; answer its error.
 
-    Then what has begun is finished, for `drain_seconds` at most; `on_stop` is called between.
+    Then what has begun is finished, for `drain_seconds` at most; `on_stop` is called before.
     """
-    app = _app(settings, channel, storage_id)
-    http = PageServer(app, drain_seconds=settings.drain_seconds)
+    http = PageServer(app, drain_seconds=drain_seconds)
     serving = asyncio.create_task(http.serve([listener]))
     await first_to_end(http.up, (serving,))
     if not serving.done():
@@ -90,13 +118,12 @@ async def serve_page(
     return failed
 
 
-def _app(settings: Settings, channel: grpc.aio.Channel, storage_id: str) -> Starlette:
-    return create_app(
-        channel,
-        GatewayOptions(
-            allowed_hosts=settings.allowed_hosts,
-            cache_seconds=settings.cache_seconds,
-            storage_id=storage_id,
-            version=version("asgard-server"),
-        ),
-    )
+def readiness_of(app: Starlette) -> Callable[[], Awaitable[Readiness]]:
+    """What /readyz of the metrics port answers: the same as the page's own."""
+    health: Health = app.state.health
+
+    async def readiness() -> Readiness:
+        states = await health.states()
+        return Readiness(health.problem(states), states)
+
+    return readiness

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError
 from grpc_health.v1 import health_pb2
 
 from asgard_server.processes.engines import Engines
+from asgard_server.processes.metrics_server import Readiness
 from asgard_server.rpc.server import Health
 from asgard_server.run.scan import Noticer
 
@@ -30,12 +30,26 @@ class Dependencies:
         self._engines = engines
         self._noticer = noticer
         self._health = health
-        self._problems: dict[str, str] = {}
+        self._problems = dict.fromkeys(DEPENDENCIES, "")
+        self._draining = False
 
-    @property
-    def problems(self) -> Mapping[str, str]:
-        """Why those that are not well are not, by their names."""
-        return self._problems
+    def drain(self) -> None:
+        """Say that this process is about to end."""
+        self._draining = True
+
+    async def readiness(self) -> Readiness:
+        """What /readyz answers: of the last look."""
+        states = {
+            name: "NOT_SERVING" if problem else "SERVING"
+            for name, problem in self._problems.items()
+        }
+        if self._draining:
+            return Readiness("this process is stopping", states)
+        problem = self._noticer.problem
+        said = [f"{name}: {why}" for name, why in self._problems.items() if why and name != "bell"]
+        if problem is not None and not said:
+            said = [str(problem)]
+        return Readiness("; ".join(said), states)
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -50,7 +64,7 @@ class Dependencies:
             "index": await self._of_index(),
             "bell": self._engines.bell_problem(),
         }
-        self._problems = {name: problem for name, problem in problems.items() if problem}
+        self._problems = problems
         for name, problem in problems.items():
             status = _said.NOT_SERVING if problem else _said.SERVING
             await self._health.servicer.set(name, status)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -42,3 +42,18 @@ class PageServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process, which stops more than the page."""
         yield
+
+
+@asynccontextmanager
+async def served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve a small application until the block ends; what it is asked then is answered."""
+    server = PageServer(app, drain_seconds=1)
+    serving = asyncio.create_task(server.serve([listener]))
+    up = asyncio.create_task(server.up.wait())
+    await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
+    up.cancel()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving

@@ -19,7 +19,10 @@ from asgard_server.processes.engines import open_engines
 from asgard_server.processes.health import Dependencies
 from asgard_server.processes.listening import in_url, listen_grpc
 from asgard_server.processes.signals import cancelled
+from asgard_server.processes.tls import certificates_of
+from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.rpc.tracing import Tracer
 from asgard_server.run.handlers import RunHandlers
 from asgard_server.run.observe import Observer
 from asgard_server.run.scan import Noticer
@@ -58,13 +61,16 @@ class RunService:
 
 @asynccontextmanager
 async def run_service(
-    settings: Settings, *, else_any_port: bool = True
+    settings: Settings, *, else_any_port: bool = True, tracer: Tracer | None = None
 ) -> AsyncIterator[RunService]:
     """RunService over the engines of `settings`, served by gRPC until the block ends.
 
-    `else_any_port`: where the usual port is taken, a free one will do. Raises `PortBusyError`,
-    `AddressError` and what `open_engines` does.
+    `else_any_port`: where the usual port is taken, a free one will do. With a `tracer`, each
+    call is a span. Raises `PortBusyError`, `AddressError`, `CertificateError` and what
+    `open_engines` does.
     """
+    certificates = certificates_of(settings)
+    credentials = None if certificates is None else server_credentials(certificates)
     async with AsyncExitStack() as stack:
         drawers = stack.enter_context(ThreadPoolExecutor(_DRAWERS, "asgard-draw"))
         engines = await stack.enter_async_context(open_engines(settings))
@@ -76,10 +82,12 @@ async def run_service(
         )
         health = Health([RUN_SERVICE])
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server
-        server = create_server([Service(RUN_SERVICE, add, handlers)], health)
+        server = create_server([Service(RUN_SERVICE, add, handlers)], health, tracer=tracer)
         inside = f"unix-abstract:asgard-{os.getpid()}-{secrets.token_hex(8)}"
         server.add_insecure_port(inside)
-        port = listen_grpc(server, settings.host, settings.grpc_port, else_any=else_any_port)
+        port = listen_grpc(
+            server, settings.host, settings.grpc_port, credentials, else_any=else_any_port
+        )
         dependencies = Dependencies(engines, noticer, health)
         await dependencies.look()
         await server.start()
@@ -97,6 +105,7 @@ async def run_service(
         stack.push_async_callback(cancelled, *tasks)
 
         async def drain() -> None:
+            dependencies.drain()
             await health.stop()
             watch.stop()
 

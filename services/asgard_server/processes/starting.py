@@ -5,15 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from gimle.asgard.core.errors import AsgardError
 
 from asgard_server.processes.listening import AddressError, PortBusyError
 from asgard_server.settings import SettingError, Settings
 
-Serve = Callable[[Settings], Coroutine[Any, Any, None]]
+if TYPE_CHECKING:
+    from asgard_server.rpc.tracing import Tracer
+
+Serve = Callable[[Settings, "Tracer | None"], Coroutine[Any, Any, None]]
+"""What a process does until it is stopped; with a tracer, what it serves makes spans."""
 
 
 class StartError(Exception):
@@ -24,36 +29,61 @@ class StartError(Exception):
         self.mend = mend
 
 
-def run(settings: Settings, serve: Serve) -> None:
-    """Run a process to its end.
+def run(settings: Settings, serve: Serve, *, service: str) -> None:
+    """Run a process to its end; `service` is what it is called in logs: run, gateway, all.
 
     Raises `StartError`, or `PortBusyError` for whoever can tell whose the port is.
     """
-    refuse_strangers(settings)
+    refuse_strangers(settings, service)
     # Heavy, and not needed to say what is wrong above.
     import uvloop
 
     from asgard_server.logging import configure
+    from asgard_server.rpc.credentials import CertificateError
 
-    configure(settings.log_level, settings.log_format)
+    configure(settings.log_level, settings.log_format, service=service, replica=settings.replica)
     # Threads that wait for the disk come back often and briefly: at Python's own 5 ms each of
     # them would wait that long for the loop, and a call passes through two of them.
     sys.setswitchinterval(0.001)
     try:
-        uvloop.run(serve(settings))
+        with _tracing(settings, service) as tracer:
+            uvloop.run(serve(settings, tracer))
     except PortBusyError:
         raise
     except AddressError as error:
         low = error.errno == errno.EACCES
         mend = "choose a port above 1023" if low else "choose another --host"
         raise StartError(f"cannot listen on {settings.host}: {error.strerror}", mend) from error
-    except (AsgardError, SettingError) as error:
+    except (AsgardError, SettingError, CertificateError) as error:
         raise StartError(str(error)) from error
 
 
-def refuse_strangers(settings: Settings) -> None:
-    """Raise `StartError` if other machines could come in although nobody is identified."""
-    if settings.listens_beyond_loopback and not settings.insecure:
+@contextmanager
+def _tracing(settings: Settings, service: str) -> Iterator[Tracer | None]:
+    """Make spans where settings ask for it; what has not been sent is sent at the end."""
+    if settings.tracing == "none":
+        yield None
+        return
+    from asgard_server.rpc.tracing import TracingMissingError, start_tracing
+
+    try:
+        tracer = start_tracing(service, settings.replica)
+    except TracingMissingError as error:
+        raise StartError(str(error)) from error
+    try:
+        yield tracer
+    finally:
+        tracer.close()
+
+
+def refuse_strangers(settings: Settings, service: str) -> None:
+    """Raise `StartError` if other machines could come in although nobody is identified.
+
+    Who calls a `run` that asks for certificates is identified by one.
+    """
+    by_certificate = settings.tls_cert_file is not None and settings.tls_ca_file is not None
+    identified = service == "run" and by_certificate
+    if settings.listens_beyond_loopback and not settings.insecure and not identified:
         raise StartError(
             f"{settings.host} can be reached by others, and nobody who calls is identified",
             "listen on 127.0.0.1, or allow everybody who reaches it to read, change and delete"
@@ -69,11 +99,11 @@ def port_busy(busy: PortBusyError) -> StartError:
     )
 
 
-def start(serve: Serve) -> int:
+def start(serve: Serve, *, service: str) -> int:
     """Serve as the environment says; say on standard error why not; answer the exit status."""
     try:
         try:
-            run(Settings.from_environment(os.environ), serve)
+            run(Settings.from_environment(os.environ), serve, service=service)
         except PortBusyError as busy:
             raise port_busy(busy) from busy
         except SettingError as error:

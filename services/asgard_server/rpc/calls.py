@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from asgard_server.rpc import metrics, requests
 from asgard_server.rpc.errors import INTERNAL, failure, rule_for
+from asgard_server.rpc.tracing import Tracer, Wrapping
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -43,8 +44,9 @@ class _Refused:
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each method with the translation of errors, the log and the metrics."""
 
-    def __init__(self, *, limit_bytes: int) -> None:
+    def __init__(self, *, limit_bytes: int, tracer: Tracer | None = None) -> None:
         self._limit_bytes = limit_bytes
+        self._tracer = tracer
         self._wrapped: dict[str, Handler] = {}
         self._unknown: Handler = grpc.unary_unary_rpc_method_handler(self._unknown_method)
 
@@ -65,6 +67,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         call = _Call(method)
+        once: Wrapping = call.unary
+        many: Wrapping = call.stream
+        if self._tracer is not None:
+            once, many = self._tracer.around(method, once, many)
         behaviour: Any = (
             handler.unary_unary
             or handler.unary_stream
@@ -74,14 +80,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         take = _taking(handler.request_deserializer, self._limit_bytes)
         give = handler.response_serializer
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(call.unary(behaviour), take, give)
+            return grpc.unary_unary_rpc_method_handler(once(behaviour), take, give)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(call.stream(behaviour), take, give)
+            return grpc.unary_stream_rpc_method_handler(many(behaviour), take, give)
         if handler.stream_unary:
             behaviour = _with_readable_requests(behaviour)
-            return grpc.stream_unary_rpc_method_handler(call.unary(behaviour), take, give)
+            return grpc.stream_unary_rpc_method_handler(once(behaviour), take, give)
         return grpc.stream_stream_rpc_method_handler(
-            call.stream(behaviour), handler.request_deserializer, give
+            many(behaviour), handler.request_deserializer, give
         )
 
     @staticmethod

@@ -33,6 +33,10 @@ class Identified(Protocol):
     def request_id(self) -> str:
         """The id of the request."""
 
+    @property
+    def trace(self) -> Metadata:
+        """Its trace context, as far as there is one."""
+
 
 _current: ContextVar[Identified | None] = ContextVar("asgard_request", default=None)
 
@@ -46,6 +50,17 @@ def current_id() -> str:
     """The id of the request this task works for; empty where there is none."""
     request = _current.get()
     return "" if request is None else request.request_id
+
+
+def outgoing() -> Metadata:
+    """What this task's request passes on to the services it calls."""
+    request = _current.get()
+    return () if request is None else passed_on(request)
+
+
+def passed_on(request: Identified) -> Metadata:
+    """What a request passes on: its id, and its trace."""
+    return ((REQUEST_ID, request.request_id), *request.trace)
 
 
 def new_id() -> str:
@@ -66,6 +81,19 @@ def given(metadata: Iterable[tuple[str, Any]], name: str) -> str:
     return ""
 
 
+def trace_of(metadata: Iterable[tuple[str, Any]]) -> Metadata:
+    """The trace context of a caller; empty unless its traceparent is well-formed."""
+    parent, state = "", ""
+    for key, value in metadata:
+        if key == TRACEPARENT and not parent and well_formed(key, value):
+            parent = value
+        elif key == TRACESTATE and not state and well_formed(key, value):
+            state = value
+    if not parent:
+        return ()
+    return ((TRACEPARENT, parent), (TRACESTATE, state)) if state else ((TRACEPARENT, parent),)
+
+
 class Incoming:
     """An RPC as it came in: its id is read, or made, when somebody asks for it."""
 
@@ -83,11 +111,19 @@ class Incoming:
             self._request_id = given(metadata, REQUEST_ID) or new_id()
         return self._request_id
 
+    @property
+    def trace(self) -> Metadata:
+        """The trace context the caller gave."""
+        return trace_of(self._context.invocation_metadata() or ())
+
 
 def add_request_id(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Put the request id into a line of the log: a processor of structlog."""
-    if "request_id" not in event and (found := current_id()):
-        event["request_id"] = found
+    """Put the request's id and trace into a line of the log: a processor of structlog."""
+    request = _current.get()
+    if request is not None:
+        event.setdefault("request_id", request.request_id)
+        if trace := request.trace:
+            event.setdefault("trace_id", trace[0][1].split("-")[1])
     return event

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from asgard_server.rpc.calls import CallInterceptor
+from asgard_server.rpc.tracing import Tracer
 
 # A request larger than this is refused with REQUEST_TOO_LARGE.
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -72,15 +73,19 @@ class _Recorder:
 
 
 def create_server(
-    services: Sequence[Service], health: Health, *, limit_bytes: int = LIMIT_BYTES
+    services: Sequence[Service],
+    health: Health,
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+    tracer: Tracer | None = None,
 ) -> grpc.aio.Server:
-    """A server of `services` that listens nowhere yet.
+    """A server of `services` that listens nowhere yet; with a `tracer`, each call is a span.
 
     Methods that stream answers must yield serialised messages: they are written
     once for all watchers, not once for each.
     """
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(limit_bytes=limit_bytes)], options=OPTIONS
+        interceptors=[CallInterceptor(limit_bytes=limit_bytes, tracer=tracer)], options=OPTIONS
     )
     for service in services:
         recorder = _Recorder()

@@ -7,9 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from asgard_server.processes.run_service import run_service
+from asgard_server.processes.listening import listen, url_of
+from asgard_server.processes.metrics_server import Readiness, create_metrics_app
+from asgard_server.processes.page_server import served
+from asgard_server.processes.run_service import RunService, run_service
 from asgard_server.processes.signals import first_to_end, stopped_by_signals
 from asgard_server.processes.starting import start
+from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
 
@@ -18,6 +22,7 @@ class Addresses:
     """Where a replica that is ready can be found, and what it serves."""
 
     grpc: str
+    metrics: str
     storage: str
 
 
@@ -26,6 +31,7 @@ async def serve(
     *,
     ready: Callable[[Addresses], None] | None = None,
     stopping: asyncio.Event | None = None,
+    tracer: Tracer | None = None,
 ) -> None:
     """Serve `settings.storage` by gRPC until SIGTERM, SIGINT or `stopping`.
 
@@ -33,24 +39,43 @@ async def serve(
     are finished, for `drain_seconds` at most. Raises what `run_service` does.
     """
     stopping = stopping or asyncio.Event()
-    with stopped_by_signals(stopping):
-        async with run_service(settings, else_any_port=False) as service:
+    running: RunService | None = None
+
+    async def readiness() -> Readiness:
+        if running is None:
+            return Readiness("this process is starting", {})
+        return await running.dependencies.readiness()
+
+    with (
+        stopped_by_signals(stopping),
+        listen(settings.host, settings.metrics_port, "--metrics-port") as listener,
+    ):
+        # Around the service, so that probes and Prometheus see its start and its drain.
+        async with (
+            served(create_metrics_app(readiness), listener),
+            run_service(settings, else_any_port=False, tracer=tracer) as running,
+        ):
             if ready is not None:
-                ready(Addresses(service.address, service.name))
-            failed = await first_to_end(stopping, service.tasks)
-            await service.drain()
+                ready(Addresses(running.address, url_of(listener), running.name))
+            failed = await first_to_end(stopping, running.tasks)
+            await running.drain()
         if failed is not None:
             raise failed
 
 
-async def serve_and_say(settings: Settings) -> None:
+async def serve_and_say(settings: Settings, tracer: Tracer | None = None) -> None:
     """Serve, and say on standard output where, as soon as it is ready."""
 
     def ready(addresses: Addresses) -> None:
-        print(f"Asgard keeps {addresses.storage}\n  gRPC           {addresses.grpc}", flush=True)
+        print(
+            f"Asgard keeps {addresses.storage}\n"
+            f"  gRPC           {addresses.grpc}\n"
+            f"  metrics        {addresses.metrics}/metrics",
+            flush=True,
+        )
 
-    await serve(settings, ready=ready)
+    await serve(settings, ready=ready, tracer=tracer)
 
 
 if __name__ == "__main__":
-    sys.exit(start(serve_and_say))
+    sys.exit(start(serve_and_say, service="run"))

@@ -17,6 +17,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
 
+from gimle.asgard.core.arrays import same_bits
 from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_run, etag
 from gimle.asgard.core.errors import (
     EtagMismatchError,
@@ -248,11 +249,7 @@ def same_result(wanted: ResultDocument, found: ResultDocument) -> bool:
 
 def _same_value(wanted: Any, found: Any) -> bool:
     if hasattr(wanted, "dtype") and hasattr(found, "dtype"):
-        return (
-            wanted.dtype == found.dtype
-            and wanted.shape == found.shape
-            and bool(wanted.tobytes() == found.tobytes())
-        )
+        return same_bits(wanted, found)
     if isinstance(wanted, dict) and isinstance(found, dict):
         return wanted.keys() == found.keys() and all(
             _same_value(value, found[key]) for key, value in wanted.items()

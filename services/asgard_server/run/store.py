@@ -1,9 +1,11 @@
 """The ports of RunService: the documents, which are the truth, and what is derived from them.
 
-`Documents` is a place that holds runs, results and arrays (a folder now, an S3
-prefix in a cluster). `RunIndex` holds rows made from them, for lists and search,
+`Documents` is a place that holds runs, results and arrays: a folder, or a prefix in an
+object store. `RunIndex` holds rows made from them, for lists and search,
 and the change log; it may be thrown away and rebuilt at any time. `WatchedPlace`
 and `IndexUpkeep` are their other faces, for the one who notices other writers.
+`Ledger` is for places that have neither locks nor transactions: what was begun there is
+written down first, so that others can finish it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 
 Kind = Literal["run", "result"]
+
+# Of so many candidates, the newest, the texts are looked at for words of one or two letters,
+# which no index of trigrams answers.
+LOOKED_AT = 10_000
 
 
 class Key(NamedTuple):
@@ -100,8 +106,11 @@ class Documents(Protocol):
     ) -> RunDocument:
         """Replace a run by `change` of itself, alone. Raises `NotFound` and what `change` does."""
 
-    async def add_result(self, result: ResultDocument) -> None:
-        """Write a result and list it in its run. Raises `NotFound` (the run), `AlreadyExists`."""
+    async def add_result(self, result: ResultDocument) -> Sequence[Key]:
+        """Write a result, and list it in its run now or soon; answer what is to be observed.
+
+        Raises `NotFound` (the run), `AlreadyExists`.
+        """
 
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
         """Grow fields of a result. Raises `NotFound`, `LengthMismatch`, `CannotAppend`."""
@@ -149,6 +158,65 @@ class WatchedPlace(Protocol):
         """
 
 
+class Write(NamedTuple):
+    """A document that is being written, under a `token` of its own.
+
+    `files`: arrays that are written for it; where it does not come to be, they go. `lists`:
+    it is a new result, which its run's document does not name yet.
+    """
+
+    token: str
+    key: Key
+    run_id: str
+    files: tuple[str, ...] = ()
+    lists: bool = False
+
+
+class Deletion(NamedTuple):
+    """A delete: everything that goes with `key`, by name."""
+
+    key: Key
+    run_id: str
+    results: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+class Ledger(Protocol):
+    """What the replicas of a service have begun and not finished, whoever of them dies.
+
+    What a method has written when it answers outlives every process. The index ends a write
+    when it has observed its document, in the same transaction.
+    """
+
+    async def begin(self, writes: Sequence[Write]) -> frozenset[Key]:
+        """Write down writes before they are made, or say that they still go on.
+
+        Answer which of their documents and runs are being deleted, or were of late: these
+        are not to be written. A deletion marked later finds the writes, or they find it.
+        """
+
+    async def end(self, tokens: Sequence[str]) -> None:
+        """Forget writes: they came to nothing, or all that follows from them is done."""
+
+    async def begun(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Writes that nobody has observed and nobody has begun again for so long."""
+
+    async def unlisted(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Observed writes of results that their runs' documents do not name."""
+
+    async def mark(self, deletion: Deletion) -> None:
+        """Write down a deletion, or more of one."""
+
+    async def marked(self, older_than_s: float, key: Key | None = None) -> list[Deletion]:
+        """Deletions that are not done, and that nobody has marked for so long."""
+
+    async def unmark(self, key: Key) -> None:
+        """Say that a deletion is done."""
+
+    def held(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Hold the lock `name` inside, if nobody does; say whether it is held."""
+
+
 class RevisionGoneError(LookupError):
     """The change log no longer reaches back to this revision: begin with a snapshot."""
 
@@ -182,7 +250,11 @@ class RunIndex(Protocol):
     async def list_runs(
         self, query: str, behind: Position | None, limit: int
     ) -> tuple[list[RunRow], int]:
-        """Runs newest first that match `query`, and how many match (counted to 10,001)."""
+        """Runs newest first that match `query`, and how many match (counted to 10,001).
+
+        Words of one or two letters are looked for in the newest LOOKED_AT of those runs in
+        which the longer words occur.
+        """
 
     async def list_results(
         self, run_id: str, behind: Position | None, limit: int

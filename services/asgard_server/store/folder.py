@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,7 +26,7 @@ from gimle.asgard.core.folder import Folder
 from gimle.asgard.core.folder.files import OF_THE_FILE
 from gimle.asgard.core.ids import check_id
 
-from asgard_server.run.store import Entry, Found, Key, Kind
+from asgard_server.run.store import Entry, Found, Key, Kind, Rhythm
 from asgard_server.store.folder_bell import FolderBell
 from asgard_server.store.fresh_reads import FreshReads
 from asgard_server.store.lane import Lane
@@ -26,6 +35,11 @@ _New = tuple[RunDocument, Sequence[ResultDocument]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# The kernel's times move in ticks of up to 10 ms: a document replaced twice within one may have
+# the size, the inode and the time it had before.
+_UNSETTLED_NS = 20_000_000
+_WRITING = 4_096
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,6 +60,7 @@ class FolderDocuments:
         self._creating: Lane[_New, object] = Lane(pool, folder.create_runs)
         self._directories = {kind: f"{folder.path}/{name}" for kind, name in PLACES.items()}
         self._fresh = FreshReads(self.stamp_now)
+        self._written: set[Key] = set()
 
     async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -55,6 +70,7 @@ class FolderDocuments:
 
     async def create_run(self, run: RunDocument, results: Sequence[ResultDocument]) -> None:
         """Write `results`, then `run`. Raises `AlreadyExistsError` when an id is taken."""
+        self._writing(Key("run", run.id), *(Key("result", result.id) for result in results))
         if results:
             # Its arrays may be large: nobody else is to wait for them.
             await self._in_pool(self._folder.create_run, run, results)
@@ -65,15 +81,23 @@ class FolderDocuments:
         self, run_id: str, change: Callable[[RunDocument], RunDocument]
     ) -> RunDocument:
         """Replace a run by `change` of itself, alone. Raises `NotFoundError`, and what it does."""
+        self._writing(Key("run", run_id))
         return await self._in_pool(self._folder.update_run, run_id, change)
 
     async def add_result(self, result: ResultDocument) -> None:
         """Write a result and list it. Raises `NotFoundError` (the run), `AlreadyExistsError`."""
+        self._writing(Key("run", result.run_id), Key("result", result.id))
         await self._in_pool(self._folder.add_result, result)
 
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
         """Grow a result. Raises `NotFoundError`, `LengthMismatchError`, `CannotAppendError`."""
+        self._writing(Key("result", result_id))
         return await self._in_pool(self._folder.append, result_id, data, at)
+
+    def _writing(self, *keys: Key) -> None:
+        if len(self._written) > _WRITING:  # of writes that failed, and were not read
+            self._written.clear()
+        self._written.update(keys)
 
     async def delete(self, key: Key, also: Collection[str] = ()) -> None:
         """Delete a run with its results, or a result, with arrays. Raises `NotFoundError`.
@@ -156,7 +180,14 @@ class FolderDocuments:
             if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
             return self._unreadable(path, error)
-        return Found(body, stamp_of(stat), _modified(stat))
+        stamp = stamp_of(stat)
+        if key in self._written:
+            self._written.discard(key)
+        elif time.time_ns() - stat.st_mtime_ns < _UNSETTLED_NS:
+            # Somebody else's, and perhaps not his last word in this tick: a stamp that is
+            # nobody's, so that his bell, or the next scan, has it read again.
+            stamp += "-unsettled"
+        return Found(body, stamp, _modified(stat))
 
     def _unreadable(self, path: str, error: OSError) -> Found:
         """A file that alone cannot be read stands for a document without a word in it.
@@ -178,6 +209,20 @@ class FolderDocuments:
         )
 
     # WatchedPlace
+
+    @property
+    def rhythm(self) -> Rhythm:
+        """Every second it is asked whether it has moved: that costs two stats."""
+        return Rhythm(look_s=1.0, scan_s=None)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[bool]:
+        """Each process looks for itself: its bell is its own."""
+        yield True
+
+    async def news(self, newest: Mapping[Kind, str | None]) -> list[Entry]:
+        """Nothing: the pulse tells."""
+        return []
 
     @property
     def rings(self) -> bool:

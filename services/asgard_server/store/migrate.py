@@ -7,6 +7,7 @@ was, so that the previous release works on while the next one is rolled out.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,28 @@ async def check(connection: Connection, place: str, folder: Path = FOLDER) -> No
             " run `asgard migrate`, then start again",
         )
     _refuse_newer(version, needs, len(known), place)
+
+
+async def wait(dsn: str, seconds: float, folder: Path = FOLDER) -> None:
+    """Return when this release can use the schema of a database; change nothing.
+
+    For processes that start beside the one that migrates. Raises what `check` does, or
+    `StorageUnavailableError`, when that is still so after `seconds`.
+    """
+    place = place_of(dsn)
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            with errors_of_the_port(place):
+                connection = await asyncpg.connect(dsn, timeout=10)
+                try:
+                    return await check(connection, place, folder)
+                finally:
+                    await connection.close()
+        except StorageUnavailableError:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+        await asyncio.sleep(1)
 
 
 def _refuse_newer(version: int, needs: int, known: int, place: str) -> None:

@@ -1,15 +1,15 @@
 """Pages of runs in PostgreSQL, newest first by (sorted_at, id), whole or by words.
 
 A word of three letters or more is LIKE '%word%', which the trigram index answers where there
-is one; shorter words, and those behind the first dozen, are looked for in each candidate's
-text. Both compare bytes of folded text, as everywhere.
+is one; shorter words, and those behind the first dozen, are looked for in the texts of the
+newest candidates (LOOKED_AT). Both compare bytes of folded text, as everywhere.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asgard_server.run.store import RunRow
+from asgard_server.run.store import LOOKED_AT, RunRow
 from asgard_server.store.sqlite_rows import fold, run_row
 
 if TYPE_CHECKING:
@@ -48,16 +48,20 @@ async def list_runs(
 ) -> tuple[list[RunRow], int]:
     """One page behind a position (sorted_at, id), and how many match in all."""
     clauses, arguments = conditions(query)
-    place = [] if behind is None else [f"(sorted_at, id) < (${len(arguments) + 1}, "]
-    values: list[object] = [*arguments]
-    if behind is not None:
-        place[0] += f"${len(arguments) + 2})"
-        values += behind
-    where = " WHERE " + " AND ".join([*clauses, *place]) if clauses or place else ""
+    found: list[object] = [*arguments]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if clauses:
             # A plan made without the words cannot tell a rare one from one that is everywhere.
             await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            floor = await _floor(connection, clauses, arguments)
+            if floor is not None:
+                clauses.append(f"(sorted_at, id) >= (${len(found) + 1}, ${len(found) + 2})")
+                found += floor
+        place, values = [], [*found]
+        if behind is not None:
+            place.append(f"(sorted_at, id) < (${len(values) + 1}, ${len(values) + 2})")
+            values += behind
+        where = " WHERE " + " AND ".join([*clauses, *place]) if clauses or place else ""
         rows = await connection.fetch(
             f"SELECT {RUN_COLUMNS} FROM (SELECT * FROM asgard.runs{where}"  # noqa: S608 - ours
             f" ORDER BY sorted_at DESC, id DESC LIMIT ${len(values) + 1}) d"
@@ -75,6 +79,22 @@ async def list_runs(
             total = await connection.fetchval(
                 "SELECT count(*) FROM (SELECT FROM asgard.runs"  # noqa: S608 - ours
                 f" WHERE {' AND '.join(clauses)} LIMIT {COUNTED_TO}) found",
-                *arguments,
+                *found,
             )
     return [run_row(tuple(row)) for row in rows], total
+
+
+async def _floor(
+    connection: Connection, clauses: list[str], arguments: list[str]
+) -> tuple[int, str] | None:
+    """The position of the oldest run whose text is looked at for words without an index."""
+    indexed = [clause for clause in clauses if clause.startswith("text LIKE")]
+    if len(indexed) == len(clauses):
+        return None
+    where = f"WHERE {' AND '.join(indexed)}" if indexed else ""
+    row = await connection.fetchrow(
+        f"SELECT sorted_at, id FROM asgard.runs {where}"  # noqa: S608 - ours
+        f" ORDER BY sorted_at DESC, id DESC LIMIT 1 OFFSET {LOOKED_AT - 1}",
+        *arguments[: len(indexed)],
+    )
+    return None if row is None else (row[0], row[1])

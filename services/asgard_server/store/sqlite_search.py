@@ -2,10 +2,11 @@
 
 A word of three letters or more is found by FTS5's trigram index, as a phrase of
 trigrams, which is exactly "occurs as a substring". Shorter words, and those behind the
-first dozen, are looked for in the text of each candidate. FTS5 walks rowids downwards,
-and a run's rowid begins with its millisecond, so candidates come newest first and a page
-costs what it shows; only runs of one millisecond are put in order by hand. The latest
-runs are not in the trigram index yet; their texts are looked at, and the two are merged.
+first dozen, are looked for in the texts of the newest candidates (LOOKED_AT). FTS5 walks
+rowids downwards, and a run's rowid begins with its millisecond, so candidates come newest
+first and a page costs what it shows; only runs of one millisecond are put in order by hand.
+The latest runs are not in the trigram index yet; their texts are looked at, and the two are
+merged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from heapq import merge
 from itertools import groupby
 from typing import NamedTuple
 
-from asgard_server.run.store import RunRow
+from asgard_server.run.store import LOOKED_AT, RunRow
 from asgard_server.store.sqlite_rows import PLACE_BITS, RUN_COLUMNS, fold, group_of, run_row
 
 # A list says at most "10,000+".
@@ -107,7 +108,7 @@ def list_runs(
 
 def _count(connection: sqlite3.Connection, search: Search) -> int:
     total = 0
-    for source in _sources(search):
+    for source in _sources(connection, search):
         (found,) = connection.execute(
             f"SELECT count(*) FROM (SELECT 1 FROM {source.clause} LIMIT {COUNTED_TO})",  # noqa: S608 - ours
             source.arguments,
@@ -137,15 +138,16 @@ class _Source(NamedTuple):
     arguments: tuple[str, ...]
 
 
-def _sources(search: Search) -> list[_Source]:
+def _sources(connection: sqlite3.Connection, search: Search) -> list[_Source]:
     """Sources that together yield each matching run once."""
+    floor = _floor(connection, search)
     if not search.match:
-        return [_looked_at("t.place", "texts t", search.words)]
+        return [_looked_at("t.place", "texts t", search.words, floor)]
     late = _looked_at("t.place", "late l CROSS JOIN texts t ON t.place = l.place", search.words)
     matched = _Source("w.rowid", "words w WHERE w.words MATCH ?", (search.match,))
     if search.unmatched:
         joined = "words w CROSS JOIN texts t ON t.place = w.rowid"
-        looked_at = _looked_at("w.rowid", joined, search.unmatched)
+        looked_at = _looked_at("w.rowid", joined, search.unmatched, floor)
         matched = looked_at._replace(
             clause=f"{looked_at.clause} AND w.words MATCH ?",
             arguments=(*looked_at.arguments, search.match),
@@ -153,8 +155,27 @@ def _sources(search: Search) -> list[_Source]:
     return [matched, late]
 
 
-def _looked_at(place: str, tables: str, words: tuple[str, ...]) -> _Source:
+def _floor(connection: sqlite3.Connection, search: Search) -> int | None:
+    """The oldest place whose text is looked at for words that the index cannot answer."""
+    if not search.unmatched:
+        return None
+    candidates = "FROM words WHERE words MATCH ? ORDER BY rowid"
+    if not search.match:
+        candidates = "FROM runs WHERE ? = '' ORDER BY sorted_at"
+    found = connection.execute(
+        f"SELECT rowid {candidates} DESC LIMIT 1 OFFSET ?",
+        (search.match, LOOKED_AT - 1),
+    ).fetchone()
+    # Runs of one millisecond are in no order here: all of them are looked at.
+    return found and int(found[0]) >> PLACE_BITS << PLACE_BITS
+
+
+def _looked_at(
+    place: str, tables: str, words: tuple[str, ...], floor: int | None = None
+) -> _Source:
     conditions = " AND ".join(["instr(t.text, ?) > 0"] * len(words))
+    if floor is not None:
+        conditions += f" AND {place} >= {floor}"
     return _Source(place, f"{tables} WHERE {conditions}", words)
 
 
@@ -177,7 +198,7 @@ def _groups(
 ) -> Generator[list[tuple[int, str, int]]]:
     """Matching runs (sorted_at, id, place), newest first, those of a millisecond together."""
     cursors = []
-    for place, clause, arguments in _sources(search):
+    for place, clause, arguments in _sources(connection, search):
         if behind is not None:
             clause += f" AND {place} < {(group_of(behind[0]) + 1) << PLACE_BITS}"
         cursors.append(

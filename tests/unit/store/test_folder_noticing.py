@@ -74,6 +74,32 @@ async def test_our_own_writes_are_logged_once_whoever_hears_first(storage_dir: P
         assert len({change.key for change in changes}) == 20
 
 
+async def test_a_change_within_a_tick_of_the_last_read_is_noticed(storage_dir: Path) -> None:
+    async with house(storage_dir) as at:
+        path, key = storage_dir / "runs" / "edited.json", Key("run", "edited")
+
+        def write(name: str) -> None:
+            # Where it lies, as long as before, within one tick of the kernel's clock.
+            with path.open("w") as file:
+                file.write(f'{{"name": "{name}"}}')
+            os.utime(path, ns=(tick, tick))
+
+        tick = time.time_ns() + 300_000_000  # so that a slow machine is still within it
+        write("first")
+        await at.observer.observe(key)
+        assert (await at.row("edited")).run.name == "first"
+        write("other")
+        assert await at.index.stale([key]) == [key]
+        await asyncio.sleep(0.35)
+        await at.observer.observe(key)
+        assert (await at.row("edited")).run.name == "other"
+        assert await at.index.stale([key]) == []
+        # What this service writes itself it does not read twice.
+        await at.documents.update_run("edited", lambda run: replace(run, name="ours"))
+        await at.observer.observe(key)
+        assert await at.index.stale([key]) == []
+
+
 async def test_a_deletion_by_another_writer_is_noticed(storage_dir: Path) -> None:
     async with house(storage_dir) as at:
         writer, run = other(storage_dir), a_run()

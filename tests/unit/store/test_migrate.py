@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from asgard_server.run.store import Found, Key
-from asgard_server.store.migrate import FOLDER, SchemaError, migrate, migrations
+from asgard_server.store.migrate import FOLDER, SchemaError, migrate, migrations, wait
 from asgard_server.store.postgres import PostgresRunIndex
 from asgard_server.store.postgres_search import conditions
 from gimle.asgard.core.errors import StorageUnavailableError
@@ -52,6 +52,23 @@ async def test_many_who_migrate_at_once_apply_each_step_once(dsn: str) -> None:
 async def test_a_database_that_was_not_migrated_is_refused_with_what_to_do(dsn: str) -> None:
     with pytest.raises(SchemaError, match="run `asgard migrate`"):
         await open_index(dsn, Shelf())
+
+
+async def test_who_waits_for_the_schema_goes_on_when_somebody_else_has_made_it(dsn: str) -> None:
+    waiting = asyncio.create_task(wait(dsn, 60))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    assert await ask(dsn, "SELECT to_regclass('asgard.migrations')::text") is None
+    await migrate(dsn)
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_who_waits_in_vain_is_told_what_is_missing(dsn: str) -> None:
+    with pytest.raises(SchemaError, match="run `asgard migrate`"):
+        await wait(dsn, 0)
+    nobody = "postgresql://asgard@127.0.0.1:1/nowhere"
+    with pytest.raises(StorageUnavailableError, match=r"127\.0\.0\.1:1"):
+        await wait(nobody, 0)
 
 
 async def test_a_step_that_fails_leaves_nothing_behind(dsn: str, tmp_path: Path) -> None:

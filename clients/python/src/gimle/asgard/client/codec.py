@@ -14,6 +14,7 @@ from gimle.asgard.core.arrays import Array, ArrayRef, dtype_named
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.enclosing import apart, together
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
+from gimle.asgard.core.growth import references
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -175,18 +176,28 @@ def _loaded(id: str, body: bytes) -> Any:
 
 
 class Assembly:
-    """Puts a result and its arrays together as they arrive."""
+    """Puts a result and its arrays together as they arrive.
+
+    nbytes: of its arrays, known from the first answer on; done: those that have arrived.
+    """
 
     def __init__(self) -> None:
+        self.nbytes = self.done = 0
         self._result: ResultDocument | None = None
         self._bytes: dict[str, bytearray] = {}
 
-    def take(self, part: pb.ReadResultResponse) -> None:
-        """Take the next answer of ReadResult."""
+    def take(self, part: pb.ReadResultResponse) -> bool:
+        """Take the next answer of ReadResult; answer whether it was the result itself."""
         if part.WhichOneof("part") == "result":
             self._result = result(part.result)
-        else:
-            self._bytes.setdefault(part.piece.key, bytearray()).extend(part.piece.content)
+            self.nbytes = sum(
+                {ref.path: ref.nbytes for ref in references(self._result.data)}.values()
+            )
+            return True
+        content = part.piece.content
+        self._bytes.setdefault(part.piece.key, bytearray()).extend(content)
+        self.done += len(content)
+        return False
 
     def whole(self, result_id: str) -> ResultDocument:
         """The result with its arrays. Raises DocumentError when bytes are missing."""

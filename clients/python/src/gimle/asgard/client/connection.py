@@ -7,19 +7,23 @@ random length, so that many clients do not come back at one moment.
 
 from __future__ import annotations
 
+import logging
 import os
-import random
 import re
 import threading
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import grpc
-from gimle.asgard.client.errors import PASSING, raised_by
-from gimle.asgard.client.outgoing import Outgoing
-from gimle.asgard.core.errors import AsgardError, InvalidFieldError
+from gimle.asgard.client.attempts import Attempts
+from gimle.asgard.client.channel import Channel, credentials
+from gimle.asgard.client.errors import too_late
+from gimle.asgard.client.outgoing import STREAMED_BYTES, Outgoing
+from gimle.asgard.client.transfers import Progress, Transfer
+from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+
+_log = logging.getLogger("gimle.asgard")
 
 # How long a call may take, and for how long calls that fail in passing are repeated.
 CALL_SECONDS = 120.0
@@ -28,9 +32,7 @@ PATIENCE_SECONDS = 15.0
 # What is allowed to large arrays on top of it: a way that is slower than this does not count.
 SLOWEST_BYTES_A_SECOND = 1 << 20
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-
-_ADDRESS = re.compile(r"grpc://(\[[0-9A-Fa-f:.]+\]|[^/\[\]:@?#]+):(\d{1,5})/?", re.IGNORECASE)
+_ADDRESS = re.compile(r"grpc(s?)://(\[[0-9A-Fa-f:.]+\]|[^/\[\]:@?#]+):(\d{1,5})/?", re.IGNORECASE)
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -49,10 +51,13 @@ _OPTIONS = (
 
 
 class Connection:
-    """The channel to `where`, "grpc://host:port", opened when it is first used.
+    """The channel to `where`, opened when it is first used.
 
-    patience: for how many seconds calls that fail in passing are repeated. seconds: how long
-    each attempt may take; with large arrays longer, by their size.
+    where: "grpc://host:port", or "grpcs://host:port" for TLS.
+
+    patience: for how many seconds calls that fail in passing are repeated. timeout: how many
+    seconds each attempt may take; with large arrays longer, by their size. progress: is told
+    how far these have come.
 
     Thread-safe; each process has its own channel.
     """
@@ -62,22 +67,30 @@ class Connection:
         where: str,
         *,
         patience: float = PATIENCE_SECONDS,
-        seconds: float = CALL_SECONDS,
+        timeout: float = CALL_SECONDS,
+        progress: Progress | None = None,
     ) -> None:
         match = _ADDRESS.fullmatch(where)
-        if match is None or int(match[2]) > 65_535:
+        if match is None or int(match[3]) > 65_535:
             raise InvalidFieldError(
                 "where",
                 f"{where!r} is not the address of a service",
-                "give it as grpc://host:port, such as grpc://localhost:50051",
+                "give it as grpc://host:port, or grpcs://host:port where the service has TLS",
             )
+        for field, seconds in (("timeout", timeout), ("patience", patience)):
+            if not 0 <= seconds <= 86_400 or (field == "timeout" and not seconds):
+                raise InvalidFieldError(field, f"is {seconds}", "give seconds, at most 86,400")
         self.place = where
-        self._target = f"dns:///{match[1]}:{match[2]}"
+        self.timeout = timeout
+        self._target = f"dns:///{match[2]}:{match[3]}"
+        self._secure = bool(match[1])
+        if self._secure:
+            credentials()  # wrong files are found now, not at the first call
         self._patience = patience
-        self._seconds = seconds
+        self._progress = progress
         self._lock = threading.Lock()
         self._pid = 0
-        self._channel: Any = None
+        self._channel: Channel | None = None
         self._stub: Any = None
 
     def close(self) -> None:
@@ -93,17 +106,16 @@ class Connection:
         with self._lock:
             if self._channel is None or self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._channel = grpc.insecure_channel(self._target, options=_OPTIONS)
-                self._stub = pb_grpc.RunServiceStub(self._channel)
+                channel = Channel(self._target, secure=self._secure, options=_OPTIONS)
+            else:
+                channel = self._channel.renewed()
+            if channel is not self._channel:
+                # The generated stubs are typed for gRPC's own classes.
+                make: Any = pb_grpc.RunServiceStub
+                self._channel, self._stub = channel, make(channel)
             return self._stub
 
-    def call(
-        self,
-        method: str,
-        request: Any,
-        *,
-        patience: float | None = None,
-    ) -> Any:
+    def call(self, method: str, request: Any, *, patience: float | None = None) -> Any:
         """Call a method; answer its response. Raises as `errors.raised_by` says.
 
         `patience`: for how many seconds what fails in passing is repeated, where it is not
@@ -111,61 +123,78 @@ class Connection:
         """
         for attempt in self.attempts(patience):
             with attempt:
-                return getattr(self.stub, method)(request, timeout=self._seconds)
+                return getattr(self.stub, method)(request, timeout=self.timeout)
         raise AssertionError  # the last attempt raises
 
     def send(self, call: Outgoing, *, patience: float | None = None) -> Any:
         """Make a call that saves something, as `call` does; large arrays go in pieces."""
         if not call.streamed:
             return self.call(call.method, call.whole(), patience=patience)
-        seconds = self._seconds + call.nbytes / SLOWEST_BYTES_A_SECOND
-        for attempt in self.attempts(patience):
+        attempts = self.attempts(patience)
+        sent = self.telling("up", call.id, call.nbytes, attempts)
+        seconds = self.timeout + call.nbytes / SLOWEST_BYTES_A_SECOND
+        for attempt in attempts:
             with attempt:
-                answer = self.stub.WriteResult(call.parts(), timeout=seconds)
+                answer = self.stub.WriteResult(call.parts(sent), timeout=seconds)
                 return getattr(answer, answer.WhichOneof("answer"))
         raise AssertionError  # the last attempt raises
 
-    def attempts(self, patience: float | None = None) -> Iterator[Attempt]:
+    def stream(self, method: str, request: Any) -> Stream:
+        """Call a method that answers a stream, once."""
+        return Stream(getattr(self.stub, method)(request), self.place, self.timeout)
+
+    def attempts(self, patience: float | None = None) -> Attempts:
         """Attempts at something, until one of them neither raises nor fails in passing."""
-        end = time.monotonic() + (self._patience if patience is None else patience)
-        number = 0
-        while True:
-            pause = pause_before(number + 1)
-            attempt = Attempt(self.place, number, last=time.monotonic() + pause > end)
-            yield attempt
-            if not attempt.failed:
-                return
-            number += 1
-            time.sleep(pause)
+        return Attempts(self.place, self._patience if patience is None else patience)
+
+    def telling(
+        self, direction: Literal["up", "down"], id: str, total: int, attempts: Attempts
+    ) -> Callable[[int], None]:
+        """What is to be told how many bytes of a transfer have gone."""
+        progress = self._progress if total > STREAMED_BYTES else None
+
+        def tell(done: int) -> None:
+            nonlocal progress
+            attempts.came(done)
+            if progress is not None:
+                try:
+                    progress(Transfer(direction, id, done, total))
+                except Exception:  # noqa: BLE001 - the author's; the save goes on
+                    _log.exception("what is told of the progress of %s failed", id)
+                    progress = None
+
+        return tell
 
 
-class Attempt:
-    """One attempt: swallows what may pass unless it is the last, translates the rest."""
+class Stream:
+    """The answers of a call, which is ended when they do not come within `seconds`."""
 
-    def __init__(self, place: str, number: int, *, last: bool) -> None:
-        self.number = number
-        self.failed = False
+    def __init__(self, call: Any, place: str, seconds: float) -> None:
+        self._call = call
         self._place = place
-        self._last = last
+        self._late = False
+        self._timer = threading.Timer(0, self._end)
+        self.allow(seconds)
 
-    def __enter__(self) -> Attempt:
-        return self
+    def allow(self, seconds: float) -> None:
+        """Give the rest of the answers so long from now."""
+        self._timer.cancel()
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if error is None:
-            return False
-        raised: BaseException = error
-        if isinstance(error, grpc.RpcError):
-            raised = raised_by(error, self._place)
-        elif not isinstance(error, AsgardError):
-            return False
-        if isinstance(raised, PASSING) and not self._last:
-            self.failed = True
-            return True
-        raise raised from (error if raised is not error else error.__cause__)
+    def _end(self) -> None:
+        self._late = True
+        self._call.cancel()
 
-
-def pause_before(number: int) -> float:
-    """How long to wait before the attempt with this number, from 1."""
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(number, 10))
-    return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients, hides nothing
+    def __iter__(self) -> Iterator[Any]:
+        """Raises grpc.RpcError, and StorageUnavailableError when the time is over."""
+        try:
+            yield from self._call
+        except grpc.RpcError:
+            if self._late:
+                raise too_late(self._place) from None
+            raise
+        finally:
+            self._timer.cancel()
+            self._call.cancel()

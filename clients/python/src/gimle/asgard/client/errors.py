@@ -69,13 +69,13 @@ _REASONS: Mapping[str, _Row] = {
     "UNKNOWN_METHOD": lambda message, info, place: errors.UnknownMethodError(
         f"{place}: {message}; it is older than this library, upgrade it"
     ),
-    "DEADLINE_EXCEEDED": lambda message, info, place: _late(place),
+    "DEADLINE_EXCEEDED": lambda message, info, place: too_late(place),
     "INTERNAL": lambda message, info, place: errors.ServiceError(f"{place}: {message}"),
 }
 
 # Without an ErrorInfo: said by gRPC or by a proxy, not by the service.
 _CODES: Mapping[grpc.StatusCode, Callable[[str, str], errors.AsgardError]] = {
-    grpc.StatusCode.DEADLINE_EXCEEDED: lambda message, place: _late(place),
+    grpc.StatusCode.DEADLINE_EXCEEDED: lambda message, place: too_late(place),
     grpc.StatusCode.RESOURCE_EXHAUSTED: lambda message, place: errors.RequestTooLargeError(
         LIMIT_BYTES
     ),
@@ -111,7 +111,8 @@ def raised_by(call: Any, place: str) -> errors.AsgardError:
     )
 
 
-def _late(place: str) -> errors.AsgardError:
+def too_late(place: str) -> errors.AsgardError:
+    """The exception for an answer that did not come in time."""
     return errors.StorageUnavailableError(place, "it did not answer in time; try again")
 
 

@@ -8,7 +8,9 @@ from time import sleep
 from typing import Any
 
 from gimle.asgard.client import codec
-from gimle.asgard.client.connection import Connection, pause_before
+from gimle.asgard.client.attempts import pause_before
+from gimle.asgard.client.connection import SLOWEST_BYTES_A_SECOND, Connection
+from gimle.asgard.client.outgoing import STREAMED_BYTES
 from gimle.asgard.client.watching import watch
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import EtagMismatchError, LengthMismatchError, NotFoundError
@@ -116,11 +118,19 @@ class GrpcHome:
     def read_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, into memory."""
         request = pb.ReadResultRequest(result_id=result_id)
-        for attempt in self.connection.attempts():
+        attempts = self.connection.attempts()
+        for attempt in attempts:
             with attempt:
                 assembly = codec.Assembly()
-                for part in self.connection.stub.ReadResult(request):
-                    assembly.take(part)
+                stream = self.connection.stream("ReadResult", request)
+                for part in stream:
+                    if assembly.take(part):
+                        size = assembly.nbytes
+                        tell = self.connection.telling("down", result_id, size, attempts)
+                        if size > STREAMED_BYTES:
+                            stream.allow(self.connection.timeout + size / SLOWEST_BYTES_A_SECOND)
+                    else:
+                        tell(assembly.done)
                 return assembly.whole(result_id)
         raise AssertionError  # the last attempt raises
 

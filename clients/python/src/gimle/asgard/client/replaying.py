@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import sleep
 
-from gimle.asgard.client.connection import Connection, pause_before
+from gimle.asgard.client.attempts import pause_before
+from gimle.asgard.client.connection import Connection
 from gimle.asgard.client.entries import Entry
 from gimle.asgard.client.errors import PASSING
 from gimle.asgard.client.spool import Spool

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
-from gimle.asgard.client.connection import PATIENCE_SECONDS, Connection, pause_before
+from gimle.asgard.client.attempts import pause_before
+from gimle.asgard.client.connection import PATIENCE_SECONDS, Connection
 from gimle.asgard.client.errors import PASSING, raised_by
 from gimle.asgard.core.errors import ResumeTokenUnusableError, WatcherTooSlowError
 from gimle.asgard.core.watching import Event, ObjectType

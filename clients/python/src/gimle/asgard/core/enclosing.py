@@ -12,6 +12,7 @@ import numpy as np
 from gimle.asgard.core import exact
 from gimle.asgard.core.arrays import INLINE_ELEMENTS, Array, ArrayRef, as_array, dtype_name
 from gimle.asgard.core.folder.npy import header
+from gimle.asgard.core.mapped import release
 
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -23,34 +24,37 @@ def apart(data: Mapping[str, Any]) -> tuple[bytes, dict[str, Array]]:
     TypeError that names the field for what cannot be stored, as `exact.dumps` does.
     """
     arrays: dict[str, Array] = {}
-
-    def walk(value: Any, path: tuple[str, ...]) -> Any:
-        if type(value) in _PLAIN:
-            return value
-        if isinstance(value, Mapping):
-            return {key: walk(item, (*path, str(key))) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [
-                item if type(item) in _PLAIN else walk(item, (*path, str(index)))
-                for index, item in enumerate(value)
-            ]
-        try:
-            array = as_array(value)
-        except TypeError as error:
-            raise TypeError(f"{'.'.join(path)}: {error}") from None
-        if array is None:
-            return value
-        if array.size <= INLINE_ELEMENTS or array.dtype.itemsize == 0:
-            return array
-        key = free = ".".join(path[1:])
-        while key in arrays:
-            key = f"{free}~{len(arrays)}"
-        arrays[key] = array
-        return ArrayRef(key, dtype_name(array.dtype), array.shape)
-
     # The name of the whole is there for the errors that name a field.
-    body = exact.dumps({"data": walk(data, ("data",))})
+    body = exact.dumps({"data": _without_arrays(data, ("data",), arrays)})
     return body[len(b'{"data":') : -1], arrays
+
+
+def _without_arrays(value: Any, path: tuple[str, ...], arrays: dict[str, Array]) -> Any:
+    """A copy in which references stand for the large arrays, which go to `arrays`."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Mapping):
+        return {
+            key: _without_arrays(item, (*path, str(key)), arrays) for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [
+            item if type(item) in _PLAIN else _without_arrays(item, (*path, str(index)), arrays)
+            for index, item in enumerate(value)
+        ]
+    try:
+        array = as_array(value)
+    except TypeError as error:
+        raise TypeError(f"{'.'.join(path)}: {error}") from None
+    if array is None:
+        return value
+    if array.size <= INLINE_ELEMENTS or array.dtype.itemsize == 0:
+        return array
+    key = free = ".".join(path[1:])
+    while key in arrays:
+        key = f"{free}~{len(arrays)}"
+    arrays[key] = array
+    return ArrayRef(key, dtype_name(array.dtype), array.shape)
 
 
 def together(value: Any, arrays: Callable[[ArrayRef], Array]) -> Any:
@@ -92,9 +96,11 @@ def pieces(array: Array, size: int) -> Iterator[bytes]:
     No more than a piece is copied, whatever the array's order.
     """
     if array.ndim == 0 or array.flags.c_contiguous:
-        raw = _raw(np.ascontiguousarray(array))
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        raw = memoryview(flat)  # type: ignore[arg-type]  # numpy arrays are buffers
         for start in range(0, len(raw), size):
             yield bytes(raw[start : start + size])
+            release(flat[start : start + size])
         return
     rows = max(1, size // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gimle.asgard.core.arrays import Array, ArrayRef, as_array, dtype_named
+from gimle.asgard.core.arrays import Array, ArrayRef, as_array, dtype_named, same_bits
 from gimle.asgard.core.documents import ResultDocument
 from gimle.asgard.core.errors import CannotAppendError
 
@@ -222,10 +222,10 @@ def already_there(growth: Growth, at: int, load: Callable[[ArrayRef], Array]) ->
     kept = growth.kept(load)
     if kept is None:
         return len(growth.rows) == 0
-    there = np.ascontiguousarray(kept[at : at + len(growth.rows)])
-    if not fits(growth.rows, there.dtype):
-        return False
-    return there.tobytes() == np.ascontiguousarray(growth.rows.astype(there.dtype)).tobytes()
+    there = kept[at : at + len(growth.rows)]
+    return fits(growth.rows, there.dtype) and same_bits(
+        there, growth.rows.astype(there.dtype, copy=False)
+    )
 
 
 def replaced(data: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:

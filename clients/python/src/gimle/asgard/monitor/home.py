@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.core.folder import Durability, Folder
 from gimle.asgard.core.watching import Event, folder_pulse, watch_by_looking
+
+if TYPE_CHECKING:  # loads gRPC: only for those who use it
+    from gimle.asgard.client.transfers import Progress
 
 Where = str | os.PathLike[str]
 
@@ -64,50 +68,65 @@ class Home(Protocol):
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
-def _service(where: str, durability: Durability) -> Home:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How a service is reached; each None stands for what is usual."""
+
+    spool: str | os.PathLike[str] | None = None
+    timeout: float | None = None
+    patience: float | None = None
+    progress: Progress | None = None
+
+
+def _service(where: str, durability: Durability, reach: Reach) -> Home:
     from gimle.asgard.client.connection import Connection
     from gimle.asgard.client.home import GrpcHome
+    from gimle.asgard.client.spool import Spool
+    from gimle.asgard.client.spooling import PATIENCE_SECONDS, SpoolingHome
 
-    return GrpcHome(Connection(where))
+    given = {
+        "timeout": reach.timeout,
+        "patience": PATIENCE_SECONDS
+        if reach.patience is None and reach.spool is not None
+        else reach.patience,
+    }
+    settings = {name: value for name, value in given.items() if value is not None}
+    connection = Connection(where, progress=reach.progress, **settings)
+    if reach.spool is None:
+        return GrpcHome(connection)
+    return SpoolingHome(connection, Spool(reach.spool))
 
 
-def _bucket(where: str, durability: Durability) -> Home:
+def _bucket(where: str, durability: Durability, reach: Reach) -> Home:
     from gimle.asgard.core.s3.bucket import Bucket
     from gimle.asgard.core.s3.place import parse_url
 
     return Bucket(parse_url(where))
 
 
-_HOMES: dict[str, Callable[[str, Durability], Home]] = {"grpc": _service, "s3": _bucket}
+_HOMES: dict[str, Callable[[str, Durability, Reach], Home]] = {
+    "grpc": _service,
+    "grpcs": _service,
+    "s3": _bucket,
+}
 
 
-def _spooling_service(where: str, spool: str | os.PathLike[str]) -> Home:
-    from gimle.asgard.client.connection import Connection
-    from gimle.asgard.client.spool import Spool
-    from gimle.asgard.client.spooling import PATIENCE_SECONDS, SpoolingHome
-
-    return SpoolingHome(Connection(where, patience=PATIENCE_SECONDS), Spool(spool))
-
-
-def open_home(
-    where: Where, durability: Durability, spool: str | os.PathLike[str] | None = None
-) -> Home:
+def open_home(where: Where, durability: Durability, reach: Reach | None = None) -> Home:
     """Open the place that `where` names. Raises InvalidFieldError, StorageUnavailableError."""
     place = os.fspath(where)
     if not isinstance(place, str) or not place:
         raise InvalidFieldError("where", f"{where!r} is not a path", "give a folder as text")
+    reach = reach or Reach()
     match = _SCHEME.match(place) if isinstance(where, str) else None
-    if spool is not None:
-        if match is None or match[1].lower() != "grpc":
-            raise InvalidFieldError(
-                "spool", f"{place!r} is no service", "leave it out, or give a grpc:// address"
-            )
-        return _spooling_service(place, spool)
+    scheme = "" if match is None else match[1].lower()
+    if reach.spool is not None and scheme not in ("grpc", "grpcs"):
+        raise InvalidFieldError(
+            "spool", f"{place!r} is no service", "leave it out, or give a grpc:// address"
+        )
     if match is None:
         return Folder(place, durability=durability)
-    scheme = match[1].lower()
     if scheme in _HOMES:
-        return _HOMES[scheme](place, durability)
+        return _HOMES[scheme](place, durability, reach)
     raise InvalidFieldError(
         "where",
         f"{place!r} has an unknown scheme",

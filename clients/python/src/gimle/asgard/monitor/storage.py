@@ -19,19 +19,21 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.documents import RunDocument
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError, NotFoundError
 from gimle.asgard.core.folder import Durability
-from gimle.asgard.core.ids import check_id, new_id
+from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.watching import Event
 from gimle.asgard.monitor import fields
+from gimle.asgard.monitor.documents import new_result, new_run
 from gimle.asgard.monitor.fields import UNCHANGED, Unchanged
-from gimle.asgard.monitor.home import Home, Where, open_home, watch_home
+from gimle.asgard.monitor.home import Home, Reach, Where, open_home, watch_home
 from gimle.asgard.monitor.result import Result
 from gimle.asgard.monitor.run import Run
 
 if TYPE_CHECKING:  # loads gRPC: only for those who use it
     from gimle.asgard.client.replaying import Pending
+    from gimle.asgard.client.transfers import Progress
 
 __all__ = ["AsgardStorage", "Result", "Run"]
 
@@ -45,8 +47,12 @@ class AsgardStorage:
 
     spool: a folder of this machine for what cannot be sent while a service is away; it is
     sent later, by this process or by the next one that is given the same folder.
-    durability: "durable" (the default): a save is on the disk when it returns; "relaxed":
-    it is with the operating system, faster, and lost only if the machine goes down.
+    durability: of a folder. "durable" (the default): a save is on the disk when it returns;
+    "relaxed": it is with the operating system, faster, and lost only if the machine goes down.
+    timeout, patience, progress: of a service. How many seconds each attempt of a call may take
+    (with large arrays longer, by their size); for how many seconds one that fails in passing
+    is repeated (15, with a spool 2); what is told of each step of an array above 1 MiB
+    that is sent or read (a Transfer), in a thread of its own.
 
     Thread-safe, and safe to use on both sides of a fork. Ids and names that are no file
     names raise InvalidNameError (a ValueError) before the disk is touched; a missing run or
@@ -59,9 +65,13 @@ class AsgardStorage:
         *,
         durability: Durability = "durable",
         spool: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        patience: float | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._where = os.fspath(where)
-        self._home: Home = open_home(where, durability, spool)
+        reach = Reach(spool, timeout, patience, progress)
+        self._home: Home = open_home(where, durability, reach)
 
     def __repr__(self) -> str:
         return f"AsgardStorage({self._where!r})"
@@ -84,7 +94,7 @@ class AsgardStorage:
         status: "running" to say that `finish_run` will follow. id: yours, for a create that
         is safe to repeat (AlreadyExistsError); made when None. created_at: now when None.
         """
-        run = _new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
+        run = new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
         stored, _ = self._home.create_run(run)
         return Run(self._home, stored, [])
 
@@ -105,8 +115,8 @@ class AsgardStorage:
         created_at: datetime | None = None,
     ) -> Run:
         """Create a run with one result, both or none; answer the run."""
-        run = _new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
-        result = _new_result(run.id, result_type, data, display, None, created_at)
+        run = new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
+        result = new_result(run.id, result_type, data, display, None, created_at)
         stored, results = self._home.create_run(run, [result])
         return Run(self._home, stored, [Result(self._home, one, whole=False) for one in results])
 
@@ -137,7 +147,7 @@ class AsgardStorage:
             raise InvalidFieldError("result_type", "is missing", 'give one, like "Solution1D"')
         if data is None:
             raise InvalidFieldError("data", "is missing", "give a dict of fields")
-        document = _new_result(owner, result_type, data, display, id, created_at)
+        document = new_result(owner, result_type, data, display, id, created_at)
         result = Result(self._home, self._home.add_result(document), whole=False)
         if isinstance(run, Run):
             run.added(result)
@@ -278,47 +288,3 @@ class AsgardStorage:
         """
         ask = getattr(self._home, "pending", None)
         return [] if ask is None else list(ask())
-
-
-def _new_run(
-    name: str,
-    equation: str | None,
-    circuit: str | None,
-    metadata: Mapping[str, Any] | None,
-    tags: Iterable[str],
-    note: str | None,
-    status: str | None,
-    id: str | None,
-    created_at: datetime | None,
-) -> RunDocument:
-    checked = fields.checked(
-        name=name,
-        equation=equation,
-        circuit=circuit,
-        metadata={} if metadata is None else metadata,
-        tags=tags,
-        note=note,
-        status=status,
-    )
-    when = fields.moment(created_at)
-    run_id = new_id(when) if id is None else check_id(id, "id")
-    return RunDocument(id=run_id, created_at=when, updated_at=when, **checked)
-
-
-def _new_result(
-    run_id: str,
-    result_type: str,
-    data: Mapping[str, Any],
-    display: Mapping[str, Any] | None,
-    id: str | None,
-    created_at: datetime | None,
-) -> ResultDocument:
-    when = fields.moment(created_at)
-    return ResultDocument(
-        new_id(when) if id is None else check_id(id, "id"),
-        run_id,
-        fields.text("result_type", result_type),
-        fields.mapping("data", data),
-        when,
-        fields.mapping("display", {} if display is None else display),
-    )

@@ -48,14 +48,28 @@ def take_out(
     `free` names the file of the field at a path, unlike the names given to it.
     Raises TypeError that names the field for arrays that cannot be stored.
     """
-    taken: list[ArrayFile] = []
+    taking = _Taking(result.result_type, free)
+    data = {key: taking.replaced(value, (str(key),)) for key, value in result.data.items()}
+    return replace(result, data=data), taking.taken
 
-    def walk(value: Any, path: Path) -> Any:
+
+class _Taking:
+    """The arrays of one result, on their way into files."""
+
+    def __init__(self, result_type: str, free: Callable[[Path, list[str]], str]) -> None:
+        self.taken: list[ArrayFile] = []
+        self._result_type = result_type
+        self._free = free
+
+    def replaced(self, value: Any, path: Path) -> Any:
+        """The value with references for its arrays."""
         if isinstance(value, Mapping):
-            return {key: walk(item, (*path, str(key))) for key, item in value.items()}
+            return {key: self.replaced(item, (*path, str(key))) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [
-                item if type(item) in (float, int, str) else walk(item, (*path, str(index)))
+                item
+                if type(item) in (float, int, str)
+                else self.replaced(item, (*path, str(index)))
                 for index, item in enumerate(value)
             ]
         if type(value) in (str, int, float, bool, ArrayRef) or value is None:
@@ -66,13 +80,10 @@ def take_out(
             raise TypeError(f"{'.'.join(('data', *path))}: {error}") from None
         if array is None or array.size <= INLINE_ELEMENTS:
             return value if array is None else array
-        transposed = array.ndim > 1 and grows_on_second_axis(result.result_type, path)
-        name = free(path, [file.name for file in taken])
-        taken.append(ArrayFile(name, array.swapaxes(0, 1) if transposed else array))
+        transposed = array.ndim > 1 and grows_on_second_axis(self._result_type, path)
+        name = self._free(path, [file.name for file in self.taken])
+        self.taken.append(ArrayFile(name, array.swapaxes(0, 1) if transposed else array))
         return ArrayRef(f"files/{name}", dtype_name(array.dtype), array.shape, transposed)
-
-    data = {key: walk(value, (str(key),)) for key, value in result.data.items()}
-    return replace(result, data=data), taken
 
 
 def free_name(layout: Layout, result_id: str, path: Path, taken: list[str]) -> str:

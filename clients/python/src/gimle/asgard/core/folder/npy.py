@@ -15,6 +15,7 @@ import numpy as np
 from gimle.asgard.core.arrays import Array, ArrayRef, dtype_named
 from gimle.asgard.core.errors import DocumentError
 from gimle.asgard.core.folder.files import write_all
+from gimle.asgard.core.mapped import release
 
 # Larger arrays are memory-mapped.
 MAPPED_BYTES = 1 << 20
@@ -67,7 +68,11 @@ def _write_blocks(fd: int, array: Array) -> None:
     if array.size == 0:
         return
     if array.flags.c_contiguous:
-        write_all(fd, memoryview(_raw(array)))  # type: ignore[arg-type]  # numpy arrays are buffers
+        raw = _raw(array)
+        for start in range(0, len(raw), _BLOCK):
+            block = raw[start : start + _BLOCK]
+            write_all(fd, memoryview(block))  # type: ignore[arg-type]  # numpy arrays are buffers
+            release(block)
         return
     rows = max(1, _BLOCK // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):

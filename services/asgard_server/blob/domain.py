@@ -124,11 +124,15 @@ class Part(NamedTuple):
 
 
 class Held(NamedTuple):
-    """An object as the store has it. `sha256` in hexadecimal, of all bytes, where it knows it."""
+    """An object as the store has it, with the digests in hexadecimal that it knows itself.
+
+    `sha256` is of all bytes, `sha256_parts` over the digests of the parts it came in.
+    """
 
     size_bytes: int
     etag: str
-    sha256: str | None
+    sha256: str | None = None
+    sha256_parts: str | None = None
 
 
 def begin(new: NewUpload, now: datetime, at: str = "") -> Blob:

@@ -217,14 +217,16 @@ class Uploader:
             held = await self._bytes.head(blob.key)
         if held is None:
             raise UploadIncompleteError(blob.id, "its parts are gone: upload it again")
-        if held.size_bytes != size:
-            raise DigestMismatchError(blob.id, f"{held.size_bytes:,} bytes lie there")
+        wanted = blob.sha256 or sha256
+        if held.size_bytes != size or (None not in (held.sha256, wanted) and held.sha256 != wanted):
+            raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
         return domain.ready(
             blob,
             held,
             self._clock(),
-            sha256=blob.sha256 or sha256,
-            sha256_parts=domain.sha256_of_parts(parts) if parts else held.sha256,
+            sha256=held.sha256 or wanted,
+            verified=held.sha256 is not None,
+            sha256_parts=held.sha256_parts or (domain.sha256_of_parts(parts) if parts else None),
         )
 
     async def _copied(self, blob: Blob, sha256: str | None) -> Blob:

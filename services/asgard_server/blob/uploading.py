@@ -203,8 +203,9 @@ class Uploader:
 
     async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
         size = blob.size_bytes or 0
+        # In this order: parts that somebody else has put together are gone after the whole is there.
+        parts = await self._bytes.parts(blob)
         held = await self._bytes.head(blob.key)
-        parts = await self._bytes.parts(blob) if blob.upload_id is not None else []
         if held is None:
             if missing := domain.missing_parts(size, parts or []):
                 raise UploadIncompleteError(

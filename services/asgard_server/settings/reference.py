@@ -1,6 +1,6 @@
 """The environment reference for operators, made from the table.
 
-    python -m asgard_server.settings.reference > docs/operate/environment.md
+python -m asgard_server.settings.reference > docs/operate/environment.md
 """
 
 from __future__ import annotations

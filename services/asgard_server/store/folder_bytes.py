@@ -65,6 +65,7 @@ class Incoming:
         try:
             if once:
                 os.link(self._path, path)
+                _digest_path(path).write_text(self.sha256())
             else:
                 os.replace(self._path, path)
         except FileExistsError:
@@ -179,9 +180,7 @@ class FolderBytes:
                 with path.open("rb") as file:
                     while piece := file.read(_PIECE):
                         whole.write(piece)
-            path = self.path(blob.key)
-            whole.place(path, once=True)
-            _note_digest(path, whole.sha256())
+            whole.place(self.path(blob.key), once=True)
         self._drop_parts(blob)
 
     async def head(self, key: str) -> Held | None:
@@ -210,7 +209,6 @@ class FolderBytes:
             while piece := file.read(_PIECE):
                 copy.write(piece)
             copy.place(target, once=True)
-            _note_digest(target, copy.sha256())
         return self._head(target)
 
     async def read(self, key: str) -> bytes | None:
@@ -230,8 +228,7 @@ class FolderBytes:
         def write(path: Path) -> Held:
             with self.incoming() as taking:
                 taking.write(body)
-                if taking.place(path, once=True):
-                    _note_digest(path, taking.sha256())
+                taking.place(path, once=True)
             held = self._head(path)
             if held is None:
                 raise StorageUnavailableError(str(path), "it is gone as soon as it is written")
@@ -281,10 +278,6 @@ _DIGEST = ".sha256"
 
 def _digest_path(path: Path) -> Path:
     return path.with_name(path.name + _DIGEST)
-
-
-def _note_digest(path: Path, sha256: str) -> None:
-    _digest_path(path).write_text(sha256)
 
 
 def _digest_noted(path: Path) -> str | None:

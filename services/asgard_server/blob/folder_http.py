@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import quote
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError
@@ -38,6 +37,8 @@ class BytesEndpoint:
             allowed = self._grants.allowed(request.method, key, request.url.query)
         except RefusedError as error:
             return _problem(HTTPStatus.FORBIDDEN, str(error))
+        # What is refused before its bytes are read is cut off, as S3 stores do: a client that
+        # asks before it sends (Expect: 100-continue) reads the answer.
         try:
             if allowed.method == "PUT":
                 return await self._put(request, allowed)
@@ -70,21 +71,26 @@ class BytesEndpoint:
                 return _problem(HTTPStatus.BAD_REQUEST, "fewer bytes came than were announced")
             if "sha256" in query and taking.sha256() != query["sha256"]:
                 return _problem(HTTPStatus.BAD_REQUEST, "these bytes have another SHA-256")
-            path, once = self._target(allowed)
-            if not await self._bytes.in_pool(lambda: taking.place(path, once=once)):
-                return _problem(HTTPStatus.PRECONDITION_FAILED, "the bytes are already there")
+            if (refusal := await self._bytes.in_pool(self._place, taking, allowed)) is not None:
+                return refusal
         return Response(status_code=200, headers={"etag": f'"{taking.sha256()}"'})
 
     async def _take(self, request: Request, taking: Incoming) -> None:
         async for piece in _pieces(request.stream()):
             await self._bytes.in_pool(taking.write, piece)
 
-    def _target(self, allowed: Allowed) -> tuple[Path, bool]:
+    def _place(self, taking: Incoming, allowed: Allowed) -> Response | None:
+        """Let the bytes appear; answer why they may not."""
         query = allowed.query
         if "upload" in query:
-            path = self._bytes.part_path(query["upload"], int(query["number"]), query["sha256"])
-            return path, False
-        return self._bytes.path(allowed.key), "once" in query
+            part = self._bytes.part_path(query["upload"], int(query["number"]), query["sha256"])
+            try:
+                taking.place_inside(part, once=False)
+            except FileNotFoundError:
+                return _problem(HTTPStatus.NOT_FOUND, "the upload has ended")
+        elif not taking.place(self._bytes.path(allowed.key), once="once" in query):
+            return _problem(HTTPStatus.PRECONDITION_FAILED, "the bytes are already there")
+        return None
 
     async def _get(self, request: Request, allowed: Allowed) -> Response:
         query = allowed.query

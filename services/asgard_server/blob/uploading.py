@@ -172,16 +172,24 @@ class Uploader:
                 _require_same(blob, sha256)
                 return blob
             raise UploadEndedError(blob.id, blob.state)
-        if blob.sha256 is not None:
-            _require_same(blob, sha256)
+        _require_same(blob, sha256)
+        try:
+            return await self._arrived(blob, sha256)
+        except UploadIncompleteError:
+            # Somebody else may have completed it meanwhile, and cleared away what was looked for.
+            now = (await self._table.find([blob.id])).get(blob.id)
+            if now is not None and now.state == "ready":
+                return now
+            raise
+
+    async def _arrived(self, blob: Blob, sha256: str | None) -> Blob:
         match blob.way:
             case "checked":
-                done = await self._checked(blob)
+                return await self._settled(blob, await self._checked(blob))
             case "parts":
-                done = await self._put_together(blob, sha256)
+                return await self._settled(blob, await self._put_together(blob, sha256))
             case "plain":
                 return await self._copied(blob, sha256)
-        return await self._settled(blob, done)
 
     async def _settled(self, blob: Blob, done: Blob) -> Blob:
         """The row that won: of several who complete, each answers the same."""
@@ -203,7 +211,7 @@ class Uploader:
 
     async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
         size = blob.size_bytes or 0
-        # In this order: parts that somebody else has put together are gone after the whole is there.
+        # In this order: parts that somebody else puts together go when the whole is there.
         parts = await self._bytes.parts(blob)
         held = await self._bytes.head(blob.key)
         if held is None:

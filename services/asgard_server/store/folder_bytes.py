@@ -59,9 +59,13 @@ class Incoming:
 
     def place(self, path: Path, *, once: bool) -> bool:
         """Let the bytes appear at `path`, whole; with `once` only where there are none yet."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self.place_inside(path, once=once)
+
+    def place_inside(self, path: Path, *, once: bool) -> bool:
+        """Do as `place` in a folder that must be there. Raises FileNotFoundError."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             if once:
                 os.link(self._path, path)
@@ -175,11 +179,12 @@ class FolderBytes:
 
     def _finish(self, blob: Blob, parts: Sequence[Part]) -> None:
         with self.incoming() as whole:
-            for part in parts:
-                path = self.part_path(blob.upload_id or "", part.number, part.sha256)
-                with path.open("rb") as file:
-                    while piece := file.read(_PIECE):
-                        whole.write(piece)
+            try:
+                for part in parts:
+                    path = self.part_path(blob.upload_id or "", part.number, part.sha256)
+                    _pour(path, whole)
+            except FileNotFoundError:
+                return  # somebody else has put them together
             whole.place(self.path(blob.key), once=True)
         self._drop_parts(blob)
 
@@ -259,6 +264,12 @@ class FolderBytes:
         top = self._storage if folder.startswith("blobs") else self._uploads
         for listed in await self.in_pool(lambda: list(_listed(top, folder.rstrip("/")))):
             yield listed
+
+
+def _pour(path: Path, into: Incoming) -> None:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            into.write(piece)
 
 
 def _listed(top: Path, folder: str) -> Iterator[Listed]:

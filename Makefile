@@ -35,7 +35,7 @@ run: setup ## all examples computing live into STORAGE, the page on PORT
 	@exec asgard example --all --monitor --storage "$(STORAGE)" --port "$(PORT)"
 
 # Not loadgroup or loadscope: of tests with one id, as schemathesis makes them, they run only one.
-test: setup .cache/made/buf .cache/made/chromium .cache/made/engines .cache/made/nginx .cache/made/kubernetes ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
+test: setup .cache/made/buf .cache/made/chromium .cache/made/engines .cache/made/unpacked .cache/made/kubernetes ## the whole suite; ARGS= goes to pytest (ARGS="-k append")
 	@exec python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: setup .cache/made/buf .cache/made/kubernetes ## lint, types, imports, protos, generated code, page, manifests, hygiene
@@ -97,8 +97,8 @@ clean: ## remove what make made (never STORAGE)
 	cd protos && $(NPM_INSTALL)
 	@mkdir -p $(@D) && touch $@
 
-.cache/made/nginx: .ci/setup-nginx
-	@bash .ci/setup-nginx
+.cache/made/unpacked: .ci/setup-unpacked
+	@bash .ci/setup-unpacked
 	@mkdir -p $(@D) && touch $@
 
 .cache/made/kubernetes: .cache/made/python .ci/setup-kubernetes .ci/checks/kubernetes_schemas.py

@@ -16,6 +16,7 @@ from pathlib import Path
 
 SDK = "gimle.asgard"
 SERVER = "asgard_server"
+ROOTS = {"gimle", "simswarm", "saas", SERVER}
 FORMAT = {f"{SDK}.core", f"{SDK}.v1"}
 SCIENCE = {f"{SDK}.{room}" for room in ("equation", "circuit", "runtime", "examples")}
 EVERYTHING = {SDK, SERVER}
@@ -25,24 +26,31 @@ PROCESS = {f"{SDK}.core"} | {
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
-    # The SDK: cli > monitor > client > core > v1, the numerics of the examples beside monitor.
+    # The SDK: cli > monitor, models, simswarm > client > transfer > core > v1, the numerics of the
+    # examples beside monitor.
     SDK: {f"{SDK}.core", f"{SDK}.monitor"},
     f"{SDK}.v1": {f"{SDK}.v1"},
     f"{SDK}.core": {f"{SDK}.core", f"{SDK}.v1"},
-    f"{SDK}.client": {f"{SDK}.client", f"{SDK}.core", f"{SDK}.v1"},
+    f"{SDK}.transfer": {f"{SDK}.transfer", f"{SDK}.core"},
+    f"{SDK}.client": {f"{SDK}.client", f"{SDK}.transfer", f"{SDK}.core", f"{SDK}.v1"},
+    f"{SDK}.models": {f"{SDK}.models", f"{SDK}.transfer", f"{SDK}.core"},
     f"{SDK}.monitor": {f"{SDK}.monitor", f"{SDK}.client", f"{SDK}.core", f"{SDK}.v1"},
     f"{SDK}.equation": SCIENCE | {f"{SDK}.core"},
     f"{SDK}.circuit": SCIENCE | {f"{SDK}.core"},
     f"{SDK}.runtime": SCIENCE | {f"{SDK}.core", f"{SDK}.monitor"},
     f"{SDK}.examples": SCIENCE | {f"{SDK}.core", f"{SDK}.monitor"},
-    f"{SDK}.cli": {SDK},
+    f"{SDK}.cli": {SDK, "simswarm"},
+    "simswarm": {"simswarm", f"{SDK}.client", f"{SDK}.transfer", f"{SDK}.core", f"{SDK}.v1"},
+    "saas": {"saas", "simswarm"},
     # The server: the stored format and the protos of the SDK, nothing else of it.
     SERVER: set(),
     f"{SERVER}.settings": {f"{SDK}.core"},
     f"{SERVER}.logging": {f"{SERVER}.rpc.requests"},
     f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
-    f"{SERVER}.feed": {f"{SERVER}.feed"},
-    f"{SERVER}.store": FORMAT | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed"},
+    f"{SERVER}.histograms": set(),
+    f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
+    f"{SERVER}.store": FORMAT
+    | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.run": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.feed.feed"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
@@ -94,7 +102,7 @@ def forbidden(module: str, source: str, modules: set[str]) -> Iterator[str]:
         return
     allowed = MAY_IMPORT[row]
     for name in imported(module, source, modules):
-        ours = name.split(".")[0] in {"gimle", SERVER}
+        ours = name.split(".")[0] in ROOTS
         inside = any(name == room or name.startswith(f"{room}.") for room in allowed | {row})
         if ours and not inside:
             yield f"{module} imports {name}"
@@ -122,7 +130,7 @@ def modules_below(*roots: Path) -> dict[str, Path]:
     for root in roots:
         for path in sorted(root.rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
-            if parts[0] not in {"gimle", SERVER} or "_pb2" in parts[-1]:
+            if parts[0] not in ROOTS or "_pb2" in parts[-1]:
                 continue
             if parts[-1] == "__init__":
                 found[".".join(parts[:-1])] = path

@@ -39,6 +39,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.service_config", '{"loadBalancingPolicy":"round_robin"}'),
 )
 
 
@@ -138,7 +139,7 @@ class ServiceProcess:
 
 
 class Replica(ServiceProcess):
-    """A replica of RunService at `address`."""
+    """A replica of RunService at `address`; callers use its own certificate if it asks for one."""
 
     def __init__(self, environ: dict[str, str], log: Path) -> None:
         self.port = free_port()
@@ -150,7 +151,7 @@ class Replica(ServiceProcess):
 
     async def health(self, name: str = RUN_SERVICE) -> str:
         """What it says of a service or dependency of its; the name of the error when it cannot."""
-        async with grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS) as channel:
+        async with open_channel(self.address, self.environ) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
                 reply = await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
@@ -237,11 +238,7 @@ class Cluster:
     async def stub(self, *replicas: Replica) -> AsyncIterator[Any]:
         """A RunServiceStub on these replicas (all unless told), each having its share of calls."""
         addresses = ",".join(each.address for each in replicas or self.replicas)
-        options = [
-            *CHANNEL_OPTIONS,
-            ("grpc.service_config", '{"loadBalancingPolicy":"round_robin"}'),
-        ]
-        async with grpc.aio.insecure_channel(f"ipv4:{addresses}", options=options) as channel:
+        async with open_channel(f"ipv4:{addresses}", self.environ) as channel:
             yield pb_grpc.RunServiceStub(channel)
 
     async def end(self) -> None:
@@ -250,6 +247,16 @@ class Cluster:
             if process.alive:
                 await process.kill()
             print(f"--- {process.log.name}:\n{process.said()}")
+
+
+def open_channel(target: str, environ: dict[str, str]) -> grpc.aio.Channel:
+    """A channel to every address of `target`, over TLS if `environ` names certificates."""
+    named = [environ.get(f"ASGARD_TLS_{name}_FILE") for name in ("CA", "KEY", "CERT")]
+    if not any(named):
+        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    authority, key, certificate = (Path(each).read_bytes() if each else None for each in named)
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    return grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
 
 
 def variables(settings: dict[str, Any]) -> dict[str, str]:
@@ -310,6 +317,21 @@ async def a_cluster(
             await asyncio.to_thread(cluster.redis.remove)
         if database:
             postgres.give_back(folder)
+
+
+async def asgard(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of `asgard` to its end, with no settings but those given."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASGARD_", "MINIO_"))}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "gimle.asgard.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env=clean | environ,
+    )
 
 
 async def eventually(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.engines.unpacked import program
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "deploy" / "nginx" / "asgard.conf.template"
@@ -46,7 +45,7 @@ class Nginx:
         (folder / "asgard.conf").write_text(text)
         (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
         self._command = [
-            *(binary(), "-p", str(folder), "-c", str(folder / "nginx.conf")),
+            *(program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")),
             *("-e", str(folder / "error.log")),
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,18 +81,3 @@ def _listens(port: int) -> bool:
     with socket.socket() as sock:
         sock.settimeout(1)
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-@functools.cache
-def binary() -> str:
-    """The path of nginx: the system's, else the one unpacked into .cache/engines."""
-    path = os.environ["PATH"] + ":/usr/sbin"
-    unpacked = ROOT / ".cache" / "engines" / "nginx" / "usr" / "sbin" / "nginx"
-    found = shutil.which("nginx", path=path) or (str(unpacked) if unpacked.exists() else None)
-    if found:
-        return found
-    command = [ROOT / ".ci" / "setup-nginx"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    if said.returncode:
-        pytest.fail(f"{said.stdout}{said.stderr}")
-    return shutil.which("nginx", path=path) or str(unpacked)

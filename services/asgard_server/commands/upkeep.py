@@ -130,12 +130,14 @@ def reindex(
     from asgard_server.processes.reindexing import reindex as make
 
     configure(settings.log_level, settings.log_format)
+    console = Console(stderr=True)
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}: {task.completed:,.0f}"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with progress:
         task = progress.add_task("opening", total=None)

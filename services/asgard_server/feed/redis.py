@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from asgard_server.feed.memory import MemoryFeed
+from asgard_server.feed.metrics import BELL_DELAY, BELL_UP
 
 # How long a connection may take, and how often a silent one is asked whether it is alive.
 _TIMEOUT_S = 3.0
@@ -53,10 +56,13 @@ class RedisFeed:
     def __init__(self, url: str, *, prefix: str = "asgard") -> None:
         self._places = places(url)
         self._channels = f"{prefix}:bell:"
-        self._local = MemoryFeed()
+        self._local = MemoryFeed(measured=False)
+        self._delays = BELL_DELAY.series()
+        BELL_UP.set(0)
         self._newest: dict[str, int] = {}
         self._unsent: dict[str, int] = {}
         self._echoes: deque[tuple[str, int]] = deque(maxlen=_FORGOTTEN_ECHOES)
+        self._sent_at: deque[float] = deque(maxlen=_FORGOTTEN_ECHOES)  # of each echo
         self._sending = asyncio.Event()
         self._tried = asyncio.Event()
         self._problem = ""
@@ -100,7 +106,8 @@ class RedisFeed:
 
     def _start(self) -> None:
         if self._task is None and not self._closed:
-            self._task = asyncio.create_task(self._run(), name="bell")
+            # It outlives the request that happens to be the first to need it.
+            self._task = asyncio.create_task(self._run(), name="bell", context=Context())
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -120,9 +127,11 @@ class RedisFeed:
                         problem=str(error),
                     )
                 self._problem = f"{place.name}: {error}"
+                BELL_UP.set(0)
             finally:
                 self._tried.set()
                 self._echoes.clear()
+                self._sent_at.clear()
                 for each in (client, *others):
                     with suppress(RedisError, OSError):
                         await each.aclose()
@@ -143,6 +152,7 @@ class RedisFeed:
                 # Whatever was rung meanwhile was not heard.
                 for topic, revision in list(self._newest.items()):
                     await self._local.ring(topic, revision)
+            BELL_UP.set(1)
             self._tried.set()
             # No TaskGroup: in Python 3.11 one that failed leaves its task marked as cancelled.
             tasks = [
@@ -185,9 +195,11 @@ class RedisFeed:
             return  # not of ours
         if (topic, revision) in self._echoes:
             # Our own, which was heard here when it was rung. Redis keeps order.
-            while self._echoes.popleft() != (topic, revision):
-                pass
-            return
+            while True:
+                echo, sent_at = self._echoes.popleft(), self._sent_at.popleft()
+                if echo == (topic, revision):
+                    self._delays.observe(time.perf_counter() - sent_at)
+                    return
         await self._ring_here(topic, revision)
 
     async def _send(self, client: Redis) -> None:
@@ -195,6 +207,7 @@ class RedisFeed:
             while self._unsent:
                 topic, revision = self._unsent.popitem()
                 self._echoes.append((topic, revision))
+                self._sent_at.append(time.perf_counter())
                 try:
                     await client.publish(self._channels + topic, revision)
                 except BaseException:

@@ -90,24 +90,22 @@ class Creator:
 
     async def result(self, result: ResultDocument, claim: Claim) -> None:
         """Write a result of a run that exists. Raises as `run` does, and `NotFoundError`."""
-        key = Key("result", result.id)
-        keys = (key, Key("run", result.run_id))
         if claim.digest is None:
-            await self._documents.add_result(result)
+            keys = await self._documents.add_result(result)
             await self._observer.observe(*keys)
             return
-        await self._alone(key, partial(self._claimed_result, result, claim.digest, keys))
+        key = Key("result", result.id)
+        await self._alone(key, partial(self._claimed_result, result, claim.digest))
 
-    async def _claimed_result(
-        self, result: ResultDocument, digest: bytes, keys: Sequence[Key]
-    ) -> None:
+    async def _claimed_result(self, result: ResultDocument, digest: bytes) -> None:
         key = Key("result", result.id)
         await self._refuse_deleted(key)
         try:
-            await self._documents.add_result(result)
+            keys = await self._documents.add_result(result)
         except AlreadyExistsError as taken:
             if not await self._added_by(result, digest):
                 raise taken
+            keys = (key, Key("run", result.run_id))
         await self._acknowledge(key, digest, keys)
 
     async def _alone(self, key: Key, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:

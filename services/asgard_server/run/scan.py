@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -41,14 +42,14 @@ class Noticer:
         index: IndexUpkeep,
         observer: Observer,
         *,
-        look_every: float = 1.0,
+        look_every: float | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.problem: StorageUnavailableError | StorageFullError | None = None
         self._place = place
         self._index = index
         self._observer = observer
-        self._look_every = look_every
+        self._look_every = look_every or place.rhythm.look_s
         self._clock = clock
         self._reconciled = asyncio.Event()
         self._wake = asyncio.Event()
@@ -58,6 +59,7 @@ class Noticer:
         self._burst_began = 0.0
         self._burst = 0
         self._forced = False
+        self._scan_began = 0.0
         self._next_scan = 0.0
         self._waiting_since: float | None = None
 
@@ -104,21 +106,37 @@ class Noticer:
     async def _look(self) -> None:
         while True:
             try:
-                await self._look_once()
+                # Held also while nothing happens, so that it does not pass from one to the other.
+                async with self._place.turn() as ours:
+                    await self._look_once(ours)
+                    await self._pause()
+                continue
             except (StorageUnavailableError, StorageFullError) as error:
                 if self.problem is None or str(self.problem) != str(error):
                     log.error("storage unavailable", problem=str(error))
                 self.problem = error
                 self._scanned = None
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(self._look_every):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._pause()
 
-    async def _look_once(self) -> None:
+    async def _pause(self) -> None:
+        self._wake.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._look_every):
+                await self._wake.wait()
+
+    async def _look_once(self, ours: bool) -> None:
         await self._place.check()
+        if ours:
+            await self._notice()
+        elif not await self._index.building():
+            self._reconciled.set()
+        # What another process has logged rings nobody here.
+        await self._observer.look()
+        if self.problem is not None:
+            log.info("storage available again")
+            self.problem = None
+
+    async def _notice(self) -> None:
         if await self._index.building():
             await self._build()
         pulse = await self._place.pulse()
@@ -129,18 +147,20 @@ class Noticer:
             self._scanned = pulse if pulse == self._seen else None
             self._waiting_since = None
             self._reconciled.set()
+        elif pulse is None:
+            newest = {kind: await self._index.newest(kind) for kind in _KINDS}
+            news = await self._index.unknown(await self._place.news(newest))
+            await self._observe(_results_first(news))
         self._seen = pulse
-        # What another process has logged rings nobody here.
-        await self._observer.look()
-        if self.problem is not None:
-            log.info("storage available again")
-            self.problem = None
 
-    def _is_due(self, pulse: str) -> bool:
+    def _is_due(self, pulse: str | None) -> bool:
         now = time.monotonic()
         if not self._reconciled.is_set() or self._forced:
             self._forced = False
             return True
+        if pulse is None:
+            every = self._place.rhythm.scan_s
+            return every is not None and now - self._scan_began >= every
         # Without a bell nobody tells of a file that is edited where it lies.
         if pulse == self._scanned and self._place.rings:
             self._waiting_since = None
@@ -152,7 +172,7 @@ class Noticer:
         return (quiet or waited) and now >= self._next_scan
 
     async def _scan(self) -> None:
-        began = time.monotonic()
+        began = self._scan_began = time.monotonic()
         for kind in _KINDS:
             started_at = self._clock()
             listing = await self._place.scan(kind)

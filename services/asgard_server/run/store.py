@@ -10,7 +10,7 @@ written down first, so that others can finish it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,18 +135,46 @@ class Documents(Protocol):
         """
 
 
+class Rhythm(NamedTuple):
+    """How often a place wants to be looked at, in seconds.
+
+    `scan_s`: after how long it is listed whole where nothing tells that it has moved; None
+    where its pulse always tells.
+    """
+
+    look_s: float
+    scan_s: float | None
+
+
 class WatchedPlace(Protocol):
     """How a place tells of documents that others wrote into it."""
 
     @property
+    def rhythm(self) -> Rhythm:
+        """How often it wants to be looked at."""
+
+    @property
     def rings(self) -> bool:
-        """Whether `listen` rings at all; else the place is only scanned."""
+        """Whether `listen` rings at all; else the place is only looked at."""
+
+    def turn(self) -> AbstractAsyncContextManager[bool]:
+        """Say inside whether it is this process that looks; all check, and one is enough."""
 
     async def check(self) -> None:
         """Raise `StorageUnavailable` when the place is gone, or is another than was opened."""
 
-    async def pulse(self) -> str:
-        """Answer a word that changes whenever a document may have come, changed or gone."""
+    async def pulse(self) -> str | None:
+        """Answer a word that changes whenever a document may have come, changed or gone.
+
+        None where nothing short of a scan tells.
+        """
+
+    async def news(self, newest: Mapping[Kind, str | None]) -> list[Entry]:
+        """List what may have come lately; only a scan tells what has changed or gone.
+
+        `newest`: the id known that tells of the latest time, for each kind. Nothing where
+        `pulse` tells. Raises `StorageUnavailable` if the listing is not whole.
+        """
 
     async def scan(self, kind: Kind) -> Iterable[Entry]:
         """List all documents of a kind, as `Documents.scan` does."""
@@ -317,6 +345,15 @@ class IndexUpkeep(Protocol):
         than `started_at`, when the listing began. Raises what consuming `listing` raises:
         a listing that broke off says nothing about what is missing from it.
         """
+
+    async def newest(self, kind: Kind) -> str | None:
+        """The id that tells of the latest time, of those known that tell one; None without any.
+
+        Times to come are left out: they would hide all that is made until then.
+        """
+
+    async def unknown(self, entries: Sequence[Entry]) -> list[Key]:
+        """Those of `entries` whose stamp is not the one the index knows."""
 
     async def stale(self, keys: Sequence[Key]) -> list[Key]:
         """Those of `keys` whose document's stamp is not the one the index knows."""

@@ -84,10 +84,12 @@ class FolderDocuments:
         self._writing(Key("run", run_id))
         return await self._in_pool(self._folder.update_run, run_id, change)
 
-    async def add_result(self, result: ResultDocument) -> None:
+    async def add_result(self, result: ResultDocument) -> Sequence[Key]:
         """Write a result and list it. Raises `NotFoundError` (the run), `AlreadyExistsError`."""
-        self._writing(Key("run", result.run_id), Key("result", result.id))
+        keys = (Key("result", result.id), Key("run", result.run_id))
+        self._writing(*keys)
         await self._in_pool(self._folder.add_result, result)
+        return keys
 
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
         """Grow a result. Raises `NotFoundError`, `LengthMismatchError`, `CannotAppendError`."""

@@ -25,6 +25,7 @@ from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
 from asgard_server.store.postgres_transaction import Read
 from asgard_server.store.postgres_writer import Kept, Writer
 from asgard_server.store.sqlite_rows import from_micros, result_row, run_row, to_micros
+from asgard_server.store.written import Written
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
@@ -55,7 +56,8 @@ class PostgresRunIndex:
         *,
         stamp: Callable[[Key], Awaitable[str | None]] | None,
         clock: Callable[[], datetime],
-        kept_entries: int,
+        kept: Kept,
+        written: Written | None = None,
     ) -> None:
         async def stamp_of(key: Key) -> str | None:
             found = await read(key)
@@ -65,7 +67,8 @@ class PostgresRunIndex:
         self._read = read
         self._stamp = stamp or stamp_of
         self._clock = clock
-        self._writer = Writer(link, read, self._now, Kept(kept_entries, KEPT_DAYS))
+        self._kept = kept
+        self._writer = Writer(link, read, self._now, kept, written)
 
     @classmethod
     async def open(
@@ -78,12 +81,15 @@ class PostgresRunIndex:
         clock: Callable[[], datetime] = system_clock,
         connections: int = 8,
         kept_entries: int = KEPT_ENTRIES,
+        kept_days: int = KEPT_DAYS,
+        written: Written | None = None,
     ) -> PostgresRunIndex:
         """Open the index in the database at `dsn`, of the storage `storage_id`.
 
         `read` reads a document as it now is, None when there is none, and must refuse to
         believe that one is gone while the place itself is not there; `stamp` tells its stamp
-        alone. `kept_entries`: how far back the change log reaches. Raises
+        alone. `kept_entries`, `kept_days`: how far back the change log reaches, and tombstones
+        and digests of requests do. `written`: what this process writes itself. Raises
         `StorageUnavailableError` when the database does not answer or is another storage's,
         `SchemaError` when its schema is not one that this release can use.
         """
@@ -95,7 +101,8 @@ class PostgresRunIndex:
         except BaseException:
             await link.close()
             raise
-        return cls(link, read, stamp=stamp, clock=clock, kept_entries=kept_entries)
+        kept = Kept(kept_entries, kept_days)
+        return cls(link, read, stamp=stamp, clock=clock, kept=kept, written=written)
 
     async def close(self) -> None:
         """Finish what is being written and close all connections."""
@@ -113,14 +120,7 @@ class PostgresRunIndex:
 
     async def remember(self, key: Key, digest: bytes) -> None:
         """Keep the digest of the request that created `key`, for 30 days."""
-        now = self._now()
-        await self._link.read(
-            lambda connection: connection.execute(
-                "INSERT INTO asgard.requests VALUES ($1, $2, $3, $4) ON CONFLICT (kind, id)"
-                " DO UPDATE SET digest = excluded.digest, at = excluded.at",
-                *(*key, digest, now),
-            )
-        )
+        await self._writer.remember(key, digest)
 
     # RunIndex: reading
 
@@ -138,6 +138,12 @@ class PostgresRunIndex:
         """Look up many at once, as of one moment; those that are gone are left out."""
         runs = [key.id for key in keys if key.kind == "run"]
         results = [key.id for key in keys if key.kind == "result"]
+        if not runs:
+            # One statement is of one moment by itself.
+            return {
+                Key("result", row.id): row
+                for row in await self._results("WHERE id = ANY($1::text[])", results)
+            }
 
         async def look_up(connection: Connection) -> dict[Key, RunRow | ResultRow]:
             found: dict[Key, RunRow | ResultRow] = {}
@@ -227,7 +233,7 @@ class PostgresRunIndex:
             "SELECT at FROM asgard.tombstones WHERE kind = $1 AND id = $2", *key
         )
         at = from_micros(rows[0][0]) if rows else None
-        return at if at and self._clock() - at < timedelta(days=KEPT_DAYS) else None
+        return at if at and self._clock() - at < timedelta(days=self._kept.days) else None
 
     async def _results(self, where: str, *arguments: object) -> list[ResultRow]:
         rows = await self._fetch(
@@ -267,6 +273,19 @@ class PostgresRunIndex:
             return await postgres_upkeep.compare(
                 connection, kind, listing, to_micros(started_at), self._now()
             )
+
+    async def newest(self, kind: Kind) -> str | None:
+        """The id that tells of the latest time until now, None when none tells one."""
+        now = self._clock()
+        return await self._link.read(
+            lambda connection: postgres_upkeep.newest(connection, kind, now)
+        )
+
+    async def unknown(self, entries: Sequence[Entry]) -> list[Key]:
+        """Those of `entries` whose stamp is not the one the index knows."""
+        return await self._link.read(
+            lambda connection: postgres_upkeep.unknown(connection, entries)
+        )
 
     async def stale(self, keys: Sequence[Key]) -> list[Key]:
         """Those of `keys` whose document's stamp is not the one the index knows."""

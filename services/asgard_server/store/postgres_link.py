@@ -23,6 +23,12 @@ CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 60.0
 LOCK_TIMEOUT_MS = 2_000
 
+_SETTINGS = {
+    "application_name": "asgard",
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "jit": "off",  # it costs more than any statement of ours takes
+}
+
 # The connection broke, or the server is stopping or starting: nothing is wrong with the request.
 LOST = (
     asyncpg.PostgresConnectionError,
@@ -93,6 +99,7 @@ class Link:
 
     def __init__(self, dsn: str, pool: Pool) -> None:
         self.place = place_of(dsn)
+        self._dsn = dsn
         self._pool = pool
 
     @classmethod
@@ -106,13 +113,18 @@ class Link:
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=COMMAND_TIMEOUT_S,
                 init=_prepare,
-                server_settings={
-                    "application_name": "asgard",
-                    "lock_timeout": str(LOCK_TIMEOUT_MS),
-                    "jit": "off",  # it costs more than any statement of ours takes
-                },
+                server_settings=_SETTINGS,
             )
         return cls(dsn, pool)
+
+    async def connect(self) -> Connection:
+        """A connection beside the pool, for whoever keeps one. Raises what asyncpg does."""
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings=_SETTINGS,
+        )
 
     async def close(self) -> None:
         """Close all connections, when what runs on them has ended, but within ten seconds."""

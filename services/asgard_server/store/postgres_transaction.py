@@ -19,7 +19,9 @@ from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
 from asgard_server.run.store import Found, Key, Kind
+from asgard_server.store.postgres_ledger import end_writes
 from asgard_server.store.sqlite_rows import ResultValues, RunValues, result_values, run_values
+from asgard_server.store.written import Note, Written, standing
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
@@ -119,9 +121,19 @@ class Transaction:
     documents that have none yet, and nobody is told.
     """
 
-    def __init__(self, connection: Connection, read: Read, now: int, *, logged: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        read: Read,
+        now: int,
+        *,
+        logged: bool,
+        written: Written | None = None,
+    ) -> None:
         self._connection = connection
         self._read = read
+        self._written = written
+        self.settling: list[Note] = []
         self._now = now
         self._logged = logged
         self._entries: list[tuple[Kind, str, str, bool]] = []
@@ -142,7 +154,15 @@ class Transaction:
         )
         known = await self._known(keys)
         wanted = keys if self._logged else [key for key in keys if key not in known]
-        found = await self._read_all(wanted)
+        notes = self._written.of(wanted) if self._written else {}
+        found: dict[Key, Found | None] = {}
+        for key, some in notes.items():
+            # Written in the place of what the row tells of: nobody was between, nothing to read.
+            known_now = standing(some, known[key].stamp if key in known else None)
+            if known_now is not None:
+                found[key] = known_now
+        found |= await self._read_all([key for key in wanted if key not in found])
+        found = {key: found[key] for key in wanted if key in found}
         gone = [key for key in found if found[key] is None and key in known]
         runs = [key.id for key in gone if key.kind == "run"]
         if runs:
@@ -157,6 +177,10 @@ class Transaction:
         await self._remove(gone, known)
         await self._forget_unreadable([key for key in found if found[key] is None])
         await self._count()
+        self.settling = [one for key, some in notes.items() if key in found for one in some]
+        if self.settling:
+            there = {key for key, one in found.items() if one is not None}
+            await end_writes(self._connection, self.settling, there)
         return []
 
     async def commit(self) -> None:
@@ -316,19 +340,29 @@ class Transaction:
 
 
 async def observe(
-    connection: Connection, read: Read, now: int, keys: Sequence[Key], *, logged: bool = True
+    connection: Connection,
+    read: Read,
+    now: int,
+    keys: Sequence[Key],
+    *,
+    logged: bool = True,
+    written: Written | None = None,
+    digests: Sequence[tuple[Key, bytes]] = (),
 ) -> Outcome:
     """Make rows and log agree with the documents of `keys`, in one transaction.
 
-    Raises asyncpg's errors; nothing is written then, unless the connection broke while it was
-    being committed: doing it again is safe.
+    `written`: what this process knows to have written itself. `digests` of requests are kept
+    by the same transaction. Raises asyncpg's errors; nothing is written then, unless the
+    connection broke while it was being committed: doing it again is safe.
     """
     held = list(dict.fromkeys(keys))
     while True:
-        transaction = Transaction(connection, read, now, logged=logged)
+        transaction = Transaction(connection, read, now, logged=logged, written=written)
         await connection.execute("BEGIN")
         try:
-            more = await transaction.write(held)
+            more = await transaction.write(held) if held else []
+            if digests and not more:
+                await _remember(connection, digests, now)
             if not more:
                 await transaction.commit()
                 break
@@ -338,8 +372,20 @@ async def observe(
             raise
         await connection.execute("ROLLBACK")
         held += more
+    if written is not None:
+        written.settled(transaction.settling)
     head = await connection.fetchval("SELECT revision FROM asgard.run_log_head")
     return Outcome(head, transaction.failed)
+
+
+async def _remember(connection: Connection, digests: Sequence[tuple[Key, bytes]], now: int) -> None:
+    latest = dict(digests)
+    await connection.execute(
+        "INSERT INTO asgard.requests SELECT kind, id, digest, $4"
+        " FROM unnest($1::text[], $2::text[], $3::bytea[]) AS r (kind, id, digest)"
+        " ON CONFLICT (kind, id) DO UPDATE SET digest = excluded.digest, at = excluded.at",
+        *(*_pairs(latest), list(latest.values()), now),
+    )
 
 
 def slot_of(key: Key) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from gimle.asgard.core.ids import new_id
 
 from asgard_server.run.store import Entry, Key, Kind
 from asgard_server.store import postgres_transaction
@@ -15,6 +18,7 @@ from asgard_server.store.postgres_transaction import TABLE, Read
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
 
+V7 = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 # Documents taken in by one transaction of a rebuild, which holds their locks so long.
 BATCH = 500
 _LISTED = 5_000
@@ -151,3 +155,35 @@ async def stamps(connection: Connection, keys: Sequence[Key]) -> dict[Key, str]:
         [key.id for key in keys if key.kind == "result"],
     )
     return {Key(row[0], row[1]): row[2] for row in rows}
+
+
+async def unknown(connection: Connection, entries: Sequence[Entry]) -> list[Key]:
+    """Those listed that are new or changed; unreadable ones only if they have changed, too."""
+    found: list[Key] = []
+    for start in range(0, len(entries), _LISTED):
+        some = entries[start : start + _LISTED]
+        known = await stamps(connection, [entry.key for entry in some])
+        rows = await connection.fetch(
+            "SELECT u.kind, u.id, u.stamp FROM asgard.unreadable u"
+            " JOIN unnest($1::text[], $2::text[]) AS k (kind, id)"
+            " ON u.kind = k.kind AND u.id = k.id",
+            [entry.key.kind for entry in some],
+            [entry.key.id for entry in some],
+        )
+        broken = {(Key(row[0], row[1]), row[2]) for row in rows}
+        found += [
+            entry.key
+            for entry in some
+            if known.get(entry.key) != entry.stamp and (entry.key, entry.stamp) not in broken
+        ]
+    return found
+
+
+async def newest(connection: Connection, kind: Kind, now: datetime) -> str | None:
+    """The greatest id that tells a time until `now`."""
+    ids = await connection.fetch(
+        f"SELECT id FROM {TABLE[kind]} WHERE id < $1 AND id ~ $2"  # noqa: S608 - our tables
+        " ORDER BY id DESC LIMIT 1",
+        *(new_id(now), V7),
+    )
+    return ids[0][0] if ids else None

@@ -15,6 +15,7 @@ from asgard_server.run.store import Key
 from asgard_server.store import postgres_transaction
 from asgard_server.store.postgres_link import LOST, Link
 from asgard_server.store.postgres_transaction import Outcome, Read
+from asgard_server.store.written import Written
 
 # Documents that share a commit. Who comes while one is being made waits for the next, so a
 # lone caller never waits for company.
@@ -34,15 +35,24 @@ class Kept(NamedTuple):
 
 class _Waiting(NamedTuple):
     keys: Sequence[Key]
+    digests: Sequence[tuple[Key, bytes]]
     head: asyncio.Future[int]
 
 
 class Writer:
     """Observes documents for whoever asks, in the order in which they ask."""
 
-    def __init__(self, link: Link, read: Read, now: Callable[[], int], kept: Kept) -> None:
+    def __init__(
+        self,
+        link: Link,
+        read: Read,
+        now: Callable[[], int],
+        kept: Kept,
+        written: Written | None = None,
+    ) -> None:
         self._link = link
         self._read = read
+        self._written = written
         self._now = now
         self._kept = kept
         self._trimmed = 0
@@ -52,9 +62,16 @@ class Writer:
 
     async def observe(self, keys: Sequence[Key]) -> int:
         """Queue documents; answer the head revision once they are committed."""
+        return await self._wait(keys, ())
+
+    async def remember(self, key: Key, digest: bytes) -> None:
+        """Queue the digest of a request; answer once it is committed."""
+        await self._wait((), ((key, digest),))
+
+    async def _wait(self, keys: Sequence[Key], digests: Sequence[tuple[Key, bytes]]) -> int:
         if self._closed:
             raise RuntimeError("the index is closed")
-        waiting = _Waiting(keys, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(keys, digests, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(waiting)
         return await waiting.head
 
@@ -69,7 +86,7 @@ class Writer:
         while (first := await self._queue.get()) is not None:
             await asyncio.sleep(0)  # those woken by the last commit have their say, too
             group = [first]
-            size = len(first.keys)
+            size = len(first.keys) + len(first.digests)
             stop = False
             while size < GROUP and not self._queue.empty():
                 waiting = self._queue.get_nowait()
@@ -77,7 +94,7 @@ class Writer:
                     stop = True
                     break
                 group.append(waiting)
-                size += len(waiting.keys)
+                size += len(waiting.keys) + len(waiting.digests)
             await self._serve([one for one in group if not one.head.cancelled()])
             if stop:
                 return
@@ -86,7 +103,10 @@ class Writer:
         if not group:
             return
         try:
-            outcome = await self._commit([key for one in group for key in one.keys])
+            outcome = await self._commit(
+                list(dict.fromkeys(key for one in group for key in one.keys)),
+                [each for one in group for each in one.digests],
+            )
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
             if len(group) > 1 and not isinstance(error, AsgardError):
                 # One of them spoilt it for all: nothing is written, so each is tried alone.
@@ -104,10 +124,17 @@ class Writer:
                 one.head.set_result(outcome.head)
         await self._trim(outcome.head)
 
-    async def _commit(self, keys: Sequence[Key]) -> Outcome:
+    async def _commit(self, keys: Sequence[Key], digests: Sequence[tuple[Key, bytes]]) -> Outcome:
         async def write() -> Outcome:
             async with self._link.acquired() as connection:
-                return await postgres_transaction.observe(connection, self._read, self._now(), keys)
+                return await postgres_transaction.observe(
+                    connection,
+                    self._read,
+                    self._now(),
+                    keys,
+                    written=self._written,
+                    digests=digests,
+                )
 
         with self._link.errors():
             try:

@@ -305,6 +305,15 @@ class SqliteRunIndex:
             )
         return [Key(kind, one) for one in ids]
 
+    async def newest(self, kind: Kind) -> str | None:
+        """The id that tells of the latest time until now, None when none tells one."""
+        now = self._clock()
+        return await self._look_up(lambda connection: sqlite_upkeep.newest(connection, kind, now))
+
+    async def unknown(self, entries: Sequence[Entry]) -> list[Key]:
+        """Those of `entries` whose stamp is not the one the index knows."""
+        return await self._look_up(lambda connection: sqlite_upkeep.unknown(connection, entries))
+
     async def stale(self, keys: Sequence[Key]) -> list[Key]:
         """Those of `keys` whose document's stamp is not the one the index knows."""
 

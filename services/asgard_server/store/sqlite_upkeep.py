@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from datetime import datetime
 from itertools import islice
 
 import structlog
 from gimle.asgard.core.errors import DocumentError
+from gimle.asgard.core.ids import id_time, new_id
 
 from asgard_server.run.store import Entry, Found, Key, Kind
 from asgard_server.store import sqlite_bulk
@@ -96,6 +98,29 @@ def known_stamp(connection: sqlite3.Connection, key: Key) -> str | None:
         (key.id,),
     ).fetchone()
     return None if row is None else str(row[0])
+
+
+def unknown(connection: sqlite3.Connection, entries: Sequence[Entry]) -> list[Key]:
+    """Those listed that are new or changed; unreadable ones only if they have changed, too."""
+    found: list[Key] = []
+    for key, stamp in entries:
+        if known_stamp(connection, key) == stamp:
+            continue
+        broken = connection.execute(
+            "SELECT 1 FROM unreadable WHERE kind = ? AND id = ? AND stamp = ?", (*key, stamp)
+        ).fetchone()
+        if broken is None:
+            found.append(key)
+    return found
+
+
+def newest(connection: sqlite3.Connection, kind: Kind, now: datetime) -> str | None:
+    """The greatest id that tells a time until `now`."""
+    rows = connection.execute(
+        f"SELECT id FROM {TABLE[kind]} WHERE id < ? ORDER BY id DESC",  # noqa: S608 - our tables
+        (new_id(now),),
+    )
+    return next((row[0] for row in rows if id_time(row[0]) is not None), None)
 
 
 def _in_order(

@@ -8,9 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
-import orjson
 from gimle.asgard.core.arrays import ArrayRef
 from gimle.asgard.core.documents import (
     ResultDocument,
@@ -19,7 +17,6 @@ from gimle.asgard.core.documents import (
     encode_result,
     encode_result_plain,
     encode_run,
-    format_time,
 )
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
@@ -29,14 +26,14 @@ from gimle.asgard.core.errors import (
     StorageUnavailableError,
 )
 from gimle.asgard.core.folder.arrayfiles import put_back, take_out
-from gimle.asgard.core.folder.layout import METADATA, array_name
-from gimle.asgard.core.folder.place import FORMAT
+from gimle.asgard.core.folder.layout import array_name
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.s3 import arrays
 from gimle.asgard.core.s3.append import Appender
 from gimle.asgard.core.s3.deleting import Deleter
 from gimle.asgard.core.s3.markers import Intent
 from gimle.asgard.core.s3.objects import ConflictError, Objects
+from gimle.asgard.core.s3.opening import open_place
 from gimle.asgard.core.s3.patience import attempts, turn
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.s3.reading import Reading, document_path
@@ -63,36 +60,11 @@ class Bucket(Reading):
         self._deleter = Deleter(self._objects)
         self._appender = Appender(self._objects)
         #: The id that tells this storage from any other.
-        self.storage_id = self._open()
+        self.storage_id = open_place(self._objects)
         self.sweep()
 
     def __repr__(self) -> str:
         return f"Bucket({str(self.place)!r})"
-
-    def _open(self) -> str | None:
-        """Read the storage's id; the first of several who open a new one gives it."""
-        found = self._objects.get(METADATA)
-        if found is None:
-            made = {
-                "format": FORMAT,
-                "storage_id": str(uuid4()),
-                "created_at": format_time(datetime.now(UTC)),
-            }
-            self._objects.create(METADATA, orjson.dumps(made))
-            found = self._objects.get(METADATA)
-        try:
-            said = orjson.loads(found.body) if found is not None else {}
-            version, storage_id = said.get("format", FORMAT), said.get("storage_id")
-        except (ValueError, AttributeError) as error:
-            raise StorageUnavailableError(
-                str(self.place), f"{METADATA} is not a JSON object ({error}); repair or remove it"
-            ) from error
-        if not isinstance(version, int) or version > FORMAT:
-            raise StorageUnavailableError(
-                str(self.place),
-                f"it has format {version}, this release knows {FORMAT}; upgrade gimle-asgard",
-            )
-        return storage_id if isinstance(storage_id, str) else None
 
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()

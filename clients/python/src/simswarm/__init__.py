@@ -1,0 +1,3 @@
+"""SimSwarm: what its simulations leave behind, and how it moves."""
+
+from __future__ import annotations

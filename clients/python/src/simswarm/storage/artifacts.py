@@ -1,0 +1,71 @@
+"""A job's files for a program that runs beside the store: no URLs, the bytes themselves."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import lru_cache
+
+from gimle.asgard.core.signing import Credentials, Endpoint, Signer
+from gimle.asgard.transfer.bucket import Bucket
+from gimle.asgard.transfer.errors import RefusedError
+
+from simswarm.storage.sim_data import DEFAULT_BUCKET, object_path
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES = 1 << 30
+"""What is read into memory at most."""
+
+
+class ArtifactMissingError(Exception):
+    """The file is not there, or there is no store."""
+
+
+def fetch_artifact(job_id: int, filename: str) -> bytes:
+    """Read one file of a job whole.
+
+    Raises ArtifactMissingError when it is not there or MINIO_ENDPOINT is unset; RefusedError when
+    the store says anything else (wrong keys, no such bucket), TransferError when it is away.
+    """
+    bucket = _bucket()
+    if bucket is None:
+        raise ArtifactMissingError(f"{filename}: MINIO_ENDPOINT is not set")
+    try:
+        return bucket.read(object_path(job_id, filename), MOST_BYTES)
+    except RefusedError as error:
+        if error.code == "NoSuchKey":
+            raise ArtifactMissingError(object_path(job_id, filename)) from error
+        raise
+
+
+def put_report_md(job_id: int, markdown: str) -> None:
+    """Write a job's `report.md`; without MINIO_ENDPOINT only a warning is logged.
+
+    Raises TransferError.
+    """
+    bucket = _bucket()
+    if bucket is None:
+        logger.warning("MINIO_ENDPOINT is not set: the report of job %s is not stored", job_id)
+        return
+    bucket.write(object_path(job_id, "report.md"), markdown.encode(), "text/markdown")
+
+
+def _bucket() -> Bucket | None:
+    """The bucket that MINIO_* names now, None without MINIO_ENDPOINT."""
+    endpoint = os.environ.get("MINIO_ENDPOINT", "")
+    if not endpoint:
+        return None
+    return _kept(
+        endpoint,
+        os.environ.get("MINIO_SECURE", "true").lower() == "true",
+        os.environ.get("MINIO_ACCESS_KEY", ""),
+        os.environ.get("MINIO_SECRET_KEY", ""),
+        os.environ.get("MINIO_BUCKET") or DEFAULT_BUCKET,
+    )
+
+
+@lru_cache(maxsize=4)
+def _kept(endpoint: str, secure: bool, access_key: str, secret_key: str, bucket: str) -> Bucket:
+    signer = Signer(Endpoint.parse(endpoint, secure=secure), Credentials(access_key, secret_key))
+    return Bucket(signer, bucket)

@@ -1,0 +1,91 @@
+"""Array files that were downloaded, on this machine's disk: bounded, and whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+
+class ArrayCache:
+    """Files named by the digest of what they are; for use from any thread.
+
+    The longest unused go when they are more than `most_bytes` together. A file that somebody
+    has mapped stays readable to him. Processes may share the folder.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._most = most_bytes
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._bytes = 0
+        there = [(entry.stat(), entry.name) for entry in os.scandir(folder) if entry.is_file()]
+        for stat, name in sorted(there, key=lambda one: one[0].st_mtime_ns):
+            if name.endswith(".npy"):
+                self._count(name, stat.st_size)
+
+    def path(self, identity: str, write: Callable[[int], bool]) -> str | None:
+        """The file of what `identity` names, written by `write` to a handle if it is not there.
+
+        None when `write` answers False: there is no such thing.
+        """
+        name = f"{blake2b(identity.encode(), digest_size=16).hexdigest()}.npy"
+        path = f"{self._folder}/{name}"
+        with self._lock:
+            making = self._making.setdefault(name, threading.Lock())
+        try:
+            with making:  # whoever wants the same waits, and finds it
+                if self._used(name, path) or self._make(name, path, write):
+                    return path
+                return None
+        finally:
+            with self._lock:
+                self._making.pop(name, None)
+
+    def _used(self, name: str, path: str) -> bool:
+        try:
+            os.utime(path)  # so that a later process knows its age
+            size = os.stat(path).st_size
+        except FileNotFoundError:
+            return False
+        with self._lock:
+            if name not in self._sizes:
+                self._count(name, size)
+            self._sizes.move_to_end(name)
+        return True
+
+    def _make(self, name: str, path: str, write: Callable[[int], bool]) -> bool:
+        handle, temporary = tempfile.mkstemp(prefix=".", dir=self._folder)
+        try:
+            try:
+                if not write(handle):
+                    os.unlink(temporary)
+                    return False
+                size = os.fstat(handle).st_size
+            finally:
+                os.close(handle)
+            os.replace(temporary, path)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+        with self._lock:
+            self._count(name, size)
+            self._make_room(name)
+        return True
+
+    def _count(self, name: str, size: int) -> None:
+        self._bytes += size - self._sizes.pop(name, 0)
+        self._sizes[name] = size
+
+    def _make_room(self, kept: str) -> None:
+        while self._bytes > self._most and (oldest := next(iter(self._sizes))) != kept:
+            self._bytes -= self._sizes.pop(oldest)
+            Path(self._folder, oldest).unlink(missing_ok=True)

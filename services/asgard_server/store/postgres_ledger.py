@@ -1,0 +1,249 @@
+"""What replicas have begun, in PostgreSQL: the port `Ledger`, and how the index ends a write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from asgard_server.run.store import Deletion, Key, Write
+from asgard_server.store import migrate
+from asgard_server.store.gathering import Gathering
+from asgard_server.store.postgres_link import LOST, Link
+from asgard_server.store.written import Note
+
+if TYPE_CHECKING:
+    from asgard_server.store.postgres_link import Connection
+
+# A deletion is remembered for longer than a replica believes that a run is there.
+_DONE_KEPT = "1 hour"
+
+# A write that is begun again goes on; one that somebody else has ended begins anew.
+_BEGIN = """
+INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists)
+SELECT w.token, w.kind, w.id, w.run_id, $1, clock_timestamp(), string_to_array(w.files, '/'),
+  w.lists
+  FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
+    AS w (token, kind, id, run_id, files, lists)
+ON CONFLICT (token) DO UPDATE SET at = excluded.at, files = excluded.files
+"""
+# A row that is not there was ended by somebody who took its writer for dead.
+_OBSERVED = """
+INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
+SELECT token, 'result', id, run_id, '', clock_timestamp(), '{}', true, true
+  FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w (token, id, run_id)
+ON CONFLICT (token) DO UPDATE SET observed = true
+"""
+_COLUMNS = "replace(token::text, '-', ''), kind, id, run_id, files, lists"
+_MARK = """
+INSERT INTO asgard.deletions VALUES ($1, $2, $3, $4, $5, clock_timestamp(), false)
+ON CONFLICT (kind, id) DO UPDATE SET results = excluded.results, files = excluded.files,
+  at = excluded.at, done = false
+"""
+
+
+class PostgresLedger:
+    """The ledger of one storage, shared by all replicas. Times are the database's.
+
+    Methods raise `StorageUnavailableError` when the database is not there.
+    """
+
+    def __init__(self, link: Link, replica: str) -> None:
+        self._link = link
+        self._replica = replica
+        self._beginning: Gathering[Sequence[Write], frozenset[Key]] = Gathering(self._begin)
+        self._held: set[str] = set()
+        self._locks: Connection | None = None
+        self._lock_turn = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, dsn: str, *, replica: str, connections: int = 4) -> PostgresLedger:
+        """Open the ledger in the database at `dsn`; `replica` says in it who has begun what.
+
+        Raises `StorageUnavailableError` when the database does not answer, `SchemaError` when
+        its schema is not one that this release can use.
+        """
+        link = await Link.open(dsn, connections)
+        try:
+            async with link.connection() as connection:
+                await migrate.check(connection, link.place)
+        except BaseException:
+            await link.close()
+            raise
+        return cls(link, replica)
+
+    async def close(self) -> None:
+        """Let go of all locks and close all connections."""
+        async with self._lock_turn:
+            if self._locks is not None:
+                with suppress(*LOST):
+                    await self._locks.close()
+                self._locks = None
+        await self._link.close()
+
+    # Writes
+
+    async def begin(self, writes: Sequence[Write]) -> frozenset[Key]:
+        """Write down writes; answer which documents and runs of theirs are being deleted."""
+        return await self._beginning.ask(writes)
+
+    async def _begin(self, asked: Sequence[Sequence[Write]]) -> list[frozenset[Key]]:
+        writes = [write for some in asked for write in some]
+        runs = list({write.run_id for write in writes})
+        results = [write.key.id for write in writes if write.key.kind == "result"]
+
+        async def write_down(connection: Connection) -> list[Any]:
+            await connection.execute(
+                _BEGIN,
+                self._replica,
+                [write.token for write in writes],
+                [write.key.kind for write in writes],
+                [write.key.id for write in writes],
+                [write.run_id for write in writes],
+                ["/".join(write.files) for write in writes],
+                [write.lists for write in writes],
+            )
+            # Behind the commit: a deletion that does not find these writes is found here.
+            return await connection.fetch(
+                "SELECT kind, id FROM asgard.deletions WHERE kind = 'run' AND id = ANY($1::text[])"
+                " OR kind = 'result' AND id = ANY($2::text[]) AND NOT done",
+                *(runs, results),
+            )
+
+        gone = {Key(row[0], row[1]) for row in await self._link.read(write_down)}
+        return [
+            frozenset(
+                key
+                for write in some
+                for key in (write.key, Key("run", write.run_id))
+                if key in gone
+            )
+            for some in asked
+        ]
+
+    async def end(self, tokens: Sequence[str]) -> None:
+        """Forget writes."""
+        if tokens:
+            await self._execute("DELETE FROM asgard.writes WHERE token = ANY($1::uuid[])", tokens)
+
+    async def begun(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Writes that nobody has observed and nobody has begun again for so long."""
+        return await self._writes("NOT observed", older_than_s, run_id)
+
+    async def unlisted(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Observed writes of results that their runs' documents do not name."""
+        return await self._writes("observed", older_than_s, run_id)
+
+    async def _writes(self, which: str, older_than_s: float, run_id: str | None) -> list[Write]:
+        of_run = "" if run_id is None else "AND run_id = $2"
+        rows = await self._fetch(
+            f"SELECT {_COLUMNS} FROM asgard.writes WHERE {which}"  # noqa: S608 - ours
+            f" AND at <= clock_timestamp() - make_interval(secs => $1) {of_run}"
+            " ORDER BY at LIMIT 10000",
+            *((older_than_s,) if run_id is None else (older_than_s, run_id)),
+        )
+        return [
+            Write(token, Key(kind, id), run, tuple(file for file in files if file), lists)
+            for token, kind, id, run, files, lists in rows
+        ]
+
+    # Deletions
+
+    async def mark(self, deletion: Deletion) -> None:
+        """Write down a deletion, or more of one."""
+        await self._execute(
+            _MARK,
+            *deletion.key,
+            deletion.run_id,
+            list(deletion.results),
+            list(deletion.files),
+        )
+
+    async def marked(self, older_than_s: float, key: Key | None = None) -> list[Deletion]:
+        """Deletions that are not done, and that nobody has marked for so long."""
+        of_key = "" if key is None else "AND kind = $2 AND id = $3"
+        rows = await self._fetch(
+            "SELECT kind, id, run_id, results, files FROM asgard.deletions WHERE NOT done"  # noqa: S608 - ours
+            f" AND at <= clock_timestamp() - make_interval(secs => $1) {of_key} LIMIT 1000",
+            *((older_than_s,) if key is None else (older_than_s, *key)),
+        )
+        return [
+            Deletion(Key(kind, id), run, tuple(results), tuple(files))
+            for kind, id, run, results, files in rows
+        ]
+
+    async def unmark(self, key: Key) -> None:
+        """Say that a deletion is done."""
+        await self._execute(
+            "UPDATE asgard.deletions SET done = true, at = clock_timestamp()"
+            " WHERE kind = $1 AND id = $2",
+            *key,
+        )
+        await self._execute(
+            "DELETE FROM asgard.deletions WHERE done"  # noqa: S608 - ours
+            f" AND at < clock_timestamp() - interval '{_DONE_KEPT}'"
+        )
+
+    # Locks
+
+    @asynccontextmanager
+    async def held(self, name: str) -> AsyncIterator[bool]:
+        """Hold the lock `name` inside, if nobody does; say whether it is held.
+
+        A lock goes with its connection: where that breaks, another may hold it, too.
+        """
+        if name in self._held:  # by another task; PostgreSQL would give it to us again
+            yield False
+            return
+        self._held.add(name)
+        try:
+            ours = await self._ask_lock("SELECT pg_try_advisory_lock($1)", name)
+            try:
+                yield ours
+            finally:
+                if ours:
+                    with suppress(OSError, *LOST):
+                        await self._ask_lock("SELECT pg_advisory_unlock($1)", name)
+        finally:
+            self._held.discard(name)
+
+    async def _ask_lock(self, sql: str, name: str) -> bool:
+        number = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+        async with self._lock_turn:
+            with self._link.errors():
+                if self._locks is None or self._locks.is_closed():
+                    self._locks = await self._link.connect()
+                return bool(await self._locks.fetchval(sql, number))
+
+    async def _fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        return await self._link.read(lambda connection: connection.fetch(sql, *arguments))
+
+    async def _execute(self, sql: str, *arguments: object) -> None:
+        await self._link.read(lambda connection: connection.execute(sql, *arguments))
+
+
+async def end_writes(connection: Connection, notes: Iterable[Note], there: set[Key]) -> None:
+    """End the writes of documents that were observed, in the transaction that observes them.
+
+    `there`: the documents that exist; results of these stay until their run names them.
+    """
+    ended: list[str] = []
+    unlisted: list[Write] = []
+    for note in notes:
+        if note.write.lists and note.write.key in there:
+            unlisted.append(note.write)
+        else:
+            ended.append(note.write.token)
+    if unlisted:
+        await connection.execute(
+            _OBSERVED,
+            [write.token for write in unlisted],
+            [write.key.id for write in unlisted],
+            [write.run_id for write in unlisted],
+        )
+    if ended:
+        await connection.execute("DELETE FROM asgard.writes WHERE token = ANY($1::uuid[])", ended)

@@ -1,0 +1,166 @@
+"""One write in an object store: begun in the ledger, made on a condition, noted for the index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from gimle.asgard.core.documents import ResultDocument, encode_result, encode_result_plain
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    NotFoundError,
+    StorageUnavailableError,
+)
+from gimle.asgard.core.folder.arrayfiles import ArrayFile, take_out
+from gimle.asgard.core.folder.layout import array_name
+from gimle.asgard.core.s3.reading import document_path
+
+from asgard_server.run.store import Found, Key, Ledger, Write
+from asgard_server.store.s3_objects import Objects
+from asgard_server.store.written import Written
+
+# A writer that lives says so this often; others take it for dead after three times that.
+ALIVE_EVERY_S = 3.0
+# Data with more values than this is not encoded on the loop.
+_FEW_VALUES = 4_096
+
+
+def new_write(key: Key, run_id: str, *, files: Sequence[str] = (), lists: bool = False) -> Write:
+    """A write with a token of its own."""
+    return Write(uuid4().hex, key, run_id, tuple(files), lists)
+
+
+class Writing:
+    """Writes the documents of one place.
+
+    `finish` finishes the deletion of a document that has begun. A write that fails for sure
+    is ended; one of which nobody knows stays in the ledger, for whoever looks there.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        ledger: Ledger,
+        written: Written,
+        finish: Callable[[Key], Awaitable[None]],
+    ) -> None:
+        self._objects = objects
+        self._ledger = ledger
+        self._written = written
+        self._finish = finish
+
+    async def begin(self, *writes: Write) -> None:
+        """Write writes down. Raises NotFoundError when their run is being deleted, or was."""
+        gone = await self._ledger.begin(writes)
+        if gone:
+            for key in gone:
+                if key.kind == "run":
+                    await self.forget(*writes)
+                    raise NotFoundError("run", key.id)
+                await self._finish(key)
+            await self._ledger.begin(writes)
+
+    async def still(self, write: Write) -> None:
+        """Make sure that nobody has taken us for dead. Raises StorageUnavailableError."""
+        if await self._ledger.begin((write,)):
+            await self.forget(write)
+            raise StorageUnavailableError(
+                str(self._objects.place), "the writing of arrays was given up; save again"
+            )
+
+    async def forget(self, *writes: Write) -> None:
+        """End writes that came to nothing; if that fails, others will."""
+        with suppress(StorageUnavailableError):
+            await self._ledger.end([write.token for write in writes])
+
+    async def create(self, write: Write, body: bytes) -> None:
+        """Write a new document. Raises AlreadyExistsError."""
+        path = document_path(*write.key)
+        with self.alive(write):
+            etag = await self._objects.create(path, body)
+            if etag is None:
+                there = await self._objects.get(path)
+                if there is not None and not there.body:
+                    await self._finish(write.key)
+                    etag = await self._objects.create(path, body)
+        if etag is None:
+            await self.forget(write)
+            raise AlreadyExistsError(write.key.kind, write.key.id)
+        self._written.note(write, None, Found(body, etag, datetime.now(UTC)))
+
+    async def replace(self, write: Write, body: bytes, etag: str) -> None:
+        """Write a document in the place of the one with `etag`. Raises ConflictError."""
+        with self.alive(write):
+            new = await self._objects.replace(document_path(*write.key), body, etag)
+        self._written.note(write, etag, Found(body, new, datetime.now(UTC)))
+
+    def note(self, write: Write) -> None:
+        """Say that a document may have changed, so that the index reads it and ends the write."""
+        self._written.note(write, None, None)
+
+    @contextmanager
+    def alive(self, *writes: Write) -> Iterator[None]:
+        """Say again and again, inside, that these writes go on."""
+        loop = asyncio.get_running_loop()
+        saying: set[asyncio.Task[Any]] = set()
+        timer: asyncio.TimerHandle
+
+        async def say() -> None:
+            with suppress(StorageUnavailableError):
+                await self._ledger.begin(writes)
+
+        def again() -> None:
+            nonlocal timer
+            task = loop.create_task(say())
+            saying.add(task)
+            task.add_done_callback(saying.discard)
+            timer = loop.call_later(ALIVE_EVERY_S, again)
+
+        timer = loop.call_later(ALIVE_EVERY_S, again)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+async def encoded(result: ResultDocument) -> tuple[ResultDocument, bytes, list[ArrayFile]]:
+    """A result as it is stored, its document, and its arrays that become files.
+
+    Raises TypeError for values that cannot be stored.
+    """
+    if _is_small(result.data):
+        return _encoded(result)
+    return await asyncio.to_thread(_encoded, result)
+
+
+def _encoded(result: ResultDocument) -> tuple[ResultDocument, bytes, list[ArrayFile]]:
+    body = encode_result_plain(result)
+    if body is not None:
+        return result, body, []
+    stored, files = take_out(result, lambda path, taken: array_name(result.id, path, taken))
+    return stored, encode_result(stored), files
+
+
+def _is_small(data: Any) -> bool:
+    values = [data]
+    count = 0
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list | tuple):
+            if len(value) > _FEW_VALUES:
+                return False
+            values.extend(value)
+        elif isinstance(value, str):
+            count += len(value) // 16
+        else:
+            count += getattr(value, "size", 1)
+        count += 1
+        if count + len(values) > _FEW_VALUES:
+            return False
+    return True

@@ -7,8 +7,10 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob, NewUpload
@@ -225,7 +227,8 @@ async def test_a_url_of_a_part_is_dead_when_all_are_put_together(
     await sent_parts(home, begun.blob, body, [1, 2], small_parts)
     done = await asyncio.gather(*(complete(home, blob_id) for _ in range(4)))
     assert {each.sha256 for each in done} == {sha(body)}
-    assert (await home.send(grant, body[:small_parts])).status_code in (403, 404)
+    with suppress(httpx.TransportError):  # a store may hang up before it has read all bytes
+        assert (await home.send(grant, body[:small_parts])).status_code in (403, 404)
     assert await downloaded(home, Wanted(blob_id)) == body
 
 

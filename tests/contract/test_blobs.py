@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import httpx

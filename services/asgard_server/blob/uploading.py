@@ -16,11 +16,14 @@ from gimle.asgard.core.errors import (
 from gimle.asgard.core.ids import new_id
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob, NewUpload, Part
+from asgard_server.blob.domain import Blob, Held, NewUpload, Part
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
 
 # Questions to the store that one call has open at a time.
 _AT_ONCE = 16
+
+# Until an object appears that another call is putting together: 4 s in all.
+_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 # What concerns one upload of many; anything else ends the call.
 _OF_ONE = (NotFoundError, UploadIncompleteError, UploadEndedError, DigestMismatchError)
@@ -223,7 +226,7 @@ class Uploader:
                     tuple(missing[:1_000]),
                 )
             await self._bytes.finish_parts(blob, parts or [])
-            held = await self._bytes.head(blob.key)
+            held = await self._appeared(blob)
         if held is None:
             raise UploadIncompleteError(blob.id, "its parts are gone: upload it again")
         wanted = blob.sha256 or sha256
@@ -237,6 +240,14 @@ class Uploader:
             verified=held.sha256 is not None,
             sha256_parts=held.sha256_parts or (domain.sha256_of_parts(parts) if parts else None),
         )
+
+    async def _appeared(self, blob: Blob) -> Held | None:
+        """The whole: where somebody else is putting it together, the parts go a moment before."""
+        for pause in _PAUSES_S:
+            if (held := await self._bytes.head(blob.key)) is not None:
+                return held
+            await asyncio.sleep(pause)
+        return await self._bytes.head(blob.key)
 
     async def _copied(self, blob: Blob, sha256: str | None) -> Blob:
         """Bytes of a plain PUT may change while its URL holds: so a copy is what is kept."""

@@ -37,6 +37,10 @@ def make(settings: Settings, bucket: str) -> None:
             raise
 
 
+def _status(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
 def main() -> int:
     """Make it; answer the exit status."""
     settings = Settings.from_environment(os.environ)
@@ -49,7 +53,8 @@ def main() -> int:
         try:
             make(settings, bucket)
         except (BotoCoreError, ClientError) as error:
-            if time.monotonic() > deadline:
+            refused = isinstance(error, ClientError) and _status(error) == 403
+            if refused or time.monotonic() > deadline:
                 print(f"the bucket {bucket} could not be made: {error}", file=sys.stderr)
                 return 1
             time.sleep(1)

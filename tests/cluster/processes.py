@@ -291,7 +291,8 @@ async def a_cluster(
     storage = str(folder / "storage")
     if s3 is not None:
         storage = f"s3://{await asyncio.to_thread(s3.bucket)}/asgard"
-        environ |= s3.variables
+        # Each test has a cache of its own, as each machine has.
+        environ |= s3.variables | {"XDG_CACHE_HOME": str(folder / "cache")}
     cluster = Cluster(folder, storage, environ)
     cluster.environ["ASGARD_STORAGE"] = storage
     if database:

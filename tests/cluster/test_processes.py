@@ -17,10 +17,16 @@ import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually
+from tests.engines import minio
 from tests.gateway.monitors import Browser, a_browser
 from tests.rpc.running import refused
 
-ENGINES: list[dict[str, Any]] = [{}, {"database": True, "bell": True}]
+ENGINES: dict[str, dict[str, Any]] = {
+    "folder": {},
+    "folder-postgres-redis": {"database": True, "bell": True},
+    "s3-postgres-redis": {"s3": minio.server, "database": True, "bell": True},
+    "s3": {"s3": minio.server},
+}
 DEPENDENCIES = ("documents", "index", "bell")
 
 
@@ -37,12 +43,15 @@ async def told_of(browser: Browser, run_id: str) -> list[str]:
     return before
 
 
-@pytest.mark.parametrize("engines", ENGINES, ids=["folder", "postgres-redis"])
+@pytest.mark.parametrize("engines", ENGINES)
 async def test_what_one_replica_saves_every_gateway_and_replica_shows(
-    tmp_path: Path, engines: dict[str, Any]
+    tmp_path: Path, engines: str
 ) -> None:
+    chosen = dict(ENGINES[engines])
+    if "s3" in chosen:
+        chosen["s3"] = await asyncio.to_thread(chosen["s3"])
     async with (
-        a_cluster(tmp_path, replicas=2, **engines) as cluster,
+        a_cluster(tmp_path, replicas=2, **chosen) as cluster,
         cluster.client() as client,
         cluster.stub(cluster.replicas[0]) as first,
         cluster.stub(cluster.replicas[1]) as second,

@@ -12,6 +12,7 @@ from typing import Any
 from asgard_server.run.store import Entry, Found, Key, Kind
 from asgard_server.store import sqlite_transaction
 from asgard_server.store.postgres import PostgresRunIndex
+from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.sqlite import SqliteRunIndex
 from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_result, encode_run
 from gimle.asgard.core.errors import StorageUnavailableError
@@ -82,14 +83,15 @@ class Shelf:
 
 @asynccontextmanager
 async def open_index(
-    engine: str, shelf: Shelf, folder: Path, batch: int | None = None
+    engine: str, shelf: Shelf, folder: Path, batch: int | None = None, kept: Kept = USUAL
 ) -> AsyncIterator[Any]:
     """Open an index of `engine` over `shelf`; opened again, it is the same one.
 
-    `batch`: after how many runs what is put off is done, so that little ones see it too.
+    `kept`: how far its log reaches back. `batch`: after how many runs what is put off is
+    done, so that little ones see it too.
     """
     if engine == "postgres":
-        async with _postgres(shelf, folder) as opened:
+        async with _postgres(shelf, folder, kept) as opened:
             yield opened
         return
     assert engine == "sqlite"
@@ -98,6 +100,7 @@ async def open_index(
         shelf.read,
         storage_id="storage-1",
         clock=lambda: shelf.now,
+        kept=kept,
     )
     usual = sqlite_transaction.LATE
     sqlite_transaction.LATE = batch or usual
@@ -109,12 +112,16 @@ async def open_index(
 
 
 @asynccontextmanager
-async def _postgres(shelf: Shelf, folder: Path) -> AsyncIterator[PostgresRunIndex]:
+async def _postgres(shelf: Shelf, folder: Path, kept: Kept) -> AsyncIterator[PostgresRunIndex]:
     async def read(key: Key) -> Found | None:
         return shelf.read(key)
 
     index = await PostgresRunIndex.open(
-        await postgres.database_of(folder), read, storage_id="storage-1", clock=lambda: shelf.now
+        await postgres.database_of(folder),
+        read,
+        storage_id="storage-1",
+        clock=lambda: shelf.now,
+        kept=kept,
     )
     try:
         yield index

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.folder import Folder
@@ -20,16 +20,23 @@ from asgard_server.run.store import (
     Found,
     IndexUpkeep,
     Key,
+    Ledger,
     RunIndex,
     WatchedPlace,
 )
 from asgard_server.settings import S3Prefix, SettingError, Settings
 from asgard_server.store.folder import FolderDocuments
-from asgard_server.store.mounts import index_path, is_network
+from asgard_server.store.measured import measured
+from asgard_server.store.mounts import cache_folder, index_in_cache, index_path, is_network
+from asgard_server.store.retention import Kept
+from asgard_server.store.written import Written
 
 # Writers that wait for the disk (fsync) do so side by side; those that do not only take the
 # interpreter from each other.
 _WRITERS = {"durable": 8, "relaxed": 4}
+
+
+Finishing = Callable[[Callable[..., Awaitable[int]]], Coroutine[Any, Any, None]]
 
 
 class Place(Documents, WatchedPlace, Protocol):
@@ -45,6 +52,8 @@ class Engines:
     """What RunService works with. `name` is what the place of documents is called.
 
     `bell_problem` says why the bell does not reach other replicas; empty while it does.
+    `finishing`, where a place needs it: to be run beside the service, it finishes what
+    replicas that died have begun, and observes it.
     """
 
     documents: Place
@@ -53,6 +62,7 @@ class Engines:
     name: str
     storage_id: str
     bell_problem: Callable[[], str]
+    finishing: Finishing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,8 @@ class _Opened:
     stamp_now: Callable[[Key], str | None]
     read: Callable[[Key], Awaitable[Found | None]]
     stamp: Callable[[Key], Awaitable[str | None]]
+    written: Written | None = None
+    finishing: Finishing | None = None
 
 
 @asynccontextmanager
@@ -78,15 +90,20 @@ async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
     """
     async with AsyncExitStack() as stack:
         if isinstance(settings.storage, S3Prefix):
-            raise SettingError(
-                "ASGARD_STORAGE",
-                f"is {settings.storage}",
-                "give a folder; this release keeps documents in folders",
-            )
-        opened = await _folder(settings, settings.storage, stack)
+            opened = await _s3(settings, settings.storage, stack)
+        else:
+            opened = await _folder(settings, settings.storage, stack)
         index = await _index(settings, opened, stack)
         feed, problem = _bell(settings, stack)
-        yield Engines(opened.documents, index, feed, opened.name, opened.storage_id or "", problem)
+        yield Engines(
+            documents=measured(opened.documents, "documents", Documents, WatchedPlace),
+            index=measured(index, "index", RunIndex, IndexUpkeep),
+            feed=feed,
+            name=opened.name,
+            storage_id=opened.storage_id or "",
+            bell_problem=problem,
+            finishing=opened.finishing,
+        )
 
 
 async def _folder(settings: Settings, path: Path, stack: AsyncExitStack) -> _Opened:
@@ -117,6 +134,60 @@ async def _folder(settings: Settings, path: Path, stack: AsyncExitStack) -> _Ope
     )
 
 
+async def _s3(settings: Settings, prefix: S3Prefix, stack: AsyncExitStack) -> _Opened:
+    # The clients of S3 take half a second to import: a folder does without.
+    from gimle.asgard.core.s3.objects import Objects
+    from gimle.asgard.core.s3.opening import open_place
+    from gimle.asgard.core.s3.place import checked_place
+
+    from asgard_server.store.s3 import S3Documents
+
+    credentials = {
+        "aws_access_key_id": settings.s3_access_key,
+        "aws_secret_access_key": settings.s3_secret_key,
+        "region_name": settings.s3_region,
+    }
+    place = checked_place(
+        *(prefix.bucket, prefix.prefix, "ASGARD_STORAGE", "ASGARD_STORAGE"),
+        endpoint=settings.s3_url,
+        credentials={name: value for name, value in credentials.items() if value is not None},
+    )
+    # Asked first: a ledger in a file is found by it.
+    storage_id = await asyncio.to_thread(lambda: open_place(Objects(place)))
+    index_file = index_in_cache(storage_id or str(place))
+    ledger = await _ledger(settings, index_file, storage_id, stack)
+    documents = await S3Documents.open(place, ledger, cache=cache_folder() / "arrays")
+    stack.push_async_callback(documents.close)
+    return _Opened(
+        documents=documents,
+        name=str(place),
+        storage_id=documents.storage_id,
+        index_file=index_file,
+        read_now=documents.read_now,
+        stamp_now=documents.stamp_now,
+        read=documents.read,
+        stamp=documents.stamp,
+        written=documents.written,
+        finishing=documents.run,
+    )
+
+
+async def _ledger(
+    settings: Settings, index_file: Path, storage_id: str | None, stack: AsyncExitStack
+) -> Ledger:
+    if settings.database_url is None:
+        from asgard_server.store.sqlite_ledger import SqliteLedger
+
+        in_file = await SqliteLedger.open(index_file, storage_id=storage_id)
+        stack.push_async_callback(in_file.close)
+        return in_file
+    from asgard_server.store.postgres_ledger import PostgresLedger
+
+    ledger = await PostgresLedger.open(settings.database_url, replica=settings.replica)
+    stack.push_async_callback(ledger.close)
+    return ledger
+
+
 async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> Index:
     index: Index
     if settings.database_url is None:
@@ -127,6 +198,8 @@ async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> 
             opened.read_now,
             storage_id=opened.storage_id,
             stamp=opened.stamp_now,
+            kept=Kept(settings.changes_kept, settings.changes_kept_days),
+            written=opened.written,
         )
         stack.push_async_callback(sqlite.close)
         return index
@@ -143,7 +216,8 @@ async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> 
         opened.read,
         storage_id=opened.storage_id,
         stamp=opened.stamp,
-        kept_entries=settings.changes_kept,
+        kept=Kept(settings.changes_kept, settings.changes_kept_days),
+        written=opened.written,
     )
     stack.push_async_callback(postgres.close)
     return index

@@ -94,14 +94,14 @@ async def run_service(
         stack.push_async_callback(server.stop, settings.drain_seconds)
         channel = grpc.aio.insecure_channel(inside, options=_CHANNEL_OPTIONS)
         stack.push_async_callback(channel.close)
-        tasks = tuple(
-            asyncio.create_task(work, name=name)
-            for name, work in (
-                ("watch", watch.run()),
-                ("noticer", noticer.run()),
-                ("dependencies", dependencies.run()),
-            )
-        )
+        works = {
+            "watch": watch.run(),
+            "noticer": noticer.run(),
+            "dependencies": dependencies.run(),
+        }
+        if engines.finishing is not None:
+            works["finishing"] = engines.finishing(observer.observe)
+        tasks = tuple(asyncio.create_task(work, name=name) for name, work in works.items())
         stack.push_async_callback(cancelled, *tasks)
 
         async def drain() -> None:

@@ -47,6 +47,16 @@ def index_path(folder: str | os.PathLike[str], storage_id: str | None, *, networ
     writable = os.access(beside if beside.is_dir() else folder, os.W_OK)
     if writable and not network:
         return beside / "index.sqlite3"
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    place = storage_id or blake2b(os.fsencode(Path(folder).resolve()), digest_size=16).hexdigest()
-    return Path(cache) / "asgard" / place / "index.sqlite3"
+    return index_in_cache(storage_id or str(Path(folder).resolve()))
+
+
+def index_in_cache(storage: str) -> Path:
+    """Where the index of a storage lies that cannot hold it; `storage`: its id, or its place."""
+    plain = re.fullmatch(r"[0-9A-Za-z-]{1,64}", storage)
+    name = storage if plain else blake2b(os.fsencode(storage), digest_size=16).hexdigest()
+    return cache_folder() / name / "index.sqlite3"
+
+
+def cache_folder() -> Path:
+    """The folder in the user's cache for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asgard"

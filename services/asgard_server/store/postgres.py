@@ -23,16 +23,13 @@ from asgard_server.store import migrate, postgres_search, postgres_upkeep
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
 from asgard_server.store.postgres_transaction import Read
-from asgard_server.store.postgres_writer import Kept, Writer
+from asgard_server.store.postgres_writer import Writer
+from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.sqlite_rows import from_micros, result_row, run_row, to_micros
 from asgard_server.store.written import Written
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
-
-# How much of the log is kept: a watcher further behind begins again with a snapshot.
-KEPT_ENTRIES = 1_000_000
-KEPT_DAYS = 30
 
 _RESULT_COLUMNS = "id, run_id, result_type, display, sorted_at, digest"
 
@@ -80,16 +77,15 @@ class PostgresRunIndex:
         stamp: Callable[[Key], Awaitable[str | None]] | None = None,
         clock: Callable[[], datetime] = system_clock,
         connections: int = 8,
-        kept_entries: int = KEPT_ENTRIES,
-        kept_days: int = KEPT_DAYS,
+        kept: Kept = USUAL,
         written: Written | None = None,
     ) -> PostgresRunIndex:
         """Open the index in the database at `dsn`, of the storage `storage_id`.
 
         `read` reads a document as it now is, None when there is none, and must refuse to
         believe that one is gone while the place itself is not there; `stamp` tells its stamp
-        alone. `kept_entries`, `kept_days`: how far back the change log reaches, and tombstones
-        and digests of requests do. `written`: what this process writes itself. Raises
+        alone. `kept`: how far back the change log reaches. `written`: what this process writes
+        itself, under a ledger. Raises
         `StorageUnavailableError` when the database does not answer or is another storage's,
         `SchemaError` when its schema is not one that this release can use.
         """
@@ -101,7 +97,6 @@ class PostgresRunIndex:
         except BaseException:
             await link.close()
             raise
-        kept = Kept(kept_entries, kept_days)
         return cls(link, read, stamp=stamp, clock=clock, kept=kept, written=written)
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -15,22 +16,18 @@ from asgard_server.run.store import Key
 from asgard_server.store import postgres_transaction
 from asgard_server.store.postgres_link import LOST, Link
 from asgard_server.store.postgres_transaction import Outcome, Read
+from asgard_server.store.retention import DAY, Kept
 from asgard_server.store.written import Written
 
 # Documents that share a commit. Who comes while one is being made waits for the next, so a
 # lone caller never waits for company.
 GROUP = 64
 _TRIM_EVERY = 1_000
-_DAY = 24 * 60 * 60 * 1_000_000
+# So that what is kept by days does not wait for a thousand changes.
+_TRIM_AFTER_S = 3_600.0
+_TRIMMED_AT_ONCE = 10_000
 
 log = structlog.get_logger()
-
-
-class Kept(NamedTuple):
-    """How long things are kept: entries of the log, and days of tombstones and requests."""
-
-    entries: int
-    days: int
 
 
 class _Waiting(NamedTuple):
@@ -56,6 +53,8 @@ class Writer:
         self._now = now
         self._kept = kept
         self._trimmed = 0
+        self._trimmed_at = -_TRIM_AFTER_S
+        self._trimming: asyncio.Task[None] | None = None
         self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
         self._closed = False
         self._task = asyncio.create_task(self._run(), name="index-writer")
@@ -81,6 +80,8 @@ class Writer:
             self._closed = True
             self._queue.put_nowait(None)
             await self._task
+            if self._trimming is not None:
+                await self._trimming
 
     async def _run(self) -> None:
         while (first := await self._queue.get()) is not None:
@@ -122,7 +123,8 @@ class Writer:
                 _fail(one.head, failed[0])
             elif not one.head.done():
                 one.head.set_result(outcome.head)
-        await self._trim(outcome.head)
+        if self._is_time_to_trim(outcome.head):
+            self._trimming = asyncio.create_task(self._trim(outcome.head))
 
     async def _commit(self, keys: Sequence[Key], digests: Sequence[tuple[Key, bytes]]) -> Outcome:
         async def write() -> Outcome:
@@ -144,17 +146,33 @@ class Writer:
             except (*LOST, asyncpg.DeadlockDetectedError):
                 return await write()
 
+    def _is_time_to_trim(self, head: int) -> bool:
+        now = time.monotonic()
+        if head // _TRIM_EVERY == self._trimmed and now - self._trimmed_at < _TRIM_AFTER_S:
+            return False
+        self._trimmed, self._trimmed_at = head // _TRIM_EVERY, now
+        return self._trimming is None or self._trimming.done()
+
     async def _trim(self, head: int) -> None:
-        """Forget what is older than anybody may ask for; apart from, not in, a commit."""
-        if head // _TRIM_EVERY == self._trimmed:
-            return
-        self._trimmed = head // _TRIM_EVERY
-        old = self._now() - self._kept.days * _DAY
+        """Forget what is older than anybody may ask for; apart from, and beside, commits."""
+        old = self._now() - self._kept.days * DAY
         try:
             async with self._link.connection() as connection:
-                await connection.execute(
-                    "DELETE FROM asgard.run_log WHERE revision <= $1", head - self._kept.entries
+                # The first that stays; the newest always does.
+                first = await connection.fetchval(
+                    "SELECT revision FROM asgard.run_log WHERE revision > $1"
+                    " AND (at >= $2 OR revision >= $3) ORDER BY revision LIMIT 1",
+                    *(head - self._kept.entries, old, head),
                 )
+                while first is not None:
+                    # In pieces: whoever reads the log does not wait for a disk that is busy.
+                    gone = await connection.execute(
+                        "DELETE FROM asgard.run_log WHERE revision IN (SELECT revision"
+                        " FROM asgard.run_log WHERE revision < $1 ORDER BY revision LIMIT $2)",
+                        *(first, _TRIMMED_AT_ONCE),
+                    )
+                    if gone != f"DELETE {_TRIMMED_AT_ONCE}":
+                        break
                 for table in ("tombstones", "requests"):
                     await connection.execute(
                         f"DELETE FROM asgard.{table} WHERE at < $1",  # noqa: S608 - ours

@@ -21,6 +21,7 @@ from asgard_server.run.store import (
     RunRow,
 )
 from asgard_server.store import sqlite_search, sqlite_upkeep
+from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.sqlite_link import Readers
 from asgard_server.store.sqlite_rows import (
     RESULT_COLUMNS,
@@ -31,8 +32,9 @@ from asgard_server.store.sqlite_rows import (
     to_micros,
 )
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
-from asgard_server.store.sqlite_transaction import KEPT_DAYS, TABLE, Transaction
+from asgard_server.store.sqlite_transaction import TABLE, Transaction
 from asgard_server.store.sqlite_writer import Committed, Writer
+from asgard_server.store.written import Written
 
 T = TypeVar("T")
 
@@ -59,10 +61,14 @@ class SqliteRunIndex:
         stamp: Callable[[Key], str | None] | None = None,
         clock: Callable[[], datetime] = system_clock,
         boot_id: str | None = None,
+        kept: Kept = USUAL,
+        written: Written | None = None,
     ) -> None:
         self._read = read
         self._stamp = stamp or (lambda key: found.stamp if (found := read(key)) else None)
         self._clock = clock
+        self._kept = kept
+        self._written = written
         self._counts = sqlite_search.Counts()
         self._file = IndexFile(path, storage_id or "", boot_id)
         self._readers = Readers(self._file, 2, "index-reader")
@@ -79,15 +85,27 @@ class SqliteRunIndex:
         stamp: Callable[[Key], str | None] | None = None,
         clock: Callable[[], datetime] = system_clock,
         boot_id: str | None = None,
+        kept: Kept = USUAL,
+        written: Written | None = None,
     ) -> SqliteRunIndex:
         """Open the index at `path`, made anew when it is missing, damaged or of another storage.
 
         `read` reads a document as it now is, None when there is none, and must refuse to
         believe that one is gone while the place itself is not there; `stamp` does the same
-        with a stat alone. Both are called in threads. Raises OSError or sqlite3.Error when
-        there can be no file at `path`.
+        with a stat alone. Both are called in threads. `kept`: how far back the change log
+        reaches. `written`: what this process writes itself, under a ledger. Raises OSError or
+        sqlite3.Error when there can be no file at `path`.
         """
-        index = cls(path, read, storage_id=storage_id, stamp=stamp, clock=clock, boot_id=boot_id)
+        index = cls(
+            path,
+            read,
+            storage_id=storage_id,
+            stamp=stamp,
+            clock=clock,
+            boot_id=boot_id,
+            kept=kept,
+            written=written,
+        )
         try:
             await index._write(lambda transaction: None)
         except BaseException:
@@ -105,7 +123,9 @@ class SqliteRunIndex:
         return to_micros(self._clock())
 
     def _begin(self, connection: sqlite3.Connection) -> Transaction:
-        return Transaction(connection, self._read, self._now())
+        return Transaction(
+            connection, self._read, self._now(), written=self._written, kept=self._kept
+        )
 
     async def _write(self, job: Callable[[Transaction], Any]) -> Committed:
         with errors_of_the_port(self._file.path):
@@ -255,7 +275,7 @@ class SqliteRunIndex:
         if row is None:
             return None
         at = from_micros(row[0])
-        return at if self._clock() - at < timedelta(days=KEPT_DAYS) else None
+        return at if self._clock() - at < timedelta(days=self._kept.days) else None
 
     async def _one(self, sql: str, *arguments: str) -> tuple[Any, ...] | None:
         def look_up(connection: sqlite3.Connection) -> tuple[Any, ...] | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # Times are whole microseconds since 1970, UTC. `place` orders runs by time roughly, so that
 # FTS5, which can only order by rowid, yields the newest first (see sqlite_rows.place_of).
@@ -60,6 +60,15 @@ CREATE TABLE tombstones (
 CREATE TABLE requests (
   kind TEXT NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL, at INTEGER NOT NULL,
   PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+CREATE TABLE writes (
+  token TEXT PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, run_id TEXT NOT NULL,
+  at REAL NOT NULL, files TEXT NOT NULL, lists INTEGER NOT NULL, observed INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX writes_by_run ON writes (run_id);
+CREATE TABLE deletions (
+  kind TEXT NOT NULL, id TEXT NOT NULL, run_id TEXT NOT NULL, results TEXT NOT NULL,
+  files TEXT NOT NULL, at REAL NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
 """
 

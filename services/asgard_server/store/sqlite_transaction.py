@@ -13,6 +13,8 @@ from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
 from asgard_server.run.store import Found, Key, Kind
+from asgard_server.store.retention import DAY, USUAL, Kept
+from asgard_server.store.sqlite_ledger import end_writes
 from asgard_server.store.sqlite_places import free_places, insert_rows
 from asgard_server.store.sqlite_rows import (
     ResultValues,
@@ -20,11 +22,8 @@ from asgard_server.store.sqlite_rows import (
     result_values,
     run_values,
 )
+from asgard_server.store.written import Note, Written, standing
 
-# How much of the log is kept: a watcher further behind begins again with a snapshot.
-KEPT_ENTRIES = 200_000
-KEPT_DAYS = 30
-DAY = 24 * 60 * 60 * 1_000_000
 _TRIM_EVERY = 1_000
 # Runs whose words wait to be indexed together; until then a search looks at each of them.
 LATE = 256
@@ -37,15 +36,25 @@ TABLE: dict[Kind, str] = {"run": "runs", "result": "results"}
 class Transaction:
     """Rows and log entries written between BEGIN IMMEDIATE and COMMIT.
 
-    `read` reads a document as it now is; `now` is in microseconds.
+    `read` reads a document as it now is; `now` is in microseconds. `written`: what this
+    process knows to have written itself.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, read: Callable[[Key], Found | None], now: int
+        self,
+        connection: sqlite3.Connection,
+        read: Callable[[Key], Found | None],
+        now: int,
+        *,
+        written: Written | None = None,
+        kept: Kept = USUAL,
     ) -> None:
         self.connection = connection
         self._read = read
         self.now = now
+        self._own = written
+        self._kept = kept
+        self._settling: list[Note] = []
         self._asked: dict[Key, None] = {}
         self._readable: set[Key] = set()
         self._alive: set[Key] = set()
@@ -65,7 +74,7 @@ class Transaction:
         keys, self._asked = list(self._asked), {}
         runs: dict[str, Found] = {}
         for key in keys:
-            found = self._read(key)
+            found = self._document(key)
             if key.kind == "run" and found is not None:
                 runs[key.id] = found
             elif key.kind == "result":
@@ -90,6 +99,23 @@ class Transaction:
             self._entries.sort(
                 key=lambda entry: rank.get(Key(*entry[:2]), rank.get(Key("run", entry[2]), 0))
             )
+
+    def _document(self, key: Key) -> Found | None:
+        """A document as it now is: what this process itself has made of the row's, or read."""
+        notes = self._own.of([key]).get(key, []) if self._own else []
+        found: Found | None = None
+        if notes:
+            row = self.connection.execute(
+                f"SELECT stamp FROM {TABLE[key.kind]} WHERE id = ?",  # noqa: S608 - our tables
+                (key.id,),
+            ).fetchone()
+            found = standing(notes, row[0] if row else None)
+        if found is None:
+            found = self._read(key)
+        if notes:
+            end_writes(self.connection, notes, {key} if found else set())
+            self._settling += notes
+        return found
 
     def _rows_of_runs(self, ids: Collection[str]) -> list[tuple[Any, ...]]:
         return self.connection.execute(
@@ -334,9 +360,18 @@ class Transaction:
             self._trim(head)
         return int(head)
 
+    def settled(self) -> None:
+        """Say, behind the commit, that what this process has written is known."""
+        if self._own is not None and self._settling:
+            self._own.settled(self._settling)
+
     def _trim(self, head: int) -> None:
-        old = self.now - KEPT_DAYS * DAY
-        self.connection.execute("DELETE FROM log WHERE revision <= ?", (head - KEPT_ENTRIES,))
+        old = self.now - self._kept.days * DAY
+        self.connection.execute(
+            "DELETE FROM log WHERE revision <= ? OR revision < (SELECT revision FROM log"
+            " WHERE at >= ? OR revision = ? ORDER BY revision LIMIT 1)",
+            (head - self._kept.entries, old, head),
+        )
         self.connection.execute("DELETE FROM tombstones WHERE at < ?", (old,))
         self.connection.execute("DELETE FROM requests WHERE at < ?", (old,))
 

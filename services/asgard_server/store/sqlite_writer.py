@@ -126,6 +126,7 @@ class Writer:
             values = [job(transaction) for job in jobs]
             head = transaction.finish()
             connection.execute("COMMIT")
+            transaction.settled()
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # what went wrong before matters, not this
                 connection.rollback()

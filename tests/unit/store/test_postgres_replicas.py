@@ -11,8 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from asgard_server.run.store import Change, Found, Key, RevisionGoneError, RunRow
-from asgard_server.store import postgres_writer
+from asgard_server.run.store import Change, Found, Key, RunRow
 from asgard_server.store.postgres import PostgresRunIndex
 from gimle.asgard.core.errors import StorageUnavailableError
 
@@ -29,7 +28,6 @@ def shelf() -> Shelf:
 async def replica(
     shelf: Shelf,
     folder: Path,
-    kept_entries: int = 1_000_000,
     read: Callable[[Key], Awaitable[Found | None]] | None = None,
 ) -> AsyncIterator[PostgresRunIndex]:
     async def far(key: Key) -> Found | None:
@@ -43,7 +41,6 @@ async def replica(
         storage_id="s1",
         clock=lambda: shelf.now,
         connections=4,
-        kept_entries=kept_entries,
     )
     try:
         yield index
@@ -155,18 +152,6 @@ async def test_the_head_of_the_log_is_held_for_no_round_trip(
     heads = [sql for sql in sent if "UPDATE asgard.run_log_head SET revision" in sql]
     assert len(heads) == 1
     assert heads[0].rstrip().endswith("COMMIT")
-
-
-async def test_a_token_from_before_what_is_kept_is_told_so(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres_writer, "_TRIM_EVERY", 10)
-    async with replica(shelf, tmp_path, kept_entries=15) as index:
-        for n in range(30):
-            await index.observe([shelf.put(a_run(f"r{n}"))])
-        with pytest.raises(RevisionGoneError) as gone:
-            await index.changes(3, 100)
-        assert [c.revision for c in await index.changes(gone.value.oldest - 1, 100)][-1] == 30
 
 
 async def test_acknowledged_changes_survive_a_crash_of_the_server_and_writes_go_on(

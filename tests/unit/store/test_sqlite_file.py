@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from asgard_server.run.store import Entry, Found, Key, Kind, RevisionGoneError, RunRow
-from asgard_server.store import sqlite_transaction
+from asgard_server.run.store import Entry, Found, Key, Kind, RunRow
 from asgard_server.store.sqlite import SqliteRunIndex
 from asgard_server.store.sqlite_link import Link
 from asgard_server.store.sqlite_schema import IndexFile
@@ -281,22 +280,6 @@ async def test_an_index_survives_kill_9_in_the_middle_of_observing(
         await index.close()
         assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
         shutil.rmtree(path.parent)
-
-
-async def test_a_log_that_was_trimmed_says_so(
-    path: Path, papers: Papers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_transaction, "KEPT_ENTRIES", 500)
-    index = await whole(path, papers)
-    for round_ in range(3):
-        await index.observe([papers.write(f"r{n}", name=f"{round_}") for n in range(700)])
-    assert (await index.head())[1] == 2_100
-    with pytest.raises(RevisionGoneError) as gone:
-        await index.changes(10, 10)
-    assert gone.value.oldest > 1_000
-    kept = await index.changes(gone.value.oldest - 1, 10_000)
-    assert [change.revision for change in kept] == list(range(gone.value.oldest, 2_101))
-    await index.close()
 
 
 async def test_whoever_notices_damage_later_leaves_the_new_index_alone(

@@ -1,0 +1,62 @@
+"""Using a grant: the one request it allows, again where that may help, anew when it has expired."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from gimle.asgard.transfer.bucket import refusal
+from gimle.asgard.transfer.errors import RefusedError, WrongBytesError
+from gimle.asgard.transfer.grants import Grant
+from gimle.asgard.transfer.lanes import Work
+from gimle.asgard.transfer.patience import patiently
+from gimle.asgard.transfer.wire import Body, Wire
+
+_MARGIN_S = 30.0
+_MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
+
+
+def fresh(grant: Grant, renew: Callable[[], Grant]) -> Grant:
+    """The grant, or another one when it is about to expire."""
+    if grant.expire_time is None or time.time() < grant.expire_time - _MARGIN_S:
+        return grant
+    return renew()
+
+
+def send(
+    wire: Wire, work: Work, name: str, grant: Grant, body: Body, renew: Callable[[], Grant]
+) -> str:
+    """Send a body; answer its ETag, "" when the place had it already.
+
+    Raises RefusedError, WrongBytesError, WireError.
+    """
+
+    def once() -> str:
+        work.check()
+        use = fresh(grant, renew)
+        with wire.request(use.method, use.url, use.headers, body) as answer:
+            said = answer.read()
+        if answer.status == 412:
+            # Written once: by an attempt of ours whose answer was lost, or by somebody with the
+            # same bytes; whoever completes the upload looks which.
+            return ""
+        if answer.status >= 300:
+            raise refusal(f"upload of {name}", answer.status, said)
+        return answer.headers.get("etag", "")
+
+    try:
+        return patiently(once, work.stop)
+    except RefusedError as error:
+        if error.code in _MISMATCHES:
+            raise WrongBytesError(name, "it was changed while it was sent; send it again") from None
+        raise
+
+
+def reading(grant: Grant, etag: str, first: int | None = None, last: int = 0) -> Mapping[str, str]:
+    """The headers to read a range of an object with, as long as it is the same object."""
+    headers = dict(grant.headers)
+    if first is not None:
+        headers["range"] = f"bytes={first}-{last}"
+    if etag:
+        headers["if-match"] = etag
+    return headers

@@ -1,0 +1,184 @@
+"""Sending files: many small ones at once, large ones part by part."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gimle.asgard.transfer.errors import WrongBytesError
+from gimle.asgard.transfer.grants import (
+    LARGE_BYTES,
+    LARGEST_BYTES,
+    Grant,
+    Measured,
+    Outgoing,
+    Part,
+    Uploads,
+)
+from gimle.asgard.transfer.lanes import LANES, Task, Work
+from gimle.asgard.transfer.progress import Listener, Meter, Progress
+from gimle.asgard.transfer.requesting import send
+from gimle.asgard.transfer.wire import FilePart, Wire
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_SMALL_BYTES = 1 << 20
+_BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
+
+
+def upload(
+    files: Iterable[Outgoing],
+    to: Uploads,
+    *,
+    lanes: int = LANES,
+    progress: Listener | None = None,
+    stop: threading.Event | None = None,
+) -> Progress:
+    """Send files; answer what was done.
+
+    A later call for the same files goes on where this one ended, however it ended: parts that
+    have arrived are read again but not sent again. Memory is bounded by lanes, not by files.
+    Raises OSError for a file that cannot be read, and TransferError or what `to` raises; then no
+    file is half there, and others may be there whole.
+    """
+    sized = [(file, _size(file.path)) for file in files]
+    meter = Meter(len(sized), sum(size for _, size in sized), progress)
+    uploading = _Uploading(to, meter, stop)
+    uploading.work.add(uploading.tasks(sized))
+    uploading.work.run(lanes)
+    return meter.end()
+
+
+def tree(folder: Path, prefix: str) -> Iterator[Outgoing]:
+    """Every file below a folder, named `prefix/` and its path inside."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield Outgoing(path, f"{prefix}/{path.relative_to(folder).as_posix()}".lstrip("/"))
+
+
+def _size(path: Path) -> int:
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise WrongBytesError(str(path), f"{size:,} bytes are more than an object can have")
+    return size
+
+
+class _Uploading:
+    """One call of `upload`."""
+
+    def __init__(self, to: Uploads, meter: Meter, stop: threading.Event | None) -> None:
+        self.to = to
+        self.meter = meter
+        self.work = Work((), stop)
+
+    def tasks(self, sized: Sequence[tuple[Outgoing, int]]) -> Iterator[Task]:
+        """The large files first, for they take longest; small ones by the handful."""
+        for file, size in sized:
+            if size > LARGE_BYTES:
+                yield partial(self._in_parts, file, size)
+        for file, size in sized:
+            if _SMALL_BYTES < size <= LARGE_BYTES:
+                yield partial(self._whole, file, size)
+        batch: list[Outgoing] = []
+        bytes = 0
+        for file, size in sized:
+            if size > _SMALL_BYTES:
+                continue
+            if len(batch) == _BATCH_FILES or (batch and bytes + size > _BATCH_BYTES):
+                yield partial(self._small, batch)
+                batch, bytes = [], 0
+            batch.append(file)
+            bytes += size
+        if batch:
+            yield partial(self._small, batch)
+
+    def _small(self, files: Sequence[Outgoing], wire: Wire) -> None:
+        self.work.check()
+        bodies = [file.path.read_bytes() for file in files]
+        measured = [
+            Measured(file, len(body), sha256(body).digest())
+            for file, body in zip(files, bodies, strict=True)
+        ]
+        grants = self.to.whole(measured)
+        for one, body, grant in zip(measured, bodies, grants, strict=True):
+            if grant is not None:
+                send(wire, self.work, one.file.name, grant, body, self._renewed(one))
+            self.meter.add(1, one.size, 0 if grant is None else one.size)
+        self.to.arrived([one for one, grant in zip(measured, grants, strict=True) if grant])
+
+    def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
+        with file.path.open("rb", buffering=0) as opened:
+            fd = opened.fileno()
+            digest = self._hashed(fd, FilePart(fd, 0, size), wire, [sha256()])[0]
+            measured = Measured(file, size, digest)
+            grant = self.to.whole([measured])[0]
+            if grant is not None:
+                body = FilePart(fd, 0, size)
+                send(wire, self.work, file.name, grant, body, self._renewed(measured))
+                self.to.arrived([measured])
+            self.meter.add(1, size, 0 if grant is None else size)
+
+    def _renewed(self, measured: Measured) -> Callable[[], Grant]:
+        def renew() -> Grant:
+            grant = self.to.whole([measured])[0]
+            if grant is None:
+                raise WrongBytesError(measured.file.name, "somebody else has sent it meanwhile")
+            return grant
+
+        return renew
+
+    def _in_parts(self, file: Outgoing, size: int, wire: Wire) -> None:
+        """Send a file part by part: of a killed upload no more than one is lost."""
+        begun = self.to.begin(file, size)
+        if begun is None:
+            self.meter.add(1, size)
+            return
+        parts = []
+        whole = sha256() if self.to.wants_sha256 else None
+        with file.path.open("rb", buffering=0) as opened:
+            fd = opened.fileno()
+            for number, offset in enumerate(range(0, size, begun.part_bytes), 1):
+                self.work.check()
+                body = FilePart(fd, offset, min(begun.part_bytes, size - offset))
+                hashes = [sha256(), whole] if whole is not None else [sha256()]
+                part = Part(number, body.size, self._hashed(fd, body, wire, hashes)[0])
+                there = begun.arrived.get(number)
+                if there is not None and (there.size, there.sha256) == (part.size, part.sha256):
+                    parts.append(there)
+                    self.meter.add(0, part.size)
+                    continue
+                grant = self.to.parts(begun, [part])[0]
+                etag = send(
+                    wire,
+                    self.work,
+                    file.name,
+                    grant,
+                    body,
+                    lambda part=part: self.to.parts(begun, [part])[0],  # type: ignore[misc]  # bound now
+                )
+                parts.append(replace(part, etag=etag))
+                self.meter.add(0, part.size, part.size)
+        digest = None if whole is None else whole.digest()
+        self.to.complete(begun, Measured(file, size, digest), parts)
+        self.meter.add(1)
+
+    def _hashed(
+        self, fd: int, part: FilePart, wire: Wire, hashes: Sequence[_Hash]
+    ) -> Sequence[bytes]:
+        """The digests of a part of a file."""
+        offset, left = part.offset, part.size
+        while left:
+            count = os.preadv(fd, [wire.buffer[: min(left, len(wire.buffer))]], offset)
+            if count == 0:
+                raise WrongBytesError(os.readlink(f"/proc/self/fd/{fd}"), "it became shorter")
+            for one in hashes:
+                one.update(wire.buffer[:count])
+            offset, left = offset + count, left - count
+        return [one.digest() for one in hashes]

@@ -1,0 +1,138 @@
+"""deploy/compose.yaml: every process understands its settings, and no password is in it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from asgard_server.settings import Settings
+
+from tests.engines.nginx import TEMPLATE
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "deploy" / "compose.yaml"
+VARIABLE = re.compile(r"\$\{(\w+)(?::\?[^}]*)?\}")
+SECRETS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_USER", "MINIO_PASSWORD"}
+IMAGE = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)?:[\w.-]+")
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """The services, with secrets filled in."""
+    text = VARIABLE.sub(lambda found: f"secret-{found[1].lower()}", FILE.read_text())
+    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
+    return found
+
+
+def ours() -> dict[str, dict[str, Any]]:
+    return {name: each for name, each in services().items() if each["image"] == "asgard:dev"}
+
+
+def test_every_process_understands_the_settings_it_is_given() -> None:
+    assert ours().keys() == {"migrate", "bucket", "run", "gateway"}
+    for each in ours().values():
+        Settings.from_environment(each["environment"])
+        assert each["read_only"] is True
+        assert each["tmpfs"] == ["/tmp"]
+        assert each["cap_drop"] == ["ALL"]
+
+
+def test_two_replicas_share_engines_and_the_gateway_finds_both() -> None:
+    run = services()["run"]
+    assert run["deploy"]["replicas"] == 2
+    settings = Settings.from_environment(run["environment"])
+    assert settings.database_url
+    assert settings.redis_url
+    assert str(settings.storage) == "s3://asgard/storage"
+    assert settings.s3_url == "http://minio:9000"
+    assert int(run["stop_grace_period"].removesuffix("s")) > settings.drain_seconds
+    gateway = Settings.from_environment(services()["gateway"]["environment"])
+    assert gateway.run_address == "dns:///run:50051"
+    # All that has a password stays with who needs it.
+    assert not any("secret" in value for value in services()["gateway"]["environment"].values())
+
+
+def test_services_wait_for_the_schema_and_the_bucket() -> None:
+    done = {"condition": "service_completed_successfully"}
+    waits = services()["run"]["depends_on"]
+    assert waits["migrate"] == done
+    assert waits["bucket"] == done
+
+
+def test_only_this_machine_reaches_what_nobody_guards() -> None:
+    published = [port for each in services().values() for port in each.get("ports", ())]
+    assert {"127.0.0.1:8000:8000", "127.0.0.1:50051:50051"} <= set(published)
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_images_are_named_with_their_versions_and_no_host() -> None:
+    for name, each in services().items():
+        assert IMAGE.fullmatch(each["image"]), name
+        assert not each["image"].endswith(":latest"), name
+        if "build" in each:
+            context = FILE.parent / each["build"]["context"]
+            assert (context / each["build"]["dockerfile"]).exists(), name
+
+
+def test_the_compose_client_takes_it_where_there_is_one(tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=_no_env)
+    subprocess.run([folder / "compose-secrets.sh"], check=True, capture_output=True)
+    client = ["docker", "compose"] if shutil.which("docker") else ["docker-compose"]
+    if (
+        shutil.which(client[0]) is None
+        or subprocess.run([*client, "version"], capture_output=True, check=False).returncode
+    ):
+        return  # the other tests here hold what a client would
+    said = subprocess.run(
+        [*client, "-f", folder / "compose.yaml", "--profile", "monitoring", "config", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+
+
+def _no_env(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name == ".env"]
+
+
+def test_passwords_are_made_once_at_random_and_for_the_owner_alone(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        script = shutil.copy(ROOT / "deploy" / "compose-secrets.sh", folder)
+        for _ in range(2):  # the second time changes nothing
+            subprocess.run([script], check=True, capture_output=True)
+            text = (folder / ".env").read_text()
+            made.append(dict(line.split("=", 1) for line in text.splitlines()))
+        assert (folder / ".env").stat().st_mode & 0o077 == 0
+    assert made[0] == made[1]
+    assert made[0].keys() == SECRETS
+    assert all(made[0][name] != made[2][name] for name in SECRETS)
+    assert all(len(value) >= 12 for value in made[0].values())
+
+
+def test_every_secret_is_asked_of_the_environment_and_git_ignores_the_file() -> None:
+    text = FILE.read_text()
+    assert {found[1] for found in VARIABLE.finditer(text)} == SECRETS
+    assert text.count(":?run deploy/compose-secrets.sh first}") == len(VARIABLE.findall(text))
+    ignored = subprocess.run(
+        ["git", "-C", str(ROOT), "check-ignore", "--quiet", "deploy/.env"], check=False
+    )
+    assert ignored.returncode == 0
+
+
+def test_nginx_is_given_what_its_template_asks_for() -> None:
+    nginx = services()["nginx"]
+    asked = set(re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text()))
+    # The image of nginx finds the resolver by itself.
+    assert asked == set(nginx["environment"]) - {"NGINX_ENTRYPOINT_LOCAL_RESOLVERS"} | {
+        "NGINX_LOCAL_RESOLVERS"
+    }
+    mounted = nginx["volumes"][0].split(":")
+    assert (FILE.parent / mounted[0]).resolve() == TEMPLATE
+    assert mounted[1].startswith("/etc/nginx/templates/")

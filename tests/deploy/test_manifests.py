@@ -1,0 +1,280 @@
+"""The manifests of both overlays, as kustomize builds them, against what Asgard says of itself."""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from asgard_server.settings import Settings
+from checks import kubernetes
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = [path.name for path in kubernetes.overlays()]
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    if not (kubernetes.CACHE / "schemas" / "operators").exists():
+        subprocess.run([ROOT / ".ci" / "setup-kubernetes"], check=True)
+
+
+@functools.cache
+def manifests(overlay: str) -> list[Manifest]:
+    return list(yaml.safe_load_all(kubernetes.built(kubernetes.MANIFESTS / "overlays" / overlay)))
+
+
+def pods(overlay: str) -> Iterator[tuple[str, Manifest]]:
+    """Every pod's specification, by Kind/name."""
+    for manifest in manifests(overlay):
+        template = manifest.get("spec", {}).get("template")
+        if template:
+            yield f"{manifest['kind']}/{manifest['metadata']['name']}", template["spec"]
+
+
+def containers(pod: Manifest) -> list[Manifest]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
+def one(overlay: str, kind: str, name: str) -> Manifest:
+    (found,) = (
+        each
+        for each in manifests(overlay)
+        if each["kind"] == kind and each["metadata"]["name"] == name
+    )
+    return found
+
+
+def environ_of(overlay: str, container: Manifest) -> dict[str, str]:
+    """The ASGARD_* variables that a container gets; secrets as something that can be read."""
+    maps = {
+        each["metadata"]["name"]: each["data"]
+        for each in manifests(overlay)
+        if each["kind"] == "ConfigMap"
+    }
+    environ: dict[str, str] = {}
+    for source in container.get("envFrom", ()):
+        environ |= maps[source["configMapRef"]["name"]]
+    secrets = {
+        "database-url": "postgresql://asgard:secret@postgres/asgard",
+        "redis-url": "redis://:secret@redis:6379/0",
+        "s3-access-key": "key",
+        "s3-secret-key": "secret",
+    }
+    for each in container.get("env", ()):
+        if "value" in each:
+            environ[each["name"]] = each["value"]
+        elif "secretKeyRef" in each["valueFrom"]:
+            environ[each["name"]] = secrets[each["valueFrom"]["secretKeyRef"]["key"]]
+        else:
+            environ[each["name"]] = "pod-name"
+    return environ
+
+
+def settings_of(overlay: str, container: Manifest) -> Settings:
+    """The settings that a container runs with; certificates are some file that is here."""
+    environ = environ_of(overlay, container)
+    return Settings.from_environment(
+        {k: __file__ if v.startswith("/tls/") else v for k, v in environ.items()}
+    )
+
+
+def is_ours(container: Manifest) -> bool:
+    return bool(re.search(r"(^|/)asgard:", container["image"]))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_process_understands_the_settings_it_is_given(overlay: str) -> None:
+    seen = set()
+    for name, pod in pods(overlay):
+        for container in containers(pod):
+            if not is_ours(container):
+                continue
+            seen.add(name)
+            settings_of(overlay, container)
+            # Kubernetes would add variables such as ASGARD_GATEWAY_PORT, which are refused.
+            assert pod["enableServiceLinks"] is False, name
+    assert {"Deployment/asgard-run", "Deployment/asgard-gateway", "Job/asgard-migrate"} <= seen
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) -> None:
+    ((_, run), (_, gateway)) = (
+        (name, pod)
+        for wanted in ("Deployment/asgard-run", "Deployment/asgard-gateway")
+        for name, pod in pods(overlay)
+        if name == wanted
+    )
+    served = settings_of(overlay, run["containers"][0])
+    assert served.listens_beyond_loopback
+    assert served.insecure
+    assert str(served.storage).startswith("s3://")
+    assert served.database_url
+    assert served.redis_url
+    assert served.s3_url
+    ports = {each["name"]: each["containerPort"] for each in run["containers"][0]["ports"]}
+    assert ports == {"grpc": served.grpc_port, "metrics": served.metrics_port}
+
+    page = settings_of(overlay, gateway["containers"][0])
+    service = one(overlay, "Service", "asgard-run")
+    assert page.run_address == f"dns:///asgard-run:{service['spec']['ports'][0]['port']}"
+    assert service["spec"]["clusterIP"] == "None"
+    # The gateway is given nothing that it could give away.
+    given = [each.get("valueFrom", {}) for each in gateway["containers"][0]["env"]]
+    assert not any("secretKeyRef" in source for source in given)
+    ports = {each["name"]: each["containerPort"] for each in gateway["containers"][0]["ports"]}
+    assert ports == {"http": page.port, "metrics": page.metrics_port}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_there_is_time_to_drain(overlay: str) -> None:
+    for name, pod in pods(overlay):
+        container = pod["containers"][0]
+        if name not in {"Deployment/asgard-run", "Deployment/asgard-gateway"}:
+            continue
+        drain = settings_of(overlay, container).drain_seconds
+        before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert before + drain < pod["terminationGracePeriodSeconds"], name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_pods_are_restricted_and_hold_no_token(overlay: str) -> None:
+    accounts = {
+        each["metadata"]["name"]: each
+        for each in manifests(overlay)
+        if each["kind"] == "ServiceAccount"
+    }
+    for name, pod in pods(overlay):
+        assert pod["automountServiceAccountToken"] is False, name
+        assert accounts[pod["serviceAccountName"]]["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in containers(pod):
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert "memory" in container["resources"]["limits"], name
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_secret_is_contained_and_those_referenced_are_documented(overlay: str) -> None:
+    assert not [each for each in manifests(overlay) if each["kind"] == "Secret"]
+    guide = (ROOT / "docs" / "operate" / "install.md").read_text()
+    for _, pod in pods(overlay):
+        for container in containers(pod):
+            for each in container.get("env", ()):
+                if secret := each.get("valueFrom", {}).get("secretKeyRef"):
+                    assert secret["name"] in guide
+                    assert secret["key"] in guide
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_is_denied_by_default_and_has_a_policy_of_its_own(overlay: str) -> None:
+    policies = [each["spec"] for each in manifests(overlay) if each["kind"] == "NetworkPolicy"]
+    assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in policies
+    selected = [p["podSelector"].get("matchLabels", {}) for p in policies]
+    for manifest in manifests(overlay):
+        template = manifest.get("spec", {}).get("template")
+        if template:
+            name = template["metadata"]["labels"]["app.kubernetes.io/name"]
+            assert {"app.kubernetes.io/name": name} in selected
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_services_are_kept_up_while_nodes_and_releases_change(overlay: str) -> None:
+    for name in ("asgard-run", "asgard-gateway"):
+        deployment = one(overlay, "Deployment", name)["spec"]
+        assert "replicas" not in deployment  # the autoscaler's
+        assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        spread = deployment["template"]["spec"]["topologySpreadConstraints"]
+        assert {each["topologyKey"] for each in spread} == {
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        }
+        assert one(overlay, "PodDisruptionBudget", name)["spec"]["maxUnavailable"] == 1
+        assert one(overlay, "HorizontalPodAutoscaler", name)["spec"]["minReplicas"] >= 2
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_run_service_waits_for_the_schema_with_the_image_it_runs(overlay: str) -> None:
+    pod = dict(pods(overlay))["Deployment/asgard-run"]
+    (waiting,) = pod["initContainers"]
+    assert waiting["args"][:2] == ["migrate", "--wait"]
+    job = dict(pods(overlay))["Job/asgard-migrate"]["containers"][0]
+    assert job["args"] == ["migrate"]
+    assert {waiting["image"], job["image"]} == {pod["containers"][0]["image"]}
+
+
+def test_probes_ask_grpc_where_the_kubelet_can_and_never_restart_for_an_engine() -> None:
+    local = dict(pods("local"))["Deployment/asgard-run"]["containers"][0]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert local[probe]["grpc"] == {"port": 50051, "service": "gimle.asgard.v1.RunService"}
+    # Under mutual TLS the kubelet has no certificate to show.
+    production = dict(pods("production"))["Deployment/asgard-run"]["containers"][0]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert "grpc" not in production[probe]
+        assert production[probe]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    for container in (local, production):
+        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+
+
+def test_production_speaks_mutual_tls_and_lets_grpc_in_by_path() -> None:
+    for name in ("Deployment/asgard-run", "Deployment/asgard-gateway"):
+        container = dict(pods("production"))[name]["containers"][0]
+        environ = environ_of("production", container)
+        mounted = {each["mountPath"] for each in container["volumeMounts"]}
+        for variable in ("CERT", "KEY", "CA"):
+            assert str(Path(environ[f"ASGARD_TLS_{variable}_FILE"]).parent) in mounted
+    grpc = one("production", "Ingress", "asgard-grpc")
+    notes = grpc["metadata"]["annotations"]
+    assert notes["nginx.ingress.kubernetes.io/backend-protocol"] == "GRPCS"
+    paths = [each["path"] for each in grpc["spec"]["rules"][0]["http"]["paths"]]
+    assert "/gimle.asgard.v1.RunService" in paths
+    http = one("production", "Ingress", "asgard-http")["metadata"]["annotations"]
+    assert http["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+    hosts = environ_of(
+        "production", dict(pods("production"))["Deployment/asgard-gateway"]["containers"][0]
+    )["ASGARD_ALLOWED_HOSTS"]
+    assert one("production", "Ingress", "asgard-http")["spec"]["rules"][0]["host"] == hosts
+
+
+def test_a_manifest_that_kubernetes_does_not_take_is_found() -> None:
+    wrong = yaml.safe_dump(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "wrong"},
+            "spec": {
+                "selector": {},
+                "template": {"spec": {"containers": [], "hostNetwrok": True}},
+            },
+        }
+    )
+    unknown = "apiVersion: example.com/v1\nkind: Nothing\nmetadata: {name: unknown}\n"
+    for version in kubernetes.versions():
+        assert "hostNetwrok" in " ".join(kubernetes.misfits(wrong, version))
+        assert "Nothing/unknown" in " ".join(kubernetes.misfits(unknown, version))
+    assert len(kubernetes.versions()) == 3
+
+
+def test_a_finding_without_a_reason_and_a_reason_without_a_finding_are_faults() -> None:
+    found = [kubernetes.Finding("local", "Deployment/a", "probes", "none")]
+    reason = kubernetes.Reason("probes", "none", ("Deployment/*",), (), "it is asked elsewhere, by")
+    assert kubernetes.unexplained(found, [reason]) == []
+    assert len(kubernetes.unexplained(found, [])) == 1
+    assert len(kubernetes.unexplained([], [reason])) == 1
+    elsewhere = replace(reason, overlays=("production",))
+    assert len(kubernetes.unexplained(found, [elsewhere])) == 3
+    other = replace(reason, objects=("Job/*",))
+    assert len(kubernetes.unexplained(found, [reason, other])) == 1
+    silent = replace(reason, reason="")
+    assert len(kubernetes.unexplained(found, [silent])) == 1

@@ -14,12 +14,14 @@ from pathlib import Path
 import httpx
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.keeping import Keeper
-from asgard_server.blob.store import Bytes, Grant, Grants, Table, Upkeep
+from asgard_server.blob.store import Bytes, Grant, Grants
 from asgard_server.blob.sweeping import Sweeper
 from asgard_server.blob.uploading import Uploader
 from asgard_server.processes.page_server import PageServer
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
+from asgard_server.store.postgres_blobs import PostgresBlobs
+from asgard_server.store.postgres_link import Link
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_grants import S3Grants
 from asgard_server.store.sqlite_blobs import SqliteBlobs
@@ -28,7 +30,7 @@ from gimle.asgard.core.s3.place import parse_url
 from gimle.asgard.core.signing import Credentials, Endpoint, Signer
 from starlette.applications import Starlette
 
-from tests.engines import minio, versitygw
+from tests.engines import minio, postgres, versitygw
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
 
 STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
@@ -52,9 +54,7 @@ class Home:
     uploader: Uploader
     keeper: Keeper
     sweeper: Sweeper
-    table: SqliteBlobs
     held: Bytes
-    grants: Grants
     clock: Clock
     http: httpx.AsyncClient
 
@@ -78,34 +78,29 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
     clock = Clock()
     with ThreadPoolExecutor(4) as pool:
         async with _bytes(name, folder, pool, clock) as (held, grants):
-            database = await SqliteDatabase.open(folder / "asgard.sqlite3")
-            table = SqliteBlobs(database)
-            try:
-                async with httpx.AsyncClient(timeout=60) as http:
-                    yield _home(table, table, held, grants, clock, http)
-            finally:
-                await database.close()
+            async with _table(name, folder) as table, httpx.AsyncClient(timeout=60) as http:
+                yield Home(
+                    Uploader(table, held, grants, clock),
+                    Keeper(table, held, grants, clock),
+                    Sweeper(table, table, held, clock),
+                    held,
+                    clock,
+                    http,
+                )
 
 
-def _home(
-    table: Table,
-    upkeep: Upkeep,
-    held: Bytes,
-    grants: Grants,
-    clock: Clock,
-    http: httpx.AsyncClient,
-) -> Home:
-    assert isinstance(table, SqliteBlobs)
-    return Home(
-        Uploader(table, held, grants, clock),
-        Keeper(table, held, grants, clock),
-        Sweeper(table, upkeep, held, clock),
-        table,
-        held,
-        grants,
-        clock,
-        http,
-    )
+@asynccontextmanager
+async def _table(name: str, folder: Path) -> AsyncIterator[SqliteBlobs | PostgresBlobs]:
+    """SQLite where the bytes lie in a folder or on versitygw, PostgreSQL beside MinIO."""
+    if name != "minio":
+        database = await SqliteDatabase.open(folder / "asgard.sqlite3")
+        yield SqliteBlobs(database)
+        await database.close()
+        return
+    link = await Link.open(await postgres.database_of(folder), 4)
+    yield PostgresBlobs(link)
+    await link.close()
+    postgres.give_back(folder)
 
 
 @asynccontextmanager

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.engines import minio
+
 
 @pytest.fixture
 def engines() -> dict[str, Any]:
     """PostgreSQL, Redis and MinIO, as `a_cluster` takes them."""
-    return {"database": True, "bell": True, "s3": None}
+    return {"database": True, "bell": True, "s3": minio.server()}
 
 
 @pytest.fixture

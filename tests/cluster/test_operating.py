@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,15 @@ async def test_nobody_listens_beyond_loopback_by_accident(tmp_path: Path, servic
     assert "0.0.0.0 can be reached by others, and nobody who calls is identified" in told.stderr
     assert "--insecure" in told.stderr
     assert list(tmp_path.iterdir()) == []
+    if service != "all":
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", f"asgard_server.{service}"),
+            stderr=asyncio.subprocess.PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "ASGARD_HOST": "0.0.0.0"},
+        )
+        assert (await process.communicate())[1].decode() == told.stderr
+        assert process.returncode == 1
 
 
 async def test_whoever_says_insecure_may_listen_to_all(tmp_path: Path) -> None:
@@ -187,7 +198,7 @@ async def test_with_certificates_only_those_who_show_one_are_served_and_all_may_
     files = {name: tmp_path / f"{name}.pem" for name in ("cert", "key", "ca")}
     authority.pair("asgard").write(files["cert"], files["key"])
     files["ca"].write_bytes(authority.certificate)
-    settings = {f"tls_{name}_file": path for name, path in files.items()}
+    settings: dict[str, Any] = {f"tls_{name}_file": path for name, path in files.items()}
     async with a_cluster(tmp_path, started=False, **settings) as cluster:
         # Whoever calls is identified by a certificate: no --insecure.
         cluster.replicas[0].environ["ASGARD_HOST"] = "0.0.0.0"
@@ -210,7 +221,7 @@ async def test_with_certificates_only_those_who_show_one_are_served_and_all_may_
             {},
         ):
             async with open_channel(cluster.replicas[0].address, environ) as channel:
-                stub: Any = pb_grpc.RunServiceStub(channel)
+                stranger_s: Any = pb_grpc.RunServiceStub(channel)
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
-                    await stub.ListRuns(pb.ListRunsRequest(), timeout=10)
+                    await stranger_s.ListRuns(pb.ListRunsRequest(), timeout=10)
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

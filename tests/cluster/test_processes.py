@@ -15,9 +15,10 @@ import httpx
 import numpy as np
 import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually
-from tests.engines import minio
+from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually, open_channel
+from tests.engines import minio, postgres
 from tests.gateway.monitors import Browser, a_browser
 from tests.rpc.running import refused
 
@@ -175,11 +176,15 @@ async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(
         a_cluster(tmp_path, gateways=0, drain_seconds=20) as cluster,
         cluster.stub() as stub,
         cluster.stub() as other,
+        open_channel(cluster.replicas[0].address, {}) as channel,
     ):
         run_id = await a_run(stub, "large")
         result_id = await _a_large_result(stub, run_id)
         watch = other.WatchRuns(pb.WatchRunsRequest())
         await watch.read()
+        asking: Any = health_pb2_grpc.HealthStub(channel)
+        health = asking.Watch(health_pb2.HealthCheckRequest(service=RUN_SERVICE))
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
         reading = stub.ReadResult(pb.ReadResultRequest(result_id=result_id))
         await reading.read()  # the rest waits for us: nobody reads so much ahead
         replica = cluster.replicas[0]
@@ -187,11 +192,15 @@ async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             await watch.read()
         assert refused(ended.value)[:2] == (grpc.StatusCode.UNAVAILABLE, "STOPPING")
-        assert replica.alive
+        assert (await health.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        told = await _told(f"{replica.metrics}/readyz")
+        assert (told.status_code, told.json()["detail"]) == (503, "this process is stopping")
+        assert (await _told(f"{replica.metrics}/healthz")).status_code == 200
         parts = 1
         while await reading.read() is not grpc.aio.EOF:
             parts += 1
         assert parts > 3
+        health.cancel()
         assert await replica.ended() == 0, replica.said()
 
 
@@ -229,11 +238,34 @@ async def test_a_gateway_that_stops_lets_browsers_go_and_finishes_requests(
         cluster.gateway.signal(signal.SIGTERM)
         with pytest.raises(EOFError):
             await browser.event()
-        assert cluster.gateway.alive
+        ready = await _told(f"{cluster.gateway.metrics}/readyz")
+        assert (ready.status_code, ready.json()["detail"]) == (503, "this gateway is stopping")
         go_on.set()
         answer = await saving
         assert (answer.status_code, answer.json()["name"]) == (200, "slow")
         assert await cluster.gateway.ended() == 0, cluster.gateway.said()
+
+
+async def test_a_database_that_is_away_is_named_until_it_is_back(tmp_path: Path) -> None:
+    async with a_cluster(tmp_path, database=True) as cluster, cluster.client() as client:
+        run_id = (await client.post("/v1/runs", json={"name": "before"})).json()["id"]
+        await asyncio.to_thread(postgres.server().stop)
+        try:
+            answer = await eventually(partial(_not_ready, client))
+        finally:
+            await asyncio.to_thread(postgres.server().start)
+        assert answer.json()["metadata"] == {
+            **{RUN_SERVICE: "NOT_SERVING", "documents": "SERVING"},
+            **{"index": "NOT_SERVING", "bell": "SERVING"},
+        }
+        assert "its index cannot be reached" in answer.json()["detail"]
+        await cluster.gateway.ready()
+        assert [each["id"] for each in (await client.get("/api/runs")).json()] == [run_id]
+
+
+async def _not_ready(client: httpx.AsyncClient) -> httpx.Response | None:
+    answer = await client.get("/readyz")
+    return answer if answer.status_code == 503 else None
 
 
 async def test_without_the_bell_replicas_start_and_find_changes_by_looking(tmp_path: Path) -> None:

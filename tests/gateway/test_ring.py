@@ -54,7 +54,24 @@ def test_a_revision_leads_to_the_first_newer_event_if_none_is_missing() -> None:
     assert position is not None
     assert rest(ring, position) == b"8;9;10;"
     assert rest(ring, ring.position_behind(9) or 0) == b"10;"
-    assert ring.position_behind(99) == ring.end
+
+
+def test_who_is_ahead_of_the_ring_gets_nothing_twice_and_still_hears_of_a_reset() -> None:
+    ring = Ring()
+    ring.begin(5, "t5")
+    ahead = ring.position_behind(8)
+    assert ahead is not None
+    filled(ring, 6, 7)
+    further = ring.position_behind(9)
+    assert further is not None
+    assert rest(ring, ahead) == b""
+    filled(ring, 8, 10)
+    assert (rest(ring, ahead), rest(ring, further)) == (b"9;10;", b"10;")
+    ahead = ring.position_behind(20)
+    assert ahead is not None
+    ring.restart(Entry(2, "n2", b"reset;"))
+    filled(ring, 3, 4)
+    assert rest(ring, ahead) == rest(ring, further) == b"reset;3;4;"
 
 
 def test_a_reset_is_what_everybody_reads_next_whoever_was_behind() -> None:

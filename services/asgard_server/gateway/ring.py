@@ -35,6 +35,7 @@ class Ring:
         self._first = 0
         self._reset_at = 0
         self._floor: int | None = None
+        self._promised = 0
         self._joined: tuple[int, int, bytes] = (-1, -1, b"")
         self.end = 0
 
@@ -69,6 +70,8 @@ class Ring:
         self._entries.clear()
         self._positions.clear()
         self._bytes = 0
+        # Behind every position that anybody holds, so that nobody is past the reset.
+        self.end = max(self.end, self._promised)
         self._first = self._reset_at = self.end
         self._floor = entry.revision
         self.append(entry)
@@ -98,9 +101,18 @@ class Ring:
         return self._positions.get(token)
 
     def position_behind(self, revision: int) -> int | None:
-        """Position of the first event newer than a revision, None when some are not kept."""
+        """Position of the first event newer than a revision, None when some are not kept.
+
+        Who has read the log himself may be ahead of the ring. Revisions are dense, one event
+        each: so it is known where that event will be.
+        """
         if self._floor is None or revision < self._floor:
             return None
+        newest = self._entries[self.end - 1].revision if self._entries else self._floor
+        if revision > newest:
+            position = self.end + revision - newest
+            self._promised = max(self._promised, position)
+            return position
         low, high = self._first, self.end
         while low < high:
             middle = (low + high) // 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
-from gimle.asgard.core.errors import AsgardError, StorageFullError
+from gimle.asgard.core.errors import StorageFullError
 from grpc_health.v1 import health_pb2
 
 from asgard_server.processes.engines import Engines
@@ -73,22 +74,22 @@ class Dependencies:
 
     async def _of_documents(self) -> str:
         problem = self._noticer.problem
-        if isinstance(problem, StorageFullError):
-            return str(problem)
-        if problem is None:
-            return ""
+        if problem is None or isinstance(problem, StorageFullError):
+            return str(problem or "")
         # It may be the index that is away: then the place itself answers.
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._engines.documents.check()
-        except (AsgardError, TimeoutError) as error:
-            return str(error) or "it does not answer"
-        return ""
+        return await _problem_of(self._engines.documents.check())
 
     async def _of_index(self) -> str:
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._engines.index.head()
-        except (AsgardError, TimeoutError) as error:
-            return str(error) or "it does not answer"
-        return ""
+        return await _problem_of(self._engines.index.head())
+
+
+async def _problem_of(asking: Awaitable[object]) -> str:
+    """Why an engine does not answer what it is asked; empty when it does."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await asking
+    except TimeoutError:
+        return f"no answer within {_ANSWER_SECONDS:g} seconds"
+    except Exception as error:  # noqa: BLE001 - whatever it is, this is where it is told
+        return str(error) or type(error).__name__
+    return ""

@@ -36,6 +36,7 @@ LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke in the middle of an operation
     ConnectionError,
 )
 
@@ -91,6 +92,14 @@ async def _prepare(connection: Connection) -> None:
     )
 
 
+class _Plain(asyncpg.Connection):
+    """A connection that nobody changes the session of: nothing to reset when it is given back."""
+
+    def get_reset_query(self) -> str:
+        """Nothing: a round trip for each use of the pool would be a third of what many cost."""
+        return ""
+
+
 class Link:
     """A pool of connections to one database.
 
@@ -113,6 +122,7 @@ class Link:
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=COMMAND_TIMEOUT_S,
                 init=_prepare,
+                connection_class=_Plain,
                 server_settings=_SETTINGS,
             )
         return cls(dsn, pool)
@@ -142,7 +152,11 @@ class Link:
     async def acquired(self) -> AsyncIterator[Connection]:
         """A connection of one's own. Raises what asyncpg does."""
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
-            yield connection
+            try:
+                yield connection
+            except asyncpg.InternalClientError:
+                connection.terminate()  # or the next to ask the pool would get it
+                raise
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

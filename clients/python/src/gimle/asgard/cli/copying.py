@@ -99,7 +99,9 @@ def _progress(copier: Copier, target: str) -> Iterator[None]:
         TextColumn("runs, {task.fields[sent]} sent, {task.fields[compared]} compared"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=error_console(), transient=True) as progress:
+    shown = error_console()
+    off = not shown.is_terminal
+    with Progress(*columns, console=shown, transient=True, disable=off) as progress:
         task = progress.add_task(f"Copying to {target}", total=None, sent="0", compared="0")
 
         def tell(report: Report) -> None:

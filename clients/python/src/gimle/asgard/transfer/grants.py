@@ -83,8 +83,9 @@ class Begun:
 class Uploads(Protocol):
     """A place that files can be sent to. All methods raise TransferError or an AsgardError."""
 
-    wants_sha256: bool
-    """Whether `complete` is to be told the digest of the whole file as well."""
+    @property
+    def wants_sha256(self) -> bool:
+        """Whether `complete` is to be told the digest of the whole file as well."""
 
     def whole(self, files: Sequence[Measured]) -> Sequence[Grant | None]:
         """Leave to send each of these in one request; None for one that is there already."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from asgard_server.settings import parsing, places
 from asgard_server.settings.errors import SettingError
@@ -208,6 +209,26 @@ class Settings:
             agree=Endpoint.agrees,
         ),
     )
+    s3_public_endpoint: Endpoint | None = field(
+        default=None,
+        metadata=_row(
+            places.endpoint,
+            "The address of the S3 store as clients reach it, where that is another one: URLs for "
+            "uploads and downloads are signed for it. A proxy there must keep the Host header.",
+            services="blob all",
+            usually="unset: ASGARD_S3_ENDPOINT",
+        ),
+    )
+    s3_proxy_base: str | None = field(
+        default=None,
+        metadata=_row(
+            parsing.url("http", "https", example="https://example.org/minio"),
+            "Download URLs begin with this instead of the store's address; for a proxy that "
+            "forwards the store's own Host.",
+            services="blob all",
+            instead="MINIO_PROXY_BASE",
+        ),
+    )
     s3_access_key: str | None = field(
         default=None,
         metadata=_row(
@@ -356,6 +377,25 @@ class Settings:
         if self.s3_endpoint is None:
             return None
         return self.s3_endpoint.url(self.s3_secure is not False)
+
+    @property
+    def can_keep_blobs(self) -> bool:
+        """Whether the table of blobs has a home: a database, or a file beside a folder's bytes."""
+        return self.database_url is not None or isinstance(self.storage, Path)
+
+    @property
+    def s3_public_url(self) -> str | None:
+        """The address that clients call; None for the one that this process calls."""
+        if self.s3_public_endpoint is None:
+            return None
+        return self.s3_public_endpoint.url(self.s3_secure is not False)
+
+    def rewritten(self, url: str) -> str:
+        """A download URL as it is given out: through the proxy, where there is one."""
+        if self.s3_proxy_base is None:
+            return url
+        parts = urlsplit(url)
+        return f"{self.s3_proxy_base}{parts.path}?{parts.query}"
 
     def checked(self) -> Settings:
         """Check what settings say together. Raises `SettingError`."""

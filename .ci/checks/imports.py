@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
     },
     f"{SERVER}.run.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
+    f"{SERVER}.blob.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.gateway.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.all_in_one": EVERYTHING,
     f"{SERVER}.commands": EVERYTHING,

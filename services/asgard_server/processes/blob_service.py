@@ -19,8 +19,15 @@ from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.store import Bytes, Grants
 from asgard_server.blob.sweeping import Sweeper
 from asgard_server.blob.uploading import Uploader
+from asgard_server.processes.health import Dependency
+from asgard_server.processes.listening import BLOB_PORT, in_url, listen_grpc
+from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.s3 import s3_place, s3_signer
-from asgard_server.rpc.server import Service
+from asgard_server.processes.signals import cancelled
+from asgard_server.processes.tls import certificates_of
+from asgard_server.rpc.credentials import server_credentials
+from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import S3Prefix, SettingError, Settings
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
@@ -75,6 +82,59 @@ async def open_blobs(
             await held.head("blobs/a-blob/that-is-not-there")
 
         yield Blobs(Service(BLOB_SERVICE, add, handlers), sweeper.run, check, name, endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobService:
+    """BlobService as it runs in a process of its own.
+
+    `name` is what the place of its bytes is called. `drain` says NOT_SERVING: what has begun is
+    still finished.
+    """
+
+    name: str
+    address: str
+    tasks: tuple[asyncio.Task[None], ...]
+    readiness: Callable[[], Readiness]
+    drain: Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def blob_service(
+    settings: Settings, *, tracer: Tracer | None = None
+) -> AsyncIterator[BlobService]:
+    """BlobService over the engines of `settings`, served by gRPC until the block ends.
+
+    Raises `PortBusyError`, `AddressError`, `CertificateError` and what `open_blobs` does.
+    """
+    certificates = certificates_of(settings)
+    credentials = None if certificates is None else server_credentials(certificates)
+    async with AsyncExitStack() as stack:
+        blobs = await stack.enter_async_context(open_blobs(settings))
+        health = Health([BLOB_SERVICE])
+        server = create_server([blobs.service], health, tracer=tracer)
+        port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=BLOB_PORT)
+        watched = Dependency("store", blobs.check, health)
+        await watched.look()
+        await server.start()
+        stack.push_async_callback(server.stop, settings.drain_seconds)
+        tasks = (
+            asyncio.create_task(blobs.work(), name="blob-sweeper"),
+            asyncio.create_task(watched.run(), name="dependency"),
+        )
+        stack.push_async_callback(cancelled, *tasks)
+
+        async def drain() -> None:
+            watched.drain()
+            await health.stop()
+
+        yield BlobService(
+            name=blobs.name,
+            address=f"{in_url(settings.host)}:{port}",
+            tasks=tasks,
+            readiness=watched.readiness,
+            drain=drain,
+        )
 
 
 async def _bytes(

@@ -61,7 +61,7 @@ def _row(
     parse: parsing.Parse,
     help: str,
     *,
-    services: str = "run gateway all",
+    services: str = "run blob gateway all",
     usually: str = "",
     hidden: Hidden = "",
     instead: str = "",
@@ -91,7 +91,7 @@ class Settings:
         metadata=_row(
             places.storage,
             "Where runs and results lie: a folder, or `s3://bucket/prefix`.",
-            services="run all",
+            services="run blob all",
             usually="./storage",
         ),
     )
@@ -103,7 +103,7 @@ class Settings:
             ),
             "The PostgreSQL database of index and change log, `postgresql://...`; several replicas "
             "share it.",
-            services="run all",
+            services="run blob all",
             usually="unset: SQLite, beside the documents of a folder",
             hidden="passwords",
         ),
@@ -145,8 +145,8 @@ class Settings:
         metadata=_row(
             parsing.port,
             "The port of gRPC; 0 for a free one.",
-            services="run all",
-            usually="50051 (`all`: a free one where that is taken)",
+            services="run blob all",
+            usually="50051, of `blob` 50053 (`all`: a free one where that is taken)",
         ),
     )
     metrics_port: int = field(
@@ -155,7 +155,7 @@ class Settings:
             parsing.port,
             "The port of /metrics, /healthz and /readyz; 0 for a free one. `all` has them on "
             "ASGARD_PORT.",
-            services="run gateway",
+            services="run blob gateway",
         ),
     )
     run_address: str = field(
@@ -164,6 +164,14 @@ class Settings:
             parsing.text,
             "Where RunService is: any gRPC target, such as `dns:///asgard-run:50051`, whose every "
             "address gets its share of calls.",
+            services="gateway",
+        ),
+    )
+    blob_address: str = field(
+        default="localhost:50053",
+        metadata=_row(
+            parsing.text,
+            "Where BlobService is: any gRPC target, such as `dns:///asgard-blob:50053`.",
             services="gateway",
         ),
     )
@@ -203,7 +211,7 @@ class Settings:
             places.endpoint,
             "The address of the S3 store: `https://host:port`, or `host:port` with "
             "ASGARD_S3_SECURE.",
-            services="run all",
+            services="run blob all",
             usually="unset: Amazon's",
             instead="MINIO_ENDPOINT",
             agree=Endpoint.agrees,
@@ -234,7 +242,7 @@ class Settings:
         metadata=_row(
             parsing.text,
             "The access key of the S3 store.",
-            services="run all",
+            services="run blob all",
             usually="unset: as AWS_* and the cloud's own identity say",
             instead="MINIO_ACCESS_KEY",
         ),
@@ -244,7 +252,7 @@ class Settings:
         metadata=_row(
             parsing.text,
             "The secret key of ASGARD_S3_ACCESS_KEY.",
-            services="run all",
+            services="run blob all",
             hidden="whole",
             instead="MINIO_SECRET_KEY",
         ),
@@ -254,7 +262,7 @@ class Settings:
         metadata=_row(
             parsing.text,
             "The region of the S3 store.",
-            services="run all",
+            services="run blob all",
             usually="unset: AWS_DEFAULT_REGION, else us-east-1",
         ),
     )
@@ -263,7 +271,7 @@ class Settings:
         metadata=_row(
             parsing.yes_or_no,
             "Whether an ASGARD_S3_ENDPOINT without http:// or https:// is called by HTTPS.",
-            services="run all",
+            services="run blob all",
             usually="true",
             instead="MINIO_SECURE",
         ),

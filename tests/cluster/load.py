@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from tests.cluster.truth import Truth
 
@@ -79,7 +80,7 @@ class Load:
     async def add(self, run_id: str) -> str:
         """Add a small result; answer its id."""
         result_id = new_id(datetime.now(UTC))
-        result = pb.NewResult(
+        result = NewResult(
             result_id=result_id, result_type="Solution1D", data=b'{"x":[0,1],"computed":[1,2]}'
         )
         await self.call("AddResult", pb.AddResultRequest(run_id=run_id, result=result))

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually, open_channel
@@ -207,7 +208,7 @@ async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(
 async def _a_large_result(stub: Any, run_id: str) -> str:
     body = BytesIO()
     np.save(body, np.zeros(4_000_000), allow_pickle=False)
-    result = pb.NewResult(
+    result = NewResult(
         result_type="Any", data=b'{"x":{"$array":"a"}}', arrays={"a": body.getvalue()}
     )
     request = pb.AddResultRequest(run_id=run_id, result=result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -114,7 +115,8 @@ def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) 
     )
     served = settings_of(overlay, run["containers"][0])
     assert served.listens_beyond_loopback
-    assert served.insecure
+    # By certificates callers of RunService are known, and of the page nobody is yet.
+    assert served.insecure is (served.tls_ca_file is None)
     assert str(served.storage).startswith("s3://")
     assert served.database_url
     assert served.redis_url
@@ -124,6 +126,7 @@ def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) 
 
     page = settings_of(overlay, gateway["containers"][0])
     service = one(overlay, "Service", "asgard-run")
+    assert page.insecure
     assert page.run_address == f"dns:///asgard-run:{service['spec']['ports'][0]['port']}"
     assert service["spec"]["clusterIP"] == "None"
     # The gateway is given nothing that it could give away.
@@ -245,6 +248,32 @@ def test_production_speaks_mutual_tls_and_lets_grpc_in_by_path() -> None:
         "production", dict(pods("production"))["Deployment/asgard-gateway"]["containers"][0]
     )["ASGARD_ALLOWED_HOSTS"]
     assert one("production", "Ingress", "asgard-http")["spec"]["rules"][0]["host"] == hosts
+
+
+def test_the_local_secrets_are_random_and_are_what_the_pods_reference(tmp_path: Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        '#!/bin/sh\ncase "$*" in *apply*) cat >> "$SENT";; *get*) exit 1;; esac\n'
+    )
+    kubectl.chmod(0o755)
+    script = kubernetes.MANIFESTS / "overlays" / "local" / "secrets.sh"
+    made = []
+    for name in ("one", "two"):
+        environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SENT": str(tmp_path / name)}
+        subprocess.run([script], env=environ, check=True, capture_output=True)
+        documents = yaml.safe_load_all((tmp_path / name).read_text())
+        made.append({each["metadata"]["name"]: each["stringData"] for each in documents})
+    one_time, another = made
+    for secret, values in one_time.items():
+        assert all(another[secret][key] != value for key, value in values.items())
+    engines = one_time["asgard-engines"]
+    assert engines["postgres-password"] in one_time["asgard-secrets"]["database-url"]
+    assert engines["redis-password"] in one_time["asgard-secrets"]["redis-url"]
+    for _, pod in pods("local"):
+        for container in containers(pod):
+            for each in container.get("env", ()):
+                if reference := each.get("valueFrom", {}).get("secretKeyRef"):
+                    assert reference["key"] in one_time[reference["name"]]
 
 
 def test_a_manifest_that_kubernetes_does_not_take_is_found() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from asgard_server.all_in_one import RunService, run_service
 from asgard_server.settings import Settings
-from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -86,10 +86,10 @@ def npy(array: Any) -> bytes:
     return stream.getvalue()
 
 
-def a_result(**fields: Any) -> pb.NewResult:
+def a_result(**fields: Any) -> NewResult:
     """A small result; `fields` replace its own."""
     given = {"result_type": "Solution1D", "data": b'{"x":[0,1],"computed":[1,2]}', **fields}
-    return pb.NewResult(**given)
+    return NewResult(**given)
 
 
 async def eventually(condition: Any, seconds: float = 5.0) -> Any:

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -19,7 +20,7 @@ CODE = grpc.StatusCode
 LONG = b'{"a":"%s"}' % (b"x" * 2**20)
 
 
-def adding(result: pb.NewResult) -> pb.AddResultRequest:
+def adding(result: NewResult) -> pb.AddResultRequest:
     return pb.AddResultRequest(run_id="r", result=result)
 
 
@@ -53,7 +54,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("SaveRun", pb.SaveRunRequest(), "run.name"),
     (
         "SaveRun",
-        pb.SaveRunRequest(run=pb.CreateRunRequest(name="x"), results=[pb.NewResult()]),
+        pb.SaveRunRequest(run=pb.CreateRunRequest(name="x"), results=[NewResult()]),
         "results[0].data",
     ),
     ("GetRun", pb.GetRunRequest(), "run_id"),

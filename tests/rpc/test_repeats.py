@@ -12,6 +12,7 @@ import pytest_asyncio
 from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_result, encode_run
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from tests.rpc.running import NOON, Running, a_result, a_service, eventually, npy, refusal
 
@@ -204,10 +205,10 @@ async def test_a_run_deleted_by_somebody_else_cannot_come_back_under_its_id(
     assert (await refusal(service.stub.CreateRun(a_request())))[1] == "DELETED"
 
 
-def with_array(result_id: str) -> pb.NewResult:
+def with_array(result_id: str) -> NewResult:
     file = npy(np.arange(20_000.0))
     data = b'{"computed":{"$array":"a"}}'
-    return pb.NewResult(result_id=result_id, result_type="T", data=data, arrays={"a": file})
+    return NewResult(result_id=result_id, result_type="T", data=data, arrays={"a": file})
 
 
 async def test_a_repeat_beside_the_first_that_is_still_writing_is_answered_as_it(

@@ -22,6 +22,7 @@ from gimle.asgard.core.documents import (
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -87,7 +88,7 @@ def new_run(request: pb.CreateRunRequest, at: str = "") -> domain.NewRun:
     )
 
 
-def new_result(message: pb.NewResult, arrays: Arrays, at: str = "") -> domain.NewResult:
+def new_result(message: NewResult, arrays: Arrays, at: str = "") -> domain.NewResult:
     """A result to be added, its arrays put where its data names them."""
     return domain.NewResult(
         id=message.result_id,
@@ -167,12 +168,12 @@ def status_name(number: int, name: str = "status") -> str | None:
     return _STATUS_NAMES.get(number)
 
 
-def data_size(message: pb.NewResult | pb.AppendResultRequest) -> int:
+def data_size(message: NewResult | pb.AppendResultRequest) -> int:
     """How much there is to parse, roughly; arrays always count as much."""
     return _ARRAYS_BYTES if message.arrays else len(message.data)
 
 
-def result_size(message: pb.NewResult) -> int:
+def result_size(message: NewResult) -> int:
     """How much there is to parse of a result, roughly."""
     return data_size(message) + len(message.display)
 
@@ -187,7 +188,7 @@ def run_digest(request: pb.CreateRunRequest) -> bytes:
     return domain.request_digest(b"run", request.SerializeToString(deterministic=True))
 
 
-def result_digest(message: pb.NewResult, run_id: str, arrays: Arrays) -> bytes:
+def result_digest(message: NewResult, run_id: str, arrays: Arrays) -> bytes:
     """What tells a repeat of this request from another one."""
     return domain.request_digest(b"result", run_id.encode(), *_result_parts(message, arrays))
 
@@ -200,7 +201,7 @@ def batch_digest(request: pb.SaveRunRequest, arrays: Sequence[Arrays]) -> bytes:
     return domain.request_digest(b"batch", *parts)
 
 
-def _result_parts(message: pb.NewResult, arrays: Arrays) -> list[bytes]:
+def _result_parts(message: NewResult, arrays: Arrays) -> list[bytes]:
     when = message.create_time
     parts = [
         message.result_id.encode(),

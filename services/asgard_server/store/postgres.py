@@ -25,7 +25,7 @@ from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
 from asgard_server.store.postgres_transaction import Read
 from asgard_server.store.postgres_writer import Writer
 from asgard_server.store.retention import USUAL, Kept
-from asgard_server.store.sqlite_rows import from_micros, result_row, run_row, to_micros
+from asgard_server.store.rows import from_micros, result_row, run_row, to_micros
 from asgard_server.store.written import Written
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from asgard_server.run.store import Deletion, Key, Write
 from asgard_server.store import migrate
 from asgard_server.store.gathering import Gathering
 from asgard_server.store.postgres_link import LOST, Link
-from asgard_server.store.written import Note
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
@@ -30,13 +29,6 @@ SELECT w.token, w.kind, w.id, w.run_id, $1, clock_timestamp(), string_to_array(w
   FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
     AS w (token, kind, id, run_id, files, lists)
 ON CONFLICT (token) DO UPDATE SET at = excluded.at, files = excluded.files
-"""
-# A row that is not there was ended by somebody who took its writer for dead.
-_OBSERVED = """
-INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
-SELECT token, 'result', id, run_id, '', clock_timestamp(), '{}', true, true
-  FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w (token, id, run_id)
-ON CONFLICT (token) DO UPDATE SET observed = true
 """
 _COLUMNS = "replace(token::text, '-', ''), kind, id, run_id, files, lists"
 _MARK = """
@@ -224,26 +216,3 @@ class PostgresLedger:
 
     async def _execute(self, sql: str, *arguments: object) -> None:
         await self._link.read(lambda connection: connection.execute(sql, *arguments))
-
-
-async def end_writes(connection: Connection, notes: Iterable[Note], there: set[Key]) -> None:
-    """End the writes of documents that were observed, in the transaction that observes them.
-
-    `there`: the documents that exist; results of these stay until their run names them.
-    """
-    ended: list[str] = []
-    unlisted: list[Write] = []
-    for note in notes:
-        if note.write.lists and note.write.key in there:
-            unlisted.append(note.write)
-        else:
-            ended.append(note.write.token)
-    if unlisted:
-        await connection.execute(
-            _OBSERVED,
-            [write.token for write in unlisted],
-            [write.key.id for write in unlisted],
-            [write.run_id for write in unlisted],
-        )
-    if ended:
-        await connection.execute("DELETE FROM asgard.writes WHERE token = ANY($1::uuid[])", ended)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asgard_server.run.store import LOOKED_AT, RunRow
-from asgard_server.store.sqlite_rows import fold, run_row
+from asgard_server.store.rows import fold, run_row
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COUNTED_TO = 10_001
 _MOST_PATTERNS = 12
 
-# What sqlite_rows.run_row makes a row of.
+# What rows.run_row makes a row of.
 RUN_COLUMNS = (
     "d.id, d.document, d.sorted_at, d.created_at, coalesce(c.results, 0), d.digest,"
     " greatest(d.changed_at, c.changed_at)"

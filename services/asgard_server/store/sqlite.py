@@ -22,8 +22,7 @@ from asgard_server.run.store import (
 )
 from asgard_server.store import sqlite_search, sqlite_upkeep
 from asgard_server.store.retention import USUAL, Kept
-from asgard_server.store.sqlite_link import Readers
-from asgard_server.store.sqlite_rows import (
+from asgard_server.store.rows import (
     RESULT_COLUMNS,
     RUN_COLUMNS,
     from_micros,
@@ -31,6 +30,7 @@ from asgard_server.store.sqlite_rows import (
     run_row,
     to_micros,
 )
+from asgard_server.store.sqlite_link import Readers
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
 from asgard_server.store.sqlite_transaction import TABLE, Transaction
 from asgard_server.store.sqlite_writer import Committed, Writer

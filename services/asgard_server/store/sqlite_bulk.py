@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from asgard_server.store.rows import ResultValues, RunValues
 from asgard_server.store.sqlite_places import free_places
-from asgard_server.store.sqlite_rows import ResultValues, RunValues
 from asgard_server.store.sqlite_schema import new_epoch
 from asgard_server.store.sqlite_transaction import Transaction
 

@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from asgard_server.store.sqlite_rows import RunValues, next_place, place_of
+from asgard_server.store.rows import RunValues
+
+PLACE_BITS = 20
+_FIRST_GROUP, _LAST_GROUP = -(1 << 42), (1 << 42) - 1
+
+
+def group_of(sorted_at: int) -> int:
+    """The millisecond of a time in microseconds, kept within what a place can hold."""
+    return min(max(sorted_at // 1000, _FIRST_GROUP), _LAST_GROUP)
+
+
+def place_of(sorted_at: int, run_id: str) -> int:
+    """The first rowid to try for a run: its millisecond, then 20 bits taken from its id.
+
+    Rowids therefore follow the time of runs but for those of one millisecond, whose
+    exact order (sorted_at, id) is looked up in the row.
+    """
+    return (group_of(sorted_at) << PLACE_BITS) | (zlib.crc32(run_id.encode()) & 0xFFFFF)
+
+
+def next_place(place: int) -> int:
+    """The place to try when `place` is taken: the next one of the same millisecond."""
+    mask = (1 << PLACE_BITS) - 1
+    return (place & ~mask) | ((place + 1) & mask)
+
 
 # A statement writes this many rows, or half of that, and so on: each number of rows is a
 # statement to be prepared, and those prepared are kept.

@@ -19,7 +19,7 @@ from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnava
 SCHEMA_VERSION = 3
 
 # Times are whole microseconds since 1970, UTC. `place` orders runs by time roughly, so that
-# FTS5, which can only order by rowid, yields the newest first (see sqlite_rows.place_of).
+# FTS5, which can only order by rowid, yields the newest first (see sqlite_places.place_of).
 # `text` is folded already; a contentless FTS table keeps no second copy of it. Adding to it
 # costs 150 us in a commit of its own and 25 us among hundreds, so places in `late` are not
 # in `words` yet: a search looks at their texts instead.

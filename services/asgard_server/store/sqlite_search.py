@@ -21,7 +21,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from asgard_server.run.store import LOOKED_AT, RunRow
-from asgard_server.store.sqlite_rows import PLACE_BITS, RUN_COLUMNS, fold, group_of, run_row
+from asgard_server.store.rows import RUN_COLUMNS, fold, run_row
+from asgard_server.store.sqlite_places import PLACE_BITS, group_of
 
 # A list says at most "10,000+".
 COUNTED_TO = 10_001

@@ -14,14 +14,14 @@ from gimle.asgard.core.errors import DocumentError
 
 from asgard_server.run.store import Found, Key, Kind
 from asgard_server.store.retention import DAY, USUAL, Kept
-from asgard_server.store.sqlite_ledger import end_writes
-from asgard_server.store.sqlite_places import free_places, insert_rows
-from asgard_server.store.sqlite_rows import (
+from asgard_server.store.rows import (
     ResultValues,
     RunValues,
     result_values,
     run_values,
 )
+from asgard_server.store.sqlite_ledger import end_writes
+from asgard_server.store.sqlite_places import free_places, insert_rows
 from asgard_server.store.written import Note, Written, standing
 
 _TRIM_EVERY = 1_000

@@ -16,6 +16,7 @@ from gimle.asgard.core.enclosing import apart, together
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.core.growth import references
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,9 +73,9 @@ def add_call(result: ResultDocument) -> tuple[Outgoing, ResultDocument]:
     return Outgoing("AddResult", result.id, request, (arrays,)), stored
 
 
-def _new_result(result: ResultDocument) -> tuple[pb.NewResult, dict[str, Array], ResultDocument]:
+def _new_result(result: ResultDocument) -> tuple[NewResult, dict[str, Array], ResultDocument]:
     data, arrays = apart(result.data)
-    message = pb.NewResult(
+    message = NewResult(
         result_id=result.id,
         result_type=result.result_type,
         data=data,

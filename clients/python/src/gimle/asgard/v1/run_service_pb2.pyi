@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as abc
+from gimle.asgard.v1 import new_result_pb2 as new_result_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
@@ -38,7 +39,7 @@ class Run(message.Message):
         STATUS_SUCCEEDED: Run._Status.ValueType  # 2
         STATUS_FAILED: Run._Status.ValueType  # 3
         STATUS_PENDING: Run._Status.ValueType  # 4
-        """The remaining ones are those of runs of variations."""
+        """From here on those of runs of variations."""
         STATUS_FAILED_CRASH: Run._Status.ValueType  # 5
         STATUS_FAILED_ABANDONED: Run._Status.ValueType  # 6
         STATUS_FAILED_LOST: Run._Status.ValueType  # 7
@@ -51,7 +52,7 @@ class Run(message.Message):
     STATUS_SUCCEEDED: Run.Status.ValueType  # 2
     STATUS_FAILED: Run.Status.ValueType  # 3
     STATUS_PENDING: Run.Status.ValueType  # 4
-    """The remaining ones are those of runs of variations."""
+    """From here on those of runs of variations."""
     STATUS_FAILED_CRASH: Run.Status.ValueType  # 5
     STATUS_FAILED_ABANDONED: Run.Status.ValueType  # 6
     STATUS_FAILED_LOST: Run.Status.ValueType  # 7
@@ -176,68 +177,6 @@ class Result(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class NewResult(message.Message):
-    """A result to be added."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    @typing.final
-    class ArraysEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.bytes
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: builtins.bytes = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    RESULT_ID_FIELD_NUMBER: builtins.int
-    RESULT_TYPE_FIELD_NUMBER: builtins.int
-    DATA_FIELD_NUMBER: builtins.int
-    DISPLAY_FIELD_NUMBER: builtins.int
-    ARRAYS_FIELD_NUMBER: builtins.int
-    CREATE_TIME_FIELD_NUMBER: builtins.int
-    result_id: builtins.str
-    """Chosen by the client to make a repeat safe; made by the service when empty."""
-    result_type: builtins.str
-    data: builtins.bytes
-    """A JSON object. `{"$array": "<key>"}` inside it stands for arrays[<key>]."""
-    display: builtins.bytes
-    @builtins.property
-    def arrays(self) -> containers.ScalarMap[builtins.str, builtins.bytes]:
-        """Whole .npy files (format 1.0 to 3.0, never pickled) by the key used in data."""
-
-    @builtins.property
-    def create_time(self) -> timestamp_pb2.Timestamp:
-        """When it was computed; now when absent."""
-
-    def __init__(
-        self,
-        *,
-        result_id: builtins.str = ...,
-        result_type: builtins.str = ...,
-        data: builtins.bytes = ...,
-        display: builtins.bytes = ...,
-        arrays: abc.Mapping[builtins.str, builtins.bytes] | None = ...,
-        create_time: timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["arrays", b"arrays", "create_time", b"create_time", "data", b"data", "display", b"display", "result_id", b"result_id", "result_type", b"result_type"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-@typing.final
 class CreateRunRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
@@ -324,12 +263,12 @@ class SaveRunRequest(message.Message):
     @builtins.property
     def run(self) -> CreateRunRequest: ...
     @builtins.property
-    def results(self) -> containers.RepeatedCompositeFieldContainer[NewResult]: ...
+    def results(self) -> containers.RepeatedCompositeFieldContainer[new_result_pb2.NewResult]: ...
     def __init__(
         self,
         *,
         run: CreateRunRequest | None = ...,
-        results: abc.Iterable[NewResult] | None = ...,
+        results: abc.Iterable[new_result_pb2.NewResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -611,12 +550,12 @@ class AddResultRequest(message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     @builtins.property
-    def result(self) -> NewResult: ...
+    def result(self) -> new_result_pb2.NewResult: ...
     def __init__(
         self,
         *,
         run_id: builtins.str = ...,
-        result: NewResult | None = ...,
+        result: new_result_pb2.NewResult | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -733,10 +672,10 @@ class WriteResultRequest(message.Message):
         CONTENT_FIELD_NUMBER: builtins.int
         RESULT_FIELD_NUMBER: builtins.int
         key: builtins.str
-        """The array's key in the data. Arrays come one after the other, each of them whole."""
+        """Arrays come one after the other, each of them whole."""
         content: builtins.bytes
         result: builtins.int
-        """Of a run that is saved with its results: the place of the result, counted from 0."""
+        """Of SaveRun: the place of the array's result, counted from 0."""
         def __init__(
             self,
             *,
@@ -888,9 +827,7 @@ class ReadResultResponse(message.Message):
     PIECE_FIELD_NUMBER: builtins.int
     @builtins.property
     def result(self) -> Result:
-        """The first answer, without etag. `{"$array": "<key>"}` inside its data stands for the array
-        of that key.
-        """
+        """The first answer, without etag. `{"$array": "<key>"}` in its data stands for that array."""
 
     @builtins.property
     def piece(self) -> ReadResultResponse.Piece: ...

@@ -201,9 +201,8 @@ class RunServiceServicer:
 
     def WriteResult(self, request_iterator, context):
         """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
-        then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
-        Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
-        call. Only over gRPC.
+        then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
+        nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,9 +67,8 @@ class RunServiceStub:
     """
     WriteResult: _grpc.StreamUnaryMultiCallable[_run_service_pb2.WriteResultRequest, _run_service_pb2.WriteResultResponse]
     """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
-    then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
-    Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
-    call. Only over gRPC.
+    then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
+    nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
     """
     GetResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
@@ -132,9 +131,8 @@ class RunServiceAsyncStub(RunServiceStub):
     """
     WriteResult: _aio.StreamUnaryMultiCallable[_run_service_pb2.WriteResultRequest, _run_service_pb2.WriteResultResponse]  # type: ignore[assignment]
     """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
-    then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
-    Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
-    call. Only over gRPC.
+    then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
+    nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
     """
     GetResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]  # type: ignore[assignment]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
@@ -254,9 +252,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.WriteResultResponse, _abc.Awaitable[_run_service_pb2.WriteResultResponse]]:
         """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
-        then the bytes of each array it names and does not bring along, in pieces of at most 1 MiB.
-        Nothing is stored before the last piece has come. NOT_FOUND, ABORTED and repeats are as in the
-        call. Only over gRPC.
+        then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
+        nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
         """
 
     @_abc_1.abstractmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -24,9 +23,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 # How far ahead of our clock a document's created_at is taken at its word.
 TOLERATED_AHEAD = 5 * 60 * 1_000_000
-
-PLACE_BITS = 20
-_FIRST_GROUP, _LAST_GROUP = -(1 << 42), (1 << 42) - 1
 
 # Above this many bytes a document is cut to size by SQLite's own JSON functions, which
 # run without the interpreter's lock: parsing it in Python would stop the event loop.
@@ -70,26 +66,6 @@ def to_micros(moment: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """The aware datetime, UTC, of microseconds since 1970."""
     return EPOCH + timedelta(microseconds=micros)
-
-
-def group_of(sorted_at: int) -> int:
-    """The millisecond of a time in microseconds, kept within what a place can hold."""
-    return min(max(sorted_at // 1000, _FIRST_GROUP), _LAST_GROUP)
-
-
-def place_of(sorted_at: int, run_id: str) -> int:
-    """The first rowid to try for a run: its millisecond, then 20 bits taken from its id.
-
-    Rowids therefore follow the time of runs but for those of one millisecond, whose
-    exact order (sorted_at, id) is looked up in the row.
-    """
-    return (group_of(sorted_at) << PLACE_BITS) | (zlib.crc32(run_id.encode()) & 0xFFFFF)
-
-
-def next_place(place: int) -> int:
-    """The place to try when `place` is taken: the next one of the same millisecond."""
-    mask = (1 << PLACE_BITS) - 1
-    return (place & ~mask) | ((place + 1) & mask)
 
 
 def received(created_at: int, modified_at: int, now: int) -> int:

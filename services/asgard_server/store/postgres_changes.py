@@ -1,0 +1,166 @@
+"""What a transaction of the index in PostgreSQL writes: collected, then written by one statement.
+
+A round trip costs more than what it carries. The entries of the log are not written here but
+put into settings of the transaction, so that the statement which numbers them needs no
+arguments and can be sent together with COMMIT.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from asgard_server.run.store import Key, Kind, Write
+from asgard_server.store.rows import ResultValues, RunValues
+from asgard_server.store.written import Note
+
+if TYPE_CHECKING:
+    from asgard_server.store.postgres_link import Connection
+
+# Rows of result_counts are locked in the order of their ids. A write that is not there was
+# ended by somebody who took its writer for dead.
+_WRITE = """
+WITH new_runs AS (
+  INSERT INTO asgard.runs
+  SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+    $6::bytea[], $7::text[], $8::bytea[], $9::text[])
+  ON CONFLICT (id) DO UPDATE SET sorted_at = excluded.sorted_at,
+    created_at = excluded.created_at, changed_at = excluded.changed_at,
+    noticed_at = excluded.noticed_at, digest = excluded.digest, stamp = excluded.stamp,
+    document = excluded.document, text = excluded.text
+), new_results AS (
+  INSERT INTO asgard.results
+  SELECT * FROM unnest($10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
+    $15::bigint[], $16::bytea[], $17::text[], $18::bytea[], $19::bytea[])
+  ON CONFLICT (id) DO UPDATE SET run_id = excluded.run_id, sorted_at = excluded.sorted_at,
+    created_at = excluded.created_at, changed_at = excluded.changed_at,
+    noticed_at = excluded.noticed_at, digest = excluded.digest, stamp = excluded.stamp,
+    result_type = excluded.result_type, display = excluded.display
+), counted AS (
+  INSERT INTO asgard.result_counts
+  SELECT * FROM unnest($20::text[], $21::bigint[], $22::bigint[])
+    AS more (run_id, results, changed_at)
+   ORDER BY more.run_id COLLATE "C"
+  ON CONFLICT (run_id) DO UPDATE SET results = result_counts.results + excluded.results,
+    changed_at = greatest(result_counts.changed_at, excluded.changed_at)
+), not_gone AS (
+  DELETE FROM asgard.tombstones t USING unnest($23::text[], $24::text[]) AS k (kind, id)
+   WHERE t.kind = k.kind AND t.id = k.id
+), not_unreadable AS (
+  DELETE FROM asgard.unreadable u USING unnest($25::text[], $26::text[]) AS k (kind, id)
+   WHERE u.kind = k.kind AND u.id = k.id
+), unlisted AS (
+  INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
+  SELECT token, 'result', id, run_id, '', clock_timestamp(), '{}', true, true
+    FROM unnest($27::uuid[], $28::text[], $29::text[]) AS w (token, id, run_id)
+  ON CONFLICT (token) DO UPDATE SET observed = true
+), ended AS (
+  DELETE FROM asgard.writes WHERE token = ANY($30::uuid[])
+), remembered AS (
+  INSERT INTO asgard.requests
+  SELECT * FROM unnest($31::text[], $32::text[], $33::bytea[], $34::bigint[])
+  ON CONFLICT (kind, id) DO UPDATE SET digest = excluded.digest, at = excluded.at
+)
+SELECT set_config('asgard.entries', $35, true), set_config('asgard.more_runs', $36, true),
+  set_config('asgard.now', $37, true)
+"""
+
+_LOG_AND_COMMIT = """
+WITH entries AS MATERIALIZED (
+  SELECT value, ordinality
+    FROM json_array_elements(current_setting('asgard.entries')::json) WITH ORDINALITY
+), moved AS (
+  UPDATE asgard.run_log_head SET revision = revision + (SELECT count(*) FROM entries),
+    runs = runs + current_setting('asgard.more_runs')::bigint
+  RETURNING revision - (SELECT count(*) FROM entries) AS before
+)
+INSERT INTO asgard.run_log
+SELECT before + ordinality, value->>0, value->>1, value->>2, (value->>3)::boolean,
+  current_setting('asgard.now')::bigint
+  FROM moved, entries;
+COMMIT
+"""
+
+_NO_LONGER_COUNTED = """
+DELETE FROM asgard.result_counts WHERE run_id = ANY($1::text[]) AND results = 0
+ AND run_id NOT IN (SELECT id FROM asgard.runs WHERE id = ANY($1::text[]))
+"""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What is to be written, at `now` (microseconds).
+
+    alive: documents with a row, which are not deleted any more; readable: those that can be
+    read, or are gone; counts: more results of runs, and when the last of them changed.
+    """
+
+    now: int
+    runs: list[RunValues] = field(default_factory=list)
+    results: list[ResultValues] = field(default_factory=list)
+    alive: list[Key] = field(default_factory=list)
+    readable: list[Key] = field(default_factory=list)
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    entries: list[tuple[Kind, str, str, bool]] = field(default_factory=list)
+    more_runs: int = 0
+    unlisted: list[Write] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    digests: dict[Key, bytes] = field(default_factory=dict)
+
+    def count(self, run_id: str, more: int, changed_at: int) -> None:
+        """Count results of a run."""
+        before, changed = self.counts.get(run_id, (0, 0))
+        self.counts[run_id] = (before + more, max(changed, changed_at))
+
+    def end(self, notes: Iterable[Note], there: set[Key]) -> None:
+        """End writes. `there`: documents that exist; results stay until their run names them."""
+        for note in notes:
+            if note.write.lists and note.write.key in there:
+                self.unlisted.append(note.write)
+            else:
+                self.ended.append(note.write.token)
+
+    async def write(self, connection: Connection) -> None:
+        """Write all but the log."""
+        more, changed = _columns(self.counts.values(), 2)
+        await connection.execute(
+            _WRITE,
+            *_columns(map(self._run, self.runs), 9),
+            *_columns(map(self._result, self.results), 10),
+            *(list(self.counts), more, changed),
+            *_columns(self.alive, 2),
+            *_columns(self.readable, 2),
+            *_columns(((one.token, one.key.id, one.run_id) for one in self.unlisted), 3),
+            self.ended,
+            *_columns(((*key, one, self.now) for key, one in self.digests.items()), 4),
+            *(json.dumps(self.entries), str(self.more_runs), str(self.now)),
+        )
+        if self.more_runs < 0 or any(number < 0 for number in more):
+            # The rows are held by the statement before, so this waits for nobody.
+            await connection.execute(_NO_LONGER_COUNTED, list(self.counts))
+
+    async def commit(self, connection: Connection) -> None:
+        """Number and write the log entries, last of all, and commit."""
+        logged = self.entries or self.more_runs
+        await connection.execute(_LOG_AND_COMMIT if logged else "COMMIT")
+
+    def _run(self, one: RunValues) -> tuple[Any, ...]:
+        return (
+            *(one.id, one.sorted_at, one.created_at, one.modified_at, self.now),
+            *(one.digest, one.stamp, one.document, one.text),
+        )
+
+    def _result(self, one: ResultValues) -> tuple[Any, ...]:
+        return (
+            *(one.id, one.run_id, one.sorted_at, one.created_at, one.modified_at),
+            *(self.now, one.digest, one.stamp),
+            *(one.result_type.encode("utf-8", "surrogatepass"), one.display),
+        )
+
+
+def _columns(rows: Iterable[Iterable[Any]], width: int) -> list[list[Any]]:
+    """Rows as columns: `width` lists, also where there is no row."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return columns or [[] for _ in range(width)]

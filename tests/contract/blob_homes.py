@@ -77,16 +77,19 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
     """Open the home `name`, with its table in `folder`."""
     clock = Clock()
     with ThreadPoolExecutor(4) as pool:
-        async with _bytes(name, folder, pool, clock) as (held, grants):
-            async with _table(name, folder) as table, httpx.AsyncClient(timeout=60) as http:
-                yield Home(
-                    Uploader(table, held, grants, clock),
-                    Keeper(table, held, grants, clock),
-                    Sweeper(table, table, held, clock),
-                    held,
-                    clock,
-                    http,
-                )
+        async with (
+            _bytes(name, folder, pool, clock) as (held, grants),
+            _table(name, folder) as table,
+            httpx.AsyncClient(timeout=60) as http,
+        ):
+            yield Home(
+                Uploader(table, held, grants, clock),
+                Keeper(table, held, grants, clock),
+                Sweeper(table, table, held, clock),
+                held,
+                clock,
+                http,
+            )
 
 
 @asynccontextmanager

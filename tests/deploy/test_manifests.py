@@ -252,9 +252,7 @@ def test_production_speaks_mutual_tls_and_lets_grpc_in_by_path() -> None:
 
 def test_the_local_secrets_are_random_and_are_what_the_pods_reference(tmp_path: Path) -> None:
     kubectl = tmp_path / "kubectl"
-    kubectl.write_text(
-        '#!/bin/sh\ncase "$*" in *apply*) cat >> "$SENT";; *get*) exit 1;; esac\n'
-    )
+    kubectl.write_text('#!/bin/sh\ncase "$*" in *apply*) cat >> "$SENT";; *get*) exit 1;; esac\n')
     kubectl.chmod(0o755)
     script = kubernetes.MANIFESTS / "overlays" / "local" / "secrets.sh"
     made = []

@@ -1,4 +1,4 @@
-"""`python -m asgard_server.blob`, `asgard serve blob`: BlobService alone, as one of its replicas."""
+"""`python -m asgard_server.blob`, `asgard serve blob`: BlobService alone, as a replica."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from gimle.asgard.v1 import blob_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob, NewUpload
+from asgard_server.blob.domain import Blob, NewUpload, Part
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
 from asgard_server.blob.uploading import Begun
@@ -94,6 +94,13 @@ def plan(blob: Blob) -> pb.PartsPlan:
         part_size_bytes=domain.part_size(size),
         part_count=domain.part_count(size),
         expire_time=_timestamp(blob.expires_at),
+    )
+
+
+def part_message(part: Part) -> pb.ListPartsResponse.Part:
+    """A part that has arrived, as its message."""
+    return pb.ListPartsResponse.Part(
+        number=part.number, size_bytes=part.size_bytes, sha256=part.sha256
     )
 
 

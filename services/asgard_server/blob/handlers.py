@@ -52,15 +52,16 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     async def ListParts(
         self, request: pb.ListPartsRequest, context: Context
     ) -> pb.ListPartsResponse:
-        blob, parts = await self._uploader.parts(request.blob_id)
+        size, listing = pages.size(request.page_size), f"parts/{request.blob_id}"
+        behind = int(pages.behind(request.page_token, listing) or 0)
+        blob, arrived = await self._uploader.parts(request.blob_id)
+        left = [part for part in arrived if part.number > behind]
         return pb.ListPartsResponse(
-            parts=[
-                pb.ListPartsResponse.Part(
-                    number=part.number, size_bytes=part.size_bytes, sha256=part.sha256
-                )
-                for part in parts
-            ],
+            parts=map(codec.part_message, left[:size]),
             plan=codec.plan(blob),
+            next_page_token=(
+                pages.token(listing, str(left[size - 1].number)) if len(left) > size else ""
+            ),
         )
 
     async def CompleteUploads(
@@ -102,9 +103,9 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     ) -> pb.ListBlobsResponse:
         size = pages.size(request.page_size)
         prefix = unicodedata.normalize("NFC", request.name_prefix)
-        behind = pages.behind(request.page_token, prefix)
+        behind = pages.behind(request.page_token, f"blobs/{prefix}")
         found = await self._keeper.page(prefix, behind, size + 1)
-        more = pages.token(prefix, found[size - 1].name) if len(found) > size else ""
+        more = pages.token(f"blobs/{prefix}", found[size - 1].name) if len(found) > size else ""
         return pb.ListBlobsResponse(
             blobs=map(codec.blob_message, found[:size]), next_page_token=more
         )

@@ -1,4 +1,4 @@
-"""The tokens of pages of blobs: where a page begins, of which list."""
+"""The tokens of pages: where a page begins, of which list."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def size(asked: int) -> int:
     return min(asked or DEFAULT, MOST)
 
 
-def token(prefix: str, behind: str) -> str:
-    """The token of the page behind the name `behind`."""
-    return urlsafe_b64encode(_digest(prefix) + behind.encode()).decode().rstrip("=")
+def token(listing: str, behind: str) -> str:
+    """The token of the page behind `behind` of a list."""
+    return urlsafe_b64encode(_digest(listing) + behind.encode()).decode().rstrip("=")
 
 
-def behind(page_token: str, prefix: str) -> str:
-    """The name behind which a page begins. Raises `PageTokenMismatchError`."""
+def behind(page_token: str, listing: str) -> str:
+    """What a page of a list begins behind, empty for its first. Raises `PageTokenMismatchError`."""
     if not page_token:
         return ""
     try:
@@ -34,13 +34,13 @@ def behind(page_token: str, prefix: str) -> str:
         name = packed[_DIGEST_BYTES:].decode()
     except (Base64Error, ValueError):
         packed, name = b"", ""
-    if packed[:_DIGEST_BYTES] != _digest(prefix):
+    if packed[:_DIGEST_BYTES] != _digest(listing):
         raise PageTokenMismatchError(
             "page_token is not one of this list: send back next_page_token as it came, "
-            "with the same name_prefix, or leave it out to begin anew"
+            "with the other arguments unchanged, or leave it out to begin anew"
         )
     return name
 
 
-def _digest(prefix: str) -> bytes:
-    return hashlib.sha256(b"blobs\0" + prefix.encode()).digest()[:_DIGEST_BYTES]
+def _digest(listing: str) -> bytes:
+    return hashlib.sha256(listing.encode()).digest()[:_DIGEST_BYTES]

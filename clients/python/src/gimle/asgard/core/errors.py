@@ -168,7 +168,7 @@ class UploadEndedError(AsgardError):
 
 
 class UploadIncompleteError(AsgardError):
-    """Of the blob `id` not all bytes have arrived; `missing_parts` names parts, where it has any."""
+    """Of the blob `id` not all bytes have arrived; `missing_parts` names parts that have not."""
 
     def __init__(self, id: str, problem: str, missing_parts: tuple[int, ...] = ()) -> None:
         super().__init__(f"the upload of blob {id} is not complete: {problem}")

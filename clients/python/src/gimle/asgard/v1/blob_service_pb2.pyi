@@ -447,15 +447,22 @@ class ListPartsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     BLOB_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
     blob_id: builtins.str
+    page_size: builtins.int
+    """Default 50, at most 1,000; negative is INVALID_ARGUMENT."""
+    page_token: builtins.str
     def __init__(
         self,
         *,
         blob_id: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["blob_id", b"blob_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["blob_id", b"blob_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -489,6 +496,9 @@ class ListPartsResponse(message.Message):
 
     PARTS_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Empty at the end, and only there."""
     @builtins.property
     def parts(self) -> containers.RepeatedCompositeFieldContainer[ListPartsResponse.Part]: ...
     @builtins.property
@@ -498,10 +508,11 @@ class ListPartsResponse(message.Message):
         *,
         parts: abc.Iterable[ListPartsResponse.Part] | None = ...,
         plan: PartsPlan | None = ...,
+        next_page_token: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["parts", b"parts", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "parts", b"parts", "plan", b"plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

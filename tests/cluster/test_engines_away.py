@@ -91,3 +91,19 @@ async def test_postgresql_that_crashes_and_comes_back_loses_nothing(
             await asyncio.to_thread(server.start)
             await scene.saving.until(scene.saving.acknowledged + 100)
         assert scene.saving.repeated, "nobody was hit"
+
+
+async def test_an_object_store_that_stops_in_the_middle_of_saves_loses_none(
+    tmp_path: Path, engines: dict[str, Any], chance: random.Random
+) -> None:
+    async with a_scene(tmp_path, engines, chance) as scene:
+        store = engines["s3"]
+        await asyncio.to_thread(store.stop, signal.SIGKILL)
+        at = scene.saving.acknowledged
+        await asyncio.sleep(AWAY_S)
+        # What was in flight may have been done; nothing new is acknowledged that is nowhere.
+        assert scene.saving.acknowledged <= at + 4
+        await asyncio.to_thread(store.start)
+        await scene.saving.until(at + 100)
+        # The replicas waited for it, and nobody had to be told that it was away.
+        assert scene.saving.slowest > AWAY_S - 1, "nobody was hit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,7 +15,8 @@ from tests.cluster.truth import settled
 from tests.cluster.watchers import all_saw_everything, watchers
 
 CALLERS = 6
-WRITES_A_ROUND = 500
+# 500 where there is time for it (make soak).
+WRITES_A_ROUND = int(os.environ.get("TESTS_WRITES", "150"))
 
 
 async def test_a_killed_replica_loses_no_write_and_no_watcher_an_event(

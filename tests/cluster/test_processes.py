@@ -105,7 +105,7 @@ async def test_a_gateway_may_be_there_before_what_it_needs_and_says_what_that_is
             assert int(answer.headers["retry-after"]) >= 1
         async with a_browser(client) as browser:
             await cluster.replicas[0].start()
-            await cluster.gateway.ready(10)
+            await cluster.gateway.ready()
             # It was told that it is connected when nobody knew of changes: now it reads anew.
             assert await browser.event() == {"type": "reset"}
             run_id = (await client.post("/v1/runs", json={"name": "first"})).json()["id"]
@@ -167,7 +167,7 @@ async def test_browsers_outlive_an_outage_of_every_replica(tmp_path: Path) -> No
             missed = await a_run(stub, "while the gateway may not be back")
         # The same connection, each change once, and no reset: nothing was lost.
         assert await told_of(browser, missed) == []
-        await cluster.gateway.ready(10)
+        await cluster.gateway.ready()
 
 
 async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(

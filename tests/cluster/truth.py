@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,10 +97,12 @@ def _bodies(storage: str, folder: str, s3: Any) -> list[tuple[str, bytes]]:
         return [(path.name, path.read_bytes()) for path in (Path(storage) / folder).iterdir()]
     bucket, _, prefix = storage.removeprefix("s3://").partition("/")
     client = s3.client()
-    return [
-        (key.rpartition("/")[2], client.get_object(Bucket=bucket, Key=key)["Body"].read())
-        for key in s3.keys(bucket, f"{prefix}/{folder}/")
-    ]
+
+    def body(key: str) -> tuple[str, bytes]:
+        return key.rpartition("/")[2], client.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(body, s3.keys(bucket, f"{prefix}/{folder}/")))
 
 
 def _said(kind: str, document: Mapping[str, Any]) -> str:

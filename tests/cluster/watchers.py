@@ -57,12 +57,18 @@ class Watcher:
             await asyncio.sleep(RETRY_S)
 
     async def _follow(self, host: str, port: int, receive_buffer: int) -> None:
-        limit = receive_buffer or 1 << 16
-        reader, writer = await asyncio.open_connection(host, port, limit=limit)
+        raw = socket.socket()
+        raw.setblocking(False)
+        if receive_buffer:  # before it connects, or the window is what it was
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
-            if receive_buffer:
-                raw = writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            await asyncio.get_running_loop().sock_connect(raw, (host, port))
+        except BaseException:
+            raw.close()
+            raise
+        limit = receive_buffer or 1 << 16
+        reader, writer = await asyncio.open_connection(sock=raw, limit=limit)
+        try:
             last = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
             writer.write(
                 f"GET /api/updates HTTP/1.1\r\nHost: {host}:{port}\r\n"

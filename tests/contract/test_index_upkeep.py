@@ -83,6 +83,31 @@ async def test_what_was_observed_while_building_is_kept_and_counted_once(
     assert (await index.list_runs("run", None, 100))[1] == 10
 
 
+async def test_a_forgotten_index_is_made_anew_from_the_documents_alone(
+    index: Any, shelf: Shelf
+) -> None:
+    for n in range(5):
+        shelf.put(a_run(f"r{n}", results=(f"x{n}",)))
+        shelf.put(a_result(f"x{n}", f"r{n}"))
+    await index.rebuild(listings(shelf))
+    # What it got wrong, and no comparison of stamps would find.
+    shelf.documents[Key("run", "r9")] = shelf.documents.pop(Key("run", "r3"))
+    before = await index.head()
+    await index.forget()
+    assert await index.building()
+    assert (await index.list_runs("", None, 10))[1] == 0
+    assert await index.rebuild(listings(shelf)) == 10
+    assert not await index.building()
+    runs, total = await index.list_runs("", None, 10)
+    assert (sorted(row.run.id for row in runs), total) == (["r0", "r1", "r2", "r4", "r9"], 5)
+    epoch, revision = await index.head()
+    assert epoch != before[0]
+    assert await index.changes(revision, 10) == []
+    shelf.put(a_run("r5"))
+    assert await index.observe([Key("run", "r5")]) == revision + 1
+    assert [change.key.id for change in await index.changes(revision, 10)] == ["r5"]
+
+
 async def test_a_build_broken_off_is_taken_up_again(index: Any, shelf: Shelf) -> None:
     for n in range(10):
         shelf.put(a_run(f"r{n}"))

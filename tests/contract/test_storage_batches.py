@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gimle.asgard.core.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder import Durability, Folder, files
+from gimle.asgard.core.folder import CreatedRun, Durability, Folder, files
 
 from tests.contract.storage_writers import a_result, a_run
 
@@ -55,7 +55,14 @@ def left_over(folder: Folder) -> list[str]:
 def test_runs_created_together_are_all_there(folder: Folder) -> None:
     runs = [a_run(f"run {number}") for number in range(70)]
     answers = folder.create_runs([(run, ()) for run in runs])
-    assert answers == [(run, []) for run in runs]
+    assert stored(answers) == [(run, []) for run in runs]
+    for answer in answers:
+        assert isinstance(answer, CreatedRun)
+        path = f"{folder.path}/runs/{answer.run.id}.json"
+        assert (Path(path).read_bytes(), os.stat(path).st_mtime_ns) == (
+            answer.body,
+            answer.stat.st_mtime_ns,
+        )
     assert [folder.read_run(run.id) for run in runs] == runs
     assert left_over(folder) == []
 
@@ -69,12 +76,12 @@ def test_an_id_that_is_taken_is_the_trouble_of_that_run_alone(folder: Folder) ->
         [(old, [other]), (twice, ()), (new, [a_result(new.id, {"y": [1]})]), (twice, ())]
     )
     assert isinstance(answers[0], AlreadyExistsError)
-    assert answers[1] == (twice, [])
-    assert isinstance(answers[2], tuple)
-    assert folder.read_result(answers[2][0].results[0]).data == {"y": [1]}
+    assert stored(answers[1:2]) == [(twice, [])]
+    assert isinstance(answers[2], CreatedRun)
+    assert folder.read_result(answers[2].run.results[0]).data == {"y": [1]}
     assert isinstance(answers[3], AlreadyExistsError)
     assert folder.read_run(old.id) == old
-    assert left_over(folder) == [f"{answers[2][0].results[0]}.json"], "nothing of the refused"
+    assert left_over(folder) == [f"{answers[2].run.results[0]}.json"], "nothing of the refused"
 
 
 def test_a_run_that_cannot_be_written_keeps_no_other_from_it(folder: Folder) -> None:
@@ -82,7 +89,12 @@ def test_a_run_that_cannot_be_written_keeps_no_other_from_it(folder: Folder) -> 
     object.__setattr__(bad, "id", "../bad")
     answers = folder.create_runs([(bad, ()), (good, ())])
     assert isinstance(answers[0], InvalidNameError)
-    assert answers[1] == (good, [])
+    assert stored(answers[1:]) == [(good, [])]
+
+
+def stored(answers: Sequence[CreatedRun | Exception]) -> list[object]:
+    """What was stored; errors as they are."""
+    return [each if isinstance(each, Exception) else each[:2] for each in answers]
 
 
 def _once(original: Callable[..., Any], at: int, number: int) -> Callable[..., Any]:
@@ -107,12 +119,12 @@ def test_a_disk_that_is_full_for_one_run_leaves_nothing_of_it_and_all_of_the_oth
     with monkeypatch.context() as patch:
         patch.setattr(os, step, _once(getattr(os, step), 2, errno.ENOSPC))
         answers = folder.create_runs([(run, ()) for run in runs])
-    assert answers[0] == (runs[0], [])
+    assert stored(answers[:1]) == [(runs[0], [])]
     assert isinstance(answers[1], StorageFullError)
-    assert answers[2] == (runs[2], [])
+    assert stored(answers[2:]) == [(runs[2], [])]
     assert set(folder.ids("run")) == {runs[0].id, runs[2].id}
     assert left_over(folder) == []
-    assert folder.create_runs([(runs[1], ())]) == [(runs[1], [])]
+    assert stored(folder.create_runs([(runs[1], ())])) == [(runs[1], [])]
 
 
 @pytest.mark.usefixtures("way")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +49,18 @@ def test_a_full_disk_refuses_saves_and_can_be_deleted_from(disk: SmallDisk) -> N
     assert folder.fsck().findings == []
 
 
+def test_a_result_for_whose_listing_there_is_no_room_is_not_there(disk: SmallDisk) -> None:
+    folder = Folder(disk.path / "storage")
+    run, _ = folder.create_run(a_run())
+    folder.update_run(run.id, lambda old: replace(old, note="n" * 20_000))
+    disk.fill(leave=8192)
+    with pytest.raises(StorageFullError):
+        folder.add_result(a_result(run.id, {}))
+    assert folder.ids("result") == []
+    assert folder.read_run(run.id).results == ()
+    assert folder.fsck().findings == []
+
+
 def test_the_room_is_kept_back_again_as_soon_as_there_is_some(disk: SmallDisk) -> None:
     folder = Folder(disk.path / "storage")
     assert reserve(folder).stat().st_blocks * 512 >= SIZE
@@ -55,9 +69,30 @@ def test_the_room_is_kept_back_again_as_soon_as_there_is_some(disk: SmallDisk) -
     folder.delete_run(first.id)
     assert not reserve(folder).exists()
     disk.make_room()
+    folder.keep_room()
+    assert reserve(folder).exists()
     folder.delete_run(second.id)
     assert reserve(folder).stat().st_blocks * 512 >= SIZE
     assert folder.fsck().findings == []
+
+
+def test_room_is_not_given_to_whoever_saves_at_that_moment(
+    disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(disk.path / "storage")
+    run, _ = folder.create_run(a_run())
+    disk.fill()
+    rename, remove = os.rename, os.unlink
+
+    def then_fill(work: Any, *arguments: Any, **named: Any) -> Any:
+        answer = work(*arguments, **named)
+        disk.fill()
+        return answer
+
+    monkeypatch.setattr(os, "rename", partial(then_fill, rename))
+    monkeypatch.setattr(os, "unlink", partial(then_fill, remove))
+    folder.delete_run(run.id)
+    assert folder.ids("run") == []
 
 
 def test_a_disk_with_little_room_is_left_what_it_has(disk: SmallDisk) -> None:

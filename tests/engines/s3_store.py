@@ -8,26 +8,25 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-STARTED_WITHIN_S = 60.0
-STOPPED_WITHIN_S = 15.0
-ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache" / "engines"
+from tests.engines.running import CACHE, Engine
+
+ROOT = CACHE.parents[1]
 ACCESS_KEY, SECRET_KEY = "asgard-tests", "asgard-tests-secret"
 
 
-class Store:
+class Store(Engine):
     """A running S3 store. `command` starts it in the foreground; `asked` is a path it answers.
 
     It keeps its objects in a temporary folder until the process of the tests ends.
     """
+
+    ends_by = signal.SIGTERM
 
     def __init__(
         self,
@@ -38,15 +37,12 @@ class Store:
         environment: dict[str, str],
         asked: str,
     ) -> None:
-        self.name = name
+        super().__init__(name, environment, folder=folder)
         self.port = port
-        self.folder = folder
         self._command = command
-        self._environment = environment
         self._asked = asked
-        self._process: subprocess.Popen[bytes] | None = None
         self._buckets = 0
-        atexit.register(self._end)
+        atexit.register(self.remove)
         self.start()
 
     @property
@@ -88,25 +84,12 @@ class Store:
         )
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
-    def start(self) -> None:
-        """Start it on its port, and wait until it answers."""
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env={**os.environ, **self._environment},
-                start_new_session=True,  # a Ctrl-C at the keyboard is not for it
-            )
-        deadline = time.monotonic() + STARTED_WITHIN_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"{self.name} did not start:\n{(self.folder / 'log').read_text()}")
-            time.sleep(0.05)
+    def command(self) -> list[str]:
+        """What starts it in the foreground."""
+        return self._command
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it takes requests."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", self._asked)
@@ -115,22 +98,6 @@ class Store:
             return False
         finally:
             connection.close()
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it; its objects stay. `start` brings it back."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(STOPPED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def _end(self) -> None:
-        self.stop(signal.SIGKILL)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def binary(name: str) -> str:
@@ -146,8 +113,3 @@ def binary(name: str) -> str:
         if said.returncode:
             pytest.fail(f"{said.stdout}{said.stderr}")
     return str(built)
-
-
-def temporary(name: str) -> Path:
-    """A folder for one store."""
-    return Path(tempfile.mkdtemp(prefix=f"asgard-{name}-"))

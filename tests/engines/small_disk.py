@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +31,15 @@ class SmallDisk:
         return ["nsenter", "--target", str(self.holder), "--mount", *own, "--", *command]
 
     def fill(self, leave: int = 0) -> None:
-        """Write `ballast` until nothing fits any more but `leave` bytes."""
-        free = os.statvfs(self.path)
+        """Write `ballast` until nothing fits any more but `leave` bytes, beside who writes too."""
         with (self.path / "ballast").open("ab") as ballast:
-            size = ballast.tell() + max(0, free.f_bavail * free.f_frsize - leave)
-            os.posix_fallocate(ballast.fileno(), 0, max(1, size))
+            while True:
+                free = os.statvfs(self.path)
+                more = free.f_bavail * free.f_frsize - leave
+                if more < free.f_frsize:
+                    return
+                with suppress(OSError):  # somebody else was faster: look again
+                    os.posix_fallocate(ballast.fileno(), ballast.seek(0, os.SEEK_END), more)
 
     def make_room(self) -> None:
         """Remove what `fill` wrote."""

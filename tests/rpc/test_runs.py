@@ -200,6 +200,14 @@ async def test_finishing_says_how_a_run_ended_and_a_repeat_changes_nothing(
     assert (await service.stub.FinishRun(request)).run == ended
     failed = pb.FinishRunRequest(run_id=run.run_id, status=pb.Run.STATUS_FAILED)
     assert (await service.stub.FinishRun(failed)).run.status == pb.Run.STATUS_FAILED
+    when = Timestamp(seconds=1_700_000_000, nanos=123_456_000)
+    again = pb.FinishRunRequest(run_id=run.run_id, finish_time=when)
+    assert (await service.stub.FinishRun(again)).run.finish_time == when
+    when = Timestamp(seconds=-1)
+    _, reason, info = await refusal(
+        service.stub.FinishRun(pb.FinishRunRequest(run_id=run.run_id, finish_time=when))
+    )
+    assert (reason, info["field"]) == ("INVALID_FIELD", "finish_time")
 
 
 async def test_a_deleted_run_is_gone_with_everything_of_it(service: Running) -> None:

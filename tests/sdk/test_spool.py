@@ -83,6 +83,7 @@ def test_what_is_saved_while_the_server_is_away_is_sent_when_it_is_back(
     storage.update_run(before, note="while away", tags=["t"])
     storage.delete_result(dropped)
     storage.finish_run(before, status="failed")
+    ended_at = before.finished_at
     assert (before.note, before.status, before.result_ids[0]) == ("while away", "failed", grown.id)
     inside = storage.save_simulation_result("inside", "T", {"x": np.arange(3000), "y": [1]})
     late = storage.add_result(inside, "T", {"z": np.full((40, 40), 1 + 2j)})
@@ -99,6 +100,7 @@ def test_what_is_saved_while_the_server_is_away_is_sent_when_it_is_back(
     assert storage.pending() == []
     run = storage.get_run(before.id)
     assert (run.note, run.tags, run.status) == ("while away", ["t"], "failed")
+    assert run.finished_at == ended_at
     (only,) = run.results
     assert only.data["x"].tolist() == [1.0, 2.0, *np.arange(2000.0)]
     first, second = storage.get_run(inside.id).results

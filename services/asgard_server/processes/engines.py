@@ -17,6 +17,7 @@ from asgard_server.feed.feed import Feed
 from asgard_server.feed.memory import MemoryFeed
 from asgard_server.processes.s3 import s3_place
 from asgard_server.run.store import (
+    CreatingAtOnce,
     Documents,
     Found,
     IndexUpkeep,
@@ -27,9 +28,11 @@ from asgard_server.run.store import (
 )
 from asgard_server.settings import S3Prefix, SettingError, Settings
 from asgard_server.store.folder import FolderDocuments
+from asgard_server.store.folder_creates import FolderCreates
 from asgard_server.store.measured import measured
 from asgard_server.store.mounts import cache_folder, index_in_cache, index_path, is_network
 from asgard_server.store.retention import Kept
+from asgard_server.store.sqlite import SqliteRunIndex
 from asgard_server.store.written import Written
 
 # Writers that wait for the disk (fsync) do so side by side; those that do not only take the
@@ -63,6 +66,7 @@ class Engines:
     name: str
     storage_id: str
     bell_problem: Callable[[], str]
+    creating: CreatingAtOnce | None = None
     finishing: Finishing | None = None
 
 
@@ -80,6 +84,8 @@ class _Opened:
     stamp: Callable[[Key], Awaitable[str | None]]
     written: Written | None = None
     finishing: Finishing | None = None
+    close: Callable[[], Awaitable[None]] | None = None
+    at_once: Callable[[SqliteRunIndex], CreatingAtOnce] | None = None
 
 
 @asynccontextmanager
@@ -94,8 +100,11 @@ async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
             opened = await _s3(settings, settings.storage, stack)
         else:
             opened = await _folder(settings, settings.storage, stack)
-        index = await _index(settings, opened, stack)
+        index, creating = await _index(settings, opened, stack)
         feed, problem = _bell(settings, stack)
+        if opened.close is not None:
+            # Before index and bell are closed: what it still has to write is observed and rung.
+            stack.push_async_callback(opened.close)
         yield Engines(
             documents=measured(opened.documents, "documents", Documents, WatchedPlace),
             index=measured(index, "index", RunIndex, IndexUpkeep),
@@ -104,6 +113,7 @@ async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
             storage_id=opened.storage_id or "",
             bell_problem=problem,
             finishing=opened.finishing,
+            creating=creating and measured(creating, "documents", CreatingAtOnce),
         )
 
 
@@ -132,6 +142,7 @@ async def _folder(settings: Settings, path: Path, stack: AsyncExitStack) -> _Ope
         stamp_now=documents.stamp_now,
         read=read,
         stamp=stamp,
+        at_once=lambda index: FolderCreates(folder, documents, index),
     )
 
 
@@ -160,6 +171,7 @@ async def _s3(settings: Settings, prefix: S3Prefix, stack: AsyncExitStack) -> _O
         stamp=documents.stamp,
         written=documents.written,
         finishing=documents.run,
+        close=documents.close,
     )
 
 
@@ -179,12 +191,11 @@ async def _ledger(
     return ledger
 
 
-async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> Index:
-    index: Index
+async def _index(
+    settings: Settings, opened: _Opened, stack: AsyncExitStack
+) -> tuple[Index, CreatingAtOnce | None]:
     if settings.database_url is None:
-        from asgard_server.store.sqlite import SqliteRunIndex
-
-        index = sqlite = await SqliteRunIndex.open(
+        sqlite = await SqliteRunIndex.open(
             opened.index_file,
             opened.read_now,
             storage_id=opened.storage_id,
@@ -193,7 +204,7 @@ async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> 
             written=opened.written,
         )
         stack.push_async_callback(sqlite.close)
-        return index
+        return sqlite, opened.at_once and opened.at_once(sqlite)
     from asgard_server.store.postgres import PostgresRunIndex
 
     if opened.storage_id is None:
@@ -202,7 +213,7 @@ async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> 
             "it has no id by which a database could know it, and may not be written: let"
             " somebody who may write into it open it once",
         )
-    index = postgres = await PostgresRunIndex.open(
+    postgres = await PostgresRunIndex.open(
         settings.database_url,
         opened.read,
         storage_id=opened.storage_id,
@@ -211,7 +222,7 @@ async def _index(settings: Settings, opened: _Opened, stack: AsyncExitStack) -> 
         written=opened.written,
     )
     stack.push_async_callback(postgres.close)
-    return index
+    return postgres, None
 
 
 def _bell(settings: Settings, stack: AsyncExitStack) -> tuple[Feed, Callable[[], str]]:

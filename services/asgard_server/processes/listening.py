@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from typing import TYPE_CHECKING
 
-import grpc
+if TYPE_CHECKING:  # the command line knows these errors, and does not wait for gRPC
+    import grpc
 
 GRPC_PORT = 50_051
 BLOB_PORT = 50_053

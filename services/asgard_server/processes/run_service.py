@@ -82,7 +82,14 @@ async def run_service(
         watch = RunWatch(engines.index, engines.feed, _now)
         noticer = Noticer(engines.documents, engines.index, observer)
         handlers = RunHandlers(
-            engines.documents, engines.index, observer, watch, drawers, _now, _uploads(settings)
+            engines.documents,
+            engines.index,
+            observer,
+            watch,
+            drawers,
+            _now,
+            _uploads(settings),
+            engines.creating,
         )
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server
         services = [Service(RUN_SERVICE, add, handlers), *beside]

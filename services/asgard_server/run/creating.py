@@ -18,7 +18,7 @@ from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundE
 
 from asgard_server.run import domain
 from asgard_server.run.observe import Observer
-from asgard_server.run.store import Documents, Key, RunIndex, RunRow
+from asgard_server.run.store import CreatingAtOnce, Documents, Key, RunIndex, RunRow
 
 Answer = TypeVar("Answer")
 
@@ -44,8 +44,10 @@ class Creator:
         index: RunIndex,
         observer: Observer,
         clock: Callable[[], datetime],
+        at_once: CreatingAtOnce | None = None,
     ) -> None:
         self._documents = documents
+        self._at_once = at_once
         self._index = index
         self._observer = observer
         self._clock = clock
@@ -64,9 +66,7 @@ class Creator:
         for given in claim.given:
             await self._refuse_deleted(Key("result", given))
         if claim.digest is None:
-            await self._documents.create_run(run, results)
-            await self._observer.observe(*keys)
-            return await self._stands(run)
+            return await self._stands(run, await self._write_run(run, results, keys, None))
         work = partial(self._claimed_run, run, results, claim, claim.digest, keys)
         return await self._alone(key, work)
 
@@ -80,13 +80,32 @@ class Creator:
     ) -> RunRow:
         key = Key("run", run.id)
         await self._refuse_deleted(key)
-        repeated = False
         try:
-            await self._documents.create_run(run, results)
+            name = await self._write_run(run, results, keys, digest)
         except AlreadyExistsError as taken:
-            repeated = await self._settle_run(run, results, claim, taken)
-        await self._acknowledge(key, digest, keys)
-        return await self._stands(run, repeated=repeated)
+            await self._settle_run(run, results, claim, taken)
+            await self._acknowledge(key, digest, keys)
+            name = ""
+        return await self._stands(run, name)
+
+    async def _write_run(
+        self,
+        run: RunDocument,
+        results: Sequence[ResultDocument],
+        keys: Sequence[Key],
+        digest: bytes | None,
+    ) -> str:
+        """Write a new run and make it known; answer its etag, empty where that is not known."""
+        if self._at_once is not None and not results:
+            created = await self._at_once.create_run(run, digest)
+            await self._observer.ring(created.revision)
+            return created.etag
+        await self._documents.create_run(run, results)
+        if digest is None:
+            await self._observer.observe(*keys)
+        else:
+            await self._acknowledge(Key("run", run.id), digest, keys)
+        return "" if results else etag(encode_run(run))
 
     async def result(self, result: ResultDocument, claim: Claim) -> None:
         """Write a result of a run that exists. Raises as `run` does, and `NotFoundError`."""
@@ -125,10 +144,10 @@ class Creator:
         if not task.cancelled():
             task.exception()  # looked at, although its caller may have left
 
-    async def _stands(self, run: RunDocument, *, repeated: bool = False) -> RunRow:
-        """The run as it is now; the index is not asked about one that is new and empty."""
-        if not (repeated or run.results) and run.created_at <= self._clock():
-            return RunRow(run, 0, etag(encode_run(run)), run.updated_at)
+    async def _stands(self, run: RunDocument, name: str) -> RunRow:
+        """The run as it is now; the index is not asked about a new and empty one, etag `name`."""
+        if name and not run.results and run.created_at <= self._clock():
+            return RunRow(run, 0, name, run.updated_at)
         row = await self._index.run(run.id)
         if row is None:
             raise NotFoundError("run", run.id)
@@ -149,7 +168,7 @@ class Creator:
         results: Sequence[ResultDocument],
         claim: Claim,
         taken: AlreadyExistsError,
-    ) -> bool:
+    ) -> None:
         """Recognise a repeat, or finish what an attempt that died has begun."""
         found = await self._documents.read(Key("run", run.id))
         if found is not None:
@@ -164,12 +183,11 @@ class Creator:
             )
             if not same:
                 raise AlreadyExistsError("run", run.id)
-            return True
+            return
         missing = [result for result in results if not await self._is_there(result)]
         if len(missing) == len(results):
             raise taken
         await self._documents.create_run(run, missing)
-        return False
 
     async def _added_by(self, result: ResultDocument, digest: bytes) -> bool:
         known = await self._index.recall(Key("result", result.id))

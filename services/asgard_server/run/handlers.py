@@ -24,7 +24,15 @@ from asgard_server.run import codec, domain
 from asgard_server.run.arrays import Arrays
 from asgard_server.run.creating import Claim, Creator
 from asgard_server.run.observe import Observer
-from asgard_server.run.store import Documents, Found, Key, Position, RunIndex, RunRow
+from asgard_server.run.store import (
+    CreatingAtOnce,
+    Documents,
+    Found,
+    Key,
+    Position,
+    RunIndex,
+    RunRow,
+)
 from asgard_server.run.uploads import Kind, Uploads
 from asgard_server.run.watch import RunWatch
 
@@ -53,6 +61,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         drawing: Executor,
         clock: Callable[[], datetime],
         uploads: Uploads | None = None,
+        at_once: CreatingAtOnce | None = None,
     ) -> None:
         self._uploads = uploads or Uploads()
         self._documents = documents
@@ -61,7 +70,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self._watch = watch
         self._drawing = drawing
         self._clock = clock
-        self._creator = Creator(documents, index, observer, clock)
+        self._creator = Creator(documents, index, observer, clock, at_once)
 
     # Runs ---------------------------------------------------------------------------
 

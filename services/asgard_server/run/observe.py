@@ -25,9 +25,13 @@ class Observer:
         Raises `StorageUnavailableError` when the place is gone; nothing has changed then.
         """
         revision = await self._index.observe(keys)
+        await self.ring(revision)
+        return revision
+
+    async def ring(self, revision: int) -> None:
+        """Tell that the log has reached `revision`, where it was observed otherwise."""
         # Rung even if nothing was logged here: another process may have been faster.
         await self._feed.ring(TOPIC, revision)
-        return revision
 
     async def look(self) -> None:
         """Ring if the head has moved since the last look: another process may have logged."""

@@ -33,11 +33,15 @@ class Key(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A document as it lies in the place: its bytes, what a scan compares, and its age."""
+    """A document as it lies in the place: its bytes, what a scan compares, and its age.
+
+    `run` is what the bytes say, where they were written of it.
+    """
 
     body: bytes
     stamp: str
     modified_at: datetime
+    run: RunDocument | None = None
 
 
 class Entry(NamedTuple):
@@ -88,6 +92,18 @@ class Position(NamedTuple):
 
     created_at: datetime
     id: str
+
+
+class News(NamedTuple):
+    """Entries of the log behind a revision, and the rows of those that are not gone.
+
+    `head` is the newest revision known to the answer, in `epoch`.
+    """
+
+    epoch: str
+    head: int
+    changes: list[Change]
+    rows: Mapping[Key, RunRow | ResultRow]
 
 
 class Documents(Protocol):
@@ -304,6 +320,13 @@ class RunIndex(Protocol):
         Raises `RevisionGoneError` when some of them are no longer kept.
         """
 
+    async def news(self, epoch: str, behind: int, limit: int) -> News:
+        """`changes`, the `rows` of them as they are now or were then, and `head`, at once.
+
+        Of another epoch than `epoch` there are no changes. Where some are answered from
+        memory, what others wrote behind them is not looked for.
+        """
+
     async def head(self) -> tuple[str, int]:
         """The epoch, and the newest revision."""
 
@@ -315,6 +338,20 @@ class RunIndex(Protocol):
 
     async def tombstone(self, key: Key) -> datetime | None:
         """When `key` was deleted, if that is less than 30 days ago."""
+
+
+class Created(NamedTuple):
+    """What is known of a run that was just written: its etag, and the head revision."""
+
+    etag: str
+    revision: int
+
+
+class CreatingAtOnce(Protocol):
+    """Documents and index that together write a run faster than one after the other."""
+
+    async def create_run(self, run: RunDocument, request: bytes | None) -> Created:
+        """`Documents.create_run`, then `RunIndex.observe` and, of a digest, `remember`."""
 
 
 class IndexUpkeep(Protocol):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
@@ -92,6 +93,7 @@ class RunWatch:
         self._ring_bytes = 0
         self._epoch = ""
         self._revision = 0
+        self._heard = 0
         self._rung = asyncio.Event()
         self._moved = asyncio.Event()
         self._stopping = False
@@ -149,27 +151,25 @@ class RunWatch:
 
     async def _listen(self) -> None:
         async with self._feed.listen(TOPIC) as bells:
-            async for _ in bells:
+            async for revision in bells:
+                self._heard = max(self._heard, revision)
                 self._rung.set()
 
     async def _read_on(self) -> None:
         while True:
-            changes = None
+            news = None
             if self._watchers:
-                try:
-                    changes = await self._index.changes(self._revision, self._page)
-                except RevisionGoneError:
-                    self._epoch = ""
-            # Asked after the changes: an epoch that is still ours was theirs too.
-            epoch, head = await self._index.head()
-            if epoch != self._epoch or changes is None:
-                self._begin(epoch, head)
+                with suppress(RevisionGoneError):
+                    news = await self._index.news(self._epoch, self._revision, self._page)
+            if news is None or news.epoch != self._epoch:
+                self._begin(*await self._index.head())
                 return
-            metrics.WATCH_LAG.labels(TOPIC).set(max(0, head - self._revision - len(changes)))
-            if not changes:
+            # What was rung may be of another process, and unknown to an answer from memory.
+            head = max(news.head, self._heard)
+            metrics.WATCH_LAG.labels(TOPIC).set(max(0, head - self._revision - len(news.changes)))
+            if not news.changes:
                 return
-            rows = await self._index.rows([change.key for change in changes if not change.gone])
-            self._add(events.encode(changes, rows, self._clock()))
+            self._add(events.encode(news.changes, news.rows, self._clock()))
             await self._pace()
             if self._revision >= head:
                 return
@@ -177,6 +177,7 @@ class RunWatch:
     def _begin(self, epoch: str, head: int) -> None:
         """Forget the ring: nobody watches, or the log is another one."""
         self._epoch, self._revision = epoch, head
+        self._heard = head  # revisions begin again when the log does
         self._ring.clear()
         self._ring_bytes = 0
         for watcher in self._watchers:
@@ -269,16 +270,15 @@ class RunWatch:
                 "resume from its last token, and read faster"
             )
         try:
-            changes = await self._index.changes(watcher.revision, _PAGE)
+            news = await self._index.news(watcher.epoch, watcher.revision, _PAGE)
         except RevisionGoneError:
             raise unusable("the change log no longer reaches back to it") from None
-        rows = await self._index.rows([change.key for change in changes if not change.gone])
-        if (await self._index.head())[0] != watcher.epoch:
+        if news.epoch != watcher.epoch:
             self._rung.set()
             return []
-        if not changes:  # there are newer ones, and of these none is kept
+        if not news.changes:  # there are newer ones, and of these none is kept
             raise unusable("the change log no longer reaches back to it")
-        return events.encode(changes, rows, self._clock())
+        return events.encode(news.changes, news.rows, self._clock())
 
     async def _snapshot(self, watcher: _Watcher) -> AsyncIterator[bytes]:
         """Everything there is; then the watcher stands where the snapshot began."""

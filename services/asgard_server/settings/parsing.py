@@ -97,9 +97,15 @@ def url(*schemes: str, example: str) -> Parse:
 
     def parse(name: str, given: str) -> str:
         scheme, there, rest = given.partition("://")
+        # A password may be in it, so it is not said again.
         if scheme not in schemes or not there or not rest:
-            # A password may be in it, so it is not said again.
             raise SettingError(name, "is not an address of its kind", f"give one like {example}")
+        try:
+            for host in urlsplit(given).netloc.rpartition("@")[2].split(","):
+                _ = urlsplit(f"//{host}").port
+        except ValueError as error:
+            problem = f"names a host or port that cannot be ({error})"
+            raise SettingError(name, problem, f"give one like {example}") from None
         return given
 
     return parse

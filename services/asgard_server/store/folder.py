@@ -142,6 +142,13 @@ class FolderDocuments:
         self._fresh.note(key, None if found is None else found.stamp)
         return found
 
+    def read_ours(self, key: Key, ours: Found) -> Found | None:
+        """`read_now` of what this process has just written: a stat, unless it was replaced."""
+        if self.stamp_now(key) != ours.stamp:
+            return self.read_now(key)
+        self._fresh.note(key, ours.stamp)
+        return ours
+
     def _read_surely(self, key: Key) -> Found | None:
         found = self._read(key)
         if found is None:
@@ -189,7 +196,7 @@ class FolderDocuments:
             # Somebody else's, and perhaps not his last word in this tick: a stamp that is
             # nobody's, so that his bell, or the next scan, has it read again.
             stamp += "-unsettled"
-        return Found(body, stamp, _modified(stat))
+        return Found(body, stamp, modified_at(stat))
 
     def _unreadable(self, path: str, error: OSError) -> Found:
         """A file that alone cannot be read stands for a document without a word in it.
@@ -202,7 +209,7 @@ class FolderDocuments:
             except OSError as same:
                 error = same
             else:
-                return Found(b"", f"{stamp_of(stat)}-{error.strerror}", _modified(stat))
+                return Found(b"", f"{stamp_of(stat)}-{error.strerror}", modified_at(stat))
         raise self._unavailable(error) from error
 
     def _unavailable(self, error: OSError) -> StorageUnavailableError:
@@ -233,7 +240,11 @@ class FolderDocuments:
 
     async def check(self) -> None:
         """Raise `StorageUnavailableError` when the place is gone, or is another one."""
-        await self._in_pool(self._folder.check)
+        await self._in_pool(self._check)
+
+    def _check(self) -> None:
+        self._folder.check()
+        self._folder.keep_room()
 
     async def pulse(self) -> str:
         """Identity and mtime of the folders of documents: moved by every create, rename, unlink."""
@@ -260,8 +271,11 @@ class FolderDocuments:
             await bell.stop()
 
 
-def _modified(stat: os.stat_result) -> datetime:
-    """To the microsecond as the library does, so that both read the same document from it."""
+def modified_at(stat: os.stat_result) -> datetime:
+    """When a file was written, to the microsecond.
+
+    As the library says it: both read the same document from it.
+    """
     return _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1_000)
 
 

@@ -35,23 +35,42 @@ class Handover(Generic[Job, Answer]):
     """Collects the jobs that tasks of one turn of the loop have, and hands them over together.
 
     To be used from one event loop at a time. `take` gets what was collected, on the loop.
+    With `patience_s`, where several have asked at once as many are waited for so long:
+    whoever has just been answered asks again. One who is alone never waits for company.
     """
 
-    def __init__(self, take: Callable[[list[Asked[Job, Answer]]], None]) -> None:
+    def __init__(
+        self, take: Callable[[list[Asked[Job, Answer]]], None], patience_s: float = 0.0
+    ) -> None:
         self._take = take
+        self._patience_s = patience_s
         self._asked: list[Asked[Job, Answer]] = []
+        self._expected = 1
+        self._before = 1
+        self._due: asyncio.Handle | None = None
 
     def ask(self, job: Job) -> asyncio.Future[Answer]:
         """The future of a job's answer. A job that is given up may be done all the same."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        if not self._asked:
-            loop.call_soon(self._hand_over)
         self._asked.append(Asked(job, future))
+        if self._due is None:
+            waits = self._expected > 1
+            self._due = (
+                loop.call_later(self._patience_s, self._hand_over)
+                if waits
+                else loop.call_soon(self._hand_over)
+            )
+        elif len(self._asked) == self._expected:
+            self._due.cancel()
+            self._due = loop.call_soon(self._hand_over)
         return future
 
     def _hand_over(self) -> None:
-        asked, self._asked = self._asked, []
+        asked, self._asked, self._due = self._asked, [], None
+        if self._patience_s:
+            self._expected = max(len(asked), self._before)
+            self._before = len(asked)
         try:
             self._take(asked)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait

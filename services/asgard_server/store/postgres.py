@@ -14,12 +14,14 @@ from asgard_server.run.store import (
     Entry,
     Key,
     Kind,
+    News,
     Position,
     ResultRow,
     RevisionGoneError,
     RunRow,
 )
 from asgard_server.store import migrate, postgres_search, postgres_upkeep
+from asgard_server.store.gathering import Gathering
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
 from asgard_server.store.postgres_transaction import Read
@@ -65,6 +67,9 @@ class PostgresRunIndex:
         self._stamp = stamp or stamp_of
         self._clock = clock
         self._kept = kept
+        # Those who are answered together ask again together.
+        self._looking_up: Gathering[str, ResultRow | None] = Gathering(self._result_rows)
+        self._burying: Gathering[Key, datetime | None] = Gathering(self._graves)
         self._writer = Writer(link, read, self._now, kept, written)
 
     @classmethod
@@ -133,12 +138,9 @@ class PostgresRunIndex:
         """Look up many at once, as of one moment; those that are gone are left out."""
         runs = [key.id for key in keys if key.kind == "run"]
         results = [key.id for key in keys if key.kind == "result"]
-        if not runs:
-            # One statement is of one moment by itself.
-            return {
-                Key("result", row.id): row
-                for row in await self._results("WHERE id = ANY($1::text[])", results)
-            }
+        if not runs and len(results) == 1:
+            row = await self._looking_up.ask(results[0])
+            return {} if row is None else {Key("result", row.id): row}
 
         async def look_up(connection: Connection) -> dict[Key, RunRow | ResultRow]:
             found: dict[Key, RunRow | ResultRow] = {}
@@ -210,6 +212,14 @@ class PostgresRunIndex:
             for revision, kind, object_id, run_id, gone in rows
         ]
 
+    async def news(self, epoch: str, behind: int, limit: int) -> News:
+        """Entries behind a revision, their rows, and the head. Raises `RevisionGoneError`."""
+        changes = await self.changes(behind, limit)
+        rows = await self.rows([each.key for each in changes if not each.gone]) if changes else {}
+        # Asked last: an epoch that is still the reader's was that of the changes too.
+        now, head = await self.head()
+        return News(now, head, changes, rows) if now == epoch else News(now, head, [], {})
+
     async def head(self) -> tuple[str, int]:
         """The epoch, and the newest revision."""
         ((epoch, revision),) = await self._fetch("SELECT epoch, revision FROM asgard.run_log_head")
@@ -224,11 +234,21 @@ class PostgresRunIndex:
 
     async def tombstone(self, key: Key) -> datetime | None:
         """When `key` was deleted, if that is less than 30 days ago."""
-        rows = await self._fetch(
-            "SELECT at FROM asgard.tombstones WHERE kind = $1 AND id = $2", *key
-        )
-        at = from_micros(rows[0][0]) if rows else None
+        at = await self._burying.ask(key)
         return at if at and self._clock() - at < timedelta(days=self._kept.days) else None
+
+    async def _graves(self, keys: Sequence[Key]) -> list[datetime | None]:
+        rows = await self._fetch(
+            "SELECT kind, id, at FROM asgard.tombstones WHERE id = ANY($1::text[])",
+            [key.id for key in keys],
+        )
+        times = {Key(kind, id): from_micros(at) for kind, id, at in rows}
+        return [times.get(key) for key in keys]
+
+    async def _result_rows(self, ids: Sequence[str]) -> list[ResultRow | None]:
+        # One statement is of one moment by itself.
+        found = {row.id: row for row in await self._results("WHERE id = ANY($1::text[])", ids)}
+        return [found.get(id) for id in ids]
 
     async def _results(self, where: str, *arguments: object) -> list[ResultRow]:
         rows = await self._fetch(

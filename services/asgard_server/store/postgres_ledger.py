@@ -12,7 +12,7 @@ import asyncpg
 
 from asgard_server.run.store import Deletion, Key, Write
 from asgard_server.store import migrate
-from asgard_server.store.gathering import Gathering
+from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import LOST, Link
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class PostgresLedger:
     def __init__(self, link: Link, replica: str) -> None:
         self._link = link
         self._replica = replica
-        self._beginning: Gathering[Sequence[Write], frozenset[Key]] = Gathering(self._begin)
+        self._beginning: Gathering[Sequence[Write], frozenset[Key]] = Gathering(
+            self._begin, company_s=COMPANY_S
+        )
         self._held: set[str] = set()
         self._locks: Connection | None = None
         self._lock_turn = asyncio.Lock()

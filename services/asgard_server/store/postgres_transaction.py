@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,6 +42,7 @@ UNION ALL SELECT 'result', id, run_id, digest, stamp, created_at, sorted_at FROM
 """
 
 log = structlog.get_logger()
+_of_thread = threading.local()
 
 
 class _Row(NamedTuple):
@@ -276,20 +278,24 @@ def _values(
 ) -> dict[Key, RunValues | ResultValues | DocumentError]:
     """What rows hold of documents. SQLite cuts large ones to size, without the GIL."""
     values: dict[Key, RunValues | ResultValues | DocumentError] = {}
-    cutter = sqlite3.connect(":memory:")
-    try:
-        for key, one in found.items():
-            make = run_values if key.kind == "run" else result_values
-            try:
-                value = make(cutter, key.id, one, now)
-                if isinstance(value, ResultValues) and "\0" in value.run_id:
-                    raise DocumentError(key.id, "its run_id holds a zero character")
-                values[key] = value
-            except DocumentError as error:
-                values[key] = error
-    finally:
-        cutter.close()
+    for key, one in found.items():
+        make = run_values if key.kind == "run" else result_values
+        try:
+            value = make(_cutter(), key.id, one, now)
+            if isinstance(value, ResultValues) and "\0" in value.run_id:
+                raise DocumentError(key.id, "its run_id holds a zero character")
+            values[key] = value
+        except DocumentError as error:
+            values[key] = error
     return values
+
+
+def _cutter() -> sqlite3.Connection:
+    """This thread's SQLite, which holds nothing."""
+    cutter: sqlite3.Connection | None = getattr(_of_thread, "cutter", None)
+    if cutter is None:
+        cutter = _of_thread.cutter = sqlite3.connect(":memory:")
+    return cutter
 
 
 def _ids(keys: Iterable[Key], kind: Kind) -> list[str]:

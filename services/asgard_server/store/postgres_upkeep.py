@@ -59,7 +59,7 @@ async def forget(connection: Connection) -> None:
             " asgard.run_log"
         )
         await connection.execute(
-            "UPDATE asgard.run_log_head SET state = 'building',"
+            "UPDATE asgard.run_log_head SET state = 'building', runs = 0,"
             " epoch = replace(gen_random_uuid()::text, '-', '')"
         )
 

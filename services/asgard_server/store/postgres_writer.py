@@ -14,14 +14,12 @@ from gimle.asgard.core.errors import AsgardError
 
 from asgard_server.run.store import Key
 from asgard_server.store import postgres_transaction
+from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import LOST, Link
 from asgard_server.store.postgres_transaction import Outcome, Read
 from asgard_server.store.retention import DAY, Kept
 from asgard_server.store.written import Written
 
-# Documents that share a commit. Who comes while one is being made waits for the next, so a
-# lone caller never waits for company.
-GROUP = 64
 _TRIM_EVERY = 1_000
 # So that what is kept by days does not wait for a thousand changes.
 _TRIM_AFTER_S = 3_600.0
@@ -30,10 +28,11 @@ _TRIMMED_AT_ONCE = 10_000
 log = structlog.get_logger()
 
 
-class _Waiting(NamedTuple):
-    keys: Sequence[Key]
-    digests: Sequence[tuple[Key, bytes]]
-    head: asyncio.Future[int]
+class _Job(NamedTuple):
+    """What one caller wants in the next commit: documents observed, digests of requests kept."""
+
+    keys: Sequence[Key] = ()
+    digests: Sequence[tuple[Key, bytes]] = ()
 
 
 class Writer:
@@ -55,76 +54,48 @@ class Writer:
         self._trimmed = 0
         self._trimmed_at = -_TRIM_AFTER_S
         self._trimming: asyncio.Task[None] | None = None
-        self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+        self._jobs: Gathering[_Job, int] = Gathering(self._serve, company_s=COMPANY_S)
         self._closed = False
-        self._task = asyncio.create_task(self._run(), name="index-writer")
 
     async def observe(self, keys: Sequence[Key]) -> int:
         """Queue documents; answer the head revision once they are committed."""
-        return await self._wait(keys, ())
+        return await self._ask(_Job(keys=keys))
 
     async def remember(self, key: Key, digest: bytes) -> None:
         """Queue the digest of a request; answer once it is committed."""
-        await self._wait((), ((key, digest),))
+        await self._ask(_Job(digests=((key, digest),)))
 
-    async def _wait(self, keys: Sequence[Key], digests: Sequence[tuple[Key, bytes]]) -> int:
+    async def _ask(self, job: _Job) -> int:
         if self._closed:
             raise RuntimeError("the index is closed")
-        waiting = _Waiting(keys, digests, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(waiting)
-        return await waiting.head
+        return await self._jobs.ask(job)
 
     async def close(self) -> None:
         """Finish what is waiting."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put_nowait(None)
-            await self._task
-            if self._trimming is not None:
-                await self._trimming
+        self._closed = True
+        await self._jobs.finish()
+        if self._trimming is not None:
+            await self._trimming
 
-    async def _run(self) -> None:
-        while (first := await self._queue.get()) is not None:
-            await asyncio.sleep(0)  # those woken by the last commit have their say, too
-            group = [first]
-            size = len(first.keys) + len(first.digests)
-            stop = False
-            while size < GROUP and not self._queue.empty():
-                waiting = self._queue.get_nowait()
-                if waiting is None:
-                    stop = True
-                    break
-                group.append(waiting)
-                size += len(waiting.keys) + len(waiting.digests)
-            await self._serve([one for one in group if not one.head.cancelled()])
-            if stop:
-                return
-
-    async def _serve(self, group: list[_Waiting]) -> None:
-        if not group:
-            return
+    async def _serve(self, jobs: Sequence[_Job]) -> list[int | Exception]:
         try:
             outcome = await self._commit(
-                list(dict.fromkeys(key for one in group for key in one.keys)),
-                [each for one in group for each in one.digests],
+                list(dict.fromkeys(key for job in jobs for key in job.keys)),
+                [each for job in jobs for each in job.digests],
             )
+        except AsgardError:
+            raise
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
-            if len(group) > 1 and not isinstance(error, AsgardError):
-                # One of them spoilt it for all: nothing is written, so each is tried alone.
-                for one in group:
-                    await self._serve([one])
-                return
-            for one in group:
-                _fail(one.head, error)
-            return
-        for one in group:
-            failed = [outcome.failed[key] for key in one.keys if key in outcome.failed]
-            if failed:
-                _fail(one.head, failed[0])
-            elif not one.head.done():
-                one.head.set_result(outcome.head)
+            if len(jobs) == 1:
+                return [error]
+            # One of them spoilt it for all: nothing is written, so each is tried alone.
+            return [answer for job in jobs for answer in await self._serve([job])]
         if self._is_time_to_trim(outcome.head):
             self._trimming = asyncio.create_task(self._trim(outcome.head))
+        return [
+            next((outcome.failed[key] for key in job.keys if key in outcome.failed), outcome.head)
+            for job in jobs
+        ]
 
     async def _commit(self, keys: Sequence[Key], digests: Sequence[tuple[Key, bytes]]) -> Outcome:
         async def write() -> Outcome:
@@ -181,8 +152,3 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - what is kept too long harms nobody
             with suppress(Exception):
                 log.warning("old entries of the log are not removed", error=str(error))
-
-
-def _fail(future: asyncio.Future[int], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

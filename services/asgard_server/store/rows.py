@@ -80,7 +80,7 @@ def run_values(connection: sqlite3.Connection, run_id: str, found: Found, now: i
     body = found.body
     if len(body) > LARGE:
         body = _without(connection, body, "$.results", "[]")
-    run = decode_run(body, run_id, found.modified_at)
+    run = found.run or decode_run(body, run_id, found.modified_at)
     if len(run.results) > FEW_RESULTS:
         body = encode_run(replace(run, results=()))
     created, modified = to_micros(run.created_at), to_micros(found.modified_at)

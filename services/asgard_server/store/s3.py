@@ -95,7 +95,7 @@ class S3Documents(S3Reading):
         self._pool = ThreadPoolExecutor(_THREADS, "asgard-s3")
         self._arrays = Arrays(objects, slow, cache)
         self._appender = Appender(slow)
-        self._deleter = Deleter(objects, ledger, SlowDeleter(slow), self.written)
+        self._deleter = Deleter(objects, ledger, SlowDeleter(slow), self.written, self._gone)
         self._writing = Writing(objects, ledger, self.written, self._deleter.finish_begun)
         self._lists = ResultLists(ledger, self._rewrite_list, list_every_s)
         self._finisher = Finisher(objects, ledger, self._writing, self._deleter, self._lists)
@@ -369,7 +369,12 @@ class S3Documents(S3Reading):
             self._seen.pop(key.id, None)
             known = {*also, *self._lists.pending(key.id)}
             async with self._turn(key.id):
-                await self._deleter.delete_run(key.id, known)
+                try:
+                    await self._deleter.delete_run(key.id, known)
+                except NotFoundError:
+                    # Who deleted it may not have come to say so.
+                    await self._gone([*(Key("result", one) for one in known), key])
+                    raise
             self._lists.named(key.id, list(known))
             return
         async with self._turn(key.id):
@@ -383,6 +388,10 @@ class S3Documents(S3Reading):
             await self._change(run_id, unlisting)
         except NotFoundError:
             return
+
+    async def _gone(self, keys: Sequence[Key]) -> None:
+        if self._observe is not None:
+            await self._observe(*keys)
 
     async def open_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, large ones memory-mapped. Raises NotFoundError."""

@@ -10,8 +10,9 @@ from gimle.asgard.core.arrays import Array, ArrayRef
 from gimle.asgard.core.documents import ResultDocument, decode_result, encode_result
 from gimle.asgard.core.errors import DocumentError
 from gimle.asgard.core.folder import npy
-from gimle.asgard.core.folder.arrayfiles import ArrayFile, put_back
+from gimle.asgard.core.folder.arrayfiles import ArrayFile
 from gimle.asgard.core.folder.layout import array_file
+from gimle.asgard.core.reading import put_back
 from gimle.asgard.core.s3 import arrays
 from gimle.asgard.core.s3.objects import Objects as SlowObjects
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from gimle.asgard.core.documents import decode_result, decode_run
 from gimle.asgard.core.errors import DocumentError, NotFoundError
@@ -32,16 +32,23 @@ class Deleter:
     """Deletes documents of one place, and finishes what others have begun to delete.
 
     `library` finishes deletes of those who use the place without a service; they leave their
-    marks beside the documents.
+    marks beside the documents. `gone` is told what was removed, before the mark goes: whoever
+    dies, or loses the database, in between leaves a mark by which others tell the index.
     """
 
     def __init__(
-        self, objects: Objects, ledger: Ledger, library: SlowDeleter, written: Written
+        self,
+        objects: Objects,
+        ledger: Ledger,
+        library: SlowDeleter,
+        written: Written,
+        gone: Callable[[Sequence[Key]], Awaitable[None]],
     ) -> None:
         self._objects = objects
         self._ledger = ledger
         self._written = written
         self._library = library
+        self._gone = gone
 
     async def delete_run(self, run_id: str, also: Collection[str]) -> None:
         """Delete a run, its results and their arrays. Raises NotFoundError."""
@@ -116,6 +123,7 @@ class Deleter:
             await self._objects.delete([document_path(*key)])
         await self._objects.delete(document_path("result", one) for one in results)
         await self._objects.delete(f"files/{name}" for name in deletion.files)
+        await self._gone([*(Key("result", one) for one in deletion.results), key])
         await self._ledger.unmark(key)
 
     async def _files_of(self, result_id: str, deletion: Deletion) -> list[str] | None:

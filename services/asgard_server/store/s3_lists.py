@@ -76,12 +76,14 @@ class ResultLists:
         while True:
             try:
                 async with self._ledger.held(f"results of {run_id}") as ours:
-                    # Who does not hold it looks later whether its holder has listed ours, too.
-                    if ours and not await self._rewrite(run_id) and not self.pending(run_id):
-                        self._pending.pop(run_id, None)
-                        self._keeping.pop(run_id, None)
-                        return
-                    await asyncio.sleep(self._every_s)
+                    while ours:
+                        if not await self._rewrite(run_id) and not self.pending(run_id):
+                            self._pending.pop(run_id, None)
+                            self._keeping.pop(run_id, None)
+                            return
+                        await asyncio.sleep(self._every_s)
+                # Its holder may have listed ours, too, when we hold it.
+                await asyncio.sleep(self._every_s)
             except AsgardError as error:
                 _say_later(run_id, error)
                 await asyncio.sleep(self._every_s)

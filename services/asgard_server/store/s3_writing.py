@@ -146,21 +146,19 @@ def _encoded(result: ResultDocument) -> tuple[ResultDocument, bytes, list[ArrayF
 
 
 def _is_small(data: Any) -> bool:
+    """Whether there are few values; a list whose first item is none of its own holds but those."""
     values = [data]
     count = 0
-    while values:
+    while values and count <= _FEW_VALUES:
         value = values.pop()
         if isinstance(value, dict):
             values.extend(value.values())
         elif isinstance(value, list | tuple):
-            if len(value) > _FEW_VALUES:
-                return False
-            values.extend(value)
+            if value and isinstance(value[0], dict | list | tuple):
+                values.extend(value[: _FEW_VALUES + 1])
+            count += len(value)
         elif isinstance(value, str):
             count += len(value) // 16
         else:
             count += getattr(value, "size", 1)
-        count += 1
-        if count + len(values) > _FEW_VALUES:
-            return False
-    return True
+    return count <= _FEW_VALUES

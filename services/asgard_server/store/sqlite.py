@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +17,14 @@ from asgard_server.run.store import (
     Found,
     Key,
     Kind,
+    News,
     Position,
     ResultRow,
     RevisionGoneError,
     RunRow,
 )
 from asgard_server.store import sqlite_search, sqlite_upkeep
+from asgard_server.store.log_tail import LogTail
 from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.rows import (
     RESULT_COLUMNS,
@@ -33,7 +37,7 @@ from asgard_server.store.rows import (
 from asgard_server.store.sqlite_link import Readers
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
 from asgard_server.store.sqlite_transaction import TABLE, Transaction
-from asgard_server.store.sqlite_writer import Committed, Writer
+from asgard_server.store.sqlite_writer import Ahead, Committed, Work, Writer
 from asgard_server.store.written import Written
 
 T = TypeVar("T")
@@ -73,7 +77,8 @@ class SqliteRunIndex:
         self._file = IndexFile(path, storage_id or "", boot_id)
         self._readers = Readers(self._file, 2, "index-reader")
         self._upkeep = Readers(self._file, 1, "index-upkeep")
-        self._writer = Writer(self._file, self._begin)
+        self._tail = LogTail()
+        self._writer = Writer(self._file, self._begin, self._tail)
 
     @classmethod
     async def open(
@@ -135,6 +140,14 @@ class SqliteRunIndex:
         with errors_of_the_port(self._file.path):
             return await self._readers.run(job)
 
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn what SQLite and the file system say of the index into the port's errors."""
+        return errors_of_the_port(self._file.path)
+
+    def put(self, work: Work | Ahead) -> None:
+        """Queue jobs of any thread for the one that writes."""
+        self._writer.put(work)
+
     # RunIndex: writing
 
     async def observe(self, keys: Sequence[Key]) -> int:
@@ -168,19 +181,7 @@ class SqliteRunIndex:
     async def rows(self, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
         """Look up many at once, as of one moment; those that are gone are left out."""
 
-        def look_up(connection: sqlite3.Connection) -> dict[Key, RunRow | ResultRow]:
-            found: dict[Key, RunRow | ResultRow] = {}
-            for key in keys:
-                columns = RUN_COLUMNS if key.kind == "run" else RESULT_COLUMNS
-                row = connection.execute(
-                    f"SELECT {columns} FROM {TABLE[key.kind]} WHERE id = ?",  # noqa: S608 - ours
-                    (key.id,),
-                ).fetchone()
-                if row is not None:
-                    found[key] = run_row(row) if key.kind == "run" else result_row(row)
-            return found
-
-        return await self._look_up(look_up)
+        return await self._look_up(partial(_rows, keys=keys))
 
     async def list_runs(
         self, query: str, behind: Position | None, limit: int
@@ -238,31 +239,26 @@ class SqliteRunIndex:
     async def changes(self, behind: int, limit: int) -> list[Change]:
         """Log entries with revision > `behind`, in order. Raises `RevisionGoneError`."""
 
-        def read_log(connection: sqlite3.Connection) -> list[Change]:
-            entries = [
-                Change(revision, Key(kind, object_id), run_id, bool(gone))
-                for revision, kind, object_id, run_id, gone in connection.execute(
-                    "SELECT revision, kind, id, run_id, gone FROM log WHERE revision > ?"
-                    " ORDER BY revision LIMIT ?",
-                    (behind, limit),
-                )
-            ]
-            if entries and entries[0].revision != behind + 1:
-                raise RevisionGoneError(behind, entries[0].revision)
-            return entries
+        return await self._look_up(partial(_changes, behind=behind, limit=limit))
 
-        return await self._look_up(read_log)
+    async def news(self, epoch: str, behind: int, limit: int) -> News:
+        """Entries behind a revision, their rows, and the head. Raises `RevisionGoneError`."""
+        if (known := self._tail.behind(epoch, behind, limit)) is not None:
+            return known
+
+        def read_news(connection: sqlite3.Connection) -> News:
+            now, head = _head(connection)
+            if now != epoch:
+                return News(now, head, [], {})
+            changes = _changes(connection, behind, limit)
+            rows = _rows(connection, [each.key for each in changes if not each.gone])
+            return News(now, head, changes, rows)
+
+        return await self._look_up(read_news)
 
     async def head(self) -> tuple[str, int]:
         """The epoch, and the newest revision."""
-
-        def read_head(connection: sqlite3.Connection) -> tuple[str, int]:
-            epoch, revision = connection.execute(
-                "SELECT value, revision FROM meta, log_head WHERE key = 'epoch'"
-            ).fetchone()
-            return epoch, revision
-
-        return await self._look_up(read_head)
+        return await self._look_up(_head)
 
     async def recall(self, key: Key) -> bytes | None:
         """The digest kept by `remember`, None when unknown."""
@@ -342,6 +338,40 @@ class SqliteRunIndex:
             return [key for key in keys if self._stamp(key) != known(connection, key)]
 
         return await self._look_up(look)
+
+
+def _rows(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
+    found: dict[Key, RunRow | ResultRow] = {}
+    for key in keys:
+        columns = RUN_COLUMNS if key.kind == "run" else RESULT_COLUMNS
+        row = connection.execute(
+            f"SELECT {columns} FROM {TABLE[key.kind]} WHERE id = ?",  # noqa: S608 - ours
+            (key.id,),
+        ).fetchone()
+        if row is not None:
+            found[key] = run_row(row) if key.kind == "run" else result_row(row)
+    return found
+
+
+def _changes(connection: sqlite3.Connection, behind: int, limit: int) -> list[Change]:
+    entries = [
+        Change(revision, Key(kind, object_id), run_id, bool(gone))
+        for revision, kind, object_id, run_id, gone in connection.execute(
+            "SELECT revision, kind, id, run_id, gone FROM log WHERE revision > ?"
+            " ORDER BY revision LIMIT ?",
+            (behind, limit),
+        )
+    ]
+    if entries and entries[0].revision != behind + 1:
+        raise RevisionGoneError(behind, entries[0].revision)
+    return entries
+
+
+def _head(connection: sqlite3.Connection) -> tuple[str, int]:
+    epoch, revision = connection.execute(
+        "SELECT value, revision FROM meta, log_head WHERE key = 'epoch'"
+    ).fetchone()
+    return epoch, revision
 
 
 def _walk(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -12,11 +12,13 @@ import structlog
 from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
-from asgard_server.run.store import Found, Key, Kind
+from asgard_server.run.store import Change, Found, Key, Kind, RunRow
+from asgard_server.store.log_tail import Logged
 from asgard_server.store.retention import DAY, USUAL, Kept
 from asgard_server.store.rows import (
     ResultValues,
     RunValues,
+    from_micros,
     result_values,
     run_values,
 )
@@ -28,6 +30,8 @@ _TRIM_EVERY = 1_000
 # Runs whose words wait to be indexed together; until then a search looks at each of them.
 LATE = 256
 
+_HEAD = "revision, (SELECT value FROM meta WHERE key = 'epoch')"
+
 log = structlog.get_logger()
 
 TABLE: dict[Kind, str] = {"run": "runs", "result": "results"}
@@ -37,7 +41,8 @@ class Transaction:
     """Rows and log entries written between BEGIN IMMEDIATE and COMMIT.
 
     `read` reads a document as it now is; `now` is in microseconds. `written`: what this
-    process knows to have written itself.
+    process knows to have written itself. `logged` are, at the end, entries of the log of
+    `epoch` whose rows are as they were written here.
     """
 
     def __init__(
@@ -55,26 +60,33 @@ class Transaction:
         self._own = written
         self._kept = kept
         self._settling: list[Note] = []
-        self._asked: dict[Key, None] = {}
+        self._asked: dict[Key, Callable[[], Found | None] | None] = {}
         self._readable: set[Key] = set()
         self._alive: set[Key] = set()
         self._entries: list[tuple[Kind, str, str, int]] = []
         self.more_runs = 0
         self._more_late = False
+        self._known: dict[Key, RunRow] = {}
+        self.epoch = ""
+        self.logged: list[Logged] = []
 
-    def observe(self, key: Key) -> None:
-        """Make row and log agree, before the end, with what the document of `key` then says."""
-        self._asked[key] = None
+    def observe(self, key: Key, read: Callable[[], Found | None] | None = None) -> None:
+        """Make row and log agree, before the end, with what the document of `key` then says.
+
+        `read` is a cheaper way to know what it says then.
+        """
+        self._asked.setdefault(key, read)
 
     def _observe_asked(self) -> None:
         """Observe what was asked for: results first, and new runs all together.
 
         It is logged in the order in which it was asked for.
         """
-        keys, self._asked = list(self._asked), {}
+        asked, self._asked = self._asked, {}
+        keys = list(asked)
         runs: dict[str, Found] = {}
-        for key in keys:
-            found = self._document(key)
+        for key, read in asked.items():
+            found = self._document(key) if read is None else read()
             if key.kind == "run" and found is not None:
                 runs[key.id] = found
             elif key.kind == "result":
@@ -92,7 +104,7 @@ class Transaction:
                 with self._noting_unreadable(key, found):
                     new.append(run_values(self.connection, run_id, found, self.now))
         if new:
-            self._insert_runs(new)
+            self._insert_runs(new, runs)
         if len(keys) > 1:
             rank = {key: number for number, key in enumerate(keys)}
             # A result that went with its run was not asked for by itself.
@@ -148,7 +160,7 @@ class Transaction:
                 "INSERT OR REPLACE INTO unreadable VALUES (?, ?, ?)", (*key, found.stamp)
             )
 
-    def _insert_runs(self, new: Sequence[RunValues]) -> None:
+    def _insert_runs(self, new: Sequence[RunValues], found: Mapping[str, Found]) -> None:
         """Write the rows of runs that have none, with as few statements as that takes."""
         counts = {
             row[0]: row[1:]
@@ -164,7 +176,10 @@ class Transaction:
             count, changed = counts.get(one.id, (0, 0))
             changed = max(one.modified_at, changed)
             rows.append(_row(place, one, count, changed, self.now))
-            self._written(Key("run", one.id), one.id)
+            key = Key("run", one.id)
+            self._written(key, one.id)
+            if (run := found[one.id].run) and not run.results and one.sorted_at == one.created_at:
+                self._known[key] = RunRow(run, count, one.digest.hex(), from_micros(changed))
         insert_rows(self.connection, "runs", rows)
         texts = [(place, one.text) for place, one in zip(places, new, strict=True)]
         insert_rows(self.connection, "texts", texts)
@@ -344,10 +359,10 @@ class Transaction:
             self._forget()
         if self._more_late:
             self._index_late()
-        ((head,),) = self.connection.execute(
-            "UPDATE log_head SET revision = revision + ?, runs = runs + ? RETURNING revision"
+        ((head, self.epoch),) = self.connection.execute(
+            f"UPDATE log_head SET revision = revision + ?, runs = runs + ? RETURNING {_HEAD}"  # noqa: S608 - ours
             if self._entries or self.more_runs
-            else "SELECT revision FROM log_head",
+            else f"SELECT {_HEAD} FROM log_head",  # noqa: S608 - ours
             (len(self._entries), self.more_runs) if self._entries or self.more_runs else (),
         ).fetchall()
         first = head - len(self._entries) + 1
@@ -356,6 +371,10 @@ class Transaction:
             "log",
             [(first + n, *entry, self.now) for n, entry in enumerate(self._entries)],
         )
+        for revision, (kind, object_id, run_id, gone) in enumerate(self._entries, first):
+            key = Key(kind, object_id)
+            if not gone and (row := self._known.get(key)):
+                self.logged.append((Change(revision, key, run_id, False), row))
         if first // _TRIM_EVERY != (head + 1) // _TRIM_EVERY:
             self._trim(head)
         return int(head)

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from asgard_server.store.lane import Asked, Handover, answer
+from asgard_server.store.log_tail import LogTail
 from asgard_server.store.sqlite_link import Link
 from asgard_server.store.sqlite_schema import IndexFile, begin_session, end_session
 from asgard_server.store.sqlite_transaction import Transaction
@@ -28,22 +29,38 @@ class Committed(NamedTuple):
     head: int
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """Jobs that came together, and who is told of their outcomes."""
 
-    jobs: list[Callable[[Transaction], Any]]
-    tell: Callable[[list[Committed | Exception]], None]
+    jobs: Sequence[Callable[[Transaction], Any]]
+    tell: Callable[[Sequence[Committed | Exception]], None]
+
+
+class Ahead(NamedTuple):
+    """Work of some `jobs` that the writer's thread makes before it begins the transaction.
+
+    `make` must not raise.
+    """
+
+    jobs: Sequence[object]
+    make: Callable[[], Work]
 
 
 class Writer:
     """Runs jobs inside write transactions, in the order they were submitted."""
 
-    def __init__(self, file: IndexFile, begin: Callable[[sqlite3.Connection], Transaction]) -> None:
+    def __init__(
+        self,
+        file: IndexFile,
+        begin: Callable[[sqlite3.Connection], Transaction],
+        tail: LogTail,
+    ) -> None:
         self._file = file
+        self._tail = tail
         self._begin = begin
         self._session = ""
         self._link = Link(file, self._start_session)
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Work | Ahead | None] = queue.SimpleQueue()
         self._handover: Handover[Callable[[Transaction], Any], Committed] = Handover(self._take)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
@@ -56,13 +73,14 @@ class Writer:
     def submit(self, job: Callable[[Transaction], Any]) -> Future[Committed]:
         """Queue a job of a thread; its future is done once its transaction is committed."""
         future: Future[Committed] = Future()
-        self._put(_Work([job], lambda outcomes: _fulfil(future, outcomes[0])))
+        self.put(Work([job], lambda outcomes: _fulfil(future, outcomes[0])))
         return future
 
     def _take(self, asked: list[Asked[Callable[[Transaction], Any], Committed]]) -> None:
-        self._put(_Work([one.job for one in asked], lambda outcomes: answer(asked, outcomes)))
+        self.put(Work([one.job for one in asked], lambda outcomes: answer(asked, outcomes)))
 
-    def _put(self, work: _Work) -> None:
+    def put(self, work: Work | Ahead) -> None:
+        """Queue jobs of any thread. Raises RuntimeError once the index is closed."""
         if self._closed:
             raise RuntimeError("the index is closed")
         self._queue.put(work)
@@ -80,7 +98,7 @@ class Writer:
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            group: list[_Work] = []
+            group: list[Work | Ahead] = []
             work = self._queue.get()
             while work is not None:
                 group.append(work)
@@ -89,10 +107,10 @@ class Writer:
                 work = self._queue.get()
             stopping = work is None
             if group:
-                self._serve(group)
+                self._serve([one.make() if isinstance(one, Ahead) else one for one in group])
         self._end()
 
-    def _serve(self, group: Sequence[_Work]) -> None:
+    def _serve(self, group: Sequence[Work]) -> None:
         outcomes = self._outcomes([job for work in group for job in work.jobs])
         first = 0
         for work in group:
@@ -131,6 +149,7 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):  # what went wrong before matters, not this
                 connection.rollback()
             raise
+        self._tail.add(transaction.epoch, transaction.logged)
         return [Committed(value, head) for value in values]
 
     def _end(self) -> None:

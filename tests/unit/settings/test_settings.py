@@ -43,6 +43,9 @@ def asgard(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         ({"ASGARD_STORAGE": "gs://bucket"}, "give a folder, or s3://bucket/prefix"),
         ({"ASGARD_STORAGE": "s3://B"}, "give a folder, or s3://bucket/prefix"),
         ({"ASGARD_DATABASE_URL": "mysql://u:geheim@h/d"}, "ASGARD_DATABASE_URL is not an address"),
+        ({"ASGARD_DATABASE_URL": "postgresql://u:geheim@h:port/d"}, "names a host or port"),
+        ({"ASGARD_DATABASE_URL": "postgresql://u:geheim@[::1/d"}, "names a host or port"),
+        ({"ASGARD_REDIS_URL": "redis+cluster://:geheim@a:1,b:x"}, "names a host or port"),
         ({"ASGARD_REDIS_URL": "http://h"}, "ASGARD_REDIS_URL is not an address of its kind"),
         ({"ASGARD_INSECURE": "maybe"}, "ASGARD_INSECURE is 'maybe'; give true or false"),
         ({"ASGARD_CHANGES_KEPT": "3"}, "ASGARD_CHANGES_KEPT is 3; give 1000 or more"),
@@ -89,6 +92,20 @@ def test_a_value_of_the_command_line_is_checked_under_its_option() -> None:
         Settings.from_environment({}, port=70_000)
     with pytest.raises(SettingError, match="--storage is 'gs://x'"):
         Settings.from_environment({}, storage="gs://x")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"ASGARD_DATABASE_URL": "postgresql:///asgard?host=/run/postgresql"},
+        {"ASGARD_DATABASE_URL": "postgres://u:p@a:1,b:2/asgard"},
+        {"ASGARD_REDIS_URL": "unix:///run/redis.sock"},
+        {"ASGARD_REDIS_URL": "rediss+cluster://:p@a:1,[::1]:2"},
+    ],
+)
+def test_addresses_of_every_kind_are_taken_as_they_are(environ: dict[str, str]) -> None:
+    settings = Settings.from_environment(environ)
+    assert list(environ.values()) == [settings.database_url or settings.redis_url]
 
 
 def test_an_empty_variable_counts_as_unset() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,8 @@ from gimle.asgard.cli.speaking import FAILED, INTERRUPTED, console, error_consol
 from gimle.asgard.core.errors import AsgardError
 
 if TYPE_CHECKING:
-    from gimle.asgard.monitor.copy import Copier, Report
+    from gimle.asgard.client.transfers import Transfer
+    from gimle.asgard.monitor.copy import Report
 
 
 def copy(
@@ -54,20 +54,22 @@ def copy(
     ```
     """
     from gimle.asgard.monitor.copy import Copier, check_apart
-    from gimle.asgard.monitor.home import open_home
+    from gimle.asgard.monitor.home import Reach, open_home
 
     check_apart(source, target)
     existing(source)
+    shown = _Shown(target)
     with Interruptions() as interruptions:
         copier = Copier(
             open_home(source, "durable"),
-            open_home(target, "durable"),
+            open_home(target, "durable", Reach(progress=shown.moved)),
             verify=verify,
             jobs=jobs,
             stop=interruptions.stop,
         )
+        copier.tell(shown.counted)
         try:
-            with _progress(copier, target):
+            with shown.progress:
                 report = copier.copy(run)
         except AsgardError:
             done = copier.report.runs_copied + copier.report.runs_present
@@ -86,35 +88,60 @@ def copy(
         raise typer.Exit(FAILED)
 
 
-@contextmanager
-def _progress(copier: Copier, target: str) -> Iterator[None]:
-    """Show how far it has come, on a terminal."""
-    from rich.filesize import decimal
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+class _Shown:
+    """How far a copy has come, on a terminal: runs, and bytes with those on their way."""
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs, {task.fields[sent]} sent, {task.fields[compared]} compared"),
-        TimeElapsedColumn(),
-    )
-    shown = error_console()
-    off = not shown.is_terminal
-    with Progress(*columns, console=shown, transient=True, disable=off) as progress:
-        task = progress.add_task(f"Copying to {target}", total=None, sent="0", compared="0")
+    def __init__(self, target: str) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
 
-        def tell(report: Report) -> None:
-            progress.update(
-                task,
-                total=report.runs,
-                completed=report.runs_done,
-                sent=decimal(report.bytes_sent),
-                compared=decimal(report.bytes_compared),
-            )
+        errors = error_console()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("runs, {task.fields[sent]} sent, {task.fields[compared]} compared"),
+            TimeElapsedColumn(),
+            console=errors,
+            transient=True,
+            disable=not errors.is_terminal,
+        )
+        self._task = self.progress.add_task(
+            f"Copying to {target}", total=None, sent="0 bytes", compared="0 bytes"
+        )
+        self._counted = (0, 0)
+        self._moving: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
 
-        copier.tell(tell)
-        yield
+    def counted(self, report: Report) -> None:
+        """Show what is done."""
+        with self._lock:
+            self._counted = (report.bytes_sent, report.bytes_compared)
+        self.progress.update(self._task, total=report.runs, completed=report.runs_done)
+        self._show()
+
+    def moved(self, transfer: Transfer) -> None:
+        """Show what is on its way to a service, or back from it."""
+        with self._lock:
+            if transfer.done < transfer.total:
+                self._moving[transfer.direction, transfer.id] = transfer.done
+            else:
+                self._moving.pop((transfer.direction, transfer.id), None)
+        self._show()
+
+    def _show(self) -> None:
+        from rich.filesize import decimal
+
+        with self._lock:
+            up, down = self._counted
+            for (direction, _), done in self._moving.items():
+                up, down = (up + done, down) if direction == "up" else (up, down + done)
+        self.progress.update(self._task, sent=decimal(up), compared=decimal(down))
 
 
 def _answer(source: str, target: str, report: Report) -> dict[str, Any]:

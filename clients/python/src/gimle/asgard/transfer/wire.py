@@ -21,6 +21,9 @@ from gimle.asgard.transfer.errors import TransferError
 CHUNK_BYTES = 1 << 18
 """How much is read, hashed and written at a time: what fits a core's own cache."""
 
+UNDERWAY_BYTES = 1 << 19
+"""How much may be under way to us on one connection: what a kill makes us fetch again."""
+
 CONNECT_S = 10.0
 SILENCE_S = 120.0
 """How long a store may say nothing: completing a large upload takes it a while."""
@@ -57,6 +60,7 @@ class Origin:
     def connect(self) -> socket.socket:
         """Make a connection. Raises OSError."""
         plain = socket.create_connection((self.host, self.port), CONNECT_S)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNDERWAY_BYTES)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.settimeout(SILENCE_S)
         if not self.secure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gimle.asgard.core.folder.folder import Durability, Folder
+from gimle.asgard.core.folder.folder import CreatedRun, Durability, Folder
 from gimle.asgard.core.folder.fsck import Finding, Report
 
-__all__ = ["Durability", "Finding", "Folder", "Report"]
+__all__ = ["CreatedRun", "Durability", "Finding", "Folder", "Report"]

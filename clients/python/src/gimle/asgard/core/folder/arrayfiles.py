@@ -105,19 +105,6 @@ def loader(layout: Layout, result_id: str) -> Callable[[ArrayRef], Array]:
     return load
 
 
-def put_back(value: Any, load: Callable[[ArrayRef], Array]) -> Any:
-    """Replace each reference in a result's data by its array."""
-    if type(value) is ArrayRef:
-        return load(value)
-    if type(value) is dict:
-        return {key: put_back(item, load) for key, item in value.items()}
-    if type(value) is list:
-        return [
-            put_back(item, load) if type(item) in (dict, list, ArrayRef) else item for item in value
-        ]
-    return value
-
-
 def parts(*arrays: Array | None) -> Iterator[Array]:
     """Those that are there, one after the other."""
     return (array for array in arrays if array is not None)

@@ -6,11 +6,11 @@ own. Durable writes reach the disk (the file, then its folder) before they retur
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import wraps
 from secrets import token_hex
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -35,12 +35,17 @@ _process = token_hex(8)
 _numbers = itertools.count()
 
 
-def _renamed_after_fork() -> None:
-    global _process
+# Threads come with the first work there is.
+_syncers = ThreadPoolExecutor(8, "asgard-fsync")
+
+
+def _renewed_after_fork() -> None:
+    global _process, _syncers
     _process = token_hex(8)
+    _syncers = ThreadPoolExecutor(8, "asgard-fsync")
 
 
-os.register_at_fork(after_in_child=_renamed_after_fork)
+os.register_at_fork(after_in_child=_renewed_after_fork)
 
 
 def temporary_name() -> str:
@@ -88,13 +93,13 @@ def create(folder: str, name: str, body: bytes, *, durable: bool) -> bool:
 
 def create_all(
     folder: str, entries: Sequence[tuple[str, bytes]], *, durable: bool
-) -> list[bool | OSError]:
+) -> list[os.stat_result | OSError | None]:
     """Write new files (name, body) and bring them to the disk together.
 
-    Answers for each, as `create` does, whether it was written; or why it could not be,
-    and then nothing of it is there.
+    Answers for each how it now lies there, None when its name is taken; or why it could
+    not be written, and then nothing of it is there.
     """
-    answers: list[bool | OSError] = [False] * len(entries)
+    answers: list[os.stat_result | OSError | None] = [None] * len(entries)
     written: dict[int, tuple[str, int]] = {}
     placed: list[int] = []
     try:
@@ -122,28 +127,42 @@ def create_all(
             os.close(fd)
             _discard(temporary)
         for number in placed:
-            if answers[number] is True:
+            if isinstance(answers[number], os.stat_result):
                 remove(f"{folder}/{entries[number][0]}")
         if not isinstance(error, OSError):
             raise
-        return [each if isinstance(each, OSError) or each is False else error for each in answers]
+        return [error if isinstance(each, os.stat_result) else each for each in answers]
     return answers
 
 
-def _sync_all(written: dict[int, tuple[str, int]], answers: list[bool | OSError]) -> None:
+def _sync_all(
+    written: dict[int, tuple[str, int]], answers: list[os.stat_result | OSError | None]
+) -> None:
     """Bring open files to the disk; those that do not get there are removed from `written`."""
-    if len(written) > 1:
-        # All on their way before the first is waited for: a journal takes them in one commit.
-        for _, fd in written.values():
-            start_writing(fd)
-    for number, (temporary, fd) in list(written.items()):
+
+    def remove_unsynced(number: int, error: OSError) -> None:
+        temporary, fd = written.pop(number)
+        answers[number] = error
+        os.close(fd)
+        _discard(temporary)
+
+    if len(written) == 1:
+        ((number, (_, fd)),) = written.items()
         try:
             os.fsync(fd)
         except OSError as error:
-            answers[number] = error
-            os.close(fd)
-            _discard(temporary)
-            del written[number]
+            remove_unsynced(number, error)
+        return
+    # Side by side they share what they wait for, commits of the journal and flushes of the
+    # disk: eight took 2.7 ms so, and 15 one after another (ext4).
+    syncing = {number: _syncers.submit(os.fsync, fd) for number, (_, fd) in written.items()}
+    wait(syncing.values())
+    for number, done in syncing.items():
+        error = done.exception()
+        if isinstance(error, OSError):
+            remove_unsynced(number, error)
+        elif error is not None:
+            raise error
 
 
 def replace(folder: str, name: str, body: bytes, *, durable: bool) -> None:
@@ -198,17 +217,6 @@ def sync_folder(folder: str) -> None:
             raise
     finally:
         os.close(fd)
-
-
-_sync_file_range = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
-_SYNC_FILE_RANGE_WRITE = 2
-
-
-def start_writing(fd: int) -> None:
-    """Let a file begin its way to the disk, where the system can be told so (Linux)."""
-    if _sync_file_range is not None:
-        whole = ctypes.c_int64(0)
-        _sync_file_range(fd, whole, whole, _SYNC_FILE_RANGE_WRITE)
 
 
 def write_all(fd: int, body: bytes | memoryview) -> None:
@@ -268,21 +276,24 @@ def _open_unnamed(folder: str, body: bytes) -> tuple[str, int]:
     return temporary, _open_written(temporary, body)
 
 
-def _give_name(temporary: str, fd: int, folder: str, name: str, body: bytes, durable: bool) -> bool:
-    """Give an open file its name unless that is taken."""
+def _give_name(
+    temporary: str, fd: int, folder: str, name: str, body: bytes, durable: bool
+) -> os.stat_result | None:
+    """Give an open file its name; answer how it lies there, None when the name is taken."""
+    path = f"{folder}/{name}"
     if temporary:
-        return place_new(temporary, f"{folder}/{name}")
+        return os.fstat(fd) if place_new(temporary, path) else None
     try:
         # linkat(2) follows the link of /proc; what it is given a folder for does not matter.
-        os.link(f"/proc/self/fd/{fd}", f"{folder}/{name}", src_dir_fd=fd, follow_symlinks=True)
+        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
     except FileExistsError:
-        return False
+        return None
     except OSError as error:
         # Some sandboxes have a /proc through which nothing can be linked.
         if error.errno not in _NO_LINKS | {errno.ENOENT, errno.EXDEV}:
             raise
-        return create(folder, name, body, durable=durable)
-    return True
+        return os.stat(path) if create(folder, name, body, durable=durable) else None
+    return os.fstat(fd)
 
 
 def _discard(temporary: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gimle.asgard.core.documents import (
     ResultDocument,
@@ -45,6 +45,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class CreatedRun(NamedTuple):
+    """A run and its results as they are stored; the run's bytes, and how its file lies there."""
+
+    run: RunDocument
+    results: list[ResultDocument]
+    body: bytes
+    stat: os.stat_result
+
+
 class Folder(Reading):
     """A folder of runs, results and arrays that any number of processes write at once.
 
@@ -77,9 +86,9 @@ class Folder(Reading):
         self._layout = Layout(self.path)
         self._locks = Locks(self._layout)
         self._intents = Intents(self._layout, self._locks)
-        self._markers = Markers(self._layout, durable=self._durable)
-        self._deleter = Deleter(self._layout, self._markers, durable=self._durable)
         self._reserve = Reserve(self._layout)
+        self._markers = Markers(self._layout, self._reserve, durable=self._durable)
+        self._deleter = Deleter(self._layout, self._markers, durable=self._durable)
         self._appender = Appender(self._layout, self._intents, self._durable)
         #: The id that tells this folder from any other; None where it is read-only without one.
         self.storage_id = open_place(
@@ -105,43 +114,39 @@ class Folder(Reading):
         (answer,) = self.create_runs([(run, results)])
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer.run, answer.results
 
     def create_runs(
         self, batch: Sequence[tuple[RunDocument, Sequence[ResultDocument]]]
-    ) -> list[tuple[RunDocument, list[ResultDocument]] | Exception]:
+    ) -> list[CreatedRun | Exception]:
         """Create runs as `create_run` does, and bring them to the disk together.
 
-        Answers for each what `create_run` would answer or raise: what is wrong with one of
-        them does not concern the others.
+        Answers for each how it lies there, or what `create_run` would raise: what is wrong
+        with one of them does not concern the others.
         """
-        answers: list[tuple[RunDocument, list[ResultDocument]] | Exception] = []
-        bodies: list[tuple[str, bytes]] = []
-        ready: list[int] = []
+        answers: list[CreatedRun | Exception] = []
+        begun: dict[int, tuple[RunDocument, bytes]] = {}
         written: list[list[ResultDocument]] = []
         try:
             for number, (run, results) in enumerate(batch):
                 written.append([])
+                # The answer of each, until its document is there.
+                answers.append(AlreadyExistsError("run", run.id))
                 try:
-                    listed, body = self._begin_run(run, results, written[-1])
+                    begun[number] = self._begin_run(run, results, written[-1])
                 except Exception as error:  # noqa: BLE001 - it is the answer of this one alone
                     self._take_back(written.pop())
                     written.append([])
-                    answers.append(self._named(error))
-                else:
-                    answers.append((listed, written[-1]))
-                    bodies.append((f"{run.id}.json", body))
-                    ready.append(number)
+                    answers[number] = self._named(error)
+            bodies = [(f"{run.id}.json", body) for run, body in begun.values()]
             outcomes = files.create_all(self._layout.runs, bodies, durable=self._durable)
-            for number, outcome in zip(ready, outcomes, strict=True):
-                if outcome is True:
+            for (number, (run, body)), outcome in zip(begun.items(), outcomes, strict=True):
+                if isinstance(outcome, os.stat_result):
+                    answers[number] = CreatedRun(run, written[number], body, outcome)
                     continue
                 self._take_back(written[number])
-                answers[number] = (
-                    self._named(outcome)
-                    if isinstance(outcome, OSError)
-                    else AlreadyExistsError("run", batch[number][0].id)
-                )
+                if outcome is not None:
+                    answers[number] = self._named(outcome)
         except BaseException:
             for each in written:
                 self._take_back(each)
@@ -234,6 +239,11 @@ class Folder(Reading):
         except NotFoundError:
             # The run was deleted meanwhile, and did not know of this result.
             self._deleter.remove_result(stored)
+            raise
+        except OSError:
+            # No room for the list, for one: what is not acknowledged is not half there.
+            if result.id not in self.read_run(run_id).results:
+                self._deleter.remove_result(stored)
             raise
         return stored
 
@@ -340,6 +350,14 @@ class Folder(Reading):
                 raise
             # A folder for reading only: whoever may write it sweeps it.
             return
+
+    def keep_room(self) -> None:
+        """Keep room back for deleting on a full disk, if there is some again. Never raises.
+
+        Opening and deleting do so too: this is for whoever serves a folder for days.
+        """
+        if self.storage_id is not None:
+            self._reserve.keep()
 
     @naming_the_place
     def fsck(self, repair: bool = False) -> Report:

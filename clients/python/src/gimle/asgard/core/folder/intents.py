@@ -18,6 +18,7 @@ from gimle.asgard.core.folder import files
 from gimle.asgard.core.folder.arrayfiles import array_names
 from gimle.asgard.core.folder.layout import Layout, growing_name, owned
 from gimle.asgard.core.folder.locks import Locks
+from gimle.asgard.core.folder.reserve import FULL, Reserve
 from gimle.asgard.core.ids import is_id
 
 
@@ -118,8 +119,9 @@ class Intents:
 class Markers:
     """The markers of deletes that are under way: everything to be removed, by name."""
 
-    def __init__(self, layout: Layout, *, durable: bool) -> None:
+    def __init__(self, layout: Layout, reserve: Reserve, *, durable: bool) -> None:
         self._layout = layout
+        self._reserve = reserve
         self._durable = durable
 
     def exists(self, id: str) -> bool:
@@ -139,6 +141,11 @@ class Markers:
             os.stat(self._layout.runs)
             os.makedirs(self._layout.deleting, exist_ok=True)
             files.replace(self._layout.deleting, id, body, durable=self._durable)
+        except OSError as error:
+            path = f"{self._layout.deleting}/{id}"
+            full = error.errno in FULL
+            if not full or not self._reserve.become(path, body, durable=self._durable):
+                raise
 
     def read(self, id: str) -> tuple[str, str, list[str], list[str]] | None:
         """(kind, run, results, array files) of a delete, None when there is none or it is broken.

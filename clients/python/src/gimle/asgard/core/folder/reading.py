@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import heapq
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from gimle.asgard.core.arrays import ArrayRef
 from gimle.asgard.core.documents import (
     ResultDocument,
     RunDocument,
@@ -17,19 +15,17 @@ from gimle.asgard.core.documents import (
     decode_run,
 )
 from gimle.asgard.core.errors import (
+    AsgardError,
     DocumentError,
     NotFoundError,
     StorageUnavailableError,
 )
 from gimle.asgard.core.folder import files
-from gimle.asgard.core.folder.arrayfiles import loader, put_back
+from gimle.asgard.core.folder.arrayfiles import loader
 from gimle.asgard.core.folder.layout import METADATA, Layout, document_id
 from gimle.asgard.core.folder.place import read_storage_id
-from gimle.asgard.core.growth import references
-from gimle.asgard.core.ids import check_id, id_microseconds
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+from gimle.asgard.core.ids import check_id
+from gimle.asgard.core.reading import EPOCH, newest_first, with_arrays
 
 
 class Reading:
@@ -103,7 +99,7 @@ class Reading:
     def _modified(self, kind: str, id: str) -> datetime | None:
         """When a document by hand that does not say its time was last written."""
         seen = self.stat(kind, id)
-        return None if seen is None else _EPOCH + timedelta(microseconds=seen.st_mtime_ns // 1000)
+        return None if seen is None else EPOCH + timedelta(microseconds=seen.st_mtime_ns // 1000)
 
     def read_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, those above 1 MiB memory-mapped (copy-on-write).
@@ -111,36 +107,12 @@ class Reading:
         Only what is committed is seen. Raises NotFoundError, DocumentError.
         """
         load = loader(self._layout, result_id)
-        seen: list[ArrayRef] | None = None
-        while True:
-            result = self.read_result_document(result_id)
-            try:
-                data = {key: put_back(value, load) for key, value in result.data.items()}
-            except FileNotFoundError as error:
-                # An append that widens a field puts it into another file; a document that
-                # still names the missing one says that it is lost.
-                named = list(references(result.data))
-                if named == seen:
-                    raise DocumentError(
-                        result_id, f"its array file {error.filename} is missing"
-                    ) from error
-                seen = named
-                continue
-            except ValueError as error:
-                if isinstance(error, DocumentError):
-                    raise
-                raise DocumentError(result_id, str(error)) from error
-            except OSError as error:
-                raise files.unavailable(self.path, error) from error
-            return ResultDocument(
-                result.id,
-                result.run_id,
-                result.result_type,
-                data,
-                result.created_at,
-                result.display,
-                result.extra,
-            )
+        try:
+            return with_arrays(result_id, lambda: self.read_result_document(result_id), load)
+        except OSError as error:
+            if isinstance(error, AsgardError):
+                raise
+            raise files.unavailable(self.path, error) from error
 
     def ids(self, kind: str) -> list[str]:
         """The ids of all documents of a kind, in no order.
@@ -185,28 +157,15 @@ class Reading:
         The time of a UUIDv7 is read from its name; for any other name the document is
         read, and one that cannot be read is put at the time of its last change.
         """
-        timed: list[tuple[int, str]] = []
-        others: list[str] = []
-        for id in self.ids("run"):
-            microseconds = id_microseconds(id)
-            if microseconds is None:
-                others.append(id)
-            else:
-                timed.append((microseconds, id))
-        timed.sort(reverse=True)
-        dated = sorted(
-            (dated for id in others if (dated := self._dated(id)) is not None), reverse=True
-        )
-        return (id for _, id in heapq.merge(timed, dated, reverse=True))
+        return newest_first(self.ids("run"), self._created_at)
 
-    def _dated(self, run_id: str) -> tuple[int, str] | None:
+    def _created_at(self, run_id: str) -> datetime | None:
         try:
-            time = self.read_run(run_id).created_at
+            return self.read_run(run_id).created_at
         except NotFoundError:
             return None
         except DocumentError:
-            time = self._modified("run", run_id) or _EPOCH
-        return (time - _EPOCH) // _MICROSECOND, run_id
+            return self._modified("run", run_id) or EPOCH
 
 
 def place_of(where: str | os.PathLike[str]) -> str:

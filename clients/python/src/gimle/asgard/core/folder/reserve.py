@@ -15,7 +15,7 @@ from gimle.asgard.core.folder.layout import Layout
 SIZE = 1 << 20
 # It is kept back while the disk has so many times as much left.
 _ROOM = 8
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +25,8 @@ class Reserve:
     """A file of `SIZE` bytes that says nothing and is given up when a delete finds no room.
 
     A delete begins by writing down what it will remove; on a disk without room that is
-    what could not be written.
+    what could not be written. It is then written over this file, because room that is given
+    back is taken by whoever saves at that moment.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -52,12 +53,36 @@ class Reserve:
                 files.remove(temporary)
                 raise
 
+    def become(self, path: str, body: bytes, *, durable: bool) -> bool:
+        """Write a file where the room is, so that nobody else gets it; False when it is spent."""
+        temporary = f"{self._layout.deleting}/{files.temporary_name()}"
+        try:
+            os.rename(self._path, temporary)
+        except FileNotFoundError:
+            return False
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                files.write_all(fd, body)
+                os.ftruncate(fd, len(body))
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except BaseException:
+            files.remove(temporary)
+            raise
+        if durable:
+            files.sync_folder(self._layout.deleting)
+        return True
+
     def spend(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work`; if it finds no room, give the file up and do it once more."""
         try:
             answer = work(*args, **kwargs)
         except OSError as error:
-            if error.errno not in _FULL or not files.remove(self._path):
+            if error.errno not in FULL or not files.remove(self._path):
                 raise
             answer = work(*args, **kwargs)
         self.keep()

@@ -12,6 +12,7 @@ from gimle.asgard.core.arrays import Array, ArrayRef, dtype_named
 from gimle.asgard.core.errors import DocumentError
 from gimle.asgard.core.folder.layout import array_file
 from gimle.asgard.core.folder.npy import header
+from gimle.asgard.core.mapped import release
 from gimle.asgard.core.s3.objects import PART_BYTES, Objects
 
 _HEAD_BYTES = 1 << 16
@@ -32,8 +33,11 @@ def _parts(head: bytes, array: Array) -> Iterator[bytes]:
     flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     first = PART_BYTES - len(head)
     yield head + flat[:first].tobytes()
+    release(flat[:first])
     for start in range(first, len(flat), PART_BYTES):
-        yield flat[start : start + PART_BYTES].tobytes()
+        part = flat[start : start + PART_BYTES]
+        yield part.tobytes()
+        release(part)
 
 
 def read(objects: Objects, ref: ArrayRef, result_id: str) -> Array:

@@ -25,9 +25,10 @@ from gimle.asgard.core.errors import (
     NotFoundError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder.arrayfiles import put_back, take_out
+from gimle.asgard.core.folder.arrayfiles import take_out
 from gimle.asgard.core.folder.layout import array_name
 from gimle.asgard.core.ids import check_id
+from gimle.asgard.core.reading import put_back
 from gimle.asgard.core.s3 import arrays
 from gimle.asgard.core.s3.append import Appender
 from gimle.asgard.core.s3.deleting import Deleter

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-from gimle.asgard.core.arrays import Array, ArrayRef
 from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_result, decode_run
 from gimle.asgard.core.errors import DocumentError, NotFoundError, StorageUnavailableError
-from gimle.asgard.core.folder.arrayfiles import put_back
 from gimle.asgard.core.folder.layout import KINDS, METADATA, document_id
-from gimle.asgard.core.ids import check_id, id_microseconds
+from gimle.asgard.core.ids import check_id
+from gimle.asgard.core.reading import newest_first, with_arrays
 from gimle.asgard.core.s3 import arrays
 from gimle.asgard.core.s3.objects import Found, Objects
 from gimle.asgard.core.s3.place import Place
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def document_path(kind: str, id: str) -> str:
@@ -53,37 +48,11 @@ class Reading:
 
     def read_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, into memory. Raises NotFoundError, DocumentError."""
-        seen: ResultDocument | None = None
-
-        def load(ref: ArrayRef) -> Array:
-            return arrays.read(self._objects, ref, result_id)
-
-        while True:
-            result = self.read_result_document(result_id)
-            try:
-                data = {key: put_back(value, load) for key, value in result.data.items()}
-            except FileNotFoundError as error:
-                # An append or a merge may have put the field elsewhere; a document that still
-                # names the missing object says that it is lost.
-                if result == seen:
-                    raise DocumentError(
-                        result_id, f"its array file {error.filename} is missing"
-                    ) from error
-                seen = result
-                continue
-            except ValueError as error:
-                if isinstance(error, DocumentError):
-                    raise
-                raise DocumentError(result_id, str(error)) from error
-            return ResultDocument(
-                result.id,
-                result.run_id,
-                result.result_type,
-                data,
-                result.created_at,
-                result.display,
-                result.extra,
-            )
+        return with_arrays(
+            result_id,
+            lambda: self.read_result_document(result_id),
+            lambda ref: arrays.read(self._objects, ref, result_id),
+        )
 
     def ids(self, kind: str) -> list[str]:
         """The ids of all documents of a kind, by name."""
@@ -118,25 +87,14 @@ class Reading:
 
         The time of a UUIDv7 is read from its name; for any other the document is read.
         """
-        timed: list[tuple[int, str]] = []
-        others: list[tuple[int, str]] = []
-        for id in self.ids("run"):
-            microseconds = id_microseconds(id)
-            if microseconds is not None:
-                timed.append((microseconds, id))
-            elif (dated := self._dated(id)) is not None:
-                others.append(dated)
-        timed.sort(reverse=True)
-        others.sort(reverse=True)
-        return (id for _, id in heapq.merge(timed, others, reverse=True))
+        return newest_first(self.ids("run"), self._created_at)
 
-    def _dated(self, run_id: str) -> tuple[int, str] | None:
+    def _created_at(self, run_id: str) -> datetime | None:
         try:
             found = self.find("run", run_id)
         except NotFoundError:
             return None
         try:
-            time = decode_run(found.body, run_id, found.modified).created_at
+            return decode_run(found.body, run_id, found.modified).created_at
         except DocumentError:
-            time = found.modified
-        return (time - _EPOCH) // _MICROSECOND, run_id
+            return found.modified

@@ -1,0 +1,155 @@
+"""The disk of the embedded shape is full, again and again: what was acknowledged is there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+from gimle.asgard.core.folder import Folder
+from gimle.asgard.core.ids import new_id
+
+from tests.cluster.processes import eventually
+from tests.cluster.watchers import Watcher, watchers
+from tests.conftest import free_port
+from tests.engines.small_disk import SmallDisk, small_disk
+
+SIZE = 48 << 20
+FULL = "STORAGE_FULL"
+
+
+@asynccontextmanager
+async def a_server(disk: SmallDisk, log: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """`asgard serve all` on the small disk; a client of its page's address."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "gimle.asgard.cli", "serve", "all"),
+        *("--storage", str(disk.inside / "storage"), "--port", str(port), "--grpc-port", "0"),
+    ]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            disk.entering(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            for _ in range(600):
+                assert process.poll() is None, log.read_text()
+                try:
+                    if (await client.get("/readyz")).status_code == 200:
+                        break
+                except httpx.HTTPError:
+                    pass
+                await asyncio.sleep(0.05)
+            yield client
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, 30)
+        print(log.read_text())
+
+
+class Saver:
+    """Saves runs with results over REST until `stopping`.
+
+    `saved` has what was acknowledged: of a result the run's id, of a run nothing.
+    """
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.saved: dict[str, str] = {}
+        self.refused = 0
+        self.stopping = False
+
+    async def save(self) -> None:
+        """One of several savers."""
+        while not self.stopping:
+            run_id = new_id(datetime.now(UTC))
+            if await self._post("/v1/runs", {"id": run_id, "name": "n", "note": "x" * 2000}):
+                self.saved[run_id] = ""
+                result_id = new_id(datetime.now(UTC))
+                data = {"id": result_id, "result_type": "Any", "data": {"x": [1.5] * 3000}}
+                if await self._post(f"/v1/runs/{run_id}/results", {"result": data}):
+                    self.saved[result_id] = run_id
+
+    async def _post(self, path: str, body: object) -> bool:
+        while True:
+            answer = await self.client.post(path, json=body)
+            if answer.status_code == 200 or answer.json()["reason"] == "ALREADY_EXISTS":
+                return True
+            assert answer.json()["reason"] == FULL, answer.text
+            self.refused += 1
+            if self.stopping:
+                return False
+            await asyncio.sleep(0.05)
+
+
+async def test_a_disk_that_is_full_now_and_then_loses_nothing_that_was_acknowledged(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    with small_disk(tmp_path / "disk", SIZE) as disk:
+        async with (
+            a_server(disk, tmp_path / "log") as client,
+            watchers(10, str(client.base_url)) as watching,
+        ):
+            saver = Saver(client)
+            reserve = disk.path / "storage" / ".asgard" / "deleting" / "_reserve"
+
+            async def kept_back() -> bool:
+                return await asyncio.to_thread(reserve.exists)
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(4):
+                    tasks.create_task(saver.save())
+                for _ in range(4):
+                    await asyncio.sleep(chance.uniform(0.3, 0.8))
+                    await asyncio.to_thread(disk.fill, leave=chance.randrange(64 << 10))
+                    await _until_refused(saver)
+                    # Deleting is what makes room: it goes on a full disk, too.
+                    run_id = next(id for id, owner in saver.saved.items() if not owner)
+                    answer = await client.delete("/api/run", params={"id": run_id})
+                    assert answer.status_code == 200, answer.text
+                    gone = [id for id, owner in saver.saved.items() if run_id in (id, owner)]
+                    for id in gone:
+                        del saver.saved[id]
+                    assert (await client.get("/api/runs?page_size=5")).status_code == 200
+                    await asyncio.to_thread(disk.make_room)
+                    await eventually(kept_back, what="that room is kept back again")
+                saver.stopping = True
+            print(f"{len(saver.saved)} saved, {saver.refused} refused")
+            last = (await client.post("/v1/runs", json={"name": "last"})).json()["id"]
+            await _told_of_all(watching, saver, last)
+        folder = Folder(disk.path / "storage", create=False)
+        there = {*folder.ids("run"), *folder.ids("result")}
+        assert set(saver.saved) <= there, "what was acknowledged is gone"
+        found = [each for each in folder.fsck().findings if each.kind != "temporary"]
+        assert found == []
+
+
+async def _until_refused(saver: Saver) -> None:
+    before = saver.refused
+
+    async def refused() -> bool:
+        return saver.refused >= before + 5
+
+    await eventually(refused, what="a refusal")
+
+
+async def _told_of_all(watching: list[Watcher], saver: Saver, last: str) -> None:
+    """Every watcher has been told of all that was saved, each change once and in order."""
+    for watcher in watching:
+
+        async def told(watcher: Watcher = watcher) -> bool:
+            return any(each.object_id == last for each in watcher.seen()[-50:])
+
+        await eventually(told, what="what was saved last")
+        seen = watcher.seen()
+        while seen[0].type == "reset":  # the index of a new folder is made under them
+            del seen[0]
+        revisions = [each.revision for each in seen]
+        assert revisions == list(range(revisions[0], revisions[0] + len(seen)))
+        assert set(saver.saved) <= {each.object_id for each in seen}

@@ -1,0 +1,260 @@
+"""`asgard models`: weights into the store and out of it, as huggingface_hub and vLLM read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import sha1, sha256
+from pathlib import Path
+
+import pytest
+from gimle.asgard.cli.app import build
+from gimle.asgard.core.errors import InvalidNameError
+from gimle.asgard.models.layout import models_in
+from gimle.asgard.transfer import Stored
+from typer.testing import CliRunner
+
+from tests.engines import minio, versitygw
+from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
+from tests.sdk.hub_server import a_hub
+
+STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
+OTHERS = ("ASGARD_", "MINIO_", "AWS_", "HF_")
+ID, COMMIT = "acme/tiny-model", "5f0b02c75b57c5855da9ae460ce51323ea669d8a"
+FOLDER = "models--acme--tiny-model"
+HEADER = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+FILES = {
+    "config.json": b'{"model_type": "tiny"}\n',
+    "model-00001-of-00001.safetensors": len(HEADER).to_bytes(8, "little") + HEADER + bytes(16),
+    "nested/tokenizer.json": b'{"version": "1.0"}\n',
+}
+LOADS = f"""
+import json
+from huggingface_hub import hf_hub_download, snapshot_download, scan_cache_dir
+config = hf_hub_download("{ID}", "config.json")
+folder = snapshot_download("{ID}")
+print(json.dumps([config, folder, sorted(r.repo_id for r in scan_cache_dir().repos)]))
+"""
+
+
+def blob(name: str) -> str:
+    body = FILES[name]
+    if name.endswith(".safetensors"):
+        return sha256(body).hexdigest()
+    return sha1(b"blob %d\0" % len(body) + body).hexdigest()
+
+
+def make_cache(home: Path) -> Path:
+    """A cache as huggingface_hub leaves it."""
+    model = home / FOLDER
+    for name, body in FILES.items():
+        (model / "blobs").mkdir(parents=True, exist_ok=True)
+        (model / "blobs" / blob(name)).write_bytes(body)
+        link = model / "snapshots" / COMMIT / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(model / "blobs" / blob(name), link.parent))
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(COMMIT)
+    return home
+
+
+class Shop:
+    """A store with a bucket, and the command line over it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.bucket = store.bucket()
+        self.variables = {
+            "MINIO_ENDPOINT": f"127.0.0.1:{store.port}",
+            "MINIO_ACCESS_KEY": ACCESS_KEY,
+            "MINIO_SECRET_KEY": SECRET_KEY,
+            "MINIO_SECURE": "false",
+            "MINIO_BUCKET": self.bucket,
+        }
+
+    def run(self, *words: str, status: int = 0, **more: str) -> str:
+        """Run `asgard models`; answer all that it says."""
+        variables = {**self.variables, **more}
+        if "HF_ENDPOINT" in more:  # huggingface_hub reads it when it is imported
+            return run(["-m", "gimle.asgard.cli", "models", *words], variables, status)
+        others = [name for name in os.environ if name.startswith(OTHERS) and name not in variables]
+        answer = CliRunner().invoke(
+            build(), ["models", *words], env={**dict.fromkeys(others), **variables}
+        )
+        assert answer.exit_code == status, answer.output
+        return answer.output
+
+    def keys(self) -> list[str]:
+        return self.store.keys(self.bucket)
+
+
+def run(words: list[str], variables: Mapping[str, str], status: int = 0) -> str:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
+    # Nobody may ask the real Hugging Face.
+    away = {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+    answer = subprocess.run(
+        [sys.executable, *words],
+        env={**clean, **away, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert answer.returncode == status, answer.stdout
+    return answer.stdout
+
+
+@pytest.fixture(params=list(STORES))
+def shop(request: pytest.FixtureRequest) -> Shop:
+    return Shop(STORES[request.param]())
+
+
+@pytest.fixture
+def minio_shop() -> Shop:
+    return Shop(minio.server())
+
+
+def assert_loads_offline(home: Path, **where: str) -> None:
+    said = run(["-c", LOADS], {"HF_HUB_OFFLINE": "1", **where}).splitlines()[-1]
+    config, folder, repos = json.loads(said)
+    assert Path(config).read_bytes() == FILES["config.json"]
+    assert Path(folder).resolve() == (home / FOLDER / "snapshots" / COMMIT).resolve()
+    for name, body in FILES.items():
+        assert (Path(folder) / name).read_bytes() == body
+    assert repos == [ID]
+
+
+def test_a_cache_goes_in_and_comes_out_whole(shop: Shop, tmp_path: Path) -> None:
+    cache, home = make_cache(tmp_path / "cache"), tmp_path / "home"
+    assert "3 file(s) sent" in shop.run("push", str(cache))
+    prefix = f"models/hf-cache/{FOLDER}"
+    assert shop.keys() == [
+        f"{prefix}/refs/main",
+        *(f"{prefix}/snapshots/{COMMIT}/{name}" for name in FILES),
+    ]
+    assert "0 file(s) sent" in shop.run("push", str(cache / FOLDER)), "what is there is not sent"
+    assert COMMIT in shop.run("ls")
+    assert json.loads(shop.run("ls", "--json"))[0]["refs"] == ["main"]
+
+    assert str(home / FOLDER) in shop.run("pull", ID, "--to", str(home))
+    for name in FILES:
+        shown = home / FOLDER / "snapshots" / COMMIT / name
+        assert shown.is_symlink()
+        assert shown.resolve() == (home / FOLDER / "blobs" / blob(name)).resolve()
+    assert (home / "hub").readlink() == Path(".")
+    assert_loads_offline(home, HF_HOME=str(home))
+    assert_loads_offline(home, HF_HUB_CACHE=str(home))
+    assert "all are right" in shop.run("verify", ID, "--to", str(home))
+    assert "there already" in shop.run("pull", ID, "--to", str(home))
+
+
+def test_a_tree_staged_by_other_tools_is_completed(shop: Shop, tmp_path: Path) -> None:
+    client, home = shop.store.client(), tmp_path / "home"
+    for name, body in FILES.items():
+        key = f"models/hf-cache/{FOLDER}/snapshots/{COMMIT}/{name}"
+        client.put_object(Bucket=shop.bucket, Key=key, Body=body)
+    shop.run("pull", "--to", str(home))
+    assert (home / FOLDER / "refs" / "main").read_text() == COMMIT
+    assert_loads_offline(home, HF_HOME=str(home))
+    assert "all are right" in shop.run("verify", "--to", str(home))
+
+
+def test_a_home_with_a_hub_of_its_own_keeps_it(minio_shop: Shop, tmp_path: Path) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    other = home / "hub" / "models--someone--else"
+    other.mkdir(parents=True)
+    minio_shop.run("pull", ID, HF_HOME=str(home))
+    other.rmdir()
+    assert_loads_offline(home / "hub", HF_HOME=str(home))
+    assert_loads_offline(home / "hub", HF_HUB_CACHE=str(home / "hub"))
+    assert (home / FOLDER / "snapshots" / COMMIT / "config.json").read_bytes()
+
+
+def test_a_stale_seed_is_cleared_and_a_good_one_kept(minio_shop: Shop, tmp_path: Path) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    snapshot = home / FOLDER / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "old.bin").write_bytes(b"of another release")
+    (snapshot / "config.json").write_bytes(FILES["config.json"])
+    (snapshot / "model-00001-of-00001.safetensors").symlink_to("../../blobs/gone")
+    (snapshot / "nested").mkdir()
+    (snapshot / "nested" / "tokenizer.json").write_bytes(b"?" * len(FILES["nested/tokenizer.json"]))
+    minio_shop.run("pull", ID, "--to", str(home))
+    assert not (snapshot / "old.bin").exists()
+    assert_loads_offline(home, HF_HOME=str(home))
+
+
+def test_a_folder_of_a_model_gets_a_name_and_a_hash(minio_shop: Shop, tmp_path: Path) -> None:
+    made = tmp_path / "finetune"
+    for name, body in FILES.items():
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_bytes(body)
+    assert "--name" in minio_shop.run("push", str(made), status=1)
+    minio_shop.run("push", str(made), "--name", ID)
+    (listed,) = json.loads(minio_shop.run("ls", "--json"))
+    minio_shop.run("push", str(made), "--name", ID)
+    assert json.loads(minio_shop.run("ls", "--json")) == [listed], "the same files, the same hash"
+    minio_shop.run("pull", "--to", str(tmp_path / "home"))
+    said = run(["-c", LOADS], {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")})
+    assert listed["snapshots"][0]["hash"] in said
+
+
+def test_verify_finds_what_is_wrong(minio_shop: Shop, tmp_path: Path) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    minio_shop.run("pull", ID, "--to", str(home))
+    weights = home / FOLDER / "blobs" / blob("model-00001-of-00001.safetensors")
+    weights.write_bytes(b"?" * weights.stat().st_size)
+    (home / FOLDER / "blobs" / blob("config.json")).unlink()
+    said = minio_shop.run("verify", "--to", str(home), status=1)
+    assert "config.json is missing" in said
+    assert "safetensors has other bytes" in said
+    weights.unlink()
+    minio_shop.run("pull", ID, "--to", str(home))
+    assert "all are right" in minio_shop.run("verify", "--to", str(home))
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({}, "the store has no model acme/tiny-model"),
+        ({"MINIO_ENDPOINT": ""}, "no object store is set"),
+        ({"MINIO_SECRET_KEY": "wrong"}, "SignatureDoesNotMatch"),
+        ({"MINIO_BUCKET": "not-there"}, "NoSuchBucket"),
+    ],
+)
+def test_hugging_face_is_asked_when_the_store_cannot(
+    minio_shop: Shop, tmp_path: Path, variables: dict[str, str], reason: str
+) -> None:
+    minio_shop.variables |= variables
+    home = tmp_path / "home"
+    assert reason in minio_shop.run("pull", ID, "--no-fallback", "--to", str(home), status=1)
+    with a_hub(ID, COMMIT, FILES) as (address, asked):
+        said = minio_shop.run("pull", ID, "--to", str(home), HF_ENDPOINT=address)
+    assert reason in said
+    assert "asking Hugging Face" in said
+    assert asked
+    assert_loads_offline(home, HF_HOME=str(home))
+
+
+def test_when_neither_has_it_the_command_fails(minio_shop: Shop, tmp_path: Path) -> None:
+    with a_hub("someone/else", COMMIT, {}) as (address, _):
+        said = minio_shop.run(
+            "pull", ID, "--to", str(tmp_path / "home"), status=1, HF_ENDPOINT=address
+        )
+    assert "the store has no model" in said
+    assert "Hugging Face cannot give" in said
+    assert "is not a model" in minio_shop.run("pull", "../../etc", "--to", "/nowhere", status=1)
+
+
+@pytest.mark.parametrize("path", ["../../x", "a//b", "a/../../b", "a\\b", "a\nb"])
+def test_no_key_leads_out_of_its_snapshot(path: str) -> None:
+    key = f"models/hf-cache/{FOLDER}/snapshots/{COMMIT}/{path}"
+    with pytest.raises(InvalidNameError):
+        models_in([Stored(key, 1, '"e"')])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gimle.asgard.core.errors import UploadIncompleteError
+from gimle.asgard.core.errors import InvalidFieldError, UploadIncompleteError
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -46,6 +46,13 @@ def new_upload(upload: pb.NewUpload) -> NewUpload:
         plain=upload.plain,
         seconds=seconds(upload),
     )
+
+
+def body(request: pb.WriteBlobRequest) -> bytes:
+    """The bytes to be written. Raises `InvalidFieldError` for a request that has none at all."""
+    if not request.HasField("body"):
+        raise InvalidFieldError("body", "is missing", "give bytes, or empty ones")
+    return request.body
 
 
 def wanted(item: pb.CreateDownloadsRequest.Item) -> Wanted:

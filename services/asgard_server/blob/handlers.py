@@ -150,5 +150,5 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         self, request: pb.WriteBlobRequest, context: Context
     ) -> pb.WriteBlobResponse:
         new = NewUpload(id=request.blob_id, name=request.name, content_type=request.content_type)
-        blob = await self._keeper.write(new, request.body)
+        blob = await self._keeper.write(new, codec.body(request))
         return pb.WriteBlobResponse(blob=codec.blob_message(blob))

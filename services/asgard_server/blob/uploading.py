@@ -13,7 +13,7 @@ from gimle.asgard.core.errors import (
     UploadEndedError,
     UploadIncompleteError,
 )
-from gimle.asgard.core.ids import new_id
+from gimle.asgard.core.ids import check_id, new_id
 
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob, Held, NewUpload, Part
@@ -95,6 +95,8 @@ class Uploader:
         With each id the SHA-256 of all bytes may be given. Raises `InvalidFieldError`.
         """
         domain.batch(len(asked), "uploads")
+        for blob_id, _ in asked:
+            check_id(blob_id, "uploads.blob_id")
         digests = [domain.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
         found = await self._table.find([blob_id for blob_id, _ in asked])
 

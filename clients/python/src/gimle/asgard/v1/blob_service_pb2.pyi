@@ -1093,19 +1093,22 @@ class WriteBlobRequest(message.Message):
     name: builtins.str
     content_type: builtins.str
     body: builtins.bytes
+    """May be empty, but not absent."""
     def __init__(
         self,
         *,
         blob_id: builtins.str = ...,
         name: builtins.str = ...,
         content_type: builtins.str = ...,
-        body: builtins.bytes = ...,
+        body: builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_body", b"_body", "body", b"body"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["blob_id", b"blob_id", "body", b"body", "content_type", b"content_type", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_body", b"_body", "blob_id", b"blob_id", "body", b"body", "content_type", b"content_type", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__body: _TypeAlias = typing.Literal["body"]  # noqa: Y015
+    _WhichOneofArgType__body: _TypeAlias = typing.Literal["_body", b"_body"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__body) -> _WhichOneofReturnType__body | None: ...
 
 @typing.final
 class WriteBlobResponse(message.Message):

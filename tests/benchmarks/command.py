@@ -31,6 +31,10 @@ ROWS = (
     "fanout",
     "opening",
     "footprint",
+    "adding",
+    "watching",
+    "scaling",
+    "losing",
     "signing",
     "transfers",
 )

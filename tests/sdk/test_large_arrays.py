@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,16 @@ def memory(pid: int, of: str) -> int:
 def in_files(server: Server) -> list[str]:
     parts = (server.folder / part for part in ("results", "files"))
     return [file.name for part in parts for file in part.iterdir()]
+
+
+def on_their_way(server: Server) -> int:
+    """How many uploads the server keeps in files without a name."""
+    found = 0
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            where = os.readlink(entry)
+            found += where.startswith(f"{server.folder}/files/") and where.endswith("(deleted)")
+    return found
 
 
 def a_file(path: Path, nbytes: int) -> np.memmap[tuple[int, ...], np.dtype[np.float64]]:
@@ -107,15 +119,14 @@ def test_a_client_killed_midway_leaves_nothing_and_the_next_one_saves_it(
     a_file(tmp_path / "large", 128 * MIB)
     storage = AsgardStorage(server.where)
     storage.create_run("r", id="run")
-    files = f"/proc/{server.pid}/fd"
-    before = len(os.listdir(files))
     with saving(server, tmp_path / "large") as client:
         assert client.stdout is not None
         while int(client.stdout.readline()) < 32 * MIB:
             pass
+        assert on_their_way(server) == 1
         client.send_signal(signal.SIGKILL)
     for _ in range(100):
-        if len(os.listdir(files)) <= before:
+        if on_their_way(server) == 0:
             break
         threading.Event().wait(0.05)
     else:
@@ -198,3 +209,17 @@ def test_a_spool_keeps_large_arrays_as_files_and_sends_them_in_pieces(
     np.testing.assert_array_equal(second.data["x"], x[::2])
     np.testing.assert_array_equal(second.data["small"], np.arange(2000))
     assert list((spool / "arrays").iterdir()) == []
+
+
+def test_many_small_arrays_go_with_the_call_and_not_one_by_one(server: Server) -> None:
+    told: list[Transfer] = []
+    storage = AsgardStorage(server.where, progress=told.append)
+    data = {f"x{k}": np.full(2000, k) for k in range(400)}
+    result = storage.save_simulation_result("r", "T", data | {"large": np.zeros(MIB)}).results[0]
+    # 4 MiB of them with the call, the others and the large one behind it.
+    sizes = [b.done - a.done for a, b in pairwise(told)]
+    assert told[0].done == 262 * 16_000
+    assert sizes == [16_000] * 138 + [MIB] * 8
+    assert told[-1].done == told[-1].total
+    found = storage.load_result(result.id).data
+    assert all((found[name] == value).all() for name, value in data.items())

@@ -74,11 +74,11 @@ class Finisher:
         """Observe what was being written by somebody who is dead, or could not say the end."""
         begun = await self._ledger.begun(self._dead_after_s)
         plain = [write for write in begun if not write.files]
-        with_files = {write.token for write in await self._ledger.begun(GIVEN_UP_AFTER_S)}
+        old = {write.token for write in await self._ledger.begun(GIVEN_UP_AFTER_S)}
         plain += [
             write
             for write in begun
-            if write.files and not await self._gave_up(write, write.token in with_files)
+            if write.files and not await self._gave_up(write, write.token in old)
         ]
         for start in range(0, len(plain), _AT_ONCE):
             some = plain[start : start + _AT_ONCE]
@@ -92,9 +92,13 @@ class Finisher:
         if await self._objects.etag(document_path(*write.key)) is not None:
             return False
         if long_ago:
-            # From now on the writer is refused, should he live after all.
+            # From now on the writer is refused, should he live after all; or he has just said so.
             deletion = Deletion(write.key, write.run_id, (write.key.id,), write.files)
             await self._ledger.mark(deletion)
-            await self._ledger.end([write.token])
-            await self._deleter.finish(deletion)
+            still = await self._ledger.begun(GIVEN_UP_AFTER_S, write.run_id)
+            if any(one.token == write.token for one in still):
+                await self._ledger.end([write.token])
+                await self._deleter.finish(deletion)
+            else:
+                await self._ledger.unmark(write.key)
         return True

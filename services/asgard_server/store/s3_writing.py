@@ -65,9 +65,16 @@ class Writing:
             await self._ledger.begin(writes)
 
     async def still(self, write: Write) -> None:
-        """Make sure that nobody has taken us for dead. Raises StorageUnavailableError."""
-        if await self._ledger.begin((write,)):
+        """Make sure that nobody has taken us for dead.
+
+        Raises StorageUnavailableError, and NotFoundError when the run was deleted meanwhile.
+        """
+        begun = await self._ledger.begun(0, write.run_id)
+        gone = await self._ledger.begin((write,))
+        if gone or all(one.token != write.token for one in begun):
             await self.forget(write)
+            if Key("run", write.run_id) in gone:
+                raise NotFoundError("run", write.run_id)
             raise StorageUnavailableError(
                 str(self._objects.place), "the writing of arrays was given up; save again"
             )

@@ -15,6 +15,10 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 # With more bytes in its arrays a call is streamed, so many at a time.
 STREAMED_BYTES = PIECE_BYTES = 1 << 20
 
+# Small arrays go with the call, for each piece costs both sides some time: so many bytes of them.
+_SMALL_BYTES = 1 << 16
+_SMALL_IN_ALL_BYTES = 1 << 22
+
 # What each of these is called in WriteResultRequest and its response.
 _PARTS = {"AddResult": "add", "AppendResult": "append", "SaveRun": "save"}
 
@@ -60,17 +64,32 @@ class Outgoing:
         return whole
 
     def parts(self, sent: Callable[[int], None] | None = None) -> Iterator[pb.WriteResultRequest]:
-        """The requests of WriteResult. `sent` is told how many bytes of arrays have gone."""
-        yield pb.WriteResultRequest(**{_PARTS[self.method]: self.request})
+        """The requests of WriteResult. `sent` is told how many bytes of arrays have gone.
+
+        The same arrays always go in the same way: a repeat is known by its bytes.
+        """
+        head = type(self.request)()
+        head.CopyFrom(self.request)
+        later: list[tuple[int, str, Array]] = []
+        room = min(_SMALL_IN_ALL_BYTES, LIMIT_BYTES - PIECE_BYTES - head.ByteSize())
         gone = 0
-        for place, arrays in enumerate(self.arrays):
+        for place, (into, arrays) in enumerate(zip(array_maps(head), self.arrays, strict=True)):
             for key, array in arrays.items():
-                for content in pieces(array, PIECE_BYTES):
-                    piece = pb.WriteResultRequest.Piece(key=key, content=content, result=place)
-                    yield pb.WriteResultRequest(piece=piece)
-                    gone += len(content)
-                    if sent is not None:
-                        sent(gone)
+                if array.nbytes <= min(_SMALL_BYTES, room - gone):
+                    into[key] = npy_bytes(array)
+                    gone += array.nbytes
+                else:
+                    later.append((place, key, array))
+        yield pb.WriteResultRequest(**{_PARTS[self.method]: head})
+        if gone and sent is not None:
+            sent(gone)
+        for place, key, array in later:
+            for content in pieces(array, PIECE_BYTES):
+                piece = pb.WriteResultRequest.Piece(key=key, content=content, result=place)
+                yield pb.WriteResultRequest(piece=piece)
+                gone += len(content)
+                if sent is not None:
+                    sent(gone)
 
 
 def array_maps(request: Any) -> list[Any]:

@@ -50,9 +50,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
-    | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"},
+    | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"}
+    | {f"{SERVER}.blob.store", f"{SERVER}.blob.domain"},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.run": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.feed.feed"},
+    f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc"},
+    f"{SERVER}.blob.domain": {f"{SDK}.core"},
+    f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain"},
+    f"{SERVER}.blob.folder_http": {
+        f"{SDK}.core",
+        f"{SERVER}.store.folder_bytes",
+        f"{SERVER}.store.folder_grants",
+    },
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
@@ -63,17 +72,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.health": PROCESS | {f"{SERVER}.run.scan"},
     f"{SERVER}.processes.reindexing": PROCESS | {f"{SERVER}.run.observe", f"{SERVER}.run.scan"},
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
+    f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
     },
     f"{SERVER}.run.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
+    f"{SERVER}.blob.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.gateway.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.all_in_one": EVERYTHING,
     f"{SERVER}.commands": EVERYTHING,
 }
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
-PURE = (f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.feed.feed")
+PURE = (
+    *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.feed.feed"),
+    *(f"{SERVER}.blob.domain", f"{SERVER}.blob.store"),
+)
 """Rooms that know no technology: their words are those of the domain."""
 
 

@@ -1,6 +1,6 @@
-"""The embedded shape: RunService and the page in one process.
+"""The embedded shape: RunService, BlobService and the page in one process.
 
-Calls between the page's gateway and the service are gRPC as everywhere, over an abstract
+Calls between the page's gateway and the services are gRPC as everywhere, over an abstract
 Unix socket.
 """
 
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+import structlog
+from gimle.asgard.core.errors import StorageUnavailableError
+
+from asgard_server.processes.blob_service import Blobs, open_blobs
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
 from asgard_server.processes.run_service import RunService, run_service
-from asgard_server.processes.signals import stopped_by_signals
+from asgard_server.processes.signals import cancelled, stopped_by_signals
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
@@ -42,7 +47,11 @@ async def serve(
     """
     stopping = stopping or asyncio.Event()
     with stopped_by_signals(stopping), listen(settings.host, settings.port, "--port") as listener:
-        async with run_service(settings, tracer=tracer) as service:
+        async with AsyncExitStack() as stack:
+            blobs = await _blobs(settings, lambda: url_of(listener), stack)
+            service = await stack.enter_async_context(
+                run_service(settings, beside=[each.service for each in blobs], tracer=tracer)
+            )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page
 
@@ -53,14 +62,35 @@ async def serve(
             app = gateway_app(
                 settings, service.channel, storage_id=service.storage_id, tracer=tracer
             )
+            for each in blobs:
+                if each.endpoint is not None:
+                    app.router.routes.append(each.endpoint.route())
+            sweeping = [asyncio.create_task(each.work(), name="blob-sweeper") for each in blobs]
             failed = await serve_page(
                 app,
                 listener,
                 drain_seconds=settings.drain_seconds,
                 stopping=stopping,
-                beside=service.tasks,
+                beside=(*service.tasks, *sweeping),
                 ready=up,
                 on_stop=service.drain,
             )
+            await cancelled(*sweeping)
         if failed is not None:
             raise failed
+
+
+async def _blobs(
+    settings: Settings, address: Callable[[], str], stack: AsyncExitStack
+) -> list[Blobs]:
+    """BlobService, where its table has a home; runs and results do without."""
+    if not settings.can_keep_blobs:
+        return []
+    try:
+        return [await stack.enter_async_context(open_blobs(settings, address))]
+    except StorageUnavailableError as error:
+        if settings.database_url is not None:
+            raise
+        # A folder that may only be read is still shown.
+        structlog.get_logger("asgard.blob").warning("blobs are not served", error=str(error))
+        return []

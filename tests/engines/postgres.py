@@ -108,7 +108,8 @@ async def empty_database(name: str) -> str:
 
 _WIPE = """
 TRUNCATE asgard.runs, asgard.results, asgard.run_log, asgard.result_counts, asgard.unreadable,
-  asgard.tombstones, asgard.requests, asgard.writes, asgard.deletions;
+  asgard.tombstones, asgard.requests, asgard.writes, asgard.deletions,
+  asgard.blobs, asgard.blob_owners;
 DELETE FROM asgard.run_log_head;
 INSERT INTO asgard.run_log_head DEFAULT VALUES;
 """

@@ -269,9 +269,9 @@ async def test_health_readiness_and_numbers_are_told(monitor: Served) -> None:
     assert health["status"] == "ok"
     assert health["storage_id"] == metadata["storage_id"]
     assert health["version"]
-    services = {
-        name: "SERVING" for name in ("gimle.asgard.v1.RunService", "documents", "index", "bell")
-    }
+    services = dict.fromkeys(
+        ("gimle.asgard.v1.RunService", "documents", "index", "bell"), "SERVING"
+    )
     ready = (await monitor.client.get("/readyz")).json()
     assert ready == {"status": "ready", "services": services}
     text = (await monitor.client.get("/metrics")).text

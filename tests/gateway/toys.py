@@ -165,7 +165,12 @@ async def toy_gateway(
     streams = Streams()
     table = Routes()
     shared = Translation(
-        channel, Encoders(), Decoders(), streams, max_body_bytes, changed=lambda: None
+        lambda service: channel,
+        Encoders(),
+        Decoders(),
+        streams,
+        max_body_bytes,
+        changed=lambda: None,
     )
     for verb, template, handler in routes(described.rpcs, shared):
         table.add(verb, template, handler)

@@ -92,6 +92,43 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         "DOCUMENT_UNREADABLE",
         {"id": "r1", "problem": "it is no JSON"},
     ),
+    (errors.NotFoundError("blob", "b1"), CODE.NOT_FOUND, "BLOB_NOT_FOUND", {"blobId": "b1"}),
+    (
+        errors.BlobNotReadyError("b1", "uploading"),
+        CODE.FAILED_PRECONDITION,
+        "BLOB_NOT_READY",
+        {"blobId": "b1", "state": "uploading"},
+    ),
+    (
+        errors.UploadEndedError("b1", "ready"),
+        CODE.FAILED_PRECONDITION,
+        "UPLOAD_ENDED",
+        {"blobId": "b1", "state": "ready"},
+    ),
+    (
+        errors.UploadIncompleteError("b1", "part 2 is missing", (2,)),
+        CODE.FAILED_PRECONDITION,
+        "UPLOAD_INCOMPLETE",
+        {"blobId": "b1", "problem": "part 2 is missing"},
+    ),
+    (
+        errors.DigestMismatchError("b1", "other bytes"),
+        CODE.DATA_LOSS,
+        "DIGEST_MISMATCH",
+        {"blobId": "b1", "problem": "other bytes"},
+    ),
+    (
+        errors.BlobOwnedError("b1", "asset/a1"),
+        CODE.FAILED_PRECONDITION,
+        "BLOB_OWNED",
+        {"blobId": "b1", "owner": "asset/a1"},
+    ),
+    (
+        errors.BlobTooLargeError(64),
+        CODE.RESOURCE_EXHAUSTED,
+        "BLOB_TOO_LARGE",
+        {"limitBytes": "64"},
+    ),
     (errors.UnknownMethodError("none"), CODE.UNIMPLEMENTED, "UNKNOWN_METHOD", {}),
     (TimeoutError("late"), CODE.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", {}),
 ]

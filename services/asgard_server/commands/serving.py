@@ -1,4 +1,4 @@
-"""`asgard monitor` and `asgard serve run|gateway|all`."""
+"""`asgard monitor` and `asgard serve run|blob|gateway|all`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ GrpcPort = Annotated[
     int | None,
     typer.Option("--grpc-port", help="The port of gRPC [default: 50051]"),
 ]
+BlobGrpcPort = Annotated[
+    int | None,
+    typer.Option("--grpc-port", help="The port of gRPC [default: 50053]"),
+]
 AnyGrpcPort = Annotated[
     int | None,
     typer.Option("--grpc-port", help="The port of gRPC [default: 50051, or a free one]"),
@@ -48,6 +52,12 @@ RunAddress = Annotated[
     str | None,
     typer.Option(
         "--run-address", help="Where RunService is, a gRPC target [default: localhost:50051]"
+    ),
+]
+BlobAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--blob-address", help="Where BlobService is, a gRPC target [default: localhost:50053]"
     ),
 ]
 Insecure = Annotated[
@@ -136,11 +146,42 @@ def serve_run(
     _run(settings, serve_and_say, "run")
 
 
+@serve.command("blob")
+def serve_blob(
+    storage: Storage = None,
+    host: Host = None,
+    grpc_port: BlobGrpcPort = None,
+    metrics_port: MetricsPort = None,
+    insecure: Insecure = False,
+) -> None:
+    """Serve BlobService by gRPC, as one of any number of replicas.
+
+    Examples:
+
+    ```
+    export ASGARD_DATABASE_URL=postgresql://asgard@db/asgard
+    asgard serve blob --storage s3://results/asgard
+    asgard serve blob --storage s3://results/asgard --host 0.0.0.0 --insecure
+    ```
+    """
+    from asgard_server.blob.__main__ import serve_and_say
+
+    settings = _settings(
+        storage=storage,
+        host=host,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        insecure=insecure or None,
+    )
+    _run(settings, serve_and_say, "blob")
+
+
 @serve.command("gateway")
 def serve_gateway(
     host: Host = None,
     port: Port = None,
     run_address: RunAddress = None,
+    blob_address: BlobAddress = None,
     metrics_port: MetricsPort = None,
     insecure: Insecure = False,
 ) -> None:
@@ -159,6 +200,7 @@ def serve_gateway(
         host=host,
         port=port,
         run_address=run_address,
+        blob_address=blob_address,
         metrics_port=metrics_port,
         insecure=insecure or None,
     )

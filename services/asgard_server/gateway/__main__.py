@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from prometheus_client import REGISTRY
 
 from asgard_server.processes.gateway import (
+    BLOB_SERVICE,
+    channel_to_blob,
     channel_to_run,
     gateway_app,
     readiness_of,
@@ -52,8 +54,9 @@ async def serve(
         listen(settings.host, settings.port, "--port") as listener,
         listen(settings.host, settings.metrics_port, "--metrics-port") as probed,
     ):
-        async with channel_to_run(settings) as channel:
-            app = gateway_app(settings, channel, shows_metrics=False, tracer=tracer)
+        async with channel_to_run(settings) as channel, channel_to_blob(settings) as to_blob:
+            others = {BLOB_SERVICE: to_blob}
+            app = gateway_app(settings, channel, others=others, shows_metrics=False, tracer=tracer)
             numbers = (app.state.registry, REGISTRY)
 
             def up() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +71,14 @@ class Dispatch:
         await response(scope, receive, send)
 
 
-def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
+def create_app(
+    channel: grpc.aio.Channel,
+    options: GatewayOptions,
+    others: Mapping[str, grpc.aio.Channel] | None = None,
+) -> Starlette:
     """Make the gateway over a channel to RunService.
 
+    `others` are the channels to services elsewhere, by their full names.
     `app.state.registry` holds its metrics, for whoever shows them elsewhere. Its
     lifespan follows the service's changes; `app.state.stop_streams()` ends all
     event streams and is to be called as soon as the server begins to stop, because a
@@ -85,8 +90,14 @@ def create_app(channel: grpc.aio.Channel, options: GatewayOptions) -> Starlette:
     updates = Updates(_watcher(channel), streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
     documented = Documented(channel, encoders, updates, streams, options.cache_seconds)
+    elsewhere = others or {}
     translation = Translation(
-        channel, encoders, decoders, streams, options.max_body_bytes, updates.changed
+        lambda service: elsewhere.get(service, channel),
+        encoders,
+        decoders,
+        streams,
+        options.max_body_bytes,
+        updates.changed,
     )
     metrics.gauge("asgard_sse_clients", "Event streams open now.", lambda: len(streams))
     metrics.gauge("asgard_gateway_replay_entries", "Events kept.", lambda: len(updates.ring))

@@ -36,9 +36,9 @@ _HTTP_BODY = "google.api.HttpBody"
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What all routes share."""
+    """What all routes share. `channel_to` finds the way to a service by its full name."""
 
-    channel: grpc.aio.Channel
+    channel_to: Callable[[str], grpc.aio.Channel]
     encoders: Encoders
     decoders: Decoders
     streams: Streams
@@ -141,7 +141,7 @@ def _unary(
     rpc: Rpc, binding: Binding, asks: Asks, answers: Answers, shared: Translation
 ) -> Handler:
     # Bytes both ways: large messages are made and read in a thread.
-    call: Any = shared.channel.unary_unary(rpc.path)
+    call: Any = shared.channel_to(rpc.service).unary_unary(rpc.path)
     reads = binding.verb == "GET"
 
     async def handle(request: Request) -> ASGIApp:
@@ -167,7 +167,7 @@ def _unary(
 
 
 def _stream(rpc: Rpc, asks: Asks, answers: Answers, shared: Translation) -> Handler:
-    call: Any = shared.channel.unary_stream(rpc.path)
+    call: Any = shared.channel_to(rpc.service).unary_stream(rpc.path)
 
     async def handle(request: Request) -> ASGIApp:
         pairs = request.parameters()

@@ -15,6 +15,7 @@ from gimle.asgard.core.folder import Folder
 
 from asgard_server.feed.feed import Feed
 from asgard_server.feed.memory import MemoryFeed
+from asgard_server.processes.s3 import s3_place
 from asgard_server.run.store import (
     CreatingAtOnce,
     Documents,
@@ -149,20 +150,10 @@ async def _s3(settings: Settings, prefix: S3Prefix, stack: AsyncExitStack) -> _O
     # The clients of S3 take half a second to import: a folder does without.
     from gimle.asgard.core.s3.objects import Objects
     from gimle.asgard.core.s3.opening import open_place
-    from gimle.asgard.core.s3.place import checked_place
 
     from asgard_server.store.s3 import S3Documents
 
-    credentials = {
-        "aws_access_key_id": settings.s3_access_key,
-        "aws_secret_access_key": settings.s3_secret_key,
-        "region_name": settings.s3_region,
-    }
-    place = checked_place(
-        *(prefix.bucket, prefix.prefix, "ASGARD_STORAGE", "ASGARD_STORAGE"),
-        endpoint=settings.s3_url,
-        credentials={name: value for name, value in credentials.items() if value is not None},
-    )
+    place = s3_place(settings, prefix)
     # Asked first: a ledger in a file is found by it.
     storage_id = await asyncio.to_thread(lambda: open_place(Objects(place)))
     index_file = index_in_cache(storage_id or str(place))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 
 import grpc
@@ -22,14 +22,19 @@ from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
 _SERVICE = "gimle.asgard.v1.RunService"
+BLOB_SERVICE = "gimle.asgard.v1.BlobService"
 # Asked again elsewhere when a replica goes away under them: they change nothing.
 _READING = ("GetRun", "ListRuns", "GetResult", "ListResults", "RenderResult")
+_READING_BLOBS = ("GetBlob", "ListBlobs", "ListParts", "ReadBlob", "CreateDownloads")
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
-            "name": [{"service": _SERVICE, "method": method} for method in _READING],
+            "name": [
+                *({"service": _SERVICE, "method": method} for method in _READING),
+                *({"service": BLOB_SERVICE, "method": method} for method in _READING_BLOBS),
+            ],
             "retryPolicy": {
                 "maxAttempts": 3,
                 "initialBackoff": "0.05s",
@@ -67,15 +72,24 @@ def channel_to_run(settings: Settings) -> grpc.aio.Channel:
     return open_channel(settings.run_address, certificates_of(settings), _CHANNEL_OPTIONS)
 
 
+def channel_to_blob(settings: Settings) -> grpc.aio.Channel:
+    """A channel to every replica of BlobService; else as `channel_to_run`."""
+    return open_channel(settings.blob_address, certificates_of(settings), _CHANNEL_OPTIONS)
+
+
 def gateway_app(
     settings: Settings,
     channel: grpc.aio.Channel,
     *,
+    others: Mapping[str, grpc.aio.Channel] | None = None,
     storage_id: str = "",
     shows_metrics: bool = True,
     tracer: Tracer | None = None,
 ) -> Starlette:
-    """The page and REST; with its metrics, unless another port shows them."""
+    """The page and REST; with its metrics, unless another port shows them.
+
+    `channel` leads to RunService, and to all services that are not among `others`.
+    """
     return create_app(
         channel,
         GatewayOptions(
@@ -86,6 +100,7 @@ def gateway_app(
             shows_metrics=shows_metrics,
             tracer=tracer,
         ),
+        others,
     )
 
 

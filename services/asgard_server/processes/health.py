@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from gimle.asgard.core.errors import StorageFullError
 from grpc_health.v1 import health_pb2
@@ -81,6 +81,41 @@ class Dependencies:
 
     async def _of_index(self) -> str:
         return await _problem_of(self._engines.index.head())
+
+
+class Dependency:
+    """Looks once a second at the one thing a service needs, and says so to the health service."""
+
+    def __init__(self, name: str, check: Callable[[], Awaitable[None]], health: Health) -> None:
+        self._name = name
+        self._check = check
+        self._health = health
+        self._problem = ""
+        self._draining = False
+
+    def drain(self) -> None:
+        """Say that this process is about to end."""
+        self._draining = True
+
+    def readiness(self) -> Readiness:
+        """What /readyz answers: of the last look."""
+        states = {self._name: "NOT_SERVING" if self._problem else "SERVING"}
+        if self._draining:
+            return Readiness("this process is stopping", states)
+        return Readiness(self._problem and f"{self._name}: {self._problem}", states)
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look once."""
+        self._problem = await _problem_of(self._check())
+        status = _said.NOT_SERVING if self._problem else _said.SERVING
+        await self._health.servicer.set(self._name, status)
+        await self._health.set(not self._problem)
 
 
 async def _problem_of(asking: Awaitable[object]) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the command line knows these errors, and does not wait for 
     import grpc
 
 GRPC_PORT = 50_051
+BLOB_PORT = 50_053
 
 # How long a client may leave what it was sent unacknowledged.
 _STUCK_MS = 60_000
@@ -56,14 +57,15 @@ def listen_grpc(
     port: int | None,
     credentials: grpc.ServerCredentials | None = None,
     *,
+    usual: int = GRPC_PORT,
     else_any: bool = False,
 ) -> int:
-    """Let `server` listen for gRPC; answer the port. None is 50051, 0 a free one.
+    """Let `server` listen for gRPC; answer the port. None is `usual`, 0 a free one.
 
-    `else_any`: where 50051 is taken and was not asked for, a free one will do. Raises
+    `else_any`: where `usual` is taken and was not asked for, a free one will do. Raises
     `PortBusyError`, `AddressError`.
     """
-    wanted = GRPC_PORT if port is None else port
+    wanted = usual if port is None else port
     # gRPC complains of a busy port on standard error, in its own words: a socket asks first.
     if wanted:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -61,13 +61,17 @@ class RunService:
 
 @asynccontextmanager
 async def run_service(
-    settings: Settings, *, else_any_port: bool = True, tracer: Tracer | None = None
+    settings: Settings,
+    *,
+    beside: Sequence[Service] = (),
+    else_any_port: bool = True,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[RunService]:
     """RunService over the engines of `settings`, served by gRPC until the block ends.
 
-    `else_any_port`: where the usual port is taken, a free one will do. With a `tracer`, each
-    call is a span. Raises `PortBusyError`, `AddressError`, `CertificateError` and what
-    `open_engines` does.
+    Other services may be served `beside` it, from the same port. `else_any_port`: where the
+    usual port is taken, a free one will do. With a `tracer`, each call is a span. Raises
+    `PortBusyError`, `AddressError`, `CertificateError` and what `open_engines` does.
     """
     certificates = certificates_of(settings)
     credentials = None if certificates is None else server_credentials(certificates)
@@ -87,9 +91,10 @@ async def run_service(
             _uploads(settings),
             engines.creating,
         )
-        health = Health([RUN_SERVICE])
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server
-        server = create_server([Service(RUN_SERVICE, add, handlers)], health, tracer=tracer)
+        services = [Service(RUN_SERVICE, add, handlers), *beside]
+        health = Health([service.name for service in services])
+        server = create_server(services, health, tracer=tracer)
         inside = f"unix-abstract:asgard-{os.getpid()}-{secrets.token_hex(8)}"
         server.add_insecure_port(inside)
         port = listen_grpc(

@@ -37,6 +37,14 @@ def _field(error: Any) -> dict[str, str]:
     return {"field": error.field, "mend": error.mend}
 
 
+def _blob_state(error: Any) -> dict[str, str]:
+    return {"blobId": error.id, "state": error.state}
+
+
+def _blob_problem(error: Any) -> dict[str, str]:
+    return {"blobId": error.id, "problem": error.problem}
+
+
 _Code = grpc.StatusCode
 
 # Looked up along the class's own order of inheritance, so a subclass may have its own row.
@@ -90,6 +98,22 @@ RULES: Mapping[type[BaseException], Rule] = {
         _Code.DATA_LOSS,
         "DOCUMENT_UNREADABLE",
         lambda error: {"id": error.id, "problem": error.problem},
+    ),
+    errors.BlobNotReadyError: Rule(_Code.FAILED_PRECONDITION, "BLOB_NOT_READY", _blob_state),
+    errors.UploadEndedError: Rule(_Code.FAILED_PRECONDITION, "UPLOAD_ENDED", _blob_state),
+    errors.UploadIncompleteError: Rule(
+        _Code.FAILED_PRECONDITION, "UPLOAD_INCOMPLETE", _blob_problem
+    ),
+    errors.DigestMismatchError: Rule(_Code.DATA_LOSS, "DIGEST_MISMATCH", _blob_problem),
+    errors.BlobOwnedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "BLOB_OWNED",
+        lambda error: {"blobId": error.id, "owner": error.owner},
+    ),
+    errors.BlobTooLargeError: Rule(
+        _Code.RESOURCE_EXHAUSTED,
+        "BLOB_TOO_LARGE",
+        lambda error: {"limitBytes": str(error.limit_bytes)},
     ),
     errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),

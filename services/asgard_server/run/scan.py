@@ -21,6 +21,7 @@ QUIET_S = 1.0
 BURST = 10_000
 # Somebody who never pauses is looked at all the same.
 LONGEST_WAIT_S = 10.0
+_LOOKS = 100
 # A look at a large place may take this share of the time, not more.
 SHARE = 5
 
@@ -106,10 +107,12 @@ class Noticer:
     async def _look(self) -> None:
         while True:
             try:
-                # Held also while nothing happens, so that it does not pass from one to the other.
+                # Kept for many looks, so that it does not pass from one to the other; not for
+                # ever, for it may be lost without a word.
                 async with self._place.turn() as ours:
-                    await self._look_once(ours)
-                    await self._pause()
+                    for _ in range(_LOOKS if ours else 1):
+                        await self._look_once(ours)
+                        await self._pause()
                 continue
             except (StorageUnavailableError, StorageFullError) as error:
                 if self.problem is None or str(self.problem) != str(error):

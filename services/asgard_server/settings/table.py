@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from asgard_server.settings import parsing, places
 from asgard_server.settings.errors import SettingError
@@ -60,7 +61,7 @@ def _row(
     parse: parsing.Parse,
     help: str,
     *,
-    services: str = "run gateway all",
+    services: str = "run blob gateway all",
     usually: str = "",
     hidden: Hidden = "",
     instead: str = "",
@@ -90,7 +91,7 @@ class Settings:
         metadata=_row(
             places.storage,
             "Where runs and results lie: a folder, or `s3://bucket/prefix`.",
-            services="run all",
+            services="run blob all",
             usually="./storage",
         ),
     )
@@ -102,7 +103,7 @@ class Settings:
             ),
             "The PostgreSQL database of index and change log, `postgresql://...`; several replicas "
             "share it.",
-            services="run all",
+            services="run blob all",
             usually="unset: SQLite, beside the documents of a folder",
             hidden="passwords",
         ),
@@ -144,8 +145,8 @@ class Settings:
         metadata=_row(
             parsing.port,
             "The port of gRPC; 0 for a free one.",
-            services="run all",
-            usually="50051 (`all`: a free one where that is taken)",
+            services="run blob all",
+            usually="50051, of `blob` 50053 (`all`: a free one where that is taken)",
         ),
     )
     metrics_port: int = field(
@@ -154,7 +155,7 @@ class Settings:
             parsing.port,
             "The port of /metrics, /healthz and /readyz; 0 for a free one. `all` has them on "
             "ASGARD_PORT.",
-            services="run gateway",
+            services="run blob gateway",
         ),
     )
     run_address: str = field(
@@ -163,6 +164,14 @@ class Settings:
             parsing.text,
             "Where RunService is: any gRPC target, such as `dns:///asgard-run:50051`, whose every "
             "address gets its share of calls.",
+            services="gateway",
+        ),
+    )
+    blob_address: str = field(
+        default="localhost:50053",
+        metadata=_row(
+            parsing.text,
+            "Where BlobService is: any gRPC target, such as `dns:///asgard-blob:50053`.",
             services="gateway",
         ),
     )
@@ -202,10 +211,30 @@ class Settings:
             places.endpoint,
             "The address of the S3 store: `https://host:port`, or `host:port` with "
             "ASGARD_S3_SECURE.",
-            services="run all",
+            services="run blob all",
             usually="unset: Amazon's",
             instead="MINIO_ENDPOINT",
             agree=Endpoint.agrees,
+        ),
+    )
+    s3_public_endpoint: Endpoint | None = field(
+        default=None,
+        metadata=_row(
+            places.endpoint,
+            "The address of the S3 store as clients reach it, where that is another one: URLs for "
+            "uploads and downloads are signed for it. A proxy there must keep the Host header.",
+            services="blob all",
+            usually="unset: ASGARD_S3_ENDPOINT",
+        ),
+    )
+    s3_proxy_base: str | None = field(
+        default=None,
+        metadata=_row(
+            parsing.url("http", "https", example="https://example.org/minio"),
+            "Download URLs begin with this instead of the store's address; for a proxy that "
+            "forwards the store's own Host.",
+            services="blob all",
+            instead="MINIO_PROXY_BASE",
         ),
     )
     s3_access_key: str | None = field(
@@ -213,7 +242,7 @@ class Settings:
         metadata=_row(
             parsing.text,
             "The access key of the S3 store.",
-            services="run all",
+            services="run blob all",
             usually="unset: as AWS_* and the cloud's own identity say",
             instead="MINIO_ACCESS_KEY",
         ),
@@ -223,7 +252,7 @@ class Settings:
         metadata=_row(
             parsing.text,
             "The secret key of ASGARD_S3_ACCESS_KEY.",
-            services="run all",
+            services="run blob all",
             hidden="whole",
             instead="MINIO_SECRET_KEY",
         ),
@@ -233,7 +262,7 @@ class Settings:
         metadata=_row(
             parsing.text,
             "The region of the S3 store.",
-            services="run all",
+            services="run blob all",
             usually="unset: AWS_DEFAULT_REGION, else us-east-1",
         ),
     )
@@ -242,7 +271,7 @@ class Settings:
         metadata=_row(
             parsing.yes_or_no,
             "Whether an ASGARD_S3_ENDPOINT without http:// or https:// is called by HTTPS.",
-            services="run all",
+            services="run blob all",
             usually="true",
             instead="MINIO_SECURE",
         ),
@@ -356,6 +385,25 @@ class Settings:
         if self.s3_endpoint is None:
             return None
         return self.s3_endpoint.url(self.s3_secure is not False)
+
+    @property
+    def can_keep_blobs(self) -> bool:
+        """Whether the table of blobs has a home: a database, or a file beside a folder's bytes."""
+        return self.database_url is not None or isinstance(self.storage, Path)
+
+    @property
+    def s3_public_url(self) -> str | None:
+        """The address that clients call; None for the one that this process calls."""
+        if self.s3_public_endpoint is None:
+            return None
+        return self.s3_public_endpoint.url(self.s3_secure is not False)
+
+    def rewritten(self, url: str) -> str:
+        """A download URL as it is given out: through the proxy, where there is one."""
+        if self.s3_proxy_base is None:
+            return url
+        parts = urlsplit(url)
+        return f"{self.s3_proxy_base}{parts.path}?{parts.query}"
 
     def checked(self) -> Settings:
         """Check what settings say together. Raises `SettingError`."""

@@ -120,14 +120,20 @@ class S3Reading:
         return None
 
     async def news(self, newest: Mapping[Kind, str | None]) -> list[Entry]:
-        """Documents with names from 10 minutes before the newest known, of those that tell time."""
+        """List documents whose names tell a time from 10 minutes before the newest known on."""
         return await asyncio.to_thread(self._news, newest)
 
     def _news(self, newest: Mapping[Kind, str | None]) -> list[Entry]:
+        now = int(time.time() * 1_000)
         entries: list[Entry] = []
         for kind, known in newest.items():
-            if known is not None:
-                entries += self._entries(kind, _ten_minutes_before(known))
+            latest = now if known is None else int(known[:8] + known[9:13], 16)
+            # Names that tell no time sort behind all that do for some centuries to come.
+            behind, until = _name(latest - _OVERLAP_MS), _name(now + _OVERLAP_MS)
+            for entry in self._entries(kind, behind):
+                if entry.key.id > until:
+                    break
+                entries.append(entry)
         return entries
 
     @asynccontextmanager
@@ -156,10 +162,9 @@ class S3Reading:
             raise StorageUnavailableError(str(place), mend)
 
 
-def _ten_minutes_before(known: str) -> str:
-    """A name that sorts before all UUIDv7 of the ten minutes before a known one."""
-    milliseconds = max(0, int(known[:8] + known[9:13], 16) - _OVERLAP_MS)
-    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}"
+def _name(milliseconds: int) -> str:
+    """What sorts before all UUIDv7 of a time and behind all before."""
+    return f"{max(0, milliseconds) >> 16:08x}-{milliseconds & 0xFFFF:04x}"
 
 
 async def _silence() -> AsyncIterator[frozenset[Key] | None]:

@@ -143,7 +143,9 @@ class Messages:
             return {"type": "boolean"}
         if kind == F.TYPE_STRING:
             if takes and field.name.endswith("_id"):
-                return {"type": "string", "pattern": ID}
+                # One that may be left out is made by the service when it is empty, too.
+                required = schema.behaves(field, "REQUIRED")
+                return {"type": "string", "pattern": ID if required else f"^$|{ID}"}
             return {"type": "string"}
         low = 0 if kind in _UNSIGNED else -(2**63)
         high = 2**64 - 1 if kind in _UNSIGNED else 2**63 - 1

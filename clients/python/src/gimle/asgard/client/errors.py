@@ -42,6 +42,23 @@ _REASONS: Mapping[str, _Row] = {
     "RESULT_NOT_FOUND": lambda message, info, place: errors.NotFoundError(
         "result", info["resultId"]
     ),
+    "BLOB_NOT_FOUND": lambda message, info, place: errors.NotFoundError("blob", info["blobId"]),
+    "BLOB_NOT_READY": lambda message, info, place: errors.BlobNotReadyError(
+        info["blobId"], info["state"]
+    ),
+    "UPLOAD_ENDED": lambda message, info, place: errors.UploadEndedError(
+        info["blobId"], info["state"]
+    ),
+    "UPLOAD_INCOMPLETE": lambda message, info, place: errors.UploadIncompleteError(
+        info["blobId"], info["problem"]
+    ),
+    "DIGEST_MISMATCH": lambda message, info, place: errors.DigestMismatchError(
+        info["blobId"], info["problem"]
+    ),
+    "BLOB_OWNED": lambda message, info, place: errors.BlobOwnedError(info["blobId"], info["owner"]),
+    "BLOB_TOO_LARGE": lambda message, info, place: errors.BlobTooLargeError(
+        int(info["limitBytes"])
+    ),
     "ALREADY_EXISTS": lambda message, info, place: errors.AlreadyExistsError(
         "result" if " result " in message else "run", info["id"]
     ),

@@ -12,6 +12,11 @@ AsgardError
 ├── StorageUnavailableError also OSError: the place is gone, or another one than was opened
 ├── StorageFullError        also OSError: no room; nothing was half-written
 ├── DocumentError           also ValueError: a stored document can not be read
+├── BlobNotReadyError       the bytes of a blob are not complete
+├── UploadEndedError        the blob is ready, given up or deleted
+├── UploadIncompleteError   not all bytes have arrived
+├── DigestMismatchError     the bytes that arrived are not those declared
+├── BlobOwnedError          somebody has claimed the blob
 ├── UnknownTypeError        also LookupError: a stored object of a class nobody registered
 └── ServiceError            only from a service:
     ├── PageTokenMismatchError    the page token belongs to another list
@@ -19,6 +24,7 @@ AsgardError
     ├── WatcherTooSlowError       the watcher was ended; resume from its last token
     ├── StoppingError             the service is stopping; resume elsewhere
     ├── RequestTooLargeError      the request has more bytes than the service takes
+    ├── BlobTooLargeError         the blob is too large to pass through the service
     └── UnknownMethodError        the service has no such method
 
 Values that can not be stored at all (object arrays, sets, functions) raise a
@@ -143,6 +149,52 @@ class UnknownTypeError(AsgardError, LookupError):
         self.name = name
 
 
+class BlobNotReadyError(AsgardError):
+    """The bytes of the blob `id` cannot be had: it is `state`."""
+
+    def __init__(self, id: str, state: str) -> None:
+        super().__init__(f"the blob {id} is {state}, not ready; complete its upload first")
+        self.id = id
+        self.state = state
+
+
+class UploadEndedError(AsgardError):
+    """The upload of the blob `id` does not go on: the blob is `state`."""
+
+    def __init__(self, id: str, state: str) -> None:
+        super().__init__(f"the upload of blob {id} has ended, it is {state}; begin another one")
+        self.id = id
+        self.state = state
+
+
+class UploadIncompleteError(AsgardError):
+    """Of the blob `id` not all bytes have arrived; `missing_parts` names parts that have not."""
+
+    def __init__(self, id: str, problem: str, missing_parts: tuple[int, ...] = ()) -> None:
+        super().__init__(f"the upload of blob {id} is not complete: {problem}")
+        self.id = id
+        self.problem = problem
+        self.missing_parts = missing_parts
+
+
+class DigestMismatchError(AsgardError):
+    """The bytes that arrived for the blob `id` are not those that were declared."""
+
+    def __init__(self, id: str, problem: str) -> None:
+        super().__init__(f"blob {id}: {problem}; upload the right bytes under a new id")
+        self.id = id
+        self.problem = problem
+
+
+class BlobOwnedError(AsgardError):
+    """The blob `id` is claimed by `owner`."""
+
+    def __init__(self, id: str, owner: str) -> None:
+        super().__init__(f"the blob {id} is claimed by {owner}; release it first")
+        self.id = id
+        self.owner = owner
+
+
 class ServiceError(AsgardError):
     """What only a service says, not a folder."""
 
@@ -171,6 +223,14 @@ class RequestTooLargeError(ServiceError):
             f"the request is larger than {limit_bytes:,} bytes; "
             "send results one by one, and long ones by append"
         )
+        self.limit_bytes = limit_bytes
+
+
+class BlobTooLargeError(ServiceError):
+    """The blob has more than `limit_bytes` bytes, which is what passes through the service."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the blob has more than {limit_bytes:,} bytes; ask for a grant")
         self.limit_bytes = limit_bytes
 
 

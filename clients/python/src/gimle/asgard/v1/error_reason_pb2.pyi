@@ -73,6 +73,26 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """FAILED_PRECONDITION. A result or array cannot be appended to in this way.
     metadata: resultId, problem.
     """
+    ERROR_REASON_BLOB_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """NOT_FOUND. metadata: blobId."""
+    ERROR_REASON_UPLOAD_ENDED: _ErrorReason.ValueType  # 21
+    """FAILED_PRECONDITION. The upload has ended: the blob is ready, given up or deleted.
+    metadata: blobId, state.
+    """
+    ERROR_REASON_UPLOAD_INCOMPLETE: _ErrorReason.ValueType  # 22
+    """FAILED_PRECONDITION. Not all bytes have arrived. metadata: blobId, problem."""
+    ERROR_REASON_DIGEST_MISMATCH: _ErrorReason.ValueType  # 23
+    """DATA_LOSS. The bytes that arrived are not those that were declared: upload them under a new
+    id. metadata: blobId, problem.
+    """
+    ERROR_REASON_BLOB_NOT_READY: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION. The bytes are not complete. metadata: blobId, state."""
+    ERROR_REASON_BLOB_OWNED: _ErrorReason.ValueType  # 25
+    """FAILED_PRECONDITION. Somebody has claimed the blob. metadata: blobId, owner."""
+    ERROR_REASON_BLOB_TOO_LARGE: _ErrorReason.ValueType  # 26
+    """RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
+    metadata: limitBytes.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -135,4 +155,24 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 18
 ERROR_REASON_CANNOT_APPEND: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION. A result or array cannot be appended to in this way.
 metadata: resultId, problem.
+"""
+ERROR_REASON_BLOB_NOT_FOUND: ErrorReason.ValueType  # 20
+"""NOT_FOUND. metadata: blobId."""
+ERROR_REASON_UPLOAD_ENDED: ErrorReason.ValueType  # 21
+"""FAILED_PRECONDITION. The upload has ended: the blob is ready, given up or deleted.
+metadata: blobId, state.
+"""
+ERROR_REASON_UPLOAD_INCOMPLETE: ErrorReason.ValueType  # 22
+"""FAILED_PRECONDITION. Not all bytes have arrived. metadata: blobId, problem."""
+ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 23
+"""DATA_LOSS. The bytes that arrived are not those that were declared: upload them under a new
+id. metadata: blobId, problem.
+"""
+ERROR_REASON_BLOB_NOT_READY: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION. The bytes are not complete. metadata: blobId, state."""
+ERROR_REASON_BLOB_OWNED: ErrorReason.ValueType  # 25
+"""FAILED_PRECONDITION. Somebody has claimed the blob. metadata: blobId, owner."""
+ERROR_REASON_BLOB_TOO_LARGE: ErrorReason.ValueType  # 26
+"""RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
+metadata: limitBytes.
 """

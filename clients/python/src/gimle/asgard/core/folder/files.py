@@ -158,11 +158,11 @@ def _sync_all(
     syncing = {number: _syncers.submit(os.fsync, fd) for number, (_, fd) in written.items()}
     wait(syncing.values())
     for number, done in syncing.items():
-        error = done.exception()
-        if isinstance(error, OSError):
-            remove_unsynced(number, error)
-        elif error is not None:
-            raise error
+        failed = done.exception()
+        if isinstance(failed, OSError):
+            remove_unsynced(number, failed)
+        elif failed is not None:
+            raise failed
 
 
 def replace(folder: str, name: str, body: bytes, *, durable: bool) -> None:

@@ -64,7 +64,7 @@ def _speaking(
         try:
             return method(self, *args, **kwargs)
         except (ClientError, BotoCoreError) as error:
-            raise _translated(self.place, error) from error
+            raise translated(self.place, error) from error
 
     return wrapper
 
@@ -242,7 +242,7 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _translated(place: Place, error: ClientError | BotoCoreError) -> AsgardError:
+def translated(place: Place, error: ClientError | BotoCoreError) -> AsgardError:
     """Say in our words why the store refused."""
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         mend = "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -1,0 +1,137 @@
+"""Between the messages of blob_service.proto and the rows. Nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gimle.asgard.core.errors import InvalidFieldError, UploadIncompleteError
+from gimle.asgard.v1 import blob_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from asgard_server.blob import domain
+from asgard_server.blob.domain import Blob, NewUpload, Part
+from asgard_server.blob.keeping import Wanted
+from asgard_server.blob.store import Grant
+from asgard_server.blob.uploading import Begun
+from asgard_server.rpc.errors import failure
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STATES = {
+    "uploading": pb.Blob.STATE_UPLOADING,
+    "ready": pb.Blob.STATE_READY,
+    "abandoned": pb.Blob.STATE_ABANDONED,
+    "deleted": pb.Blob.STATE_ABANDONED,  # seen by nobody: a deleted blob is not found
+}
+
+
+def seconds(message: Any, name: str = "grant_duration") -> int | None:
+    """A duration in whole seconds, rounded down; None when absent."""
+    return int(getattr(message, name).seconds) if message.HasField(name) else None
+
+
+def optional(message: Any, name: str) -> Any:
+    """A field that may be absent: None then."""
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def new_upload(upload: pb.NewUpload) -> NewUpload:
+    """An upload that is asked for."""
+    return NewUpload(
+        id=upload.blob_id,
+        name=upload.name,
+        size_bytes=optional(upload, "size_bytes"),
+        sha256=optional(upload, "sha256"),
+        content_type=upload.content_type,
+        plain=upload.plain,
+        seconds=seconds(upload),
+    )
+
+
+def body(request: pb.WriteBlobRequest) -> bytes:
+    """The bytes to be written. Raises `InvalidFieldError` for a request that has none at all."""
+    if not request.HasField("body"):
+        raise InvalidFieldError("body", "is missing", "give bytes, or empty ones")
+    return request.body
+
+
+def wanted(item: pb.CreateDownloadsRequest.Item) -> Wanted:
+    """A download that is asked for."""
+    return Wanted(
+        blob_id=item.blob_id,
+        first=optional(item, "first_byte"),
+        last=optional(item, "last_byte"),
+        save_as=item.save_as,
+    )
+
+
+def blob_message(blob: Blob) -> pb.Blob:
+    """A blob as its message."""
+    return pb.Blob(
+        blob_id=blob.id,
+        name=blob.name,
+        state=_STATES[blob.state],
+        size_bytes=blob.size_bytes,
+        content_type=blob.content_type,
+        sha256=blob.sha256,
+        sha256_verified=blob.sha256_verified,
+        sha256_parts=blob.sha256_parts,
+        part_size_bytes=blob.part_size_bytes,
+        create_time=_timestamp(blob.created_at),
+        ready_time=None if blob.ready_at is None else _timestamp(blob.ready_at),
+        expire_time=_timestamp(blob.expires_at) if blob.state == "uploading" else None,
+        owners=blob.owners,
+    )
+
+
+def upload_message(begun: Begun) -> pb.Upload:
+    """An upload with its grant, or its plan of parts."""
+    blob = begun.blob
+    if begun.put is not None:
+        return pb.Upload(blob=blob_message(blob), put=grant_message(begun.put))
+    if blob.state == "uploading":
+        return pb.Upload(blob=blob_message(blob), parts=plan(blob))
+    return pb.Upload(blob=blob_message(blob))
+
+
+def plan(blob: Blob) -> pb.PartsPlan:
+    """The parts in which a blob is uploaded."""
+    size = blob.size_bytes or 0
+    return pb.PartsPlan(
+        part_size_bytes=domain.part_size(size),
+        part_count=domain.part_count(size),
+        expire_time=_timestamp(blob.expires_at),
+    )
+
+
+def part_message(part: Part) -> pb.ListPartsResponse.Part:
+    """A part that has arrived, as its message."""
+    return pb.ListPartsResponse.Part(
+        number=part.number, size_bytes=part.size_bytes, sha256=part.sha256
+    )
+
+
+def grant_message(grant: Grant) -> pb.Grant:
+    """A grant as its message."""
+    return pb.Grant(
+        url=grant.url,
+        method=grant.method,
+        headers=grant.headers,
+        expire_time=_timestamp(grant.expires_at),
+    )
+
+
+def outcome(blob_id: str, done: Blob | Exception) -> pb.CompleteUploadsResponse.Outcome:
+    """What has become of one upload of many."""
+    if isinstance(done, Blob):
+        return pb.CompleteUploadsResponse.Outcome(blob_id=blob_id, blob=blob_message(done))
+    missing = done.missing_parts if isinstance(done, UploadIncompleteError) else ()
+    problem = pb.UploadProblem(
+        reason=failure(done, "").reason, message=str(done), missing_parts=missing
+    )
+    return pb.CompleteUploadsResponse.Outcome(blob_id=blob_id, problem=problem)
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    since = moment - _EPOCH
+    return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)

@@ -1,0 +1,379 @@
+"""The rules of BlobService: names, ways of uploading, parts, states, keys.
+
+Pure: functions over rows that return new ones or raise errors that carry their data. Nothing
+here knows gRPC, S3 or SQL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from gimle.asgard.core.errors import (
+    BlobNotReadyError,
+    InvalidFieldError,
+    UploadEndedError,
+)
+from gimle.asgard.core.ids import check_id, new_id
+
+State = Literal["uploading", "ready", "abandoned", "deleted"]
+Way = Literal["checked", "parts", "plain"]
+
+MIB = 1 << 20
+
+# Up to here one request carries all bytes; above, a connection that breaks costs too much.
+SINGLE_BYTES = 64 * MIB
+# S3's own limits: of one PUT and of one copy, of an object, and of the number of its parts.
+PLAIN_BYTES = 5 * 10**9
+OBJECT_BYTES = 5 << 40
+PARTS = 10_000
+PART_BYTES = 16 * MIB
+
+# What passes through the service itself.
+INLINE_BYTES = 4 * MIB
+
+BATCH = 1_000
+NAME_BYTES = 1_024
+NAME_STEP_BYTES = 255
+CONTENT_TYPE = "application/octet-stream"
+
+GRANT_SECONDS = 3_600
+LONGEST_GRANT_SECONDS = 7 * 24 * 3_600
+# An upload that nobody completes is given up after this time, or when its last grant ends.
+UPLOAD_DAYS = 7
+# Clocks differ, and a request that began in time may end later.
+MARGIN = timedelta(minutes=15)
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MEDIA_TYPE = re.compile(
+    r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}"
+    r"(; ?[A-Za-z0-9!#$&^_.+-]{1,127}=[A-Za-z0-9!#$&^_.+:/-]{1,127}){0,8}"
+)
+_OWNER = re.compile(r"[a-z][a-z_-]{0,39}/[A-Za-z0-9._~:@-]{1,200}")
+
+# What may become of a blob. There is no way back from the last two.
+_NEXT: dict[State, frozenset[State]] = {
+    "uploading": frozenset({"ready", "abandoned"}),
+    "ready": frozenset({"deleted"}),
+    "abandoned": frozenset(),
+    "deleted": frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewUpload:
+    """What a client declares of bytes it wants to upload."""
+
+    id: str = ""
+    name: str = ""
+    size_bytes: int | None = None
+    sha256: str | None = None
+    content_type: str = ""
+    plain: bool = False
+    seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A row of the table of blobs.
+
+    `attempt` is the last step of its key; `upload_id` what the store calls an upload in parts.
+    `grants_until`: the moment from which no URL that was given out can change its key any more.
+    """
+
+    id: str
+    name: str
+    state: State
+    way: Way
+    attempt: str
+    content_type: str
+    created_at: datetime
+    expires_at: datetime
+    grants_until: datetime
+    size_bytes: int | None = None
+    sha256: str | None = None
+    sha256_verified: bool = False
+    sha256_parts: str | None = None
+    part_size_bytes: int | None = None
+    upload_id: str | None = None
+    ready_at: datetime | None = None
+    owners: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Where its bytes are, or will be."""
+        return f"blobs/{self.id}/{self.attempt}"
+
+    @property
+    def arrives_at(self) -> str:
+        """The key that its grants name: bytes of a plain PUT are copied from there."""
+        return f"staging/{self.id}/{self.attempt}" if self.way == "plain" else self.key
+
+
+class Part(NamedTuple):
+    """A part as the store has it. `sha256` in hexadecimal."""
+
+    number: int
+    size_bytes: int
+    sha256: str
+
+
+class Held(NamedTuple):
+    """An object as the store has it, with the digests in hexadecimal that it knows itself.
+
+    `sha256` is of all bytes, `sha256_parts` over the digests of the parts it came in.
+    """
+
+    size_bytes: int
+    etag: str
+    sha256: str | None = None
+    sha256_parts: str | None = None
+
+
+def begin(new: NewUpload, now: datetime, at: str = "") -> Blob:
+    """Make the row of a new upload. `at` is put before the names of fields, as in `uploads[3].`.
+
+    Raises `InvalidFieldError` for a field that breaks its rule.
+    """
+    blob_id = check_id(new.id, f"{at}blob_id") if new.id else new_id(now)
+    size = _size(new.size_bytes, f"{at}size_bytes")
+    sha256 = checked_sha256(new.sha256, f"{at}sha256")
+    way = _way(size, sha256, new.plain, f"{at}size_bytes")
+    seconds = grant_seconds(new.seconds, f"{at}grant_duration")
+    return Blob(
+        id=blob_id,
+        name=checked_name(new.name, f"{at}name") if new.name else blob_id,
+        state="uploading",
+        way=way,
+        attempt="1",
+        content_type=_content_type(new.content_type, f"{at}content_type"),
+        created_at=now,
+        expires_at=now + timedelta(days=UPLOAD_DAYS),
+        grants_until=now + timedelta(seconds=seconds),
+        size_bytes=size,
+        sha256=sha256,
+        part_size_bytes=part_size(size) if way == "parts" and size else None,
+    )
+
+
+def same_upload(asked: Blob, there: Blob) -> bool:
+    """Whether a repeat asks for what is there: then it is answered, and nothing is begun."""
+    declared = (asked.name, asked.content_type)
+    if declared != (there.name, there.content_type) or there.state in ("abandoned", "deleted"):
+        return False
+    if asked.size_bytes is not None and there.size_bytes not in (None, asked.size_bytes):
+        return False
+    if asked.sha256 is not None and there.sha256 is not None:
+        return asked.sha256 == there.sha256
+    # Bytes that are ready are another's until a digest says that they are ours.
+    return asked.id == there.id or (there.state == "uploading" and asked.sha256 == there.sha256)
+
+
+def ready(
+    blob: Blob,
+    held: Held,
+    now: datetime,
+    *,
+    sha256: str | None,
+    verified: bool = False,
+    sha256_parts: str | None = None,
+) -> Blob:
+    """The row of an upload that has been completed. `verified`: the store knows `sha256`, too."""
+    return replace(
+        moved_to(blob, "ready"),
+        size_bytes=held.size_bytes,
+        sha256=sha256,
+        sha256_verified=verified,
+        sha256_parts=sha256_parts,
+        upload_id=None,
+        ready_at=now,
+    )
+
+
+def moved_to(blob: Blob, state: State) -> Blob:
+    """The row in another state. Raises `UploadEndedError` where there is no such way."""
+    if state not in _NEXT[blob.state]:
+        raise UploadEndedError(blob.id, blob.state)
+    return replace(blob, state=state)
+
+
+def require_uploading(blob: Blob) -> Blob:
+    """Answer the blob. Raises `UploadEndedError` unless its upload goes on."""
+    if blob.state != "uploading":
+        raise UploadEndedError(blob.id, blob.state)
+    return blob
+
+
+def require_ready(blob: Blob) -> Blob:
+    """Answer the blob. Raises `BlobNotReadyError` unless its bytes can be had."""
+    if blob.state != "ready":
+        raise BlobNotReadyError(blob.id, blob.state)
+    return blob
+
+
+# Parts ------------------------------------------------------------------------------------
+
+
+def part_size(size_bytes: int) -> int:
+    """How many bytes each part but the last has: a function of the size alone.
+
+    Whole MiB, at least 16, so few that 10,000 suffice.
+    """
+    least = -(-size_bytes // PARTS)
+    return max(PART_BYTES, -(-least // MIB) * MIB)
+
+
+def part_count(size_bytes: int) -> int:
+    """How many parts bytes of this size have."""
+    return -(-size_bytes // part_size(size_bytes))
+
+
+def part_bytes(size_bytes: int, number: int) -> int:
+    """How many bytes the part `number` has, counted from 1. Raises `InvalidFieldError`."""
+    count = part_count(size_bytes)
+    if not 1 <= number <= count:
+        raise InvalidFieldError("parts.number", f"is {number}", f"give 1 to {count}")
+    each = part_size(size_bytes)
+    return size_bytes - each * (count - 1) if number == count else each
+
+
+def missing_parts(size_bytes: int, arrived: Sequence[Part]) -> list[int]:
+    """Numbers of parts that have not arrived with the size that they must have."""
+    whole = {
+        part.number
+        for part in arrived
+        if 1 <= part.number <= part_count(size_bytes)
+        and part.size_bytes == part_bytes(size_bytes, part.number)
+    }
+    return [number for number in range(1, part_count(size_bytes) + 1) if number not in whole]
+
+
+def sha256_of_parts(parts: Sequence[Part]) -> str:
+    """SHA-256 over the digests of all parts in order, as S3 computes it, in hexadecimal."""
+    digests = [bytes.fromhex(part.sha256) for part in sorted(parts)]
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+# Fields -----------------------------------------------------------------------------------
+
+
+def checked_name(name: str, field: str) -> str:
+    """Answer the name in its one form. Raises `InvalidFieldError`.
+
+    Two names that look the same are the same (NFC); nothing in them leads out of a folder.
+    """
+    whole = unicodedata.normalize("NFC", name)
+    steps = whole.split("/")
+    if len(whole.encode("utf-8", "surrogatepass")) > NAME_BYTES:
+        raise InvalidFieldError(field, f"has more than {NAME_BYTES} bytes", "give a shorter name")
+    for step in steps:
+        if problem := _problem_of_step(step):
+            raise InvalidFieldError(
+                field,
+                f"{name!r} {problem}",
+                'give steps between single slashes, like "run-7/a.npy"',
+            )
+    return whole
+
+
+def _problem_of_step(step: str) -> str:
+    if not step:
+        return "has an empty step"
+    if step in (".", ".."):
+        return f"has the step {step!r}"
+    if len(step.encode("utf-8", "surrogatepass")) > NAME_STEP_BYTES:
+        return f"has a step of more than {NAME_STEP_BYTES} bytes"
+    for letter in step:
+        if letter == "\\" or unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Zl", "Zp"):
+            return f"has the character U+{ord(letter):04X}"
+    # A full-width slash or dot is read as a plain one by whoever folds it later.
+    if (folded := unicodedata.normalize("NFKC", step)) != step and (
+        folded in (".", "..") or "/" in folded or "\\" in folded
+    ):
+        return "has a step that looks like another path"
+    return ""
+
+
+def checked_prefix(prefix: str, field: str) -> str:
+    """Answer the beginning of names. Raises `InvalidFieldError`."""
+    if not prefix:
+        raise InvalidFieldError(field, "is empty", 'give the beginning of names, like "run-7/"')
+    checked_name(prefix.rstrip("/") or "/", field)
+    return unicodedata.normalize("NFC", prefix)
+
+
+def checked_sha256(text: str | None, field: str) -> str | None:
+    """Answer a digest in lower case. Raises `InvalidFieldError`."""
+    if text is None:
+        return None
+    lower = text.lower()
+    if not _SHA256.fullmatch(lower):
+        raise InvalidFieldError(field, "is not a SHA-256", "give 64 hexadecimal digits")
+    return lower
+
+
+def checked_owner(owner: str) -> str:
+    """Answer who claims. Raises `InvalidFieldError`."""
+    if not _OWNER.fullmatch(owner):
+        raise InvalidFieldError("owner", f"is {owner!r}", 'give "<kind>/<id>", like "asset/0193"')
+    return owner
+
+
+def grant_seconds(seconds: int | None, field: str = "grant_duration") -> int:
+    """How long a grant holds. Raises `InvalidFieldError`."""
+    if seconds is None:
+        return GRANT_SECONDS
+    if not 1 <= seconds <= LONGEST_GRANT_SECONDS:
+        raise InvalidFieldError(field, f"is {seconds} s", "give 1 s to 7 days (604800s)")
+    return seconds
+
+
+def byte_range(first: int | None, last: int | None, size_bytes: int) -> tuple[int, int] | None:
+    """The bytes asked for, both inclusive; None for all. Raises `InvalidFieldError`."""
+    if first is None and last is None:
+        return None
+    start, end = first or 0, size_bytes - 1 if last is None else last
+    if not 0 <= start <= end < size_bytes:
+        raise InvalidFieldError(
+            "first_byte" if first is not None else "last_byte",
+            f"asks for {start} to {end} of {size_bytes:,} bytes",
+            f"stay within 0 to {size_bytes - 1}",
+        )
+    return start, end
+
+
+def batch(count: int, field: str) -> None:
+    """Raise `InvalidFieldError` unless a call has a fair number of things."""
+    if not 1 <= count <= BATCH:
+        raise InvalidFieldError(field, f"holds {count:,}", f"send 1 to {BATCH:,} at once")
+
+
+def _size(size: int | None, field: str) -> int | None:
+    if size is not None and not 0 <= size <= OBJECT_BYTES:
+        raise InvalidFieldError(field, f"is {size:,}", f"give 0 to {OBJECT_BYTES:,}")
+    return size
+
+
+def _way(size: int | None, sha256: str | None, plain: bool, field: str) -> Way:
+    if plain or size is None or (size <= SINGLE_BYTES and sha256 is None):
+        if size is not None and size > PLAIN_BYTES:
+            raise InvalidFieldError(
+                field,
+                f"is {size:,}, and one PUT carries at most {PLAIN_BYTES:,}",
+                "leave `plain` out: then it goes in parts",
+            )
+        return "plain"
+    return "checked" if size <= SINGLE_BYTES else "parts"
+
+
+def _content_type(text: str, field: str) -> str:
+    if not text:
+        return CONTENT_TYPE
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise InvalidFieldError(field, f"is {text!r}", "give one like application/json")
+    return text

@@ -1,0 +1,189 @@
+"""Blobs that are there: looking them up, lending them out, copying, claiming, deleting."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    BlobOwnedError,
+    BlobTooLargeError,
+    NotFoundError,
+    StorageUnavailableError,
+)
+
+from asgard_server.blob import domain
+from asgard_server.blob.domain import Blob, NewUpload, State
+from asgard_server.blob.store import Bytes, Grant, Grants, Table
+
+# Blobs of a prefix that are removed in one go.
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A download asked for: all bytes, or from `first` to `last`, both inclusive."""
+
+    blob_id: str
+    first: int | None = None
+    last: int | None = None
+    save_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What deleting a prefix did."""
+
+    count: int
+    size_bytes: int
+    owned: int
+
+
+class Keeper:
+    """What can be done with blobs beside uploading them."""
+
+    def __init__(
+        self, table: Table, held: Bytes, grants: Grants, clock: Callable[[], datetime]
+    ) -> None:
+        self._table = table
+        self._bytes = held
+        self._grants = grants
+        self._clock = clock
+
+    async def blob(self, name: str) -> Blob:
+        """Look up a blob by its id, or by its name behind "name:". Raises `NotFoundError`."""
+        return (await self._found([name]))[0]
+
+    async def lend(self, wanted: Sequence[Wanted], seconds: int | None) -> list[tuple[Blob, Grant]]:
+        """Grant downloads. Raises `NotFoundError`, `BlobNotReadyError`, `InvalidFieldError`."""
+        domain.batch(len(wanted), "downloads")
+        each = domain.grant_seconds(seconds)
+        blobs = await self._found([one.blob_id for one in wanted])
+        return [
+            (blob, self._grants.get(blob, each, _bytes_of(blob, one), _file_name(one.save_as)))
+            for blob, one in zip(map(domain.require_ready, blobs), wanted, strict=True)
+        ]
+
+    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
+        """Blobs whose names begin with `prefix`, those > `behind`, by name."""
+        return await self._table.page(prefix, behind, limit)
+
+    async def delete(self, blob_id: str) -> None:
+        """Delete a blob and its bytes. Raises `NotFoundError`, `BlobOwnedError`."""
+        blob = await self.blob(blob_id)
+        await self._delete(blob)
+
+    async def delete_all(self, prefix: str) -> Deleted:
+        """Delete all blobs whose names begin with `prefix` and that nobody has claimed."""
+        prefix = domain.checked_prefix(prefix, "name_prefix")
+        count = size = owned = 0
+        behind = ""
+        while page := await self._table.page(prefix, behind, _PAGE):
+            behind = page[-1].name
+            for blob in page:
+                try:
+                    await self._delete(blob)
+                except BlobOwnedError:
+                    owned += 1
+                except NotFoundError:  # somebody else was faster
+                    continue
+                else:
+                    count += 1
+                    size += blob.size_bytes or 0
+        return Deleted(count, size, owned)
+
+    async def copy(self, blob_id: str, name: str) -> Blob:
+        """Copy a blob within the store. Raises `NotFoundError`, `BlobNotReadyError`, and
+        `AlreadyExistsError` for a name that other bytes have.
+        """
+        source = domain.require_ready(await self.blob(blob_id))
+        now = self._clock()
+        asked = replace(
+            domain.begin(NewUpload(name=domain.checked_name(name, "name"), plain=True), now),
+            content_type=source.content_type,
+            sha256=source.sha256,
+            grants_until=now,
+        )
+        (row,) = await self._table.begin([asked])
+        if row.state == "ready":
+            return row
+        held = await self._bytes.head(source.key)
+        if held is None:
+            raise StorageUnavailableError(source.key, "its bytes are gone; see `asgard fsck`")
+        there = await self._bytes.copy(source.key, held.etag, row.key, row.content_type)
+        if there is None:
+            raise StorageUnavailableError(source.key, "its bytes changed while they were copied")
+        done = domain.ready(row, there, now, sha256=there.sha256, verified=True)
+        return await self._table.settle(row, done)
+
+    async def claim(self, ids: Sequence[str], owner: str) -> None:
+        """Note that somebody needs blobs. Raises `NotFoundError`; none is claimed then."""
+        domain.batch(len(ids), "blob_ids")
+        await self._table.claim(ids, domain.checked_owner(owner))
+
+    async def release(self, ids: Sequence[str], owner: str) -> int:
+        """Take claims back, and delete what nobody claims any more; answer how many those are."""
+        if ids:
+            domain.batch(len(ids), "blob_ids")
+        left = await self._table.release(ids, domain.checked_owner(owner))
+        deleted = 0
+        for blob in left:
+            try:
+                await self._delete(blob)
+            except (BlobOwnedError, NotFoundError):  # claimed again, or deleted, meanwhile
+                continue
+            deleted += 1
+        return deleted
+
+    async def read(self, blob_id: str) -> tuple[Blob, bytes]:
+        """Read a small blob. Raises `NotFoundError`, `BlobNotReadyError`, `BlobTooLargeError`."""
+        blob = domain.require_ready(await self.blob(blob_id))
+        if (blob.size_bytes or 0) > domain.INLINE_BYTES:
+            raise BlobTooLargeError(domain.INLINE_BYTES)
+        body = await self._bytes.read(blob.key)
+        if body is None:
+            raise StorageUnavailableError(blob.key, "its bytes are gone; see `asgard fsck`")
+        return blob, body
+
+    async def write(self, new: NewUpload, body: bytes) -> Blob:
+        """Write a small blob. Raises `AlreadyExistsError`, `DeletedError`, `BlobTooLargeError`."""
+        if len(body) > domain.INLINE_BYTES:
+            raise BlobTooLargeError(domain.INLINE_BYTES)
+        sha256 = hashlib.sha256(body).hexdigest()
+        now = self._clock()
+        asked = domain.begin(replace(new, size_bytes=len(body), sha256=sha256), now)
+        (row,) = await self._table.begin([replace(asked, grants_until=now)])
+        if row.state == "ready":
+            return row
+        held = await self._bytes.write(row, body)
+        if held.sha256 not in (None, sha256):
+            raise AlreadyExistsError("blob", row.id)
+        done = domain.ready(row, held, now, sha256=sha256, verified=held.sha256 is not None)
+        return await self._table.settle(row, done)
+
+    async def _delete(self, blob: Blob) -> None:
+        after: State = "deleted" if blob.state == "ready" else "abandoned"
+        now = await self._table.settle(blob, domain.moved_to(blob, after))
+        if now.state not in ("deleted", "abandoned"):  # completed meanwhile
+            await self._delete(now)
+            return
+        # From the row on it is gone for everybody; what dies here is finished by the sweeper.
+        await self._bytes.remove(blob)
+
+    async def _found(self, names: Sequence[str]) -> list[Blob]:
+        found = await self._table.find(names)
+        for name in names:
+            if name not in found:
+                raise NotFoundError("blob", name)
+        return [found[name] for name in names]
+
+
+def _bytes_of(blob: Blob, wanted: Wanted) -> tuple[int, int] | None:
+    return domain.byte_range(wanted.first, wanted.last, blob.size_bytes or 0)
+
+
+def _file_name(text: str) -> str:
+    return domain.checked_name(text, "save_as").rpartition("/")[2] if text else ""

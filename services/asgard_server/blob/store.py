@@ -1,0 +1,130 @@
+"""The ports of BlobService: the table of blobs, the store of their bytes, and grants to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from asgard_server.blob.domain import Blob, Held, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A request that the store will accept from whoever sends it, until `expires_at`."""
+
+    url: str
+    method: str
+    headers: Mapping[str, str]
+    expires_at: datetime
+
+
+class Listed(NamedTuple):
+    """An object in a listing of the store. `age_seconds` is by the store's clock."""
+
+    key: str
+    size_bytes: int
+    age_seconds: float
+
+
+class Table(Protocol):
+    """The rows of blobs: what is known of bytes. Each method is one transaction."""
+
+    async def begin(self, blobs: Sequence[Blob]) -> list[Blob]:
+        """Add rows, all or none; answer them, or those that are there for the same upload.
+
+        Raises `AlreadyExistsError` when an id or a name is another upload's, `DeletedError`
+        when an id was a blob's that is deleted.
+        """
+
+    async def find(self, names: Sequence[str]) -> dict[str, Blob]:
+        """Look up blobs by their ids, or by their names behind "name:"; without those missing."""
+
+    async def grant(self, blobs: Sequence[Blob], until: datetime) -> None:
+        """Note that grants for these uploads have been given out that hold until then."""
+
+    async def settle(self, before: Blob, after: Blob) -> Blob:
+        """Replace a row that is as `before` says in state and attempt; answer what is there now.
+
+        Raises `NotFoundError` when it is gone, `BlobOwnedError` when `after` is deleted and
+        somebody has claimed it.
+        """
+
+    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
+        """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
+
+    async def claim(self, ids: Sequence[str], owner: str) -> None:
+        """Note that `owner` needs these blobs, all or none. Raises `NotFoundError`."""
+
+    async def release(self, ids: Sequence[str], owner: str) -> list[Blob]:
+        """Forget claims, all of `owner`'s without ids; answer ready ones nobody claims any more."""
+
+
+class Upkeep(Protocol):
+    """The table's other face, for the sweeper and for fsck."""
+
+    async def overdue(self, now: datetime, limit: int) -> list[Blob]:
+        """Uploads whose time is up, and ended ones whose grants are: those are to be removed."""
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Remove rows of ended blobs whose bytes are gone."""
+
+    async def known(self, ids: Sequence[str]) -> dict[str, Blob]:
+        """Look up rows in any state by their ids; without those missing."""
+
+    async def walk(self, behind: str, limit: int) -> list[Blob]:
+        """All ready blobs in the order of their ids, those > `behind`."""
+
+    def lock(self, name: str) -> AsyncIterator[bool]:
+        """Hold a lock among replicas while iterated; yields once whether it was got."""
+
+
+class Grants(Protocol):
+    """Signs requests to the store. Pure computation: nothing is asked."""
+
+    def put(self, blob: Blob, seconds: int) -> Grant:
+        """One request for all bytes: write-once with size and digest where those are declared."""
+
+    def part(self, blob: Blob, number: int, sha256: str, seconds: int) -> Grant:
+        """A request for one part of an upload in parts, with its size and digest."""
+
+    def get(self, blob: Blob, seconds: int, wanted: tuple[int, int] | None, save_as: str) -> Grant:
+        """A request that reads all bytes, or those of a range (both inclusive)."""
+
+
+class Bytes(Protocol):
+    """The store that holds the bytes, asked by the service itself.
+
+    Raises `StorageUnavailableError`, `StorageFullError`.
+    """
+
+    async def begin_parts(self, blob: Blob) -> str:
+        """Begin an upload in parts; answer what the store calls it."""
+
+    async def parts(self, blob: Blob) -> list[Part] | None:
+        """Parts that have arrived, by number; None when the store knows no such upload."""
+
+    async def finish_parts(self, blob: Blob, parts: Sequence[Part]) -> None:
+        """Put the parts together, unless the key has bytes already: those are the first's."""
+
+    async def head(self, key: str) -> Held | None:
+        """What is there under a key, None for nothing."""
+
+    async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
+        """Copy an object that has this etag to a key that has none, with the store's SHA-256.
+
+        None when the source is another one by now, or gone.
+        """
+
+    async def read(self, key: str) -> bytes | None:
+        """Read an object whole, None when there is none."""
+
+    async def write(self, blob: Blob, body: bytes) -> Held:
+        """Write the bytes of a blob unless its key has some; answer what is there."""
+
+    async def remove(self, blob: Blob) -> None:
+        """Remove everything of a blob: object, staged bytes, parts. What is gone is no error."""
+
+    def list(self, folder: str) -> AsyncIterator[Listed]:
+        """All objects below a folder of keys, in the order of keys."""

@@ -1,0 +1,187 @@
+"""BlobService put together: the table of blobs, the store of their bytes, grants to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gimle.asgard.v1 import blob_service_pb2, blob_service_pb2_grpc
+
+from asgard_server.blob.folder_http import BytesEndpoint
+from asgard_server.blob.handlers import BlobHandlers
+from asgard_server.blob.keeping import Keeper
+from asgard_server.blob.store import Bytes, Grants
+from asgard_server.blob.sweeping import Sweeper
+from asgard_server.blob.uploading import Uploader
+from asgard_server.processes.health import Dependency
+from asgard_server.processes.listening import BLOB_PORT, in_url, listen_grpc
+from asgard_server.processes.metrics_server import Readiness
+from asgard_server.processes.s3 import s3_place, s3_signer
+from asgard_server.processes.signals import cancelled
+from asgard_server.processes.tls import certificates_of
+from asgard_server.rpc.credentials import server_credentials
+from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.rpc.tracing import Tracer
+from asgard_server.settings import S3Prefix, SettingError, Settings
+from asgard_server.store.folder_bytes import FolderBytes
+from asgard_server.store.folder_grants import FolderGrants, secret_of
+from asgard_server.store.postgres_blobs import PostgresBlobs
+from asgard_server.store.sqlite_blobs import SqliteBlobs
+
+BLOB_SERVICE = blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"].full_name
+
+# Calls to the store, and requests that carry bytes of a folder, under way at a time.
+_THREADS = 8
+
+_DATABASE = "asgard.sqlite3"
+_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Blobs:
+    """BlobService as a part of a process.
+
+    `work` is to be run beside it. `endpoint`, where the bytes lie in a folder: what the URLs of
+    its grants lead to, to be mounted where they say.
+    """
+
+    service: Service
+    work: Callable[[], Coroutine[Any, Any, None]]
+    check: Callable[[], Coroutine[Any, Any, None]]
+    name: str
+    endpoint: BytesEndpoint | None
+
+
+@asynccontextmanager
+async def open_blobs(
+    settings: Settings, address: Callable[[], str] | None = None
+) -> AsyncIterator[Blobs]:
+    """Open BlobService over the engines of `settings`; they are closed when the block ends.
+
+    `address` answers where this process serves the bytes of a folder. Raises
+    `StorageUnavailableError`, and `SettingError` for a folder without an address.
+    """
+    async with AsyncExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
+        held, grants, name, endpoint = await _bytes(settings, pool, address)
+        table = await _table(settings, stack)
+        sweeper = Sweeper(table, table, held, _now)
+        handlers = BlobHandlers(
+            Uploader(table, held, grants, _now), Keeper(table, held, grants, _now)
+        )
+        add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
+
+        async def check() -> None:
+            await table.find(["a-blob-that-is-not-there"])
+            await held.head("blobs/a-blob/that-is-not-there")
+
+        yield Blobs(Service(BLOB_SERVICE, add, handlers), sweeper.run, check, name, endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobService:
+    """BlobService as it runs in a process of its own.
+
+    `name` is what the place of its bytes is called. `drain` says NOT_SERVING: what has begun is
+    still finished.
+    """
+
+    name: str
+    address: str
+    tasks: tuple[asyncio.Task[None], ...]
+    readiness: Callable[[], Readiness]
+    drain: Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def blob_service(
+    settings: Settings, *, tracer: Tracer | None = None
+) -> AsyncIterator[BlobService]:
+    """BlobService over the engines of `settings`, served by gRPC until the block ends.
+
+    Raises `PortBusyError`, `AddressError`, `CertificateError` and what `open_blobs` does.
+    """
+    certificates = certificates_of(settings)
+    credentials = None if certificates is None else server_credentials(certificates)
+    async with AsyncExitStack() as stack:
+        blobs = await stack.enter_async_context(open_blobs(settings))
+        health = Health([BLOB_SERVICE])
+        server = create_server([blobs.service], health, tracer=tracer)
+        port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=BLOB_PORT)
+        watched = Dependency("store", blobs.check, health)
+        await watched.look()
+        await server.start()
+        stack.push_async_callback(server.stop, settings.drain_seconds)
+        tasks = (
+            asyncio.create_task(blobs.work(), name="blob-sweeper"),
+            asyncio.create_task(watched.run(), name="dependency"),
+        )
+        stack.push_async_callback(cancelled, *tasks)
+
+        async def drain() -> None:
+            watched.drain()
+            await health.stop()
+
+        yield BlobService(
+            name=blobs.name,
+            address=f"{in_url(settings.host)}:{port}",
+            tasks=tasks,
+            readiness=watched.readiness,
+            drain=drain,
+        )
+
+
+async def _bytes(
+    settings: Settings, pool: ThreadPoolExecutor, address: Callable[[], str] | None
+) -> tuple[Bytes, Grants, str, BytesEndpoint | None]:
+    storage = settings.storage
+    if isinstance(storage, S3Prefix):
+        from asgard_server.store.s3_bytes import S3Bytes
+        from asgard_server.store.s3_grants import S3Grants
+
+        place = await asyncio.to_thread(s3_place, settings, storage)
+        signer = s3_signer(settings, lambda: _now().timestamp())
+        grants = S3Grants(place, signer, settings.rewritten)
+        return await asyncio.to_thread(S3Bytes, place, pool), grants, str(place), None
+    if address is None:
+        raise SettingError(
+            "ASGARD_STORAGE",
+            f"is the folder {storage}, whose bytes only `asgard serve all` can serve",
+            "give s3://bucket/prefix",
+        )
+    folder = await asyncio.to_thread(FolderBytes, storage, pool)
+    signed = FolderGrants(await asyncio.to_thread(secret_of, storage), address, _now)
+    return folder, signed, str(storage), BytesEndpoint(folder, signed)
+
+
+async def _table(settings: Settings, stack: AsyncExitStack) -> SqliteBlobs | PostgresBlobs:
+    if settings.database_url is not None:
+        from asgard_server.store import migrate
+        from asgard_server.store.postgres_link import Link
+
+        link = await Link.open(settings.database_url, _CONNECTIONS)
+        stack.push_async_callback(link.close)
+        async with link.connection() as connection:
+            await migrate.check(connection, link.place)
+        return PostgresBlobs(link)
+    from asgard_server.store.sqlite_database import SqliteDatabase
+
+    if isinstance(settings.storage, S3Prefix):
+        raise SettingError(
+            "ASGARD_DATABASE_URL",
+            "is not set, and blobs in S3 need a database that outlives this machine",
+            "give postgresql://user:password@host/database",
+        )
+    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE)
+    stack.push_async_callback(database.close)
+    return SqliteBlobs(database)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

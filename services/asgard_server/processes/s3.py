@@ -1,0 +1,68 @@
+"""The S3 store that settings name: where it is, and who signs requests to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from asgard_server.settings import S3Prefix, SettingError, Settings
+
+if TYPE_CHECKING:  # the clients of S3 take half a second to import: a folder does without
+    from gimle.asgard.core.s3.place import Place
+    from gimle.asgard.core.signing import Credentials, Signer
+
+_REGION = "us-east-1"
+
+
+def s3_place(settings: Settings, prefix: S3Prefix) -> Place:
+    """A prefix of a bucket, with the endpoint and the credentials of `settings`."""
+    from gimle.asgard.core.s3.place import checked_place
+
+    credentials = {
+        "aws_access_key_id": settings.s3_access_key,
+        "aws_secret_access_key": settings.s3_secret_key,
+        "region_name": settings.s3_region,
+    }
+    return checked_place(
+        *(prefix.bucket, prefix.prefix, "ASGARD_STORAGE", "ASGARD_STORAGE"),
+        endpoint=settings.s3_url,
+        credentials={name: value for name, value in credentials.items() if value is not None},
+    )
+
+
+def s3_signer(settings: Settings, clock: Callable[[], float]) -> Signer:
+    """Who signs URLs for the address that clients use. Raises `SettingError`."""
+    import boto3
+    from gimle.asgard.core.signing import Endpoint, Signer
+
+    session = boto3.Session()
+    region = settings.s3_region or session.region_name or _REGION
+    address = settings.s3_public_url or settings.s3_url
+    endpoint = (
+        Endpoint.parse(f"https://s3.{region}.amazonaws.com", style="virtual")
+        if address is None
+        else Endpoint.parse(address)
+    )
+    return Signer(endpoint, _credentials(settings, session), region=region, clock=clock)
+
+
+def _credentials(settings: Settings, session: object) -> Callable[[], Credentials]:
+    from gimle.asgard.core.signing import Credentials
+
+    if settings.s3_access_key is not None and settings.s3_secret_key is not None:
+        given = Credentials(settings.s3_access_key, settings.s3_secret_key)
+        return lambda: given
+    found = session.get_credentials()  # type: ignore[attr-defined] - boto3 has no types for it
+    if found is None:
+        raise SettingError(
+            "ASGARD_S3_ACCESS_KEY",
+            "is not set, and AWS_* and this machine name no credentials either",
+            "give it and ASGARD_S3_SECRET_KEY",
+        )
+
+    def lent() -> Credentials:
+        # Asked each time: those of a role are renewed before they end.
+        now = found.get_frozen_credentials()
+        return Credentials(now.access_key, now.secret_key, now.token)
+
+    return lent

@@ -1,0 +1,306 @@
+"""The bytes of blobs in a folder: `Bytes` for the service, and what the page's process writes.
+
+blobs/{id}/{attempt}            the bytes of a blob, linked there once (link(2))
+.asgard/uploads/staging/...     what plain requests have brought, to be copied
+.asgard/uploads/parts/{upload}/ parts of uploads that go on
+.asgard/uploads/incoming/       requests that are under way
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import BinaryIO, ParamSpec, TypeVar
+
+from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
+
+from asgard_server.blob.domain import Blob, Held, Part
+from asgard_server.blob.store import Listed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PIECE = 1 << 20
+_STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
+_PART = re.compile(r"(\d{5})\.([0-9a-f]{64})")
+
+
+class Incoming:
+    """Bytes of one request on their way into the folder; hashed as they come.
+
+    `write` is to be called in a thread. Whoever does not call `place` leaves nothing behind.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / secrets.token_hex(16)
+        self._file: BinaryIO = self._path.open("xb")
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, piece: bytes) -> None:
+        """Take more bytes."""
+        self._file.write(piece)
+        self._hash.update(piece)
+        self.size_bytes += len(piece)
+
+    def sha256(self) -> str:
+        """The digest of what has come so far."""
+        return self._hash.hexdigest()
+
+    def place(self, path: Path, *, once: bool) -> bool:
+        """Let the bytes appear at `path`, whole; with `once` only where there are none yet."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self.place_inside(path, once=once)
+
+    def place_inside(self, path: Path, *, once: bool) -> bool:
+        """Do as `place` in a folder that must be there. Raises FileNotFoundError."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        try:
+            if once:
+                os.link(self._path, path)
+                _digest_path(path).write_text(self.sha256())
+            else:
+                os.replace(self._path, path)
+        except FileExistsError:
+            return False
+        _sync_folder(path.parent)
+        return True
+
+    def close(self) -> None:
+        """Let go of what was not placed."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class FolderBytes:
+    """Bytes of blobs below `storage`, read and written in the threads of `pool`."""
+
+    def __init__(self, storage: Path, pool: Executor) -> None:
+        self._storage = storage
+        self._uploads = storage / ".asgard" / "uploads"
+        self._pool = pool
+        for name in ("incoming", "parts", "staging"):
+            (self._uploads / name).mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""
+        top, *steps = key.split("/")
+        if len(steps) != 2 or not all(_STEP.fullmatch(step) for step in steps):
+            raise ValueError(f"{key!r} is not a key")
+        if top == "blobs":
+            return self._storage.joinpath("blobs", *steps)
+        if top == "staging":
+            return self._uploads.joinpath("staging", *steps)
+        raise ValueError(f"{key!r} is not a key")
+
+    def part_path(self, upload_id: str, number: int, sha256: str) -> Path:
+        """Where a part lies until its upload is put together."""
+        if not _STEP.fullmatch(upload_id):
+            raise ValueError(f"{upload_id!r} is not an upload")
+        return self._uploads / "parts" / upload_id / f"{number:05}.{sha256}"
+
+    @contextlib.contextmanager
+    def incoming(self) -> Iterator[Incoming]:
+        """Take the bytes of a request, in a thread. Raises as `Bytes` does."""
+        with self.speaking():
+            taking = Incoming(self._uploads / "incoming")
+            try:
+                yield taking
+            finally:
+                taking.close()
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Say in our words why the disk refused."""
+        try:
+            yield
+        except OSError as error:
+            if isinstance(error, StorageFullError | StorageUnavailableError):
+                raise
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFullError(str(self._storage)) from error
+            raise StorageUnavailableError(
+                str(self._storage), f"{error.strerror or error}; check its disk and permissions"
+            ) from error
+
+    async def in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what waits for the disk in a thread."""
+
+        def done() -> T:
+            with self.speaking():
+                return work(*args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, done)
+
+    # Bytes
+
+    async def begin_parts(self, blob: Blob) -> str:
+        """Begin an upload in parts; answer what it is called."""
+        upload_id = secrets.token_hex(16)
+        await self.in_pool((self._uploads / "parts" / upload_id).mkdir)
+        return upload_id
+
+    async def parts(self, blob: Blob) -> list[Part] | None:
+        """Parts that have arrived, by number; None when there is no such upload."""
+        if blob.upload_id is None:
+            return None
+        return await self.in_pool(self._parts, self._uploads / "parts" / blob.upload_id)
+
+    def _parts(self, folder: Path) -> list[Part] | None:
+        arrived: dict[int, tuple[int, Part]] = {}
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            return None
+        for entry in entries:
+            if name := _PART.fullmatch(entry.name):
+                stat = entry.stat()
+                part = Part(int(name[1]), stat.st_size, name[2])
+                # A part may be sent again with other bytes: the last one counts.
+                arrived[part.number] = max(
+                    arrived.get(part.number, (0, part)), (stat.st_mtime_ns, part)
+                )
+        return [part for _, (_, part) in sorted(arrived.items())]
+
+    async def finish_parts(self, blob: Blob, parts: Sequence[Part]) -> None:
+        """Put the parts together, unless the key has bytes already."""
+        await self.in_pool(self._finish, blob, parts)
+
+    def _finish(self, blob: Blob, parts: Sequence[Part]) -> None:
+        with self.incoming() as whole:
+            try:
+                for part in parts:
+                    path = self.part_path(blob.upload_id or "", part.number, part.sha256)
+                    _pour(path, whole)
+            except FileNotFoundError:
+                return  # somebody else has put them together
+            whole.place(self.path(blob.key), once=True)
+        self._drop_parts(blob)
+
+    async def head(self, key: str) -> Held | None:
+        """What is there under a key, None for nothing."""
+        return await self.in_pool(self._head, self.path(key))
+
+    def _head(self, path: Path) -> Held | None:
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return None
+        return Held(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", _digest_noted(path))
+
+    async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
+        """Copy bytes to a key that has none; None when the source is another one by now."""
+        return await self.in_pool(self._copy, self.path(source), etag, self.path(target))
+
+    def _copy(self, source: Path, etag: str, target: Path) -> Held | None:
+        held = self._head(source)
+        if held is None or held.etag != etag:
+            return None
+        with source.open("rb") as file, self.incoming() as copy:
+            stat = os.fstat(file.fileno())
+            if f"{stat.st_mtime_ns}-{stat.st_ino}" != etag:
+                return None
+            while piece := file.read(_PIECE):
+                copy.write(piece)
+            copy.place(target, once=True)
+        return self._head(target)
+
+    async def read(self, key: str) -> bytes | None:
+        """Read the bytes of a key whole, None when there are none."""
+
+        def read(path: Path) -> bytes | None:
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
+
+        return await self.in_pool(read, self.path(key))
+
+    async def write(self, blob: Blob, body: bytes) -> Held:
+        """Write the bytes of a blob unless its key has some; answer what is there."""
+
+        def write(path: Path) -> Held:
+            with self.incoming() as taking:
+                taking.write(body)
+                taking.place(path, once=True)
+            held = self._head(path)
+            if held is None:
+                raise StorageUnavailableError(str(path), "it is gone as soon as it is written")
+            return held
+
+        return await self.in_pool(write, self.path(blob.key))
+
+    async def remove(self, blob: Blob) -> None:
+        """Remove everything of a blob. What is gone is no error."""
+
+        def remove() -> None:
+            for key in {blob.key, blob.arrives_at}:
+                path = self.path(key)
+                path.unlink(missing_ok=True)
+                _digest_path(path).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # others' attempts may lie there
+                    path.parent.rmdir()
+            self._drop_parts(blob)
+
+        await self.in_pool(remove)
+
+    def _drop_parts(self, blob: Blob) -> None:
+        if blob.upload_id is not None:
+            shutil.rmtree(self._uploads / "parts" / blob.upload_id, ignore_errors=True)
+
+    async def list(self, folder: str) -> AsyncIterator[Listed]:
+        """All bytes below a folder of keys ("blobs/", "staging/"), in the order of keys."""
+        top = self._storage if folder.startswith("blobs") else self._uploads
+        for listed in await self.in_pool(lambda: list(_listed(top, folder.rstrip("/")))):
+            yield listed
+
+
+def _pour(path: Path, into: Incoming) -> None:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            into.write(piece)
+
+
+def _listed(top: Path, folder: str) -> Iterator[Listed]:
+    now = time.time()
+    for path in sorted((top / folder).glob("*/*")):
+        if path.name.endswith(_DIGEST):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            key = f"{folder}/{path.parent.name}/{path.name}"
+            yield Listed(key, stat.st_size, now - stat.st_mtime)
+
+
+# The digest of bytes lies beside them: a file cannot tell its own.
+_DIGEST = ".sha256"
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(path.name + _DIGEST)
+
+
+def _digest_noted(path: Path) -> str | None:
+    try:
+        return _digest_path(path).read_text() or None
+    except FileNotFoundError:
+        return None
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,237 @@
+"""The table of blobs in PostgreSQL: `Table` and `Upkeep`, shared by all replicas."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    BlobOwnedError,
+    DeletedError,
+    NotFoundError,
+)
+
+from asgard_server.blob.domain import Blob, same_upload
+from asgard_server.store.blob_rows import COLUMNS, after_prefix, blob_of, micros, row_of
+from asgard_server.store.postgres_link import Link
+
+if TYPE_CHECKING:
+    from asgard_server.store.postgres_link import Connection
+
+T = TypeVar("T")
+
+_COLUMNS = ", ".join(COLUMNS)
+_OWNERS = (
+    "ARRAY(SELECT owner FROM asgard.blob_owners o WHERE o.blob_id = b.id ORDER BY owner) AS owners"
+)
+_BLOBS = f"SELECT {', '.join(f'b.{name}' for name in COLUMNS)}, {_OWNERS} FROM asgard.blobs b"  # noqa: S608 - ours
+_THERE = "b.state IN ('uploading', 'ready')"
+_PLACES = ", ".join(f"${place}" for place in range(1, len(COLUMNS) + 1))
+_INSERT = f"INSERT INTO asgard.blobs ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT DO NOTHING"  # noqa: S608 - ours
+_SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1:], 2))
+_REPLACE = f"UPDATE asgard.blobs SET {_SETTING} WHERE id = $1"  # noqa: S608 - ours
+_OVERDUE = (
+    f"({_BLOBS} WHERE b.state = 'uploading' AND b.expires_at <= $1 LIMIT $2) UNION ALL"
+    f" ({_BLOBS} WHERE b.state IN ('abandoned', 'deleted') AND b.grants_until <= $1 LIMIT $2)"
+    " LIMIT $2"
+)
+
+
+class PostgresBlobs:
+    """Rows of blobs in one database."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def _write(self, job: Callable[[Connection], Awaitable[T]]) -> T:
+        with self._link.errors():
+            try:
+                return await self._once(job)
+            except asyncpg.DeadlockDetectedError:
+                return await self._once(job)
+
+    async def _once(self, job: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._link.acquired() as connection, connection.transaction():
+            return await job(connection)
+
+    async def _fetch(self, query: str, *arguments: Any) -> list[Blob]:
+        rows = await self._link.read(lambda connection: connection.fetch(query, *arguments))
+        return [_blob(row) for row in rows]
+
+    # Table
+
+    async def begin(self, blobs: Sequence[Blob]) -> list[Blob]:
+        """Add rows, all or none; answer them, or those that are there for the same upload."""
+
+        async def begin(connection: Connection) -> list[Blob]:
+            # In the order of names, so that two calls with the same ones wait for each other.
+            done: dict[int, Blob] = {}
+            for place in sorted(range(len(blobs)), key=lambda place: blobs[place].name):
+                done[place] = await _begin(connection, blobs[place])
+            return [done[place] for place in range(len(blobs))]
+
+        return await self._write(begin)
+
+    async def find(self, names: Sequence[str]) -> dict[str, Blob]:
+        """Look up blobs by ids, or by names behind "name:"; without those missing."""
+        labels = [name.removeprefix("name:") for name in names if name.startswith("name:")]
+        found = await self._fetch(
+            f"{_BLOBS} WHERE {_THERE} AND (b.id = ANY($1) OR b.name = ANY($2))", list(names), labels
+        )
+        by_id = {blob.id: blob for blob in found}
+        by_name = {f"name:{blob.name}": blob for blob in found}
+        both = {**by_name, **by_id}
+        return {name: both[name] for name in names if name in both}
+
+    async def grant(self, blobs: Sequence[Blob], until: datetime) -> None:
+        """Note that grants for these uploads have been given out that hold until then."""
+        ids = sorted(blob.id for blob in blobs)
+        await self._write(
+            lambda connection: connection.execute(
+                "UPDATE asgard.blobs SET grants_until = greatest(grants_until, $1)"
+                " WHERE id = ANY($2)",
+                micros(until),
+                ids,
+            )
+        )
+
+    async def settle(self, before: Blob, after: Blob) -> Blob:
+        """Replace a row that is as `before` says in state and attempt; answer what is there."""
+        return await self._write(lambda connection: _settle(connection, before, after))
+
+    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
+        """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
+        return await self._fetch(
+            f"{_BLOBS} WHERE {_THERE} AND b.name > $1 AND b.name >= $2 AND b.name < $3"
+            " ORDER BY b.name LIMIT $4",
+            *(behind, prefix, after_prefix(prefix), limit),
+        )
+
+    async def claim(self, ids: Sequence[str], owner: str) -> None:
+        """Note that `owner` needs these blobs, all or none. Raises `NotFoundError`."""
+
+        async def claim(connection: Connection) -> None:
+            # Locked, so that none of them is deleted meanwhile.
+            rows = await connection.fetch(
+                f"SELECT b.id FROM asgard.blobs b WHERE {_THERE} AND b.id = ANY($1)"  # noqa: S608 - ours
+                " ORDER BY b.id FOR UPDATE",
+                list(ids),
+            )
+            there = {row["id"] for row in rows}
+            for blob_id in ids:
+                if blob_id not in there:
+                    raise NotFoundError("blob", blob_id)
+            await connection.executemany(
+                "INSERT INTO asgard.blob_owners VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                [(owner, blob_id) for blob_id in ids],
+            )
+
+        await self._write(claim)
+
+    async def release(self, ids: Sequence[str], owner: str) -> list[Blob]:
+        """Forget claims, all of `owner`'s without ids; answer ready ones nobody claims any more."""
+
+        async def release(connection: Connection) -> list[Blob]:
+            rows = await connection.fetch(
+                "DELETE FROM asgard.blob_owners WHERE owner = $1"
+                " AND (cardinality($2::text[]) = 0 OR blob_id = ANY($2)) RETURNING blob_id",
+                *(owner, list(ids)),
+            )
+            gone = [row["blob_id"] for row in rows]
+            left = await connection.fetch(
+                f"{_BLOBS} WHERE b.state = 'ready' AND b.id = ANY($1) AND NOT EXISTS"
+                " (SELECT FROM asgard.blob_owners o WHERE o.blob_id = b.id)",
+                gone,
+            )
+            return [_blob(row) for row in left]
+
+        return await self._write(release)
+
+    # Upkeep
+
+    async def overdue(self, now: datetime, limit: int) -> list[Blob]:
+        """Uploads whose time is up, and ended ones whose grants are."""
+        return await self._fetch(_OVERDUE, micros(now), limit)
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Remove rows of ended blobs whose bytes are gone."""
+        await self._write(
+            lambda connection: connection.execute(
+                "DELETE FROM asgard.blobs WHERE id = ANY($1) AND state IN ('abandoned', 'deleted')",
+                list(ids),
+            )
+        )
+
+    async def known(self, ids: Sequence[str]) -> dict[str, Blob]:
+        """Look up rows in any state by their ids; without those missing."""
+        found = await self._fetch(f"{_BLOBS} WHERE b.id = ANY($1)", list(ids))
+        return {blob.id: blob for blob in found}
+
+    async def walk(self, behind: str, limit: int) -> list[Blob]:
+        """All ready blobs in the order of their ids, those > `behind`."""
+        return await self._fetch(
+            f"{_BLOBS} WHERE b.state = 'ready' AND b.id > $1 ORDER BY b.id LIMIT $2", behind, limit
+        )
+
+    async def lock(self, name: str) -> AsyncIterator[bool]:
+        """Hold a lock among replicas while iterated; yields once whether it was got."""
+        number = zlib.crc32(name.encode())
+        async with self._link.connection() as connection:
+            got = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
+            try:
+                yield bool(got)
+            finally:
+                if got:
+                    await connection.execute("SELECT pg_advisory_unlock($1)", number)
+
+
+async def _begin(connection: Connection, asked: Blob) -> Blob:
+    if await connection.execute(_INSERT, *row_of(asked)) == "INSERT 0 1":
+        return asked
+    there = await _row(connection, "b.id = $1", asked.id) or await _row(
+        connection, f"{_THERE} AND b.name = $1", asked.name
+    )
+    if there is None:  # it went between the two
+        return await _begin(connection, asked)
+    if there.id == asked.id and there.state in ("abandoned", "deleted"):
+        raise DeletedError(asked.id, there.grants_until)
+    if not same_upload(asked, there):
+        raise AlreadyExistsError("blob", asked.id if there.id == asked.id else asked.name)
+    return there
+
+
+async def _settle(connection: Connection, before: Blob, after: Blob) -> Blob:
+    now = await _row(connection, "b.id = $1", before.id, lock=True)
+    if now is None:
+        raise NotFoundError("blob", before.id)
+    if (now.state, now.attempt) != (before.state, before.attempt):
+        return now
+    if before.upload_id is None and after.upload_id is not None and now.upload_id is not None:
+        return now  # somebody else has begun the parts
+    if after.state == "deleted" and now.owners:
+        raise BlobOwnedError(now.id, now.owners[0])
+    if after.state in ("abandoned", "deleted"):
+        await connection.execute("DELETE FROM asgard.blob_owners WHERE blob_id = $1", after.id)
+    later = replace(
+        after, grants_until=max(now.grants_until, after.grants_until), owners=now.owners
+    )
+    await connection.execute(_REPLACE, *row_of(later))
+    return later
+
+
+async def _row(
+    connection: Connection, condition: str, value: str, *, lock: bool = False
+) -> Blob | None:
+    row = await connection.fetchrow(
+        f"{_BLOBS} WHERE {condition}{' FOR UPDATE' if lock else ''}", value
+    )
+    return None if row is None else _blob(row)
+
+
+def _blob(row: Any) -> Blob:
+    return blob_of(row[: len(COLUMNS)], row["owners"])

@@ -1,0 +1,234 @@
+"""The table of blobs in SQLite: `Table` and `Upkeep`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    BlobOwnedError,
+    DeletedError,
+    NotFoundError,
+)
+
+from asgard_server.blob.domain import Blob, same_upload
+from asgard_server.store.blob_rows import COLUMNS, after_prefix, blob_of, micros, row_of
+from asgard_server.store.sqlite_database import SqliteDatabase
+
+_ALL = ", ".join(COLUMNS)
+_THERE = "state IN ('uploading', 'ready')"
+_INSERT = f"INSERT INTO blobs ({_ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - ours
+_SETTING = ", ".join(f"{name} = ?" for name in COLUMNS[1:])
+_REPLACE = f"UPDATE blobs SET {_SETTING} WHERE id = ?"  # noqa: S608 - ours
+
+
+class SqliteBlobs:
+    """Rows of blobs in one database file."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    # Table
+
+    async def begin(self, blobs: Sequence[Blob]) -> list[Blob]:
+        """Add rows, all or none; answer them, or those that are there for the same upload."""
+        return await self._database.write(lambda connection: _begin(connection, blobs))
+
+    async def find(self, names: Sequence[str]) -> dict[str, Blob]:
+        """Look up blobs by ids, or by names behind "name:"; without those missing."""
+        return await self._database.read(lambda connection: _find(connection, names))
+
+    async def grant(self, blobs: Sequence[Blob], until: datetime) -> None:
+        """Note that grants for these uploads have been given out that hold until then."""
+        ids = [(micros(until), blob.id) for blob in blobs]
+
+        def note(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE blobs SET grants_until = max(grants_until, ?) WHERE id = ?", ids
+            )
+
+        await self._database.write(note)
+
+    async def settle(self, before: Blob, after: Blob) -> Blob:
+        """Replace a row that is as `before` says in state and attempt; answer what is there."""
+        return await self._database.write(lambda connection: _settle(connection, before, after))
+
+    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
+        """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
+
+        def page(connection: sqlite3.Connection) -> list[Blob]:
+            rows = connection.execute(
+                f"SELECT {_ALL} FROM blobs WHERE {_THERE} AND name > ? AND name >= ?"  # noqa: S608 - ours
+                " AND name < ? ORDER BY name LIMIT ?",
+                (behind, prefix, after_prefix(prefix), limit),
+            )
+            return _owned(connection, map(blob_of, rows))
+
+        return await self._database.read(page)
+
+    async def claim(self, ids: Sequence[str], owner: str) -> None:
+        """Note that `owner` needs these blobs, all or none. Raises `NotFoundError`."""
+
+        def claim(connection: sqlite3.Connection) -> None:
+            for blob_id in ids:
+                if not _find(connection, [blob_id]):
+                    raise NotFoundError("blob", blob_id)
+            connection.executemany(
+                "INSERT OR IGNORE INTO blob_owners (owner, blob_id) VALUES (?, ?)",
+                [(owner, blob_id) for blob_id in ids],
+            )
+
+        await self._database.write(claim)
+
+    async def release(self, ids: Sequence[str], owner: str) -> list[Blob]:
+        """Forget claims, all of `owner`'s without ids; answer ready ones nobody claims any more."""
+        return await self._database.write(lambda connection: _release(connection, ids, owner))
+
+    # Upkeep
+
+    async def overdue(self, now: datetime, limit: int) -> list[Blob]:
+        """Uploads whose time is up, and ended ones whose grants are."""
+        at = micros(now)
+
+        def overdue(connection: sqlite3.Connection) -> list[Blob]:
+            rows = connection.execute(
+                f"SELECT * FROM (SELECT {_ALL} FROM blobs"  # noqa: S608 - ours
+                " WHERE state = 'uploading' AND expires_at <= ? LIMIT ?)"
+                f" UNION ALL SELECT * FROM (SELECT {_ALL} FROM blobs"
+                " WHERE state IN ('abandoned', 'deleted') AND grants_until <= ? LIMIT ?) LIMIT ?",
+                (at, limit, at, limit, limit),
+            )
+            return [blob_of(row) for row in rows]
+
+        return await self._database.read(overdue)
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Remove rows of ended blobs whose bytes are gone."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "DELETE FROM blobs WHERE id = ? AND state IN ('abandoned', 'deleted')",
+                [(blob_id,) for blob_id in ids],
+            )
+
+        await self._database.write(forget)
+
+    async def known(self, ids: Sequence[str]) -> dict[str, Blob]:
+        """Look up rows in any state by their ids; without those missing."""
+
+        def known(connection: sqlite3.Connection) -> dict[str, Blob]:
+            found = (_row(connection, "id = ?", blob_id) for blob_id in ids)
+            return {blob.id: blob for blob in found if blob is not None}
+
+        return await self._database.read(known)
+
+    async def walk(self, behind: str, limit: int) -> list[Blob]:
+        """All ready blobs in the order of their ids, those > `behind`."""
+
+        def walk(connection: sqlite3.Connection) -> list[Blob]:
+            rows = connection.execute(
+                f"SELECT {_ALL} FROM blobs WHERE state = 'ready' AND id > ? ORDER BY id LIMIT ?",  # noqa: S608 - ours
+                (behind, limit),
+            )
+            return [blob_of(row) for row in rows]
+
+        return await self._database.read(walk)
+
+    async def lock(self, name: str) -> AsyncIterator[bool]:
+        """One process has the file: it always has the lock."""
+        yield True
+
+
+def _begin(connection: sqlite3.Connection, blobs: Sequence[Blob]) -> list[Blob]:
+    answers = []
+    for asked in blobs:
+        there = _row(connection, "id = ?", asked.id) or _row(
+            connection, f"{_THERE} AND name = ?", asked.name
+        )
+        if there is None:
+            connection.execute(_INSERT, row_of(asked))
+            answers.append(asked)
+        elif there.id == asked.id and there.state in ("abandoned", "deleted"):
+            raise DeletedError(asked.id, there.grants_until)
+        elif same_upload(asked, there):
+            answers.append(_with_owners(connection, there))
+        else:
+            raise AlreadyExistsError("blob", asked.id if there.id == asked.id else asked.name)
+    return answers
+
+
+def _find(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, Blob]:
+    found = {}
+    for name in names:
+        label = name.removeprefix("name:")
+        column = "id" if label is name else "name"
+        blob = _row(connection, f"{_THERE} AND {column} = ?", label)
+        if blob is not None:
+            found[name] = _with_owners(connection, blob)
+    return found
+
+
+def _settle(connection: sqlite3.Connection, before: Blob, after: Blob) -> Blob:
+    now = _row(connection, "id = ?", before.id)
+    if now is None:
+        raise NotFoundError("blob", before.id)
+    now = _with_owners(connection, now)
+    if (now.state, now.attempt) != (before.state, before.attempt):
+        return now
+    if before.upload_id is None and after.upload_id is not None and now.upload_id is not None:
+        return now  # somebody else has begun the parts
+    if after.state == "deleted" and now.owners:
+        raise BlobOwnedError(now.id, now.owners[0])
+    if after.state in ("abandoned", "deleted"):
+        connection.execute("DELETE FROM blob_owners WHERE blob_id = ?", (after.id,))
+    later = replace(
+        after, grants_until=max(now.grants_until, after.grants_until), owners=now.owners
+    )
+    connection.execute(_REPLACE, (*row_of(later)[1:], later.id))
+    return later
+
+
+def _release(connection: sqlite3.Connection, ids: Sequence[str], owner: str) -> list[Blob]:
+    if not ids:
+        ids = [
+            blob_id
+            for (blob_id,) in connection.execute(
+                "SELECT blob_id FROM blob_owners WHERE owner = ?", (owner,)
+            )
+        ]
+    left = []
+    for blob_id in ids:
+        gone = connection.execute(
+            "DELETE FROM blob_owners WHERE owner = ? AND blob_id = ?", (owner, blob_id)
+        ).rowcount
+        blob = _row(connection, "state = 'ready' AND id = ?", blob_id)
+        if gone and blob is not None and not _with_owners(connection, blob).owners:
+            left.append(blob)
+    return left
+
+
+def _row(connection: sqlite3.Connection, condition: str, value: str) -> Blob | None:
+    row = connection.execute(f"SELECT {_ALL} FROM blobs WHERE {condition}", (value,)).fetchone()  # noqa: S608 - ours
+    return None if row is None else blob_of(row)
+
+
+def _with_owners(connection: sqlite3.Connection, blob: Blob) -> Blob:
+    return _owned(connection, [blob])[0]
+
+
+def _owned(connection: sqlite3.Connection, blobs: Iterable[Blob]) -> list[Blob]:
+    return [
+        replace(
+            blob,
+            owners=tuple(
+                owner
+                for (owner,) in connection.execute(
+                    "SELECT owner FROM blob_owners WHERE blob_id = ? ORDER BY owner", (blob.id,)
+                )
+            ),
+        )
+        for blob in blobs
+    ]

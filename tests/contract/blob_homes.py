@@ -1,0 +1,131 @@
+"""The homes of blobs that tests compare: a folder behind a real HTTP server, MinIO, versitygw."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from asgard_server.blob.folder_http import BytesEndpoint
+from asgard_server.blob.keeping import Keeper
+from asgard_server.blob.store import Bytes, Grant, Grants
+from asgard_server.blob.sweeping import Sweeper
+from asgard_server.blob.uploading import Uploader
+from asgard_server.processes.page_server import PageServer
+from asgard_server.store.folder_bytes import FolderBytes
+from asgard_server.store.folder_grants import FolderGrants, secret_of
+from asgard_server.store.postgres_blobs import PostgresBlobs
+from asgard_server.store.postgres_link import Link
+from asgard_server.store.s3_bytes import S3Bytes
+from asgard_server.store.s3_grants import S3Grants
+from asgard_server.store.sqlite_blobs import SqliteBlobs
+from asgard_server.store.sqlite_database import SqliteDatabase
+from gimle.asgard.core.s3.place import parse_url
+from gimle.asgard.core.signing import Credentials, Endpoint, Signer
+from starlette.applications import Starlette
+
+from tests.engines import minio, postgres, versitygw
+from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
+
+STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
+HOMES = ("folder", *STORES)
+
+
+@dataclass
+class Clock:
+    """The service's clock: real, and moved by tests."""
+
+    ahead: timedelta = field(default_factory=timedelta)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass(frozen=True)
+class Home:
+    """BlobService's insides over one store, and a client that uses what it grants."""
+
+    uploader: Uploader
+    keeper: Keeper
+    sweeper: Sweeper
+    held: Bytes
+    clock: Clock
+    http: httpx.AsyncClient
+
+    async def send(self, grant: Grant, body: bytes = b"", **changed: str) -> httpx.Response:
+        """Do what a grant allows, or with some of its headers changed."""
+        headers = {**grant.headers, **changed}
+        headers.pop("content-length", None)  # the client says the true one
+        return await self.http.request(
+            grant.method, grant.url, content=body or None, headers=headers
+        )
+
+    async def keys(self) -> list[str]:
+        """All keys that have bytes."""
+        found = [each.key async for each in self.held.list("blobs/")]
+        return found + [each.key async for each in self.held.list("staging/")]
+
+
+@asynccontextmanager
+async def home(name: str, folder: Path) -> AsyncIterator[Home]:
+    """Open the home `name`, with its table in `folder`."""
+    clock = Clock()
+    with ThreadPoolExecutor(4) as pool:
+        async with (
+            _bytes(name, folder, pool, clock) as (held, grants),
+            _table(name, folder) as table,
+            httpx.AsyncClient(timeout=60) as http,
+        ):
+            yield Home(
+                Uploader(table, held, grants, clock),
+                Keeper(table, held, grants, clock),
+                Sweeper(table, table, held, clock),
+                held,
+                clock,
+                http,
+            )
+
+
+@asynccontextmanager
+async def _table(name: str, folder: Path) -> AsyncIterator[SqliteBlobs | PostgresBlobs]:
+    """SQLite where the bytes lie in a folder or on versitygw, PostgreSQL beside MinIO."""
+    if name != "minio":
+        database = await SqliteDatabase.open(folder / "asgard.sqlite3")
+        yield SqliteBlobs(database)
+        await database.close()
+        return
+    link = await Link.open(await postgres.database_of(folder), 4)
+    yield PostgresBlobs(link)
+    await link.close()
+    postgres.give_back(folder)
+
+
+@asynccontextmanager
+async def _bytes(
+    name: str, folder: Path, pool: ThreadPoolExecutor, clock: Clock
+) -> AsyncIterator[tuple[Bytes, Grants]]:
+    if name == "folder":
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        held = FolderBytes(folder, pool)
+        grants = FolderGrants(secret_of(folder), lambda: address, clock)
+        app = Starlette(routes=[BytesEndpoint(held, grants).route()])
+        server = PageServer(app, drain_seconds=1)
+        serving = asyncio.create_task(server.serve([listener]))
+        await server.up.wait()
+        yield held, grants
+        server.should_exit = True
+        await serving
+        return
+    store = STORES[name]()
+    place = parse_url(f"s3://{store.bucket()}/some/prefix")
+    at = Endpoint.parse(store.endpoint)
+    keys = Credentials(ACCESS_KEY, SECRET_KEY)
+    signer = Signer(at, keys, clock=lambda: clock().timestamp())
+    yield S3Bytes(place, pool), S3Grants(place, signer)

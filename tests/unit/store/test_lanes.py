@@ -136,7 +136,7 @@ async def test_patience_with_those_who_left_ends() -> None:
         batches.append(len(asked))
         answer(asked, [one.job for one in asked])
 
-    handover: Handover[int, int] = Handover(take, patience_s=0.01)
+    handover: Handover[int, int] = Handover(take, patience_s=0.1)
     await asyncio.gather(*(handover.ask(number) for number in range(4)))
     for number in range(5):
         assert await asyncio.wait_for(handover.ask(number), 5) == number
@@ -144,7 +144,7 @@ async def test_patience_with_those_who_left_ends() -> None:
     began = time.monotonic()
     for number in range(20):
         await handover.ask(number)
-    assert time.monotonic() - began < 0.2, "one who is alone waits for nobody"
+    assert time.monotonic() - began < 1, "one who is alone waits for nobody"
 
 
 async def test_patience_lasts_while_others_come() -> None:

@@ -7,8 +7,10 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -53,9 +55,9 @@ async def home(
         yield opened
 
 
-def declared(body: bytes = BODY, **fields: object) -> NewUpload:
-    given = {"name": "a/b.bin", "size_bytes": len(body), "sha256": sha(body), **fields}
-    return NewUpload(**given)  # type: ignore[arg-type] - fields of NewUpload by name
+def declared(body: bytes = BODY, **fields: Any) -> NewUpload:
+    whole = NewUpload(name="a/b.bin", size_bytes=len(body), sha256=sha(body))
+    return replace(whole, **fields)
 
 
 async def begun(home: Home, new: NewUpload) -> tuple[Blob, Grant]:
@@ -71,7 +73,7 @@ async def complete(home: Home, blob_id: str, sha256: str | None = None) -> Blob:
     return done
 
 
-async def uploaded(home: Home, body: bytes = BODY, **fields: object) -> Blob:
+async def uploaded(home: Home, body: bytes = BODY, **fields: Any) -> Blob:
     blob, put = await begun(home, declared(body, **fields))
     sent = await home.send(put, body)
     assert sent.status_code == 200, sent.text
@@ -398,7 +400,7 @@ async def test_names_that_lead_elsewhere_are_refused(home: Home, name: str) -> N
         ({"id": "../x"}, "blob_id"),
     ],
 )
-def test_fields_that_break_their_rules(fields: dict[str, object], field: str) -> None:
+def test_fields_that_break_their_rules(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(ValueError, match=field):
         domain.begin(declared(**fields), blob_homes.Clock()())
 

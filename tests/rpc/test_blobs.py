@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -42,7 +43,7 @@ def upload(stub: pb_grpc.BlobServiceStub, name: str) -> pb.Blob:
     return done.blob
 
 
-def reason(error: grpc.RpcError) -> str:
+def reason(error: Any) -> str:
     status = rpc_status.from_call(error)
     info = error_details_pb2.ErrorInfo()
     assert status is not None

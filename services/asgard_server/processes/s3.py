@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from asgard_server.settings import S3Prefix, SettingError, Settings
 
 if TYPE_CHECKING:  # the clients of S3 take half a second to import: a folder does without
+    import boto3
     from gimle.asgard.core.s3.place import Place
     from gimle.asgard.core.signing import Credentials, Signer
 
@@ -46,13 +47,13 @@ def s3_signer(settings: Settings, clock: Callable[[], float]) -> Signer:
     return Signer(endpoint, _credentials(settings, session), region=region, clock=clock)
 
 
-def _credentials(settings: Settings, session: object) -> Callable[[], Credentials]:
+def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Credentials]:
     from gimle.asgard.core.signing import Credentials
 
     if settings.s3_access_key is not None and settings.s3_secret_key is not None:
         given = Credentials(settings.s3_access_key, settings.s3_secret_key)
         return lambda: given
-    found = session.get_credentials()  # type: ignore[attr-defined] - boto3 has no types for it
+    found = session.get_credentials()
     if found is None:
         raise SettingError(
             "ASGARD_S3_ACCESS_KEY",
@@ -63,6 +64,6 @@ def _credentials(settings: Settings, session: object) -> Callable[[], Credential
     def lent() -> Credentials:
         # Asked each time: those of a role are renewed before they end.
         now = found.get_frozen_credentials()
-        return Credentials(now.access_key, now.secret_key, now.token)
+        return Credentials(now.access_key or "", now.secret_key or "", now.token)
 
     return lent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ class Relay:
     """Passes on what comes to `port`. `up` are the bytes to the store, `down` those from it.
 
     `reached` is set when `mark` bytes have gone in either direction; with `cuts` connections are
-    closed instead, once for each number in it.
+    closed instead, once for each number in it. With `tls` it speaks TLS to its clients.
     """
 
-    def __init__(self, store_port: int) -> None:
+    def __init__(self, store_port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.up = self.down = 0
         self.mark: int | None = None
         self.reached = threading.Event()
@@ -43,17 +45,26 @@ class Relay:
                 client, _ = self._listener.accept()
             except TimeoutError:
                 continue
+            client.settimeout(None)
+            if self._tls is not None:
+                try:
+                    client = self._tls.wrap_socket(client, server_side=True)
+                except OSError:  # it does not trust us
+                    client.close()
+                    continue
             thread = threading.Thread(target=self._pass_on, args=(client,))
             self._threads.append(thread)
             thread.start()
 
     def _pass_on(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._store_port)) as store:
-            client.setblocking(True)
             # What it has counted and not handed on would count as lost by whoever is killed.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             while not self._ended.is_set():
-                for source in select.select([client, store], [], [], 0.1)[0]:
+                # What TLS has decrypted already, select does not see.
+                more = isinstance(client, ssl.SSLSocket) and client.pending()
+                ready = [client] if more else select.select([client, store], [], [], 0.1)[0]
+                for source in ready:
                     try:
                         data = source.recv(1 << 16)
                         if not data or not self._counted(source is client, len(data)):
@@ -79,9 +90,9 @@ class Relay:
 
 
 @contextmanager
-def a_relay(store_port: int) -> Iterator[Relay]:
+def a_relay(store_port: int, tls: ssl.SSLContext | None = None) -> Iterator[Relay]:
     """A relay for one test."""
-    relay = Relay(store_port)
+    relay = Relay(store_port, tls)
     try:
         yield relay
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from gimle.asgard.core.signing import Credentials, Endpoint, Signer
 from gimle.asgard.transfer import (
     Bucket,
     BusyError,
@@ -31,18 +33,21 @@ from gimle.asgard.transfer import (
     part_bytes,
     tree,
     upload,
+    wire,
 )
 from gimle.asgard.transfer.partial import Partial, Plan, partial_path
+from gimle.asgard.transfer.wire import WireError
 
 from tests.engines import minio, versitygw
-from tests.engines.s3_store import ROOT, Store
+from tests.engines.s3_store import ACCESS_KEY, ROOT, SECRET_KEY, Store
+from tests.rpc.authorities import Authority, files_of
 from tests.sdk.moving import bucket_at, wanted
 from tests.sdk.relay import Relay, a_relay
 
 STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
 MIB = 1 << 20
-PART = 16 * MIB
-LARGE = 7 * PART + 12_345
+PART = 32 * MIB
+LARGE = 4 * PART + 12_345
 
 
 @pytest.fixture(params=list(STORES))
@@ -128,7 +133,7 @@ def moved_after_kill(way: str, relay: Relay, bucket: Bucket, folder: Path) -> in
         [*command, str(folder)], env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE
     )
     moved, grown = map(int, said.stdout.split())
-    assert grown < 64, "memory is bounded by lanes, not by files"
+    assert grown < 80, "memory is bounded by lanes, not by files"
     return moved
 
 
@@ -168,6 +173,32 @@ def test_connections_that_break_are_made_anew(
     assert same(tmp_path / "large.bin", large / "large.bin")
 
 
+def test_over_tls_and_only_to_whom_an_authority_knows(
+    at_minio: Bucket, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority("tests")
+    files = files_of(tmp_path / "tls", authority.pair("store"), authority)
+    assert files.certificate is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    host, _, port = at_minio.signer.endpoint.netloc.rpartition(":")
+    with a_relay(int(port), context) as relay:
+        # Signed for the relay's own port, which the store never sees but in the Host.
+        signer = Signer(
+            Endpoint.parse(f"https://{host}:{relay.port}"), Credentials(ACCESS_KEY, SECRET_KEY)
+        )
+        secure = Bucket(signer, at_minio.name, attempts=1)
+        wire.trusted.cache_clear()
+        with pytest.raises(WireError, match="CERTIFICATE_VERIFY_FAILED"):
+            secure.write("small", b"body")
+        monkeypatch.setenv("SSL_CERT_FILE", str(files.authority))
+        wire.trusted.cache_clear()
+        upload(tree(large, ""), DirectUploads(secure))
+        download(wanted(secure, tmp_path / "out"), DirectDownloads(secure))
+    wire.trusted.cache_clear()
+    assert same(tmp_path / "out" / "large.bin", large / "large.bin")
+
+
 def test_a_stopped_transfer_goes_on_later(at_minio: Bucket, large: Path, tmp_path: Path) -> None:
     stop = threading.Event()
 
@@ -179,7 +210,7 @@ def test_a_stopped_transfer_goes_on_later(at_minio: Bucket, large: Path, tmp_pat
         upload(tree(large, ""), DirectUploads(at_minio), progress=stop_soon, stop=stop)
     assert list(at_minio.list("")) == []
     done = upload(tree(large, ""), DirectUploads(at_minio))
-    assert LARGE // 2 < done.bytes_moved + PART * 3 < LARGE + PART
+    assert done.bytes_moved < LARGE * 3 // 4
     stop.clear()
     with pytest.raises(TransferStoppedError):
         download(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 RANGE_BYTES = 1 << 24
+_RANGES_AT_ONCE = 6
+"""Of one object. What is under way when a process is killed stays below a part."""
+
 _BATCH = 32
 _ANY = Digest("sha256", b"")
 
@@ -142,19 +146,26 @@ class _Downloading:
         large = _Large(remote, file, self.source.grants([remote])[0])
         with self._lock:
             self._open.add(large)
-        missing = [n for n in range(file.plan.ranges) if file.digest(n) is None]
+        large.waiting.extend(n for n in range(file.plan.ranges) if file.digest(n) is None)
+        large.left = len(large.waiting)
         self.meter.add(0, sum(map(file.received, range(file.plan.ranges))))
-        large.left = len(missing)
-        if missing:
-            self.work.add(partial(self._range, large, number) for number in missing)
-        else:
+        if large.left == 0:
             self._finish(large, wire)
+        for _ in range(min(_RANGES_AT_ONCE, large.left)):
+            self._next_range(large)
+
+    def _next_range(self, large: _Large) -> None:
+        with self._lock:
+            number = large.waiting.popleft() if large.waiting else None
+        if number is not None:
+            self.work.add([partial(self._range, large, number)])
 
     def _range(self, large: _Large, number: int, wire: Wire) -> None:
         patiently(partial(self._fetch_range, large, number, wire), self.work.stop)
         with self._lock:
             large.left -= 1
             last = large.left == 0
+        self._next_range(large)
         if last:
             self._finish(large, wire)
 
@@ -218,12 +229,13 @@ def _is_small(remote: Remote) -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Large:
-    """An object that is fetched by ranges; `left` are those still to come."""
+    """An object that is fetched by ranges: `left` are not there yet, `waiting` not begun."""
 
     remote: Remote
     file: Partial
     grant: Grant
     left: int = 0
+    waiting: deque[int] = field(default_factory=deque)
 
 
 def _copied(answer: Answer, buffer: memoryview, file: int, hash: _Hash) -> int:

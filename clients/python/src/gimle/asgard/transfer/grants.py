@@ -20,13 +20,13 @@ LARGE_BYTES = 1 << 26
 LARGEST_BYTES = 5 << 40
 """What a store takes as one object."""
 
-_LEAST_PART_BYTES = 1 << 24
+_LEAST_PART_BYTES = 1 << 25
 _MOST_PARTS = 10_000
 _MIB = 1 << 20
 
 
 def part_bytes(size: int) -> int:
-    """The size of the parts of a file: 16 MiB, and whole MiB more where 10,000 are not enough."""
+    """The size of the parts of a file: 32 MiB, and whole MiB more where 10,000 are not enough."""
     needed = -(-size // _MOST_PARTS)
     return max(_LEAST_PART_BYTES, -(-needed // _MIB) * _MIB)
 

@@ -9,6 +9,7 @@ the next one goes on with. When all is there the table is cut off and the file t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -93,9 +94,10 @@ class Partial:
     def _begin(self) -> None:
         os.ftruncate(self.file, 0)
         size = self.plan.size + _ROW.size * self.plan.ranges
-        # All the room at once: a full disk says so before a byte has been fetched.
-        with suppress(OSError):
-            os.posix_fallocate(self.file, 0, size)
+        room = os.fstatvfs(self.file)
+        if room.f_bavail * room.f_frsize < size:
+            # Said before a byte has been fetched.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.target))
         os.ftruncate(self.file, size)
         os.pwrite(self.file, self._tail(), size)
 

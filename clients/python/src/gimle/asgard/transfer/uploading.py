@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -15,6 +16,7 @@ from gimle.asgard.transfer.errors import WrongBytesError
 from gimle.asgard.transfer.grants import (
     LARGE_BYTES,
     LARGEST_BYTES,
+    Begun,
     Grant,
     Measured,
     Outgoing,
@@ -24,7 +26,7 @@ from gimle.asgard.transfer.grants import (
 from gimle.asgard.transfer.lanes import LANES, Task, Work
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.wire import FilePart, Wire
+from gimle.asgard.transfer.wire import CHUNK_BYTES, FilePart, Wire, WireError
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -115,12 +117,10 @@ class _Uploading:
 
     def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
         with file.path.open("rb", buffering=0) as opened:
-            fd = opened.fileno()
-            digest = self._hashed(fd, FilePart(fd, 0, size), wire, [sha256()])[0]
-            measured = Measured(file, size, digest)
+            body = FilePart(opened.fileno(), 0, size)
+            measured = Measured(file, size, _hashed(body, wire.buffer, [sha256()])[0])
             grant = self.to.whole([measured])[0]
             if grant is not None:
-                body = FilePart(fd, 0, size)
                 send(wire, self.work, file.name, grant, body, self._renewed(measured))
                 self.to.arrived([measured])
             self.meter.add(1, size, 0 if grant is None else size)
@@ -143,42 +143,57 @@ class _Uploading:
         parts = []
         whole = sha256() if self.to.wants_sha256 else None
         with file.path.open("rb", buffering=0) as opened:
-            fd = opened.fileno()
-            for number, offset in enumerate(range(0, size, begun.part_bytes), 1):
+            for part in _parts(opened.fileno(), size, begun.part_bytes, whole):
                 self.work.check()
-                body = FilePart(fd, offset, min(begun.part_bytes, size - offset))
-                hashes = [sha256(), whole] if whole is not None else [sha256()]
-                part = Part(number, body.size, self._hashed(fd, body, wire, hashes)[0])
-                there = begun.arrived.get(number)
+                there = begun.arrived.get(part.number)
                 if there is not None and (there.size, there.sha256) == (part.size, part.sha256):
                     parts.append(there)
                     self.meter.add(0, part.size)
                     continue
-                grant = self.to.parts(begun, [part])[0]
-                etag = send(
-                    wire,
-                    self.work,
-                    file.name,
-                    grant,
-                    body,
-                    lambda part=part: self.to.parts(begun, [part])[0],  # type: ignore[misc]  # bound now
+                offset = (part.number - 1) * begun.part_bytes
+                parts.append(
+                    self._sent(begun, part, FilePart(opened.fileno(), offset, part.size), wire)
                 )
-                parts.append(replace(part, etag=etag))
                 self.meter.add(0, part.size, part.size)
         digest = None if whole is None else whole.digest()
         self.to.complete(begun, Measured(file, size, digest), parts)
         self.meter.add(1)
 
-    def _hashed(
-        self, fd: int, part: FilePart, wire: Wire, hashes: Sequence[_Hash]
-    ) -> Sequence[bytes]:
-        """The digests of a part of a file."""
-        offset, left = part.offset, part.size
-        while left:
-            count = os.preadv(fd, [wire.buffer[: min(left, len(wire.buffer))]], offset)
-            if count == 0:
-                raise WrongBytesError(os.readlink(f"/proc/self/fd/{fd}"), "it became shorter")
-            for one in hashes:
-                one.update(wire.buffer[:count])
-            offset, left = offset + count, left - count
-        return [one.digest() for one in hashes]
+    def _sent(self, begun: Begun, part: Part, body: FilePart, wire: Wire) -> Part:
+        def leave() -> Grant:
+            return self.to.parts(begun, [part])[0]
+
+        return replace(part, etag=send(wire, self.work, begun.name, leave(), body, leave))
+
+
+def _parts(fd: int, size: int, each: int, whole: _Hash | None) -> Iterator[Part]:
+    """The parts of a file; the next is read and hashed while the caller is at one."""
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+
+    def read(number: int) -> Part:
+        first = (number - 1) * each
+        part = FilePart(fd, first, min(each, size - first))
+        hashes = [sha256()] if whole is None else [sha256(), whole]
+        return Part(number, part.size, _hashed(part, buffer, hashes)[0])
+
+    count = -(-size // each)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(read, 1)
+        for number in range(1, count + 1):
+            part = coming.result()
+            if number < count:
+                coming = ahead.submit(read, number + 1)
+            yield part
+
+
+def _hashed(part: FilePart, buffer: memoryview, hashes: Sequence[_Hash]) -> Sequence[bytes]:
+    """The digests of a part of a file."""
+    offset, left = part.offset, part.size
+    while left:
+        count = os.preadv(part.file, [buffer[: min(left, len(buffer))]], offset)
+        if count == 0:
+            raise WireError("the file became shorter while it was read")
+        for one in hashes:
+            one.update(buffer[:count])
+        offset, left = offset + count, left - count
+    return [one.digest() for one in hashes]

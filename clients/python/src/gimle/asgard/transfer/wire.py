@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from urllib.parse import urlsplit
 
 from gimle.asgard.transfer.errors import TransferError
 
-CHUNK_BYTES = 1 << 18
-"""How much is read, hashed and written at a time: what fits a core's own cache."""
+CHUNK_BYTES = 1 << 20
+"""How much is read, hashed and written at a time, each without the interpreter's lock."""
 
 UNDERWAY_BYTES = 1 << 19
 """How much may be under way to us on one connection: what a kill makes us fetch again."""
@@ -28,6 +29,7 @@ CONNECT_S = 10.0
 SILENCE_S = 120.0
 """How long a store may say nothing: completing a large upload takes it a while."""
 
+_SILENCE = struct.pack("@ll", int(SILENCE_S), 0)  # a timeval
 _MOST_HEAD_BYTES = 1 << 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -62,19 +64,22 @@ class Origin:
         plain = socket.create_connection((self.host, self.port), CONNECT_S)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNDERWAY_BYTES)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        plain.settimeout(SILENCE_S)
+        # A socket that blocks, with the kernel's own timeouts: one call fills or sends all.
+        plain.settimeout(None)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            plain.setsockopt(socket.SOL_SOCKET, option, _SILENCE)
         if not self.secure:
             return plain
         try:
-            return _tls().wrap_socket(plain, server_hostname=self.host)
+            return trusted().wrap_socket(plain, server_hostname=self.host)
         except BaseException:
             plain.close()
             raise
 
 
 @lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    # SSL_CERT_FILE and SSL_CERT_DIR name another authority, as everywhere.
+def trusted() -> ssl.SSLContext:
+    """Whom connections over TLS trust: the system's authorities, or those of SSL_CERT_FILE."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -199,10 +204,13 @@ class _Line:
         self.socket.sendall(head)
         offset, left = body.offset, body.size
         while left:
-            count = os.preadv(body.file, [buffer[: min(left, len(buffer))]], offset)
+            if isinstance(self.socket, ssl.SSLSocket):
+                count = os.preadv(body.file, [buffer[: min(left, len(buffer))]], offset)
+                self.socket.sendall(buffer[:count])
+            else:
+                count = os.sendfile(self.socket.fileno(), body.file, offset, left)
             if count == 0:
                 raise WireError("the file became shorter while it was sent")
-            self.socket.sendall(buffer[:count])
             offset, left = offset + count, left - count
 
     def receive_into(self, into: memoryview) -> int:
@@ -211,7 +219,9 @@ class _Line:
             into[:count] = self._early[:count]
             self._early = self._early[count:]
             return count
-        return self.socket.recv_into(into)
+        if isinstance(self.socket, ssl.SSLSocket):
+            return self.socket.recv_into(into)
+        return self.socket.recv_into(into, 0, socket.MSG_WAITALL)
 
     def _receive_until(self, end: bytes) -> bytes:
         while end not in self._early:

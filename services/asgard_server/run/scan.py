@@ -62,6 +62,7 @@ class Noticer:
         self._forced = False
         self._scan_began = 0.0
         self._next_scan = 0.0
+        self._next_news = 0.0
         self._waiting_since: float | None = None
 
     async def reconciled(self) -> None:
@@ -150,11 +151,18 @@ class Noticer:
             self._scanned = pulse if pulse == self._seen else None
             self._waiting_since = None
             self._reconciled.set()
-        elif pulse is None:
-            newest = {kind: await self._index.newest(kind) for kind in _KINDS}
-            news = await self._index.unknown(await self._place.news(newest))
-            await self._observe(_results_first(news))
+        elif pulse is None and time.monotonic() >= self._next_news:
+            await self._hear_news()
         self._seen = pulse
+
+    async def _hear_news(self) -> None:
+        began = time.monotonic()
+        newest = {kind: await self._index.newest(kind) for kind in _KINDS}
+        news = await self._index.unknown(await self._place.news(newest))
+        await self._observe(_results_first(news))
+        ended = time.monotonic()
+        # Where much is written, most of what is listed is our own.
+        self._next_news = ended + SHARE * (ended - began)
 
     def _is_due(self, pulse: str | None) -> bool:
         now = time.monotonic()

@@ -51,12 +51,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
     | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"}
-    | {f"{SERVER}.blob.store", f"{SERVER}.blob.domain"},
+    | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts")},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.run": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.feed.feed"},
     f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc"},
-    f"{SERVER}.blob.domain": {f"{SDK}.core"},
-    f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain"},
+    f"{SERVER}.blob.domain": {f"{SDK}.core", f"{SERVER}.blob.names", f"{SERVER}.blob.parts"},
+    f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.folder_http": {
         f"{SDK}.core",
         f"{SERVER}.store.folder_bytes",

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from asgard_server.blob import domain
+from asgard_server.blob import domain, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
@@ -173,7 +173,7 @@ async def test_a_plain_put_that_is_not_what_was_declared(home: Home) -> None:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
     """Parts as small as S3 allows, so that tests move few bytes."""
     monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(domain, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(parts, "PART_BYTES", 5 << 20)
     return 5 << 20
 
 
@@ -407,11 +407,11 @@ def test_fields_that_break_their_rules(fields: dict[str, Any], field: str) -> No
 
 @pytest.mark.parametrize("size", [1, 64 << 20, (64 << 20) + 1, 160 << 30, domain.OBJECT_BYTES])
 def test_parts_cover_every_size(size: int) -> None:
-    count = domain.part_count(size)
-    assert 1 <= count <= domain.PARTS
-    assert sum(domain.part_bytes(size, number) for number in (1, count)) <= size or count == 1
-    last = domain.part_bytes(size, count)
-    assert 0 < last <= domain.part_size(size)
-    assert (count - 1) * domain.part_size(size) + last == size
+    count = parts.part_count(size)
+    assert 1 <= count <= parts.PARTS
+    assert sum(parts.part_bytes(size, number) for number in (1, count)) <= size or count == 1
+    last = parts.part_bytes(size, count)
+    assert 0 < last <= parts.part_size(size)
+    assert (count - 1) * parts.part_size(size) + last == size
     with pytest.raises(InvalidFieldError):
-        domain.part_bytes(size, count + 1)
+        parts.part_bytes(size, count + 1)

@@ -9,9 +9,9 @@ from gimle.asgard.core.errors import InvalidFieldError, UploadIncompleteError
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob, NewUpload, Part
+from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.keeping import Wanted
+from asgard_server.blob.parts import Part, part_count, part_size
 from asgard_server.blob.store import Grant
 from asgard_server.blob.uploading import Begun
 from asgard_server.rpc.errors import failure
@@ -98,8 +98,8 @@ def plan(blob: Blob) -> pb.PartsPlan:
     """The parts in which a blob is uploaded."""
     size = blob.size_bytes or 0
     return pb.PartsPlan(
-        part_size_bytes=domain.part_size(size),
-        part_count=domain.part_count(size),
+        part_size_bytes=part_size(size),
+        part_count=part_count(size),
         expire_time=_timestamp(blob.expires_at),
     )
 

@@ -1,4 +1,4 @@
-"""The rules of BlobService: names, ways of uploading, parts, states, keys.
+"""The rules of BlobService: ways of uploading, states, keys, limits.
 
 Pure: functions over rows that return new ones or raise errors that carry their data. Nothing
 here knows gRPC, S3 or SQL.
@@ -6,10 +6,7 @@ here knows gRPC, S3 or SQL.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -21,25 +18,22 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.ids import check_id, new_id
 
+from asgard_server.blob.names import checked_name
+from asgard_server.blob.parts import MIB, part_size
+
 State = Literal["uploading", "ready", "abandoned", "deleted"]
 Way = Literal["checked", "parts", "plain"]
 
-MIB = 1 << 20
-
 # Up to here one request carries all bytes; above, a connection that breaks costs too much.
 SINGLE_BYTES = 64 * MIB
-# S3's own limits: of one PUT and of one copy, of an object, and of the number of its parts.
+# S3's own limits: of one PUT and of one copy, and of an object.
 PLAIN_BYTES = 5 * 10**9
 OBJECT_BYTES = 5 << 40
-PARTS = 10_000
-PART_BYTES = 16 * MIB
 
 # What passes through the service itself.
 INLINE_BYTES = 4 * MIB
 
 BATCH = 1_000
-NAME_BYTES = 1_024
-NAME_STEP_BYTES = 255
 CONTENT_TYPE = "application/octet-stream"
 
 GRANT_SECONDS = 3_600
@@ -113,14 +107,6 @@ class Blob:
     def arrives_at(self) -> str:
         """The key that its grants name: bytes of a plain PUT are copied from there."""
         return f"staging/{self.id}/{self.attempt}" if self.way == "plain" else self.key
-
-
-class Part(NamedTuple):
-    """A part as the store has it. `sha256` in hexadecimal."""
-
-    number: int
-    size_bytes: int
-    sha256: str
 
 
 class Held(NamedTuple):
@@ -214,97 +200,6 @@ def require_ready(blob: Blob) -> Blob:
     if blob.state != "ready":
         raise BlobNotReadyError(blob.id, blob.state)
     return blob
-
-
-# Parts ------------------------------------------------------------------------------------
-
-
-def part_size(size_bytes: int) -> int:
-    """How many bytes each part but the last has: a function of the size alone.
-
-    Whole MiB, at least 16, so few that 10,000 suffice.
-    """
-    least = -(-size_bytes // PARTS)
-    return max(PART_BYTES, -(-least // MIB) * MIB)
-
-
-def part_count(size_bytes: int) -> int:
-    """How many parts bytes of this size have."""
-    return -(-size_bytes // part_size(size_bytes))
-
-
-def part_bytes(size_bytes: int, number: int) -> int:
-    """How many bytes the part `number` has, counted from 1. Raises `InvalidFieldError`."""
-    count = part_count(size_bytes)
-    if not 1 <= number <= count:
-        raise InvalidFieldError("parts.number", f"is {number}", f"give 1 to {count}")
-    each = part_size(size_bytes)
-    return size_bytes - each * (count - 1) if number == count else each
-
-
-def missing_parts(size_bytes: int, arrived: Sequence[Part]) -> list[int]:
-    """Numbers of parts that have not arrived with the size that they must have."""
-    whole = {
-        part.number
-        for part in arrived
-        if 1 <= part.number <= part_count(size_bytes)
-        and part.size_bytes == part_bytes(size_bytes, part.number)
-    }
-    return [number for number in range(1, part_count(size_bytes) + 1) if number not in whole]
-
-
-def sha256_of_parts(parts: Sequence[Part]) -> str:
-    """SHA-256 over the digests of all parts in order, as S3 computes it, in hexadecimal."""
-    digests = [bytes.fromhex(part.sha256) for part in sorted(parts)]
-    return hashlib.sha256(b"".join(digests)).hexdigest()
-
-
-# Fields -----------------------------------------------------------------------------------
-
-
-def checked_name(name: str, field: str) -> str:
-    """Answer the name in its one form. Raises `InvalidFieldError`.
-
-    Two names that look the same are the same (NFC); nothing in them leads out of a folder.
-    """
-    whole = unicodedata.normalize("NFC", name)
-    steps = whole.split("/")
-    if len(whole.encode("utf-8", "surrogatepass")) > NAME_BYTES:
-        raise InvalidFieldError(field, f"has more than {NAME_BYTES} bytes", "give a shorter name")
-    for step in steps:
-        if problem := _problem_of_step(step):
-            raise InvalidFieldError(
-                field,
-                f"{name!r} {problem}",
-                'give steps between single slashes, like "run-7/a.npy"',
-            )
-    return whole
-
-
-def _problem_of_step(step: str) -> str:
-    if not step:
-        return "has an empty step"
-    if step in (".", ".."):
-        return f"has the step {step!r}"
-    if len(step.encode("utf-8", "surrogatepass")) > NAME_STEP_BYTES:
-        return f"has a step of more than {NAME_STEP_BYTES} bytes"
-    for letter in step:
-        if letter == "\\" or unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Zl", "Zp"):
-            return f"has the character U+{ord(letter):04X}"
-    # A full-width slash or dot is read as a plain one by whoever folds it later.
-    if (folded := unicodedata.normalize("NFKC", step)) != step and (
-        folded in (".", "..") or "/" in folded or "\\" in folded
-    ):
-        return "has a step that looks like another path"
-    return ""
-
-
-def checked_prefix(prefix: str, field: str) -> str:
-    """Answer the beginning of names. Raises `InvalidFieldError`."""
-    if not prefix:
-        raise InvalidFieldError(field, "is empty", 'give the beginning of names, like "run-7/"')
-    checked_name(prefix.rstrip("/") or "/", field)
-    return unicodedata.normalize("NFC", prefix)
 
 
 def checked_sha256(text: str | None, field: str) -> str | None:

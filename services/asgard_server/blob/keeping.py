@@ -17,6 +17,7 @@ from gimle.asgard.core.errors import (
 
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob, NewUpload, State
+from asgard_server.blob.names import checked_name, checked_prefix
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
 
 # Blobs of a prefix that are removed in one go.
@@ -78,7 +79,7 @@ class Keeper:
 
     async def delete_all(self, prefix: str) -> Deleted:
         """Delete all blobs whose names begin with `prefix` and that nobody has claimed."""
-        prefix = domain.checked_prefix(prefix, "name_prefix")
+        prefix = checked_prefix(prefix, "name_prefix")
         count = size = owned = 0
         behind = ""
         while page := await self._table.page(prefix, behind, _PAGE):
@@ -102,7 +103,7 @@ class Keeper:
         source = domain.require_ready(await self.blob(blob_id))
         now = self._clock()
         asked = replace(
-            domain.begin(NewUpload(name=domain.checked_name(name, "name"), plain=True), now),
+            domain.begin(NewUpload(name=checked_name(name, "name"), plain=True), now),
             content_type=source.content_type,
             sha256=source.sha256,
             grants_until=now,
@@ -186,4 +187,4 @@ def _bytes_of(blob: Blob, wanted: Wanted) -> tuple[int, int] | None:
 
 
 def _file_name(text: str) -> str:
-    return domain.checked_name(text, "save_as").rpartition("/")[2] if text else ""
+    return checked_name(text, "save_as").rpartition("/")[2] if text else ""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from asgard_server.blob.domain import Blob, Held, Part
+from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.parts import Part
 
 
 @dataclass(frozen=True, slots=True)

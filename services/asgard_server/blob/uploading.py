@@ -16,7 +16,14 @@ from gimle.asgard.core.errors import (
 from gimle.asgard.core.ids import check_id, new_id
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob, Held, NewUpload, Part
+from asgard_server.blob.domain import Blob, Held, NewUpload
+from asgard_server.blob.parts import (
+    Part,
+    missing_parts,
+    part_bytes,
+    part_count,
+    sha256_of_parts,
+)
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
 
 # Questions to the store that one call has open at a time.
@@ -79,7 +86,7 @@ class Uploader:
         each = domain.grant_seconds(seconds)
         blob = await self._in_parts(blob_id)
         for number, sha256 in parts:
-            domain.part_bytes(blob.size_bytes or 0, number)
+            part_bytes(blob.size_bytes or 0, number)
             domain.checked_sha256(sha256, "parts.sha256")
         await self._note([blob], [each])
         return [self._grants.part(blob, number, sha.lower(), each) for number, sha in parts]
@@ -220,10 +227,10 @@ class Uploader:
         parts = await self._bytes.parts(blob)
         held = await self._bytes.head(blob.key)
         if held is None:
-            if missing := domain.missing_parts(size, parts or []):
+            if missing := missing_parts(size, parts or []):
                 raise UploadIncompleteError(
                     blob.id,
-                    f"{len(missing):,} of {domain.part_count(size):,} parts are missing, "
+                    f"{len(missing):,} of {part_count(size):,} parts are missing, "
                     f"the first is {missing[0]}",
                     tuple(missing[:1_000]),
                 )
@@ -240,7 +247,7 @@ class Uploader:
             self._clock(),
             sha256=held.sha256 or wanted,
             verified=held.sha256 is not None,
-            sha256_parts=held.sha256_parts or (domain.sha256_of_parts(parts) if parts else None),
+            sha256_parts=held.sha256_parts or (sha256_of_parts(parts) if parts else None),
         )
 
     async def _appeared(self, blob: Blob) -> Held | None:

@@ -24,7 +24,8 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
 
-from asgard_server.blob.domain import Blob, Held, Part
+from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
 
 P = ParamSpec("P")

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob
+from asgard_server.blob.parts import part_bytes
 from asgard_server.blob.store import Grant
 
 PREFIX = "/bytes/"
@@ -64,7 +65,7 @@ class FolderGrants:
 
     def part(self, blob: Blob, number: int, sha256: str, seconds: int) -> Grant:
         """A request for one part of an upload in parts, with its size and digest."""
-        size = domain.part_bytes(blob.size_bytes or 0, number)
+        size = part_bytes(blob.size_bytes or 0, number)
         query = {
             "upload": str(blob.upload_id),
             "number": str(number),

@@ -20,7 +20,8 @@ from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.s3.objects import translated
 from gimle.asgard.core.s3.place import Connection, Place
 
-from asgard_server.blob.domain import Blob, Held, Part
+from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
 
 T = TypeVar("T")

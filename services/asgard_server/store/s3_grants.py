@@ -10,8 +10,8 @@ from urllib.parse import quote
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.signing import Signer
 
-from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob
+from asgard_server.blob.parts import part_bytes
 from asgard_server.blob.store import Grant
 
 _READ_CACHE = "private, max-age=31536000, immutable"
@@ -44,7 +44,7 @@ class S3Grants:
     def part(self, blob: Blob, number: int, sha256: str, seconds: int) -> Grant:
         """A request for one part of an upload in parts, with its size and digest."""
         headers = {
-            "content-length": str(domain.part_bytes(blob.size_bytes or 0, number)),
+            "content-length": str(part_bytes(blob.size_bytes or 0, number)),
             "x-amz-checksum-sha256": _base64(sha256),
         }
         query = {"partNumber": str(number), "uploadId": str(blob.upload_id)}

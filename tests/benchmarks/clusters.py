@@ -45,12 +45,12 @@ def cluster(folder: Path, *, s3: bool = True, **options: Any) -> Iterator[Runnin
     folder.mkdir(parents=True, exist_ok=True)
     # PostgreSQL's user must reach nothing of it; each cluster has a database of its own.
     own = Path(tempfile.mkdtemp(dir=folder))
-    store = {"s3": minio.server()} if s3 else {}
+    store = minio.server() if s3 else None
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     context: AbstractAsyncContextManager[Cluster] = a_cluster(
-        own, database=True, bell=True, **store, **{"log_level": "error", **options}
+        own, database=True, bell=True, s3=store, **{"log_level": "error", **options}
     )
     try:
         entered = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()

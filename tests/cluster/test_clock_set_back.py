@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from tests.cluster.load import load
@@ -19,6 +20,8 @@ from tests.engines.faketime import Clock
 
 # Less than the 15 minutes within which an object store believes a signature.
 BACK_S = -600
+
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
 
 async def test_a_clock_set_back_changes_no_order_and_loses_no_change(

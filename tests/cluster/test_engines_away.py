@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import redis.asyncio
 
 from tests.cluster.load import Load, load
@@ -18,6 +19,8 @@ from tests.cluster.processes import Cluster, a_cluster
 from tests.cluster.truth import settled
 from tests.cluster.watchers import Watcher, all_saw_everything, watchers
 from tests.engines import postgres
+
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
 AWAY_S = 5.0
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import pytest
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.core.ids import new_id
 
@@ -19,6 +20,8 @@ from tests.cluster.processes import eventually
 from tests.cluster.watchers import Watcher, watchers
 from tests.conftest import free_port
 from tests.engines.small_disk import SmallDisk, small_disk
+
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
 SIZE = 48 << 20
 FULL = "STORAGE_FULL"

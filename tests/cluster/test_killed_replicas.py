@@ -9,10 +9,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cluster.load import load
 from tests.cluster.processes import a_cluster
 from tests.cluster.truth import settled
 from tests.cluster.watchers import all_saw_everything, watchers
+
+pytestmark = pytest.mark.timeout(1800)  # on a busy machine
 
 CALLERS = 6
 # 500 where there is time for it (make soak).

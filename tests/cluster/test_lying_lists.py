@@ -19,6 +19,8 @@ from tests.cluster.processes import Replica, a_cluster, eventually
 from tests.cluster.truth import settled, truth
 from tests.cluster.watchers import all_saw_everything, watchers
 
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
+
 RUNS = 20
 FAULTS: tuple[Fault, ...] = ("half", "short", "gone")
 

@@ -7,10 +7,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from tests.cluster.load import Load
 from tests.cluster.processes import a_cluster
+
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
 RUNS = 120
 

@@ -8,12 +8,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 
 from tests.cluster.balancing import balanced
 from tests.cluster.processes import a_cluster
 from tests.cluster.truth import settled
 from tests.cluster.watchers import all_saw_everything, watchers
+
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
 SAVERS = 4
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
@@ -25,6 +26,8 @@ from tests.rpc.running import refused
 SAVES, RESULTS = 60, 200
 STOPPED_S = 8.0
 TOO_SLOW = (grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
+
+pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
 
 def resident(pid: int) -> int:
@@ -85,8 +88,8 @@ class LazyWatch:
     """A watch through gRPC whose client has read the first message, and reads no further."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = pb_grpc.RunServiceStub(channel)
-        self._call = self._stub.WatchRuns(pb.WatchRunsRequest())
+        self._stub: Any = pb_grpc.RunServiceStub(channel)
+        self._call: Any = self._stub.WatchRuns(pb.WatchRunsRequest())
         self._token = ""
         self.dropped = 0
 

@@ -10,7 +10,9 @@ import asyncio
 import socket
 import struct
 import time
+from array import array
 from base64 import urlsafe_b64decode
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
@@ -35,15 +37,22 @@ class Seen(NamedTuple):
 
 
 class Watcher:
-    """Follows one of `urls` until it is stopped, and comes back with the last id it has seen."""
+    """Follows one of `urls` until it is stopped, and comes back with the last id it has seen.
 
-    def __init__(self, urls: Sequence[str]) -> None:
+    `revisions` are those it was told of, in the order in which they came; what it was told is
+    kept unless `keep` says otherwise, for many watchers of many changes.
+    """
+
+    def __init__(self, urls: Sequence[str], *, keep: bool = True) -> None:
+        self.revisions = array("q")
+        self._keep = keep
         self.last_id = ""
         self.connected = asyncio.Event()
         self.connections = 0
         self.paused = asyncio.Event()
         self.paused.set()
         self._urls = urls
+        self._writer: asyncio.StreamWriter | None = None
         self._blocks: list[bytes] = []
         self._bell = asyncio.Event()
 
@@ -68,6 +77,7 @@ class Watcher:
             raise
         limit = receive_buffer or 1 << 16
         reader, writer = await asyncio.open_connection(sock=raw, limit=limit)
+        self._writer = writer
         try:
             last = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
             writer.write(
@@ -86,6 +96,11 @@ class Watcher:
         finally:
             writer.close()
 
+    def cut(self) -> None:
+        """Break its connection, as a network does."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
     def _take(self, blocks: list[bytes]) -> None:
         for block in blocks:
             if block.startswith(b":"):
@@ -97,7 +112,10 @@ class Watcher:
                 self.connected.set()
                 if self._blocks:
                     continue
-            self._blocks.append(block)
+            elif self._blocks:
+                self.revisions.append(self.at)
+            if self._keep or not self._blocks:
+                self._blocks.append(block)
         self._bell.set()
 
     @property
@@ -148,16 +166,16 @@ def _seen(block: bytes) -> Seen:
 
 @asynccontextmanager
 async def watchers(
-    count: int, *urls: str, wait: bool = True, receive_buffer: int = 0
+    count: int, *urls: str, receive_buffer: int = 0, keep: bool = True
 ) -> AsyncIterator[list[Watcher]]:
     """So many watchers spread over gateways, all connected; they end with the block."""
-    made = [Watcher([*urls[n % len(urls) :], *urls[: n % len(urls)]]) for n in range(count)]
+    turned = [[*urls[n % len(urls) :], *urls[: n % len(urls)]] for n in range(count)]
+    made = [Watcher(each, keep=keep) for each in turned]
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(watcher.run(receive_buffer)) for watcher in made]
-        if wait:
-            async with asyncio.timeout(CONNECTED_WITHIN_S):
-                for watcher in made:
-                    await watcher.connected.wait()
+        async with asyncio.timeout(CONNECTED_WITHIN_S):
+            for watcher in made:
+                await watcher.connected.wait()
         try:
             yield made
         finally:
@@ -186,7 +204,12 @@ async def all_saw_everything(
                 assert each.type == "delete" if entry.gone else True, each
 
 
+def wrong(revisions: Sequence[int], expected: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Revisions that are missing, and those that came more than once."""
+    times = Counter(revisions)
+    return [e for e in expected if not times[e]], [e for e, count in times.items() if count > 1]
+
+
 def _difference(number: int, revisions: list[int], expected: list[int]) -> str:
-    missing = sorted(set(expected) - set(revisions))
-    doubled = sorted({each for each in revisions if revisions.count(each) > 1})
+    missing, doubled = wrong(revisions, expected)
     return f"watcher {number}: missing {missing[:10]}, doubled {doubled[:10]}, or out of order"

@@ -50,7 +50,7 @@ class Player:
 async def _serve() -> None:
     player = Player()
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    method = grpc.unary_stream_rpc_method_handler(player.watch)
+    method: Any = grpc.unary_stream_rpc_method_handler(player.watch)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench.Fanout", {"Watch": method}),)
     )

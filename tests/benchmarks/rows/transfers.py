@@ -48,7 +48,7 @@ def measure(bench: Bench) -> list[Figure]:
         folder = bench.folder / "transfers"
         _fill(folder / "in", files)
         rounds = bench.few(5, 3) if what != f"a tree of {tree_mib} MiB" else bench.few(3, 1)
-        figures += _compared(what, folder, store, bucket, sum(files.values()), rounds)
+        figures += _compared(what, folder, store, bucket, len(files), sum(files.values()), rounds)
         shutil.rmtree(folder)
         bucket.delete([one.key for one in bucket.list("")])
     return figures
@@ -75,9 +75,11 @@ def _fill(folder: Path, files: dict[str, int]) -> None:
 
 
 def _compared(
-    what: str, folder: Path, store: Store, bucket: Bucket, size: int, rounds: int
+    what: str, folder: Path, store: Store, bucket: Bucket, files: int, size: int, rounds: int
 ) -> list[Figure]:
     theirs = _s5cmd(store)
+    few_bytes = size < files * _MIB // 64
+    amount, unit = (files, "files/s") if few_bytes else (size / _MIB, "MiB/s")
 
     def fetch() -> None:
         wanted = [
@@ -86,29 +88,32 @@ def _compared(
         ]
         download(wanted, DirectDownloads(bucket))
 
-    up, down = [], []
-    for _ in range(rounds):
-        up.append(
-            (
-                _timed(lambda: upload(tree(folder / "in", "ours"), DirectUploads(bucket))),
-                _timed(lambda: theirs(f"{folder}/in/", f"s3://{bucket.name}/theirs/")),
-            )
-        )
-        down.append(
-            (
-                _timed(fetch),
-                _timed(lambda: theirs(f"s3://{bucket.name}/theirs/*", f"{folder}/out2/")),
-            )
-        )
+    sides = (
+        (
+            lambda: upload(tree(folder / "in", "ours"), DirectUploads(bucket)),
+            lambda: theirs(f"{folder}/in/", f"s3://{bucket.name}/theirs/"),
+        ),
+        (fetch, lambda: theirs(f"s3://{bucket.name}/theirs/*", f"{folder}/out2/")),
+    )
+    up: list[tuple[float, float]] = []
+    down: list[tuple[float, float]] = []
+    for number in range(rounds):
+        for pair, seconds in zip(sides, (up, down), strict=True):
+            # Who comes first finds another page cache: they take turns in that too.
+            if number % 2:
+                other, ours = _timed(pair[1]), _timed(pair[0])
+            else:
+                ours, other = _timed(pair[0]), _timed(pair[1])
+            seconds.append((ours, other))
         shutil.rmtree(folder / "out")
         shutil.rmtree(folder / "out2")
     return [
         share(
             f"{direction} of {what}, against s5cmd",
-            size / _MIB / median([ours for ours, _ in seconds]),
-            size / _MIB / median([other for _, other in seconds]),
+            amount / median([ours for ours, _ in seconds]),
+            amount / median([other for _, other in seconds]),
             least,
-            "MiB/s",
+            unit,
             note,
         )
         for direction, seconds, least, note in (
@@ -119,6 +124,7 @@ def _compared(
 
 
 def _timed(work: Callable[[], Any]) -> float:
+    os.sync()  # what others have left to be written is not for this one to wait for
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -63,6 +63,7 @@ class Noticer:
         self._scan_began = 0.0
         self._next_scan = 0.0
         self._next_news = 0.0
+        self._heard: dict[Key, str] = {}
         self._waiting_since: float | None = None
 
     async def reconciled(self) -> None:
@@ -158,8 +159,10 @@ class Noticer:
     async def _hear_news(self) -> None:
         began = time.monotonic()
         newest = {kind: await self._index.newest(kind) for kind in _KINDS}
-        news = await self._index.unknown(await self._place.news(newest))
-        await self._observe(_results_first(news))
+        news = await self._place.news(newest)
+        unheard = [entry for entry in news if self._heard.get(entry.key) != entry.stamp]
+        await self._observe(_results_first(await self._index.unknown(unheard)))
+        self._heard = {entry.key: entry.stamp for entry in news}
         ended = time.monotonic()
         # Where much is written, most of what is listed is our own.
         self._next_news = ended + SHARE * (ended - began)

@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 from gimle.asgard.core.errors import AsgardError
 
-from asgard_server.blob import domain
+from asgard_server.blob import domain, metrics
 from asgard_server.blob.domain import Blob
 from asgard_server.blob.store import Bytes, Table, Upkeep
 
@@ -60,6 +60,7 @@ class Sweeper:
             ended = [blob.id for blob in overdue if await self._ended(blob)]
             await self._upkeep.forget(ended)
             count += len(ended)
+            metrics.SWEPT.inc(len(ended))
             if len(overdue) < _PAGE:
                 break
         await self._staged()

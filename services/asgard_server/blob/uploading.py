@@ -15,7 +15,7 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.ids import check_id, new_id
 
-from asgard_server.blob import domain
+from asgard_server.blob import domain, metrics
 from asgard_server.blob.domain import Blob, Held, NewUpload
 from asgard_server.blob.parts import (
     Part,
@@ -118,7 +118,9 @@ class Uploader:
                 return error
 
         work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
-        return await asyncio.gather(*work)
+        answers = await asyncio.gather(*work)
+        metrics.count_uploads(answers)
+        return answers
 
     async def abort(self, ids: Sequence[str]) -> None:
         """Give uploads up. Raises `UploadEndedError` when one is ready; then none is given up."""

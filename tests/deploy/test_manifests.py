@@ -18,6 +18,8 @@ from checks import kubernetes
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = [path.name for path in kubernetes.overlays()]
+SERVICES = {"asgard-run": "RunService", "asgard-blob": "BlobService"}
+SERVED = (*SERVICES, "asgard-gateway")
 Manifest = dict[str, Any]
 
 
@@ -102,33 +104,40 @@ def test_every_process_understands_the_settings_it_is_given(overlay: str) -> Non
             settings_of(overlay, container)
             # Kubernetes would add variables such as ASGARD_GATEWAY_PORT, which are refused.
             assert pod["enableServiceLinks"] is False, name
-    assert {"Deployment/asgard-run", "Deployment/asgard-gateway", "Job/asgard-migrate"} <= seen
+    assert {f"Deployment/{name}" for name in SERVED} | {"Job/asgard-migrate"} <= seen
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) -> None:
-    ((_, run), (_, gateway)) = (
-        (name, pod)
-        for wanted in ("Deployment/asgard-run", "Deployment/asgard-gateway")
-        for name, pod in pods(overlay)
-        if name == wanted
-    )
-    served = settings_of(overlay, run["containers"][0])
-    assert served.listens_beyond_loopback
-    # By certificates callers of RunService are known, and of the page nobody is yet.
-    assert served.insecure is (served.tls_ca_file is None)
-    assert str(served.storage).startswith("s3://")
-    assert served.database_url
-    assert served.redis_url
-    assert served.s3_url
-    ports = {each["name"]: each["containerPort"] for each in run["containers"][0]["ports"]}
-    assert ports == {"grpc": served.grpc_port, "metrics": served.metrics_port}
-
+    found = dict(pods(overlay))
+    run, blob, gateway = (found[f"Deployment/{name}"] for name in SERVED)
     page = settings_of(overlay, gateway["containers"][0])
-    service = one(overlay, "Service", "asgard-run")
+    finds = {"asgard-run": page.run_address, "asgard-blob": page.blob_address}
+    for name, pod in (("asgard-run", run), ("asgard-blob", blob)):
+        served = settings_of(overlay, pod["containers"][0])
+        assert served.listens_beyond_loopback
+        # By certificates callers of services are known, and of the page nobody is yet.
+        assert served.insecure is (served.tls_ca_file is None)
+        assert served.database_url
+        ports = {each["name"]: each["containerPort"] for each in pod["containers"][0]["ports"]}
+        assert ports == {"grpc": served.grpc_port, "metrics": served.metrics_port}
+        service = one(overlay, "Service", name)["spec"]
+        assert service["clusterIP"] == "None"
+        assert service["ports"][0]["port"] == served.grpc_port
+        assert finds[name] == f"dns:///{name}:{served.grpc_port}"
+
+    runs, blobs = (settings_of(overlay, pod["containers"][0]) for pod in (run, blob))
+    assert runs.redis_url
+    assert blobs.redis_url is None
+    # One storage: its blobs lie beside its documents.
+    assert str(runs.storage) == str(blobs.storage)
+    assert str(runs.storage).startswith("s3://")
+    assert runs.s3_url
+    assert runs.s3_url == blobs.s3_url
+    # Clients are sent to an address of theirs.
+    assert blobs.s3_public_url
+
     assert page.insecure
-    assert page.run_address == f"dns:///asgard-run:{service['spec']['ports'][0]['port']}"
-    assert service["spec"]["clusterIP"] == "None"
     # The gateway is given nothing that it could give away.
     given = [each.get("valueFrom", {}) for each in gateway["containers"][0]["env"]]
     assert not any("secretKeyRef" in source for source in given)
@@ -140,7 +149,7 @@ def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) 
 def test_there_is_time_to_drain(overlay: str) -> None:
     for name, pod in pods(overlay):
         container = pod["containers"][0]
-        if name not in {"Deployment/asgard-run", "Deployment/asgard-gateway"}:
+        if name.removeprefix("Deployment/") not in SERVED:
             continue
         drain = settings_of(overlay, container).drain_seconds
         before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -194,7 +203,7 @@ def test_every_pod_is_denied_by_default_and_has_a_policy_of_its_own(overlay: str
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_services_are_kept_up_while_nodes_and_releases_change(overlay: str) -> None:
-    for name in ("asgard-run", "asgard-gateway"):
+    for name in SERVED:
         deployment = one(overlay, "Deployment", name)["spec"]
         assert "replicas" not in deployment  # the autoscaler's
         assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
@@ -208,21 +217,28 @@ def test_services_are_kept_up_while_nodes_and_releases_change(overlay: str) -> N
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_run_service_waits_for_the_schema_with_the_image_it_runs(overlay: str) -> None:
-    pod = dict(pods(overlay))["Deployment/asgard-run"]
+@pytest.mark.parametrize("name", SERVICES)
+def test_services_wait_for_the_schema_with_the_image_they_run(overlay: str, name: str) -> None:
+    pod = dict(pods(overlay))[f"Deployment/{name}"]
     (waiting,) = pod["initContainers"]
     assert waiting["args"][:2] == ["migrate", "--wait"]
     job = dict(pods(overlay))["Job/asgard-migrate"]["containers"][0]
     assert job["args"] == ["migrate"]
     assert {waiting["image"], job["image"]} == {pod["containers"][0]["image"]}
+    assert waiting.get("imagePullPolicy") == pod["containers"][0].get("imagePullPolicy")
 
 
-def test_probes_ask_grpc_where_the_kubelet_can_and_never_restart_for_an_engine() -> None:
-    local = dict(pods("local"))["Deployment/asgard-run"]["containers"][0]
+@pytest.mark.parametrize("name", SERVICES)
+def test_probes_ask_grpc_where_the_kubelet_can_and_never_restart_for_an_engine(name: str) -> None:
+    local = dict(pods("local"))[f"Deployment/{name}"]["containers"][0]
+    asked = {
+        "port": settings_of("local", local).grpc_port,
+        "service": f"gimle.asgard.v1.{SERVICES[name]}",
+    }
     for probe in ("startupProbe", "readinessProbe"):
-        assert local[probe]["grpc"] == {"port": 50051, "service": "gimle.asgard.v1.RunService"}
+        assert local[probe]["grpc"] == asked
     # Under mutual TLS the kubelet has no certificate to show.
-    production = dict(pods("production"))["Deployment/asgard-run"]["containers"][0]
+    production = dict(pods("production"))[f"Deployment/{name}"]["containers"][0]
     for probe in ("startupProbe", "readinessProbe"):
         assert "grpc" not in production[probe]
         assert production[probe]["httpGet"] == {"path": "/readyz", "port": "metrics"}
@@ -231,8 +247,8 @@ def test_probes_ask_grpc_where_the_kubelet_can_and_never_restart_for_an_engine()
 
 
 def test_production_speaks_mutual_tls_and_lets_grpc_in_by_path() -> None:
-    for name in ("Deployment/asgard-run", "Deployment/asgard-gateway"):
-        container = dict(pods("production"))[name]["containers"][0]
+    for name in SERVED:
+        container = dict(pods("production"))[f"Deployment/{name}"]["containers"][0]
         environ = environ_of("production", container)
         mounted = {each["mountPath"] for each in container["volumeMounts"]}
         for variable in ("CERT", "KEY", "CA"):
@@ -240,14 +256,46 @@ def test_production_speaks_mutual_tls_and_lets_grpc_in_by_path() -> None:
     grpc = one("production", "Ingress", "asgard-grpc")
     notes = grpc["metadata"]["annotations"]
     assert notes["nginx.ingress.kubernetes.io/backend-protocol"] == "GRPCS"
-    paths = [each["path"] for each in grpc["spec"]["rules"][0]["http"]["paths"]]
-    assert "/gimle.asgard.v1.RunService" in paths
+    routes = {
+        each["path"]: each["backend"]["service"]["name"]
+        for each in grpc["spec"]["rules"][0]["http"]["paths"]
+    }
+    called = notes["nginx.ingress.kubernetes.io/proxy-ssl-name"]
+    for name, service in SERVICES.items():
+        assert routes[f"/gimle.asgard.v1.{service}"] == name
+        shown = one("production", "Certificate", name)["spec"]["dnsNames"]
+        assert {name, called} <= set(shown)
     http = one("production", "Ingress", "asgard-http")["metadata"]["annotations"]
     assert http["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
     hosts = environ_of(
         "production", dict(pods("production"))["Deployment/asgard-gateway"]["containers"][0]
     )["ASGARD_ALLOWED_HOSTS"]
     assert one("production", "Ingress", "asgard-http")["spec"]["rules"][0]["host"] == hosts
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_policies_let_each_caller_through_at_both_ends(overlay: str) -> None:
+    def policy(name: str) -> Manifest:
+        spec: Manifest = one(overlay, "NetworkPolicy", name)["spec"]
+        return spec
+
+    def let_out(caller: str, port: int) -> bool:
+        rules = policy(caller)["egress"]
+        return any(each["port"] == port for rule in rules for each in rule["ports"])
+
+    for name in SERVICES:
+        port = one(overlay, "Service", name)["spec"]["ports"][0]["port"]
+        grpc = next(rule for rule in policy(name)["ingress"] if {"port": "grpc"} in rule["ports"])
+        allowed = [each.get("podSelector", {}).get("matchLabels") for each in grpc["from"]]
+        assert {"app.kubernetes.io/name": "asgard-gateway"} in allowed
+        assert {"asgard/client": "true"} in allowed
+        assert let_out("asgard-gateway", port)
+        assert let_out("asgard-client", port)
+        assert let_out(name, 5432)
+        assert let_out(name, 443)
+    assert let_out("asgard-client", 443)  # blobs go to the store itself
+    assert not let_out("asgard-gateway", 443)
+    assert not let_out("asgard-blob", 6379)
 
 
 def test_the_local_secrets_are_random_and_are_what_the_pods_reference(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ arguments and can be sent together with COMMIT.
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,10 +21,11 @@ from asgard_server.store.written import Note
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
 
-# Rows of result_counts are locked in the order of their ids. A write that is not there was
-# ended by somebody who took its writer for dead.
-_WRITE = """
-WITH new_runs AS (
+# What may have to be written, each with arguments of its own. Rows of result_counts are locked
+# in the order of their ids. A write that is not there was ended by somebody who took its writer
+# for dead.
+_PARTS = {
+    "runs": """
   INSERT INTO asgard.runs
   SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
     $6::bytea[], $7::text[], $8::bytea[], $9::text[])
@@ -30,41 +33,48 @@ WITH new_runs AS (
     created_at = excluded.created_at, changed_at = excluded.changed_at,
     noticed_at = excluded.noticed_at, digest = excluded.digest, stamp = excluded.stamp,
     document = excluded.document, text = excluded.text
-), new_results AS (
+""",
+    "results": """
   INSERT INTO asgard.results
-  SELECT * FROM unnest($10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
-    $15::bigint[], $16::bytea[], $17::text[], $18::bytea[], $19::bytea[])
+  SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
+    $6::bigint[], $7::bytea[], $8::text[], $9::bytea[], $10::bytea[])
   ON CONFLICT (id) DO UPDATE SET run_id = excluded.run_id, sorted_at = excluded.sorted_at,
     created_at = excluded.created_at, changed_at = excluded.changed_at,
     noticed_at = excluded.noticed_at, digest = excluded.digest, stamp = excluded.stamp,
     result_type = excluded.result_type, display = excluded.display
-), counted AS (
+""",
+    "counts": """
   INSERT INTO asgard.result_counts
-  SELECT * FROM unnest($20::text[], $21::bigint[], $22::bigint[])
+  SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
     AS more (run_id, results, changed_at)
    ORDER BY more.run_id COLLATE "C"
   ON CONFLICT (run_id) DO UPDATE SET results = result_counts.results + excluded.results,
     changed_at = greatest(result_counts.changed_at, excluded.changed_at)
-), not_gone AS (
-  DELETE FROM asgard.tombstones t USING unnest($23::text[], $24::text[]) AS k (kind, id)
+""",
+    "alive": """
+  DELETE FROM asgard.tombstones t USING unnest($1::text[], $2::text[]) AS k (kind, id)
    WHERE t.kind = k.kind AND t.id = k.id
-), not_unreadable AS (
-  DELETE FROM asgard.unreadable u USING unnest($25::text[], $26::text[]) AS k (kind, id)
+""",
+    "readable": """
+  DELETE FROM asgard.unreadable u USING unnest($1::text[], $2::text[]) AS k (kind, id)
    WHERE u.kind = k.kind AND u.id = k.id
-), unlisted AS (
+""",
+    "unlisted": """
   INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
   SELECT token, 'result', id, run_id, '', clock_timestamp(), '{}', true, true
-    FROM unnest($27::uuid[], $28::text[], $29::text[]) AS w (token, id, run_id)
+    FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w (token, id, run_id)
   ON CONFLICT (token) DO UPDATE SET observed = true
-), ended AS (
-  DELETE FROM asgard.writes WHERE token = ANY($30::uuid[])
-), remembered AS (
+""",
+    "ended": "DELETE FROM asgard.writes WHERE token = ANY($1::uuid[])",
+    "digests": """
   INSERT INTO asgard.requests
-  SELECT * FROM unnest($31::text[], $32::text[], $33::bytea[], $34::bigint[])
+  SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[])
   ON CONFLICT (kind, id) DO UPDATE SET digest = excluded.digest, at = excluded.at
-)
-SELECT set_config('asgard.entries', $35, true), set_config('asgard.more_runs', $36, true),
-  set_config('asgard.now', $37, true)
+""",
+}
+_SETTINGS = """
+SELECT set_config('asgard.entries', $1, true), set_config('asgard.more_runs', $2, true),
+  set_config('asgard.now', $3, true)
 """
 
 _LOG_AND_COMMIT = """
@@ -125,16 +135,20 @@ class Changes:
     async def write(self, connection: Connection) -> None:
         """Write all but the log."""
         more, changed = _columns(self.counts.values(), 2)
+        columns = {
+            "runs": _columns(map(self._run, self.runs), 9),
+            "results": _columns(map(self._result, self.results), 10),
+            "counts": [list(self.counts), more, changed],
+            "alive": _columns(self.alive, 2),
+            "readable": _columns(self.readable, 2),
+            "unlisted": _columns(((one.token, one.key.id, one.run_id) for one in self.unlisted), 3),
+            "ended": [self.ended],
+            "digests": _columns(((*key, one, self.now) for key, one in self.digests.items()), 4),
+        }
+        arguments = {part: some for part, some in columns.items() if some[0]}
         await connection.execute(
-            _WRITE,
-            *_columns(map(self._run, self.runs), 9),
-            *_columns(map(self._result, self.results), 10),
-            *(list(self.counts), more, changed),
-            *_columns(self.alive, 2),
-            *_columns(self.readable, 2),
-            *_columns(((one.token, one.key.id, one.run_id) for one in self.unlisted), 3),
-            self.ended,
-            *_columns(((*key, one, self.now) for key, one in self.digests.items()), 4),
+            _statement(tuple(arguments)),
+            *(column for some in arguments.values() for column in some),
             *(json.dumps(self.entries), str(self.more_runs), str(self.now)),
         )
         if self.more_runs < 0 or any(number < 0 for number in more):
@@ -158,6 +172,21 @@ class Changes:
             *(self.now, one.digest, one.stamp),
             *(one.result_type.encode("utf-8", "surrogatepass"), one.display),
         )
+
+
+@functools.cache
+def _statement(parts: tuple[str, ...]) -> str:
+    """The one statement that writes these parts; few sets of them ever come."""
+    wants, first = [], 0
+    for part in parts:
+        wants.append(f"{part} AS ({_numbered(_PARTS[part], first)})")
+        first += _PARTS[part].count("$")
+    before = f"WITH {', '.join(wants)}" if wants else ""
+    return before + _numbered(_SETTINGS, first)
+
+
+def _numbered(sql: str, first: int) -> str:
+    return re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + first}", sql)
 
 
 def _columns(rows: Iterable[Iterable[Any]], width: int) -> list[list[Any]]:

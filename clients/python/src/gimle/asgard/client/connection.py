@@ -57,7 +57,7 @@ class Connection:
 
     patience: for how many seconds calls that fail in passing are repeated. timeout: how many
     seconds each attempt may take; with large arrays longer, by their size. progress: is told
-    how far these have come.
+    how far these have come. service: the generated stub of the service that is called.
 
     Thread-safe; each process has its own channel.
     """
@@ -69,6 +69,7 @@ class Connection:
         patience: float = PATIENCE_SECONDS,
         timeout: float = CALL_SECONDS,
         progress: Progress | None = None,
+        service: Any = pb_grpc.RunServiceStub,
     ) -> None:
         match = _ADDRESS.fullmatch(where)
         if match is None or int(match[3]) > 65_535:
@@ -88,6 +89,8 @@ class Connection:
             credentials()  # wrong files are found now, not at the first call
         self._patience = patience
         self._progress = progress
+        # The generated stubs are typed for gRPC's own classes.
+        self._service: Any = service
         self._lock = threading.Lock()
         self._pid = 0
         self._channel: Channel | None = None
@@ -110,9 +113,7 @@ class Connection:
             else:
                 channel = self._channel.renewed()
             if channel is not self._channel:
-                # The generated stubs are typed for gRPC's own classes.
-                make: Any = pb_grpc.RunServiceStub
-                self._channel, self._stub = channel, make(channel)
+                self._channel, self._stub = channel, self._service(channel)
             return self._stub
 
     def call(self, method: str, request: Any, *, patience: float | None = None) -> Any:

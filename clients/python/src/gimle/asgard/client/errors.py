@@ -35,6 +35,12 @@ def _field(message: str, info: Mapping[str, str], place: str) -> errors.AsgardEr
     return errors.InvalidFieldError(_INSIDE.sub("", field, count=1), problem, mend)
 
 
+def _kind(message: str) -> str:
+    """What there is already: the reason speaks of runs, results and blobs alike."""
+    found = re.match(r"there is already an? (\w+) ", message)
+    return found[1] if found else "run"
+
+
 _REASONS: Mapping[str, _Row] = {
     "INVALID_FIELD": _field,
     "PAGE_TOKEN_MISMATCH": lambda message, info, place: errors.PageTokenMismatchError(message),
@@ -60,7 +66,7 @@ _REASONS: Mapping[str, _Row] = {
         int(info["limitBytes"])
     ),
     "ALREADY_EXISTS": lambda message, info, place: errors.AlreadyExistsError(
-        "result" if " result " in message else "run", info["id"]
+        _kind(message), info["id"]
     ),
     "DELETED": lambda message, info, place: errors.DeletedError(
         info["id"], parse_time(info["deletedAt"])
@@ -97,7 +103,7 @@ _CODES: Mapping[grpc.StatusCode, Callable[[str, str], errors.AsgardError]] = {
         LIMIT_BYTES
     ),
     grpc.StatusCode.UNIMPLEMENTED: lambda message, place: errors.UnknownMethodError(
-        f"{place} has no such method; is a RunService there, and of this release?"
+        f"{place} has no such method; is it the address of this service, and of this release?"
     ),
     grpc.StatusCode.UNAUTHENTICATED: lambda message, place: errors.ServiceError(
         f"{place}: {message}"

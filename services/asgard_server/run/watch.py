@@ -160,9 +160,14 @@ class RunWatch:
                 self._rung.set()
 
     async def _read_on(self) -> None:
+        if not self._watchers:
+            # The first who comes has the log looked at: nobody pays for bells that nobody hears.
+            if self._epoch:
+                self._begin("", 0)
+            return
         while True:
             news = None
-            if self._watchers:
+            if self._epoch:
                 with suppress(RevisionGoneError):
                     news = await self._index.news(self._epoch, self._revision, self._page)
             if news is None or news.epoch != self._epoch:

@@ -151,7 +151,9 @@ class Link:
     @contextlib.asynccontextmanager
     async def acquired(self) -> AsyncIterator[Connection]:
         """A connection of one's own. Raises what asyncpg does."""
-        async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+        # A limit of time costs a task, and one that is connected and idle is there at once.
+        limit = None if self._pool.get_idle_size() else CONNECT_TIMEOUT_S
+        async with self._pool.acquire(timeout=limit) as connection:
             try:
                 yield connection
             except asyncpg.InternalClientError:

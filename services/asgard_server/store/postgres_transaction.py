@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SLOTS = 16_384
 # Documents read at once, and how many bytes of them are parsed on the loop.
 _READS = 32
-_SMALL = 64 * 1024
+SMALL = 64 * 1024
 
 TABLE: dict[Kind, str] = {"run": "asgard.runs", "result": "asgard.results"}
 Read = Callable[[Key], Awaitable[Found | None]]
@@ -144,10 +144,10 @@ class Transaction:
         same = [k for k, f in found.items() if k in known and known[k].digest == digest_of(f.body)]
         new = {key: one for key, one in found.items() if key not in set(same)}
         await self._restamp([(k, found[k]) for k in same if known[k].stamp != found[k].stamp])
-        if sum(len(one.body) for one in new.values()) > _SMALL:
-            values = await asyncio.to_thread(_values, new, self.changes.now)
+        if sum(len(one.body) for one in new.values()) > SMALL:
+            values = await asyncio.to_thread(values_of, new, self.changes.now)
         else:
-            values = _values(new, self.changes.now)
+            values = values_of(new, self.changes.now)
         self.changes.readable += same
         broken: list[tuple[Key, str]] = []
         for key, value in values.items():
@@ -273,7 +273,7 @@ def slot_of(key: Key) -> int:
     return zlib.crc32(f"{key.kind}/{key.id}".encode("utf-8", "surrogatepass")) % SLOTS
 
 
-def _values(
+def values_of(
     found: dict[Key, Found], now: int
 ) -> dict[Key, RunValues | ResultValues | DocumentError]:
     """What rows hold of documents. SQLite cuts large ones to size, without the GIL."""

@@ -16,6 +16,7 @@ from asgard_server.run.store import Key
 from asgard_server.store import postgres_transaction
 from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import LOST, Link
+from asgard_server.store.postgres_new import new_results, observe_new
 from asgard_server.store.postgres_transaction import Outcome, Read
 from asgard_server.store.retention import DAY, Kept
 from asgard_server.store.written import Written
@@ -99,14 +100,20 @@ class Writer:
 
     async def _commit(self, keys: Sequence[Key], digests: Sequence[tuple[Key, bytes]]) -> Outcome:
         async def write() -> Outcome:
+            left, asked = keys, digests
             async with self._link.acquired() as connection:
+                if self._written and (new := new_results(self._written, keys, self._now())):
+                    taken = await observe_new(connection, new, self._now(), self._written, digests)
+                    left, asked = [key for key in keys if key not in taken.keys], ()
+                    if not left:
+                        return Outcome(taken.head, {})
                 return await postgres_transaction.observe(
                     connection,
                     self._read,
                     self._now(),
-                    keys,
+                    left,
                     written=self._written,
-                    digests=digests,
+                    digests=asked,
                 )
 
         with self._link.errors():

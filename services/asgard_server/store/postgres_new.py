@@ -1,0 +1,139 @@
+"""New results that this process has written itself: observed by one statement, and committed.
+
+They need not be looked up before: what must not be there yet is inserted only if it is not,
+under the same locks that everybody takes. Those that are there are left to a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from asgard_server.run.store import Key
+from asgard_server.store.postgres_transaction import SMALL, slot_of, values_of
+from asgard_server.store.rows import ResultValues
+from asgard_server.store.written import Note, Written, standing
+
+if TYPE_CHECKING:
+    from asgard_server.store.postgres_link import Connection
+
+# Each part waits for what it reads, so the order of locks is that of transactions: slots, counts
+# by run, and the head of the log when all else is written, for nothing but the end of the
+# statement, which is its own transaction.
+_OBSERVE = """
+WITH locked AS MATERIALIZED (
+  SELECT FROM asgard.run_locks WHERE slot = ANY($1::integer[]) ORDER BY slot FOR UPDATE
+), given AS MATERIALIZED (
+  SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+    $7::bigint[], $8::bytea[], $9::text[], $10::bytea[], $11::bytea[])
+    AS g (token, id, run_id, sorted_at, created_at, changed_at, digest, stamp, type, display)
+), made AS (
+  INSERT INTO asgard.results
+  SELECT id, run_id, sorted_at, created_at, changed_at, $12::bigint, digest, stamp, type, display
+    FROM given WHERE (SELECT count(*) FROM locked) > 0
+  ON CONFLICT (id) DO NOTHING
+  RETURNING id, run_id, changed_at
+), counted AS (
+  INSERT INTO asgard.result_counts
+  SELECT run_id, count(*), max(changed_at) FROM made GROUP BY run_id ORDER BY run_id COLLATE "C"
+  ON CONFLICT (run_id) DO UPDATE SET results = result_counts.results + excluded.results,
+    changed_at = greatest(result_counts.changed_at, excluded.changed_at)
+  RETURNING 1
+), alive AS (
+  DELETE FROM asgard.tombstones WHERE kind = 'result' AND id IN (SELECT id FROM made) RETURNING 1
+), readable AS (
+  DELETE FROM asgard.unreadable WHERE kind = 'result' AND id IN (SELECT id FROM made) RETURNING 1
+), unlisted AS (
+  INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
+  SELECT token, 'result', id, given.run_id, '', clock_timestamp(), '{}', true, true
+    FROM given JOIN made USING (id)
+  ON CONFLICT (token) DO UPDATE SET observed = true
+  RETURNING 1
+), asked AS (
+  INSERT INTO asgard.requests
+  SELECT * FROM unnest($13::text[], $14::text[], $15::bytea[], $16::bigint[])
+  ON CONFLICT (kind, id) DO UPDATE SET digest = excluded.digest, at = excluded.at
+  RETURNING 1
+), moved AS (
+  UPDATE asgard.run_log_head SET revision = revision + (SELECT count(*) FROM made)
+   WHERE (SELECT count(*) FROM counted) + (SELECT count(*) FROM alive)
+    + (SELECT count(*) FROM readable) + (SELECT count(*) FROM unlisted)
+    + (SELECT count(*) FROM asked) >= 0
+  RETURNING revision, revision - (SELECT count(*) FROM made) AS before
+), logged AS (
+  INSERT INTO asgard.run_log
+  SELECT before + row_number() OVER (), 'result', id, run_id, false, $12::bigint FROM moved, made
+)
+SELECT revision, ARRAY(SELECT id FROM made) FROM moved
+"""
+
+
+class New(NamedTuple):
+    """A result to be taken in, and the note of its writing."""
+
+    note: Note
+    values: ResultValues
+
+
+class Taken(NamedTuple):
+    """The head revision after the commit, and the documents that it took in."""
+
+    head: int
+    keys: frozenset[Key]
+
+
+def new_results(written: Written, keys: Sequence[Key], now: int) -> list[New]:
+    """Those of `keys` that are results which nobody has written before, and small."""
+    notes = {
+        key: some[0]
+        for key, some in written.of(key for key in keys if key.kind == "result").items()
+        if len(some) == 1 and some[0].write.lists
+    }
+    found = {key: own for key, note in notes.items() if (own := standing((note,), None))}
+    if sum(len(own.body) for own in found.values()) > SMALL:
+        return []
+    return [
+        New(notes[key], value)
+        for key, value in values_of(found, now).items()
+        if isinstance(value, ResultValues)
+    ]
+
+
+async def observe_new(
+    connection: Connection,
+    new: Sequence[New],
+    now: int,
+    written: Written,
+    digests: Sequence[tuple[Key, bytes]] = (),
+) -> Taken:
+    """Take in new results, in a transaction of their own, and keep `digests` of requests.
+
+    What is not among the answer has a row already: it is to be observed as everything else.
+    Raises asyncpg's errors.
+    """
+    values = [one.values for one in new]
+    asked = dict(digests)
+    row = await connection.fetchrow(
+        _OBSERVE,
+        sorted({slot_of(one.note.write.key) for one in new}),
+        [one.note.write.token for one in new],
+        [one.id for one in values],
+        [one.run_id for one in values],
+        [one.sorted_at for one in values],
+        [one.created_at for one in values],
+        [one.modified_at for one in values],
+        [one.digest for one in values],
+        [one.stamp for one in values],
+        [one.result_type.encode("utf-8", "surrogatepass") for one in values],
+        [one.display for one in values],
+        now,
+        [key.kind for key in asked],
+        [key.id for key in asked],
+        list(asked.values()),
+        [now] * len(asked),
+    )
+    assert row is not None  # noqa: S101 - the head is one row, always
+    made = set(row[1])
+    taken = [one.note for one in new if one.values.id in made]
+    written.settled(taken)
+    return Taken(row[0], frozenset(note.write.key for note in taken))

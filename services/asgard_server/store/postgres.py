@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
 
 _RESULT_COLUMNS = "id, run_id, result_type, display, sorted_at, digest"
+# Of its connections, those of the task that writes, and of what it removes beside.
+_WRITING = 2
 
 
 def system_clock() -> datetime:
@@ -51,6 +53,7 @@ class PostgresRunIndex:
     def __init__(
         self,
         link: Link,
+        writing: Link,
         read: Read,
         *,
         stamp: Callable[[Key], Awaitable[str | None]] | None,
@@ -63,6 +66,7 @@ class PostgresRunIndex:
             return found.stamp if found else None
 
         self._link = link
+        self._writing = writing
         self._read = read
         self._stamp = stamp or stamp_of
         self._clock = clock
@@ -70,7 +74,7 @@ class PostgresRunIndex:
         # Those who are answered together ask again together.
         self._looking_up: Gathering[str, ResultRow | None] = Gathering(self._result_rows)
         self._burying: Gathering[Key, datetime | None] = Gathering(self._graves)
-        self._writer = Writer(link, read, self._now, kept, written)
+        self._writer = Writer(writing, read, self._now, kept, written)
 
     @classmethod
     async def open(
@@ -94,19 +98,21 @@ class PostgresRunIndex:
         `StorageUnavailableError` when the database does not answer or is another storage's,
         `SchemaError` when its schema is not one that this release can use.
         """
-        link = await Link.open(dsn, connections)
+        link = await Link.open(dsn, connections - _WRITING)
         try:
             async with link.connection() as connection:
                 await migrate.check(connection, link.place)
                 await _claim(connection, link.place, storage_id)
+            writing = await Link.open(dsn, _WRITING, planned_once=True)
         except BaseException:
             await link.close()
             raise
-        return cls(link, read, stamp=stamp, clock=clock, kept=kept, written=written)
+        return cls(link, writing, read, stamp=stamp, clock=clock, kept=kept, written=written)
 
     async def close(self) -> None:
         """Finish what is being written and close all connections."""
         await self._writer.close()
+        await self._writing.close()
         await self._link.close()
 
     def _now(self) -> int:

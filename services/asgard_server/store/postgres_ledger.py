@@ -61,7 +61,7 @@ class PostgresLedger:
         Raises `StorageUnavailableError` when the database does not answer, `SchemaError` when
         its schema is not one that this release can use.
         """
-        link = await Link.open(dsn, connections)
+        link = await Link.open(dsn, connections, planned_once=True)
         try:
             async with link.connection() as connection:
                 await migrate.check(connection, link.place)

@@ -112,8 +112,13 @@ class Link:
         self._pool = pool
 
     @classmethod
-    async def open(cls, dsn: str, connections: int) -> Link:
-        """Connect. Raises `StorageUnavailableError`."""
+    async def open(cls, dsn: str, connections: int, *, planned_once: bool = False) -> Link:
+        """Connect. Raises `StorageUnavailableError`.
+
+        `planned_once`: a plan serves all arguments of a statement. To plan anew what writes a
+        few rows costs PostgreSQL more than to write them; for a search it may be worth it.
+        """
+        settings = _SETTINGS | ({"plan_cache_mode": "force_generic_plan"} if planned_once else {})
         with errors_of_the_port(place_of(dsn)):
             pool = await asyncpg.create_pool(
                 dsn,
@@ -123,7 +128,7 @@ class Link:
                 command_timeout=COMMAND_TIMEOUT_S,
                 init=_prepare,
                 connection_class=_Plain,
-                server_settings=_SETTINGS,
+                server_settings=settings,
             )
         return cls(dsn, pool)
 

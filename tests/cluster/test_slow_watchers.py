@@ -23,7 +23,7 @@ from tests.cluster.watchers import all_saw_everything, watchers
 from tests.rpc.running import refused
 
 # More than the gateway and the service keep for those who are behind (10,000 changes).
-SAVES, RESULTS = 60, 200
+SAVES, RESULTS = 75, 200
 STOPPED_S = 8.0
 TOO_SLOW = (grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
 
@@ -73,7 +73,7 @@ async def test_watchers_that_stop_reading_delay_nobody_and_miss_nothing(tmp_path
             f"slowest save until seen {longest:.2f} s, gateway grew by {grown >> 20} MiB,"
             f" those who stopped are {behind} changes behind"
         )
-        assert behind > 5_000, "they have been read for, in some buffer"
+        assert behind > 10_000, "they have been read for, in some buffer"
         assert grown < 200 << 20
         for watcher in slow:
             watcher.paused.set()

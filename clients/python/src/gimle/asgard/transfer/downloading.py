@@ -30,7 +30,7 @@ RANGE_BYTES = 1 << 24
 _NOTED_BYTES = 1 << 20
 """How often it is noted how far a range is."""
 
-_RANGES_AT_ONCE = 6
+_RANGES_AT_ONCE = 3
 """Of one object. What is under way when a process is killed stays below a part."""
 
 _BATCH = 32

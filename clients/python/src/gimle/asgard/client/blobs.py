@@ -21,7 +21,7 @@ from gimle.asgard.client.blobs_paths import outgoing, targets
 from gimle.asgard.client.blobs_rows import Blob, Deleted, Downloaded, Uploaded, blob_of
 from gimle.asgard.client.connection import CALL_SECONDS, PATIENCE_SECONDS, Connection
 from gimle.asgard.core.errors import BlobNotReadyError, NotFoundError
-from gimle.asgard.transfer import Remote, Wanted, WrongBytesError, download, upload
+from gimle.asgard.transfer import RefusedError, Remote, Wanted, WrongBytesError, download, upload
 from gimle.asgard.transfer.checking import holds
 from gimle.asgard.transfer.partial import partial_path
 from gimle.asgard.transfer.progress import Listener
@@ -91,7 +91,12 @@ class Blobs:
         given = [paths] if isinstance(paths, str | Path) else paths
         files = outgoing(map(Path, given), name)
         to = ServiceUploads(self._connection)
-        done = upload(files, to, progress=progress, stop=stop)
+        try:
+            done = upload(files, to, progress=progress, stop=stop)
+        except (WrongBytesError, RefusedError) as error:
+            if isinstance(error, WrongBytesError) or not error.passing:
+                to.give_up()
+            raise
         return Uploaded(tuple(to.blobs[one.name] for one in files), done.bytes, done.bytes_moved)
 
     def download(

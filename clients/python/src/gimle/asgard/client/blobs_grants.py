@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from gimle.asgard.client.blobs_rows import Blob, blob_of, problem
 from gimle.asgard.client.connection import SLOWEST_BYTES_A_SECOND, Connection
-from gimle.asgard.core.errors import AlreadyExistsError, NotFoundError
+from gimle.asgard.core.errors import AlreadyExistsError, AsgardError, NotFoundError
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.transfer import Begun, Grant, Measured, Outgoing, Part, Remote
 from gimle.asgard.transfer.checking import holds
@@ -29,6 +29,7 @@ class ServiceUploads:
         self.blobs: dict[str, Blob] = {}
         self._connection = connection
         self._ids: dict[str, str] = {}
+        self._put: set[str] = set()  # granted in one request, and not ready yet
         self._lock = threading.Lock()
 
     @property
@@ -150,6 +151,8 @@ class ServiceUploads:
     ) -> Grant | None:
         id = self._ids[name] = upload.blob.blob_id
         if upload.HasField("put") and id not in there:
+            with self._lock:
+                self._put.add(id)
             return grant_of(upload.put)
         self._note(name, there.get(id) or blob_of(upload.blob))
         return None
@@ -182,6 +185,18 @@ class ServiceUploads:
     def _note(self, name: str, blob: Blob) -> None:
         with self._lock:
             self.blobs[name] = blob
+            self._put.discard(blob.id)
+
+    def give_up(self) -> None:
+        """Let go of names for which other bytes were declared than were sent.
+
+        What goes in parts stays: there, parts may be sent again with other bytes.
+        """
+        ids = sorted(self._put)
+        with suppress(AsgardError):
+            for start in range(0, len(ids), _PAGE):
+                request = pb.AbortUploadsRequest(blob_ids=ids[start : start + _PAGE])
+                self._connection.call("AbortUploads", request)
 
 
 class ServiceDownloads:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from gimle.asgard.client.blobs import Blobs
 from gimle.asgard.v1 import blob_service_pb2 as pb
 
 from tests.sdk.blob_places import Place, asgard_blob, in_a_folder, in_s3, json_of
+from tests.snippets.snippets import ROOT, python_blocks, run_python
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,19 @@ def test_in_a_cluster_bytes_pass_the_service_by(results: Path, tmp_path: Path) -
         for path in (path for path in results.rglob("*") if path.is_file()):
             copy = tmp_path / "out/results" / path.relative_to(results)
             assert copy.read_bytes() == path.read_bytes()
+
+
+def test_the_documentation_does_what_it_says(
+    where: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkpoint.pt").write_bytes(b"weights")
+    page = (ROOT / "docs/blobs.md").read_text()
+    commands = re.findall(r"^\$ asgard blob (.*)$", page, re.MULTILINE)
+    assert len(commands) == 7
+    for command in commands:
+        asgard_blob(*command.split(), where=where)
+    assert Path("elsewhere/results/deep/b.bin").read_bytes() == b"b" * 100
+    assert asgard_blob("ls", where=where) == "No blobs.\n"
+    run_python(python_blocks("docs/blobs.md").replace("grpc://localhost:50051", where))
+    assert asgard_blob("ls", where=where) == "No blobs.\n"

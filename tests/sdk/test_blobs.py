@@ -9,6 +9,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,13 @@ def test_another_blob_of_the_same_name_does_not_mix_with_what_was_begun(
     blobs.upload(large)
     blobs.download("large.bin", tmp_path / "out")
     assert same(large, tmp_path / "out/large.bin")
+
+
+def test_two_who_upload_the_same_at_once_both_have_it(blobs: Blobs, large: Path) -> None:
+    with ThreadPoolExecutor(2) as clients:
+        first, second = clients.map(blobs.upload, [large, large])
+    assert first.blobs == second.blobs
+    assert first.blobs[0].state == "ready"
 
 
 def test_thousands_of_small_files_go_in_few_calls(

@@ -20,8 +20,16 @@ from gimle.asgard.client.blobs_grants import ServiceDownloads, ServiceUploads
 from gimle.asgard.client.blobs_paths import outgoing, targets
 from gimle.asgard.client.blobs_rows import Blob, Deleted, Downloaded, Uploaded, blob_of
 from gimle.asgard.client.connection import CALL_SECONDS, PATIENCE_SECONDS, Connection
-from gimle.asgard.core.errors import BlobNotReadyError, NotFoundError
-from gimle.asgard.transfer import RefusedError, Remote, Wanted, WrongBytesError, download, upload
+from gimle.asgard.core.errors import BlobNotReadyError, NotFoundError, UploadEndedError
+from gimle.asgard.transfer import (
+    Outgoing,
+    RefusedError,
+    Remote,
+    Wanted,
+    WrongBytesError,
+    download,
+    upload,
+)
 from gimle.asgard.transfer.checking import holds
 from gimle.asgard.transfer.partial import partial_path
 from gimle.asgard.transfer.progress import Listener
@@ -90,6 +98,17 @@ class Blobs:
         """
         given = [paths] if isinstance(paths, str | Path) else paths
         files = outgoing(map(Path, given), name)
+        try:
+            return self._upload(files, progress, stop)
+        except (UploadEndedError, RefusedError) as error:
+            if isinstance(error, RefusedError) and not error.missing:
+                raise
+            # Somebody else was sending the same, and has completed it or given it up.
+            return self._upload(files, progress, stop)
+
+    def _upload(
+        self, files: Sequence[Outgoing], progress: Listener | None, stop: threading.Event | None
+    ) -> Uploaded:
         to = ServiceUploads(self._connection)
         try:
             done = upload(files, to, progress=progress, stop=stop)

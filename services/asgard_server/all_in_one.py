@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from gimle.asgard.core.errors import StorageUnavailableError
@@ -80,11 +81,16 @@ async def serve(
             raise failed
 
 
+def _is_a_file(settings: Settings) -> bool:
+    """Whether the storage is no folder: RunService says so, and how that is mended."""
+    return isinstance(settings.storage, Path) and settings.storage.is_file()
+
+
 async def _blobs(
     settings: Settings, address: Callable[[], str], stack: AsyncExitStack
 ) -> list[Blobs]:
     """BlobService, where its table has a home; runs and results do without."""
-    if not settings.can_keep_blobs:
+    if not settings.can_keep_blobs or _is_a_file(settings):
         return []
     try:
         return [await stack.enter_async_context(open_blobs(settings, address))]

@@ -4,15 +4,20 @@ those that listen."""
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 
 class Balancer:
-    """Hands connections to the ports in `targets` in turn, to those that take them."""
+    """Hands connections to the ports in `targets` in turn, to those that take them.
+
+    `taken` counts the connections of each.
+    """
 
     def __init__(self, targets: Sequence[int]) -> None:
         self.port = 0
+        self.taken: Counter[int] = Counter()
         self._targets = targets
         self._turn = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -37,11 +42,13 @@ class Balancer:
             writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        for _ in self._targets:
-            self._turn += 1
-            port = self._targets[self._turn % len(self._targets)]
+        self._turn += 1
+        first = self._turn % len(self._targets)  # kept: others take their turns meanwhile
+        for port in (*self._targets[first:], *self._targets[:first]):
             with suppress(OSError):
-                return await asyncio.open_connection("127.0.0.1", port)
+                streams = await asyncio.open_connection("127.0.0.1", port)
+                self.taken[port] += 1
+                return streams
         return None
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from asgard_server.settings import Settings
 
@@ -32,7 +33,7 @@ def ours() -> dict[str, dict[str, Any]]:
 
 
 def test_every_process_understands_the_settings_it_is_given() -> None:
-    assert ours().keys() == {"migrate", "bucket", "run", "gateway"}
+    assert ours().keys() == {"migrate", "bucket", "run", "blob", "gateway"}
     for each in ours().values():
         Settings.from_environment(each["environment"])
         assert each["read_only"] is True
@@ -51,13 +52,30 @@ def test_two_replicas_share_engines_and_the_gateway_finds_both() -> None:
     assert int(run["stop_grace_period"].removesuffix("s")) > settings.drain_seconds
     gateway = Settings.from_environment(services()["gateway"]["environment"])
     assert gateway.run_address == "dns:///run:50051"
+    assert gateway.blob_address == "dns:///blob:50053"
     # All that has a password stays with who needs it.
     assert not any("secret" in value for value in services()["gateway"]["environment"].values())
 
 
-def test_services_wait_for_the_schema_and_the_bucket() -> None:
+def test_blobs_lie_beside_the_documents_and_clients_are_sent_to_nginx() -> None:
+    run, blob = (
+        Settings.from_environment(services()[name]["environment"]) for name in ("run", "blob")
+    )
+    assert blob.storage == run.storage
+    assert blob.database_url == run.database_url
+    assert blob.s3_url == run.s3_url
+    nginx = services()["nginx"]
+    listens = nginx["environment"]["NGINX_STORE_LISTEN"]
+    # Signed for one address: it must be the same inside and outside of the container.
+    assert blob.s3_public_url == f"http://localhost:{listens}"
+    assert f"127.0.0.1:{listens}:{listens}" in nginx["ports"]
+    assert nginx["environment"]["NGINX_STORE_ADDRESS"] in str(blob.s3_url)
+
+
+@pytest.mark.parametrize("name", ["run", "blob"])
+def test_services_wait_for_the_schema_and_the_bucket(name: str) -> None:
     done = {"condition": "service_completed_successfully"}
-    waits = services()["run"]["depends_on"]
+    waits = services()[name]["depends_on"]
     assert waits["migrate"] == done
     assert waits["bucket"] == done
 

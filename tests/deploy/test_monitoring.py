@@ -15,6 +15,8 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cluster.processes import a_cluster, eventually
+from tests.deploy.blob_replicas import blob_replicas
+from tests.engines import versitygw
 from tests.engines.unpacked import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +56,8 @@ def with_range(expression: str) -> str:
 
 async def test_every_name_is_one_that_the_processes_show(tmp_path: Path) -> None:
     async with (
-        a_cluster(tmp_path, bell=True) as cluster,
+        a_cluster(tmp_path, bell=True, database=True, s3=versitygw.server()) as cluster,
+        blob_replicas(cluster) as (blobs,),
         cluster.client() as client,
         cluster.stub() as stub,
         client.stream("GET", "/api/updates"),
@@ -67,7 +70,7 @@ async def test_every_name_is_one_that_the_processes_show(tmp_path: Path) -> None
         await eventually(listed)
         texts = [
             (await client.get(f"{process.metrics}/metrics")).text
-            for process in (cluster.replicas[0], cluster.gateway)
+            for process in (cluster.replicas[0], blobs, cluster.gateway)
         ]
     shown: dict[str, set[str]] = {}
     for text in texts:

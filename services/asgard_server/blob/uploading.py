@@ -274,6 +274,8 @@ class Uploader:
         copy = replace(blob, attempt=new_id(self._clock()))
         held = await self._bytes.copy(blob.arrives_at, arrived.etag, copy.key, blob.content_type)
         if held is None:
+            # A store that was asked twice may have copied the first time.
+            await self._bytes.remove(copy)
             raise UploadIncompleteError(blob.id, "other bytes arrived meanwhile: complete it again")
         wanted = blob.sha256 or sha256
         if wanted is not None and held.sha256 != wanted:

@@ -28,6 +28,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Every five minutes a client's next call goes by a new connection, for which its addresses
+    # are asked again: so replicas that came later get their share. No grace is set, and so no
+    # call is cut off: a stream stays on its old connection for as long as it goes on.
+    ("grpc.max_connection_age_ms", 300_000),
 )
 
 

@@ -205,10 +205,11 @@ class FolderBytes:
         return await self.in_pool(self._copy, self.path(source), etag, self.path(target))
 
     def _copy(self, source: Path, etag: str, target: Path) -> Held | None:
-        held = self._head(source)
-        if held is None or held.etag != etag:
+        try:
+            opened = source.open("rb")
+        except FileNotFoundError:
             return None
-        with source.open("rb") as file, self.incoming() as copy:
+        with opened as file, self.incoming() as copy:
             stat = os.fstat(file.fileno())
             if f"{stat.st_mtime_ns}-{stat.st_ino}" != etag:
                 return None

@@ -116,15 +116,23 @@ class Connection:
                 self._channel, self._stub = channel, self._service(channel)
             return self._stub
 
-    def call(self, method: str, request: Any, *, patience: float | None = None) -> Any:
+    def call(
+        self,
+        method: str,
+        request: Any,
+        *,
+        patience: float | None = None,
+        timeout: float | None = None,
+    ) -> Any:
         """Call a method; answer its response. Raises as `errors.raised_by` says.
 
-        `patience`: for how many seconds what fails in passing is repeated, where it is not
-        that of the connection.
+        `patience`: for how many seconds what fails in passing is repeated, `timeout`: how many
+        seconds each attempt may take, where they are not those of the connection.
         """
+        seconds = self.timeout if timeout is None else timeout
         for attempt in self.attempts(patience):
             with attempt:
-                return getattr(self.stub, method)(request, timeout=self.timeout)
+                return getattr(self.stub, method)(request, timeout=seconds)
         raise AssertionError  # the last attempt raises
 
     def send(self, call: Outgoing, *, patience: float | None = None) -> Any:

@@ -17,7 +17,7 @@ from gimle.asgard.transfer.digests import Digest
 from gimle.asgard.transfer.errors import RefusedError, WrongBytesError
 from gimle.asgard.transfer.grants import Downloads, Grant, Remote
 from gimle.asgard.transfer.lanes import LANES, Task, Work
-from gimle.asgard.transfer.partial import Partial, Plan, locked, partial_path
+from gimle.asgard.transfer.partial import Partial, Plan, emptied, locked, partial_path
 from gimle.asgard.transfer.patience import patiently
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import fresh, reading
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 RANGE_BYTES = 1 << 24
-_RANGES_AT_ONCE = 6
+_NOTED_BYTES = 1 << 20
+"""How often it is noted how far a range is."""
+
+_RANGES_AT_ONCE = 3
 """Of one object. What is under way when a process is killed stays below a part."""
 
 _BATCH = 32
@@ -114,7 +117,7 @@ class _Downloading:
             hash = (digest or _ANY).hash()
             file = locked(beside)
             try:
-                os.ftruncate(file, 0)
+                emptied(file)
                 size = _copied(answer, wire.buffer, file, hash)
                 if size != one.remote.size:
                     raise WrongBytesError(one.remote.name, f"has {size} bytes, not those listed")
@@ -187,7 +190,8 @@ class _Downloading:
                     hash.update(chunk)
                     _written(file.file, chunk, offset)
                     offset += count
-                    file.note(number, offset - first)
+                    if offset - first >= file.received(number) + _NOTED_BYTES:
+                        file.note(number, offset - first)
                     self.meter.add(0, count, count)
                     self.work.check()
             if offset != end:

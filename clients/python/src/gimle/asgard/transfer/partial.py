@@ -92,7 +92,7 @@ class Partial:
         return line + _LENGTH.pack(len(line))
 
     def _begin(self) -> None:
-        os.ftruncate(self.file, 0)
+        emptied(self.file)
         size = self.plan.size + _ROW.size * self.plan.ranges
         room = os.fstatvfs(self.file)
         if room.f_bavail * room.f_frsize < size:
@@ -149,3 +149,9 @@ def locked(path: Path) -> int:
             if os.stat(path).st_ino == os.fstat(file).st_ino:
                 return file
         os.close(file)
+
+
+def emptied(file: int) -> None:
+    """Make a file empty that is not: ext4 writes out at close what was ever cut to nothing."""
+    if os.fstat(file).st_size:
+        os.ftruncate(file, 0)

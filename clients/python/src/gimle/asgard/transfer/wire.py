@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from gimle.asgard.transfer.errors import TransferError
 
-CHUNK_BYTES = 1 << 20
-"""How much is read, hashed and written at a time, each without the interpreter's lock."""
+CHUNK_BYTES = 1 << 18
+"""How much is read, hashed and written at a time: what fits a core's own cache."""
 
-UNDERWAY_BYTES = 1 << 19
+UNDERWAY_BYTES = 1 << 20
 """How much may be under way to us on one connection: what a kill makes us fetch again."""
 
 CONNECT_S = 10.0

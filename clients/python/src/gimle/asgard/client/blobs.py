@@ -1,0 +1,210 @@
+"""Bytes of any size in the store behind a BlobService, straight from and to files.
+
+blobs = Blobs("grpc://localhost:50051")
+blobs.upload("results", name="run-7/results")
+blobs.download("run-7/results", "elsewhere")
+"""
+
+from __future__ import annotations
+
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TypeAlias
+
+from gimle.asgard.client.blobs_grants import ServiceDownloads, ServiceUploads
+from gimle.asgard.client.blobs_paths import outgoing, targets
+from gimle.asgard.client.blobs_rows import Blob, Deleted, Downloaded, Uploaded, blob_of
+from gimle.asgard.client.connection import CALL_SECONDS, PATIENCE_SECONDS, Connection
+from gimle.asgard.core.errors import BlobNotReadyError, NotFoundError, UploadEndedError
+from gimle.asgard.transfer import (
+    Outgoing,
+    RefusedError,
+    Remote,
+    Wanted,
+    WrongBytesError,
+    download,
+    upload,
+)
+from gimle.asgard.transfer.checking import holds
+from gimle.asgard.transfer.partial import partial_path
+from gimle.asgard.transfer.progress import Listener
+from gimle.asgard.v1 import blob_service_pb2 as pb
+from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
+
+__all__ = ["Blob", "Blobs", "Deleted", "Downloaded", "Uploaded"]
+
+AnyPath: TypeAlias = str | Path
+
+_PAGE = 1_000
+_READERS = 4
+
+
+class Blobs:
+    """The blobs of the service at `where`: "grpc://host:port", or "grpcs://host:port" for TLS.
+
+    patience: for how many seconds calls that fail in passing are repeated. timeout: how many
+    seconds each may take; bytes, which go straight to the store, have their own patience.
+    Thread-safe. All methods raise StorageUnavailableError when the service cannot be asked, and
+    what is refused as `core.errors` says; bytes that do not move raise TransferError.
+    """
+
+    def __init__(
+        self, where: str, *, patience: float = PATIENCE_SECONDS, timeout: float = CALL_SECONDS
+    ) -> None:
+        self._connection = Connection(
+            where, patience=patience, timeout=timeout, service=pb_grpc.BlobServiceStub
+        )
+
+    def __enter__(self) -> Blobs:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. It opens again when needed."""
+        self._connection.close()
+
+    def upload(
+        self,
+        paths: AnyPath | Iterable[AnyPath],
+        name: str | None = None,
+        *,
+        progress: Listener | None = None,
+        stop: threading.Event | None = None,
+    ) -> Uploaded:
+        """Send a file, or a folder with all below it, or several of them.
+
+        `name` is that of the one file, and what names below one folder begin with; without it
+        they begin with the path's last step. With several paths, or a slash at its end, their
+        own names are put below it. Links to folders are not followed.
+
+        Digests are computed while reading. What is there already, by name and SHA-256, is not
+        sent again, so the same call goes on after a kill: of each file that was being sent, at
+        most one part is lost. Memory is bounded by what moves at once, not by files.
+
+        Raises AlreadyExistsError for a name that other bytes have, WrongBytesError for a file
+        that changes while it is sent, TransferStoppedError once `stop` is set, OSError.
+        """
+        given = [paths] if isinstance(paths, str | Path) else paths
+        files = outgoing(map(Path, given), name)
+        try:
+            return self._upload(files, progress, stop)
+        except (UploadEndedError, RefusedError) as error:
+            if isinstance(error, RefusedError) and not error.missing:
+                raise
+            # Somebody else was sending the same, and has completed it or given it up.
+            return self._upload(files, progress, stop)
+
+    def _upload(
+        self, files: Sequence[Outgoing], progress: Listener | None, stop: threading.Event | None
+    ) -> Uploaded:
+        to = ServiceUploads(self._connection)
+        try:
+            done = upload(files, to, progress=progress, stop=stop)
+        except (WrongBytesError, RefusedError) as error:
+            if isinstance(error, WrongBytesError) or not error.passing:
+                to.give_up()
+            raise
+        return Uploaded(tuple(to.blobs[one.name] for one in files), done.bytes, done.bytes_moved)
+
+    def download(
+        self,
+        name: str,
+        to: AnyPath = ".",
+        *,
+        progress: Listener | None = None,
+        stop: threading.Event | None = None,
+    ) -> Downloaded:
+        """Fetch the blob of this name, or all whose names lie below it, into the folder `to`.
+
+        Files are called as the names are, from the last step of `name` on. Each appears whole,
+        with the SHA-256 that was declared for it, or not at all; one that is there like that is
+        not fetched again, so the same call goes on after a kill.
+
+        Raises NotFoundError; BlobNotReadyError for what is still being uploaded, after all
+        others have been fetched; WrongBytesError, TransferStoppedError, OSError.
+        """
+        found = self._found(name)
+        blobs = [blob for blob in found if blob.state == "ready"]
+        paths = targets(blobs, unicodedata.normalize("NFC", name), Path(to))
+        with ThreadPoolExecutor(_READERS) as readers:
+            have = list(readers.map(_have, blobs, paths))
+        wanted = [
+            Wanted(Remote(blob.name, blob.size_bytes or 0, digest=blob.digest), path)
+            for blob, path, there in zip(blobs, paths, have, strict=True)
+            if not there
+        ]
+        source = ServiceDownloads(self._connection, blobs)
+        begun_before = any(partial_path(one.target).exists() for one in wanted)
+        try:
+            moved = download(wanted, source, progress=progress, stop=stop).bytes_moved
+        except WrongBytesError:
+            if not begun_before:
+                raise
+            # What an earlier call has left may be of another blob that had this name.
+            moved = download(wanted, source, progress=progress, stop=stop).bytes_moved
+        for blob in found:
+            if blob.state != "ready":
+                raise BlobNotReadyError(blob.name, blob.state)
+        size = sum(blob.size_bytes or 0 for blob in blobs)
+        return Downloaded(tuple(blobs), tuple(paths), size, moved)
+
+    def _found(self, name: str) -> Sequence[Blob]:
+        with suppress(NotFoundError):
+            return [self.stat(name)]
+        found = list(self.list(f"{name.rstrip('/')}/")) if name.strip("/") else []
+        if not found:
+            raise NotFoundError("blob", name)
+        return found
+
+    def stat(self, name: str) -> Blob:
+        """What is known of a blob. Raises NotFoundError."""
+        try:
+            request = pb.GetBlobRequest(blob_id=f"name:{unicodedata.normalize('NFC', name)}")
+            return blob_of(self._connection.call("GetBlob", request).blob)
+        except NotFoundError:
+            raise NotFoundError("blob", name) from None
+
+    def list(self, prefix: str = "") -> Iterator[Blob]:
+        """Blobs whose names begin with `prefix`, by name, also those still being uploaded."""
+        request = pb.ListBlobsRequest(name_prefix=prefix, page_size=_PAGE)
+        while True:
+            page = self._connection.call("ListBlobs", request)
+            yield from map(blob_of, page.blobs)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def delete(self, name: str) -> None:
+        """Delete a blob, or give up its upload. Raises NotFoundError, BlobOwnedError."""
+        blob = self.stat(name)
+        # Gone now: by an attempt of ours whose answer was lost, or by somebody as quick.
+        with suppress(NotFoundError):
+            self._connection.call("DeleteBlob", pb.DeleteBlobRequest(blob_id=blob.id))
+
+    def delete_all(self, prefix: str) -> Deleted:
+        """Delete all blobs whose names begin with `prefix`, which may not be empty.
+
+        Those that somebody has claimed stay. Raises InvalidFieldError.
+        """
+        done = self._connection.call("DeleteBlobs", pb.DeleteBlobsRequest(name_prefix=prefix))
+        return Deleted(done.deleted_count, done.deleted_bytes, done.owned_count)
+
+
+def _have(blob: Blob, path: Path) -> bool:
+    """Whether a file has the bytes of a blob already."""
+    digest = blob.digest
+    if digest is None or not path.is_file() or path.stat().st_size != blob.size_bytes:
+        return False
+    return holds(path, digest)

@@ -18,7 +18,7 @@ from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundE
 
 from asgard_server.run import domain
 from asgard_server.run.observe import Observer
-from asgard_server.run.store import CreatingAtOnce, Documents, Key, RunIndex, RunRow
+from asgard_server.run.store import CreatingAtOnce, Documents, Key, ResultRow, RunIndex, RunRow
 
 Answer = TypeVar("Answer")
 
@@ -107,16 +107,22 @@ class Creator:
             await self._acknowledge(Key("run", run.id), digest, keys)
         return "" if results else etag(encode_run(run))
 
-    async def result(self, result: ResultDocument, claim: Claim) -> None:
-        """Write a result of a run that exists. Raises as `run` does, and `NotFoundError`."""
+    async def result(self, result: ResultDocument, claim: Claim) -> ResultRow:
+        """Write a result of a run that exists; answer it as it now stands.
+
+        Raises as `run` does, and `NotFoundError`.
+        """
+        key = Key("result", result.id)
         if claim.digest is None:
             keys = await self._documents.add_result(result)
-            await self._observer.observe(*keys)
-            return
-        key = Key("result", result.id)
-        await self._alone(key, partial(self._claimed_result, result, claim.digest))
+            row = await self._observer.take_in(keys, key)
+        else:
+            row = await self._alone(key, partial(self._claimed_result, result, claim.digest))
+        if row is None:
+            raise NotFoundError(*key)
+        return row
 
-    async def _claimed_result(self, result: ResultDocument, digest: bytes) -> None:
+    async def _claimed_result(self, result: ResultDocument, digest: bytes) -> ResultRow | None:
         key = Key("result", result.id)
         await self._refuse_deleted(key)
         try:
@@ -125,7 +131,11 @@ class Creator:
             if not await self._added_by(result, digest):
                 raise taken
             keys = (key, Key("run", result.run_id))
-        await self._acknowledge(key, digest, keys)
+        # Side by side, so that both are in one commit of the index's writer.
+        _, row = await asyncio.gather(
+            self._index.remember(key, digest), self._observer.take_in(keys, key)
+        )
+        return row
 
     async def _alone(self, key: Key, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         """Do the work for an id behind what is under way for it, and to its end.

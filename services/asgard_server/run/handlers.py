@@ -170,10 +170,8 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         digest = None
         if new.id:
             digest = await _apart(size, codec.result_digest, given, run_id, arrays)
-        await self._creator.result(result, Claim(digest))
-        key = Key("result", result.id)
-        rows = await self._index.rows([key])
-        return pb.AddResultResponse(result=codec.result_messages(rows, [result.id])[0])
+        row = await self._creator.result(result, Claim(digest))
+        return pb.AddResultResponse(result=codec.result_message(row))
 
     async def AppendResult(
         self, request: pb.AppendResultRequest, context: Context

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from asgard_server.feed.feed import Feed
-from asgard_server.run.store import Key, RunIndex
+from asgard_server.run.store import Key, ResultRow, RunIndex
 
 TOPIC = "runs"
 
@@ -27,6 +29,12 @@ class Observer:
         revision = await self._index.observe(keys)
         await self.ring(revision)
         return revision
+
+    async def take_in(self, keys: Sequence[Key], result: Key) -> ResultRow | None:
+        """Observe, and answer the row of one of the results as well, None when it is gone."""
+        revision, row = await self._index.take_in(keys, result)
+        await self.ring(revision)
+        return row
 
     async def ring(self, revision: int) -> None:
         """Tell that the log has reached `revision`, where it was observed otherwise."""

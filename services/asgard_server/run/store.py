@@ -285,6 +285,9 @@ class RunIndex(Protocol):
         unchanged document logs nothing.
         """
 
+    async def take_in(self, keys: Sequence[Key], result: Key) -> tuple[int, ResultRow | None]:
+        """Observe, and answer the row of one of the results as well, None when it is gone."""
+
     async def run(self, run_id: str) -> RunRow | None:
         """Look up a run."""
 

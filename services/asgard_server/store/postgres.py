@@ -122,7 +122,18 @@ class PostgresRunIndex:
 
     async def observe(self, keys: Sequence[Key]) -> int:
         """Make rows and log agree with what the documents now say; answer the head revision."""
-        return await self._writer.observe(list(dict.fromkeys(keys)))
+        return (await self._writer.observe(list(dict.fromkeys(keys)))).head
+
+    async def take_in(self, keys: Sequence[Key], result: Key) -> tuple[int, ResultRow | None]:
+        """Observe, and answer the row of one of the results as well, None when it is gone.
+
+        A row that this very commit has made is not asked for.
+        """
+        outcome = await self._writer.observe(list(dict.fromkeys(keys)))
+        made = outcome.made.get(result)
+        if made is not None:
+            return outcome.head, made
+        return outcome.head, await self._looking_up.ask(result.id)
 
     async def remember(self, key: Key, digest: bytes) -> None:
         """Keep the digest of the request that created `key`, for 30 days."""

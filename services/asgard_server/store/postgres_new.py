@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from asgard_server.run.store import Key
+from asgard_server.run.store import Key, ResultRow
 from asgard_server.store.postgres_transaction import SMALL, slot_of, values_of
-from asgard_server.store.rows import ResultValues
+from asgard_server.store.rows import ResultValues, result_row
 from asgard_server.store.written import Note, Written, standing
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ class New(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """The head revision after the commit, and the documents that it took in."""
+    """The head revision after the commit, and the rows that it made."""
 
     head: int
-    keys: frozenset[Key]
+    rows: dict[Key, ResultRow]
 
 
 def new_results(written: Written, keys: Sequence[Key], now: int) -> list[New]:
@@ -134,6 +134,15 @@ async def observe_new(
     )
     assert row is not None  # noqa: S101 - the head is one row, always
     made = set(row[1])
-    taken = [one.note for one in new if one.values.id in made]
-    written.settled(taken)
-    return Taken(row[0], frozenset(note.write.key for note in taken))
+    taken = [one for one in new if one.values.id in made]
+    written.settled(one.note for one in taken)
+    return Taken(row[0], {one.note.write.key: _row(one.values) for one in taken})
+
+
+def _row(values: ResultValues) -> ResultRow:
+    return result_row(
+        (
+            *(values.id, values.run_id, values.result_type),
+            *(values.display, values.sorted_at, values.digest),
+        )
+    )

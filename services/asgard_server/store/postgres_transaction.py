@@ -11,14 +11,15 @@ import asyncio
 import sqlite3
 import threading
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
-from asgard_server.run.store import Found, Key, Kind
+from asgard_server.run.store import Found, Key, Kind, ResultRow
 from asgard_server.store.postgres_changes import Changes
 from asgard_server.store.rows import ResultValues, RunValues, result_values, run_values
 from asgard_server.store.written import Note, Written, standing
@@ -54,10 +55,14 @@ class _Row(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The head revision after a commit, and what kept documents from being observed."""
+    """The head revision after a commit, and what kept documents from being observed.
+
+    `made`: rows of new results, as far as they are known without a look.
+    """
 
     head: int
-    failed: dict[Key, Exception]
+    failed: Mapping[Key, Exception]
+    made: Mapping[Key, ResultRow] = MappingProxyType({})
 
 
 class Transaction:

@@ -55,18 +55,21 @@ class Writer:
         self._trimmed = 0
         self._trimmed_at = -_TRIM_AFTER_S
         self._trimming: asyncio.Task[None] | None = None
-        self._jobs: Gathering[_Job, int] = Gathering(self._serve, company_s=COMPANY_S)
+        self._jobs: Gathering[_Job, Outcome] = Gathering(self._serve, company_s=COMPANY_S)
         self._closed = False
 
-    async def observe(self, keys: Sequence[Key]) -> int:
-        """Queue documents; answer the head revision once they are committed."""
+    async def observe(self, keys: Sequence[Key]) -> Outcome:
+        """Queue documents; answer what their commit came to.
+
+        Raises what kept one of them from being observed.
+        """
         return await self._ask(_Job(keys=keys))
 
     async def remember(self, key: Key, digest: bytes) -> None:
         """Queue the digest of a request; answer once it is committed."""
         await self._ask(_Job(digests=((key, digest),)))
 
-    async def _ask(self, job: _Job) -> int:
+    async def _ask(self, job: _Job) -> Outcome:
         if self._closed:
             raise RuntimeError("the index is closed")
         return await self._jobs.ask(job)
@@ -78,7 +81,7 @@ class Writer:
         if self._trimming is not None:
             await self._trimming
 
-    async def _serve(self, jobs: Sequence[_Job]) -> list[int | Exception]:
+    async def _serve(self, jobs: Sequence[_Job]) -> list[Outcome | Exception]:
         try:
             outcome = await self._commit(
                 list(dict.fromkeys(key for job in jobs for key in job.keys)),
@@ -94,7 +97,7 @@ class Writer:
         if self._is_time_to_trim(outcome.head):
             self._trimming = asyncio.create_task(self._trim(outcome.head))
         return [
-            next((outcome.failed[key] for key in job.keys if key in outcome.failed), outcome.head)
+            next((outcome.failed[key] for key in job.keys if key in outcome.failed), outcome)
             for job in jobs
         ]
 
@@ -104,9 +107,9 @@ class Writer:
             async with self._link.acquired() as connection:
                 if self._written and (new := new_results(self._written, keys, self._now())):
                     taken = await observe_new(connection, new, self._now(), self._written, digests)
-                    left, asked = [key for key in keys if key not in taken.keys], ()
+                    left, asked = [key for key in keys if key not in taken.rows], ()
                     if not left:
-                        return Outcome(taken.head, {})
+                        return Outcome(taken.head, {}, taken.rows)
                 return await postgres_transaction.observe(
                     connection,
                     self._read,

@@ -160,6 +160,10 @@ class SqliteRunIndex:
 
         return (await self._write(observe_all)).head
 
+    async def take_in(self, keys: Sequence[Key], result: Key) -> tuple[int, ResultRow | None]:
+        """Observe, and answer the row of one of the results as well, None when it is gone."""
+        return await self.observe(keys), await self.result(result.id)
+
     async def remember(self, key: Key, digest: bytes) -> None:
         """Keep the digest of the request that created `key`, for 30 days."""
         await self._write(lambda transaction: transaction.remember(key, digest))

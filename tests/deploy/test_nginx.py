@@ -42,7 +42,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
             grpc_listen=f"127.0.0.1:{grpc_port}",
             gateway_address=cluster.gateway.url.removeprefix("http://"),
             run_address=cluster.replicas[0].address,
-            # tests/deploy/test_blobs.py asks these.
+            # test_blobs_behind_nginx.py asks these.
             store_listen=f"127.0.0.1:{free_port()}",
             blob_address="127.0.0.1:1",
             store_address="127.0.0.1:1",

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from gimle.asgard.cli.interrupting import Interruptions
+from gimle.asgard.cli.moving import moved
 from gimle.asgard.cli.speaking import (
     FAILED,
-    INTERRUPTED,
     console,
-    error_console,
     fail,
     plain_errors,
 )
@@ -23,7 +19,6 @@ from gimle.asgard.core.errors import AlreadyExistsError
 
 if TYPE_CHECKING:
     from gimle.asgard.client.blobs import Blob, Blobs
-    from gimle.asgard.transfer.progress import Listener
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +28,6 @@ app = typer.Typer(
 
 SERVER = "grpc://localhost:50051"
 
-Done = TypeVar("Done")
 Server = Annotated[
     str,
     typer.Option(
@@ -73,7 +67,7 @@ def put(
 
     with _open(server) as blobs:
         try:
-            done = _moved(
+            done = moved(
                 "Uploading",
                 lambda listener, stop: blobs.upload(paths, name, progress=listener, stop=stop),
             )
@@ -122,7 +116,7 @@ def get(
     from rich.filesize import decimal
 
     with _open(server) as blobs:
-        done = _moved(
+        done = moved(
             "Downloading",
             lambda listener, stop: blobs.download(name, to, progress=listener, stop=stop),
         )
@@ -253,51 +247,6 @@ def _open(server: str) -> Blobs:
     from gimle.asgard.client.blobs import Blobs
 
     return Blobs(server)
-
-
-def _moved(what: str, move: Callable[[Listener, Any], Done]) -> Done:
-    """Move bytes with a bar; Ctrl-C ends it between two chunks."""
-    from gimle.asgard.transfer import TransferStoppedError
-
-    with (
-        Interruptions() as interruptions,
-        suppress(TransferStoppedError),
-        _shown(what) as listener,
-    ):
-        return move(listener, interruptions.stop)
-    error_console().print("asgard: stopped; the same command goes on from here", markup=False)
-    raise typer.Exit(INTERRUPTED)
-
-
-@contextmanager
-def _shown(what: str) -> Iterator[Listener]:
-    """A bar on stderr while bytes move, when that is a terminal."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TextColumn("{task.fields[files]}"),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    shown = error_console()
-    with Bar(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
-        task = bar.add_task(what, total=None, files="")
-        yield lambda now: bar.update(
-            task,
-            total=now.bytes,
-            completed=now.bytes_done,
-            files=f"{now.files_done:,} of {now.files:,} files" if now.files > 1 else "",
-        )
 
 
 def _row(blob: Blob) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _TIMEOUT_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 _FORGOTTEN_ECHOES = 1_024
 # What is rung within this of the time before goes with what else is rung by then: to send a
-# bell and to hear it come back costs as much as a fifth of what it tells of.
+# bell and to hear it come back costs as much as a tenth of what it tells of.
 _GAP_S = 0.02
 
 log = structlog.get_logger()

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
 
 _RESULT_COLUMNS = "id, run_id, result_type, display, sorted_at, digest"
-# Of its connections, those of the task that writes, and of what it removes beside.
+# Of its connections, those of the task that writes, and of what it removes beside; if there are so
+# many.
 _WRITING = 2
 
 
@@ -98,12 +99,13 @@ class PostgresRunIndex:
         `StorageUnavailableError` when the database does not answer or is another storage's,
         `SchemaError` when its schema is not one that this release can use.
         """
-        link = await Link.open(dsn, connections - _WRITING)
+        of_writer = min(_WRITING, max(1, connections // 2))
+        link = await Link.open(dsn, max(1, connections - of_writer))
         try:
             async with link.connection() as connection:
                 await migrate.check(connection, link.place)
                 await _claim(connection, link.place, storage_id)
-            writing = await Link.open(dsn, _WRITING, planned_once=True)
+            writing = await Link.open(dsn, of_writer, planned_once=True)
         except BaseException:
             await link.close()
             raise

@@ -6,14 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from urllib.parse import quote
+from xml.sax.saxutils import escape
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from asgard_server.store.folder_bytes import FolderBytes, Incoming
 from asgard_server.store.folder_grants import PREFIX, Allowed, FolderGrants, RefusedError
+
+_CODES = {
+    HTTPStatus.BAD_REQUEST: "IncompleteBody",
+    HTTPStatus.FORBIDDEN: "AccessDenied",
+    HTTPStatus.NOT_FOUND: "NoSuchKey",
+    HTTPStatus.LENGTH_REQUIRED: "MissingContentLength",
+    HTTPStatus.PRECONDITION_FAILED: "PreconditionFailed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "EntityTooLarge",
+    HTTPStatus.SERVICE_UNAVAILABLE: "ServiceUnavailable",
+    HTTPStatus.INSUFFICIENT_STORAGE: "XMinioStorageFull",
+}
 
 # Bytes handed to a thread at a time, to be hashed and written there.
 _PIECE = 1 << 20
@@ -36,7 +48,7 @@ class BytesEndpoint:
         try:
             allowed = self._grants.allowed(request.method, key, request.url.query)
         except RefusedError as error:
-            return _problem(HTTPStatus.FORBIDDEN, str(error))
+            return _refused(HTTPStatus.FORBIDDEN, str(error))
         # What is refused before its bytes are read is cut off, as S3 stores do: a client that
         # asks before it sends (Expect: 100-continue) reads the answer.
         try:
@@ -46,33 +58,39 @@ class BytesEndpoint:
         except ClientDisconnect:
             return Response(status_code=499)
         except StorageFullError as error:
-            return _problem(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
+            return _refused(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
         except AsgardError as error:
-            return _problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
     async def _put(self, request: Request, allowed: Allowed) -> Response:
         query = allowed.query
         length = request.headers.get("content-length", "")
         if not length.isdecimal():
-            return _problem(HTTPStatus.LENGTH_REQUIRED, "say Content-Length")
+            return _refused(HTTPStatus.LENGTH_REQUIRED, "say Content-Length")
         if "size" in query and length != query["size"]:
-            return _problem(HTTPStatus.BAD_REQUEST, f"this URL is for {query['size']} bytes")
+            return _refused(HTTPStatus.BAD_REQUEST, f"this URL is for {query['size']} bytes")
         if "most" in query and int(length) > int(query["most"]):
-            return _problem(
+            return _refused(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"this URL is for at most {query['most']}"
             )
         if request.headers.get("content-type", query.get("content-type")) != query.get(
             "content-type", request.headers.get("content-type")
         ):
-            return _problem(HTTPStatus.FORBIDDEN, f"send Content-Type {query['content-type']}")
-        with self._bytes.incoming() as taking:
-            await self._take(request, taking)
-            if str(taking.size_bytes) != length:
-                return _problem(HTTPStatus.BAD_REQUEST, "fewer bytes came than were announced")
-            if "sha256" in query and taking.sha256() != query["sha256"]:
-                return _problem(HTTPStatus.BAD_REQUEST, "these bytes have another SHA-256")
-            if (refusal := await self._bytes.in_pool(self._place, taking, allowed)) is not None:
-                return refusal
+            return _refused(HTTPStatus.FORBIDDEN, f"send Content-Type {query['content-type']}")
+        taking = await self._bytes.in_pool(self._bytes.begin)
+        try:
+            return await self._taken(request, allowed, taking)
+        finally:
+            await self._bytes.in_pool(taking.close)
+
+    async def _taken(self, request: Request, allowed: Allowed, taking: Incoming) -> Response:
+        await self._take(request, taking)
+        if str(taking.size_bytes) != request.headers["content-length"]:
+            return _refused(HTTPStatus.BAD_REQUEST, "fewer bytes came than were announced")
+        if allowed.query.get("sha256", taking.sha256()) != taking.sha256():
+            return _refused(HTTPStatus.BAD_REQUEST, "these bytes have another SHA-256", "BadDigest")
+        if (refusal := await self._bytes.in_pool(self._place, taking, allowed)) is not None:
+            return refusal
         return Response(status_code=200, headers={"etag": f'"{taking.sha256()}"'})
 
     async def _take(self, request: Request, taking: Incoming) -> None:
@@ -87,18 +105,18 @@ class BytesEndpoint:
             try:
                 taking.place_inside(part, once=False)
             except FileNotFoundError:
-                return _problem(HTTPStatus.NOT_FOUND, "the upload has ended")
+                return _refused(HTTPStatus.NOT_FOUND, "the upload has ended")
         elif not taking.place(self._bytes.path(allowed.key), once="once" in query):
-            return _problem(HTTPStatus.PRECONDITION_FAILED, "the bytes are already there")
+            return _refused(HTTPStatus.PRECONDITION_FAILED, "the bytes are already there")
         return None
 
     async def _get(self, request: Request, allowed: Allowed) -> Response:
         query = allowed.query
         if "range" in query and request.headers.get("range") != query["range"]:
-            return _problem(HTTPStatus.FORBIDDEN, f"send Range {query['range']}")
+            return _refused(HTTPStatus.FORBIDDEN, f"send Range {query['range']}")
         path = self._bytes.path(allowed.key)
         if not await asyncio.to_thread(path.is_file):
-            return _problem(HTTPStatus.NOT_FOUND, "the bytes are gone")
+            return _refused(HTTPStatus.NOT_FOUND, "the bytes are gone")
         headers = {"cache-control": "private, max-age=31536000, immutable"}
         if "save-as" in query:
             name = quote(query["save-as"], safe="")
@@ -121,9 +139,9 @@ async def _pieces(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield bytes(waiting)
 
 
-def _problem(status: HTTPStatus, detail: str) -> Response:
-    return JSONResponse(
-        {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail},
-        status_code=status,
-        media_type="application/problem+json",
+def _refused(status: HTTPStatus, message: str, code: str = "") -> Response:
+    """An answer as S3 stores give it: who speaks to those reads ours as well."""
+    body = (
+        f"<Error><Code>{code or _CODES[status]}</Code><Message>{escape(message)}</Message></Error>"
     )
+    return Response(body, status, media_type="application/xml")

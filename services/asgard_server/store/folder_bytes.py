@@ -111,11 +111,15 @@ class FolderBytes:
             raise ValueError(f"{upload_id!r} is not an upload")
         return self._uploads / "parts" / upload_id / f"{number:05}.{sha256}"
 
+    def begin(self) -> Incoming:
+        """Begin to take the bytes of a request, in a thread; whoever begins closes it."""
+        return Incoming(self._uploads / "incoming")
+
     @contextlib.contextmanager
     def incoming(self) -> Iterator[Incoming]:
-        """Take the bytes of a request, in a thread. Raises as `Bytes` does."""
+        """Take bytes, all in one thread. Raises as `Bytes` does."""
         with self.speaking():
-            taking = Incoming(self._uploads / "incoming")
+            taking = self.begin()
             try:
                 yield taking
             finally:

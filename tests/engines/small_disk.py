@@ -50,9 +50,12 @@ class SmallDisk:
 def small_disk(at: Path, size: int) -> Iterator[SmallDisk]:
     """Mount a disk of `size` bytes at the folder `at`, which is made."""
     at.mkdir(parents=True)
-    own = [] if os.geteuid() == 0 else ["--map-root-user"]
+    apart = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        # In a chroot the root is no mount whose propagation could be changed.
+        apart += ["--propagation", "unchanged"]
     holder = subprocess.Popen(
-        ["unshare", "--mount", *own, "sh", "-c", _HOLD, str(at), str(size)],
+        [*apart, "sh", "-c", _HOLD, str(at), str(size)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

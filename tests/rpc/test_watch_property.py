@@ -93,13 +93,14 @@ async def watch_with_breaks(
 
 
 async def begun(watcher: Watcher, address: str) -> None:
-    """Start at now: wait for the first token."""
+    """Start at now, or at what stands there when an index is just made: wait for a token."""
     async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         stub: Any = pb_grpc.RunServiceStub(channel)
         call = stub.WatchRuns(pb.WatchRunsRequest())
-        watcher.take(await asyncio.wait_for(call.read(), 10))
+        async with asyncio.timeout(10):
+            while not watcher.token:
+                watcher.take(await call.read())
         call.cancel()
-    assert watcher.token
 
 
 async def total(address: str) -> int:

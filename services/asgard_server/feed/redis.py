@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -35,6 +36,10 @@ _FORGOTTEN_ECHOES = 1_024
 # What is rung within this of the time before goes with what else is rung by then: to send a
 # bell and to hear it come back costs as much as a tenth of what it tells of.
 _GAP_S = 0.02
+
+# RFC 3986, appendix B. Not urlsplit: of several hosts it takes no IPv6 address but the first, in
+# newer Pythons.
+_URL = re.compile(r"([^:/?#]+)://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 
 log = structlog.get_logger()
 
@@ -231,19 +236,20 @@ def _unless_cancelled() -> None:
 
 def places(url: str) -> list[_Place]:
     """The ways to reach Redis that `url` names. Raises `ValueError`, saying what is allowed."""
-    parts = urlsplit(url)
-    scheme, _, kind = parts.scheme.partition("+")
+    named = _URL.match(url)
+    whole, netloc, place, asked = named.groups("") if named else (url, "", "", "")
+    scheme, _, kind = whole.partition("+")
     if scheme not in ("redis", "rediss", "unix") or kind not in ("", "sentinel", "cluster"):
         raise ValueError(
-            f"the scheme {parts.scheme!r} is not one of redis, rediss, unix, redis+sentinel,"
+            f"the scheme {whole!r} is not one of redis, rediss, unix, redis+sentinel,"
             " rediss+sentinel, redis+cluster, rediss+cluster"
         )
     if not kind:
-        return [_plain(url, parts.hostname or parts.path)]
-    user, at, hosts = parts.netloc.rpartition("@")
+        return [_plain(url, urlsplit(url).hostname or place)]
+    user, at, hosts = netloc.rpartition("@")
     names = [host for host in hosts.split(",") if host]
-    path = parts.path.strip("/").split("/")
-    query = f"?{parts.query}" if parts.query else ""
+    path = place.strip("/").split("/")
+    query = f"?{asked}" if asked else ""
     if not names or (kind == "sentinel" and not path[0]):
         raise ValueError(
             "several nodes are named as redis+sentinel://host:port,host:port/MASTER or"

@@ -100,8 +100,10 @@ def url(*schemes: str, example: str) -> Parse:
         # A password may be in it, so it is not said again.
         if scheme not in schemes or not there or not rest:
             raise SettingError(name, "is not an address of its kind", f"give one like {example}")
+        # Not urlsplit: of several hosts it takes no IPv6 address but the first, in newer Pythons.
+        netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
         try:
-            for host in urlsplit(given).netloc.rpartition("@")[2].split(","):
+            for host in netloc.rpartition("@")[2].split(","):
                 _ = urlsplit(f"//{host}").port
         except ValueError as error:
             problem = f"names a host or port that cannot be ({error})"

@@ -28,7 +28,8 @@ class SmallDisk:
     def entering(self, *command: str) -> list[str]:
         """The command that runs `command` where the disk is mounted at `inside`."""
         own = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        return ["nsenter", "--target", str(self.holder), "--mount", *own, "--", *command]
+        into = ["nsenter", "--target", str(self.holder), "--mount", "--root"]
+        return [*into, *own, "--", *command]
 
     def fill(self, leave: int = 0) -> None:
         """Write `ballast` until nothing fits any more but `leave` bytes, beside who writes too."""

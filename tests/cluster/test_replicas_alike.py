@@ -72,7 +72,7 @@ async def test_two_replicas_answer_alike_whatever_they_are_asked(
         while not {made, runs[5]} <= set(told):
             told += [change.object_id for change in (await resumed.read()).changes]
         resumed.cancel()
-        assert set(told) == {made, runs[5]}
+        assert {made, runs[5]} <= set(told)  # and runs whose lists were behind
 
         # Over REST, call by call, whichever replica it is that answers.
         answers = [(await client.get("/api/run", params={"id": runs[5]})) for _ in range(8)]

@@ -276,6 +276,16 @@ class Settings:
             instead="MINIO_SECURE",
         ),
     )
+    s3_cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_row(
+            parsing.words,
+            "Origins of pages, with commas between them, whose browsers may use signed URLs: "
+            "`asgard blob init` lets the bucket allow them.",
+            services="blob all",
+            usually="none",
+        ),
+    )
     changes_kept: int = field(
         default=1_000_000,
         metadata=_row(

@@ -96,6 +96,7 @@ class Examiner:
                 owner, self._holdings, deep=deep, margin_seconds=self._margin
             ):
                 done.findings.append(finding)
+        done.findings.sort(key=lambda finding: finding.path)
         return done
 
     async def _knows_any(self) -> bool:

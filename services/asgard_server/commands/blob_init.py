@@ -49,7 +49,8 @@ def blob_init(
     What is there already stays, others' rules too: do it as often as you like. For what the key
     may not do, the statement is printed that its policy lacks. What a store does not know (MinIO
     has no CORS rules of buckets, versitygw no lifecycle) is said, and is no error. With an origin
-    the store is asked as a browser would ask it, at the address that clients use.
+    the store is asked as a browser would ask it, at the address that clients use. A dry run asks
+    what is there, and so cannot tell what the store would not take.
 
     Ends with status 0 when all is there that the store knows; 1 when something is refused, or
     with --dry-run missing; 2 for wrong options; 3 when the store cannot be asked.

@@ -276,6 +276,24 @@ class Settings:
             instead="MINIO_SECURE",
         ),
     )
+    s3_encryption: Literal["none", "AES256", "aws:kms"] = field(
+        default="none",
+        metadata=_row(
+            parsing.one_of("none", "AES256", "aws:kms"),
+            "What each object is encrypted by, said with every write and signed into every upload "
+            "URL, for buckets whose policy asks for it; `none` leaves it to the bucket.",
+            services="run blob all",
+        ),
+    )
+    s3_kms_key_id: str | None = field(
+        default=None,
+        metadata=_row(
+            parsing.text,
+            "The key of ASGARD_S3_ENCRYPTION=aws:kms.",
+            services="run blob all",
+            usually="unset: the bucket's",
+        ),
+    )
     s3_cors_origins: tuple[str, ...] = field(
         default=(),
         metadata=_row(
@@ -427,6 +445,12 @@ class Settings:
             if self.s3_access_key is None:
                 given, other = other, given
             raise SettingError(given, f"is set and {other} is not", "give both, or none")
+        if self.s3_kms_key_id is not None and self.s3_encryption != "aws:kms":
+            raise SettingError(
+                "ASGARD_S3_KMS_KEY_ID",
+                f"is set, and ASGARD_S3_ENCRYPTION is {self.s3_encryption}",
+                "set that to aws:kms, or leave the key out",
+            )
         secure = self.s3_endpoint.secure if self.s3_endpoint else None
         if secure is not None and self.s3_secure is not None and secure != self.s3_secure:
             raise SettingError(

@@ -183,7 +183,8 @@ async def _table(settings: Settings, stack: AsyncExitStack) -> SqliteBlobs | Pos
             "is not set, and blobs in S3 need a database that outlives this machine",
             "give postgresql://user:password@host/database",
         )
-    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE)
+    # A folder that is only looked at stays as it was.
+    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE, when_written=True)
     stack.push_async_callback(database.close)
     return SqliteBlobs(database)
 

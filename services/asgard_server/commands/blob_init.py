@@ -37,7 +37,10 @@ def blob_init(
         ),
     ] = None,
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for the store so long")
+        float,
+        typer.Option(
+            "--wait", metavar="SECONDS", min=0, help="Wait so long for a store that is starting"
+        ),
     ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Change nothing, say what is missing")
@@ -97,10 +100,16 @@ def _prepared(
         try:
             return prepare(place, origins, settings.s3_public_url, dry_run=dry_run)
         except StorageUnavailableError as error:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or _is_final(error):
                 typer.echo(f"asgard: {error}", err=True)
                 raise typer.Exit(UNKNOWN) from None
         time.sleep(_BETWEEN_S)
+
+
+def _is_final(error: StorageUnavailableError) -> bool:
+    """Whether the store has answered, and will not answer otherwise in a moment."""
+    answer = getattr(error.__cause__, "response", {}).get("ResponseMetadata", {})
+    return bool(400 <= answer.get("HTTPStatusCode", 0) < 500)
 
 
 def _say(step: Step) -> None:

@@ -6,16 +6,17 @@ import asyncio
 import hashlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.blob import domain, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import DAY, Examined, Examiner
-from asgard_server.blob.holdings import Kept
+from asgard_server.blob.holdings import Holding, Holdings, Kept
 from asgard_server.blob.keeping import Wanted
 from asgard_server.store.folder_holdings import FolderHoldings
 from gimle.asgard.core.errors import NotFoundError
@@ -302,6 +303,34 @@ async def test_fsck_beside_uploads_finds_and_harms_none_of_them(home: Home) -> N
     for blob in (each for some in blobs for each in some):
         ((_, grant),) = await home.keeper.lend([Wanted(blob.id)], None)
         assert sha((await home.send(grant)).content) == blob.sha256
+
+
+class Meanwhile:
+    """Holdings beside which something happens when all has been listed."""
+
+    def __init__(self, holdings: Holdings, happens: Callable[[], Awaitable[object]]) -> None:
+        self._holdings, self._happens = holdings, happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._holdings, name)
+
+    async def temporaries(self) -> AsyncIterator[Holding]:
+        async for held in self._holdings.temporaries():
+            yield held
+        await self._happens()
+
+
+async def test_what_changes_while_fsck_looks_is_not_missed(home: Home) -> None:
+    gone = await uploaded(home, "gone")
+
+    async def happens() -> None:
+        await uploaded(home, "new")  # not in the listing
+        await home.keeper.delete(gone.id)  # in the listing
+
+    holdings: Any = Meanwhile(home.holdings, happens)
+    examiner = Examiner(home.table, holdings, home.clock, young=NO_TIME)
+    assert (await examiner.examine(repair=True, deep=True)).findings == []
+    assert (await home.keeper.blob("name:new")).state == "ready"
 
 
 @dataclass

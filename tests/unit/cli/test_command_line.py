@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gimle.asgard.cli import app
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.monitor.storage import AsgardStorage
+from typer.testing import CliRunner
 
 COMMAND = [sys.executable, "-m", "gimle.asgard.cli"]
 GRACE_S = 30.0
@@ -328,3 +330,20 @@ def test_help_needs_no_numerics() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stderr.split() == []
+
+
+def test_without_the_server_the_library_checks_documents_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "entry_points", lambda group: ())
+    AsgardStorage(tmp_path, durability="relaxed").create_run(name="r")
+    done = CliRunner().invoke(app.build(), ["fsck", "--storage", str(tmp_path), "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["runs"]) == (0, 1), done.output
+    away = ["fsck", "--storage", "s3://bucket/prefix"]
+    monkeypatch.setenv("ASGARD_S3_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    done = CliRunner().invoke(app.build(), away)
+    assert (done.exit_code, "is the store running" in done.stderr) == (3, True), done.output
+    done = CliRunner().invoke(app.build(), ["blob", "init"])
+    assert (done.exit_code, "pip install asgard-server" in done.stderr) == (1, True)

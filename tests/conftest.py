@@ -70,10 +70,15 @@ def free_port() -> int:
 
 def index_is_whole(storage: Path) -> bool:
     """Whether the index of a folder that is served is made: its end is told as a reset."""
+    return index_file_is_whole(storage / ".asgard" / "index.sqlite3")
+
+
+def index_file_is_whole(file: Path) -> bool:
+    """Whether the index in this file is made."""
     try:
-        with closing(sqlite3.connect(storage / ".asgard" / "index.sqlite3")) as index:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as index:
             found = index.execute("SELECT value FROM meta WHERE key = 'state'").fetchone()
-    except sqlite3.OperationalError:  # no folder yet, or no table in the file
+    except sqlite3.OperationalError:  # no file yet, or no table in it
         return False
     return found is not None and found[0] != "building"
 

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from pathlib import Path
 class ServerProcess:
     """`asgard serve all` on one folder; `address` is its gRPC, the same over restarts.
 
-    `log`, if given, is the file that gets what it says on standard error.
+    `log`, if given, is the file that gets what it says on standard error; `before`, words of
+    the command line before its own.
     """
 
-    def __init__(self, folder: Path, log: Path | None = None) -> None:
+    def __init__(self, folder: Path, log: Path | None = None, before: Sequence[str] = ()) -> None:
         self.folder = folder
         self.log = log
+        self.before = before
         self.address = ""
         self.page = ""
         self._port = 0
@@ -31,9 +33,8 @@ class ServerProcess:
         arguments = ["serve", "all", "--storage", str(self.folder), "--port", "0"]
         with ExitStack() as files:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "gimle.asgard.cli",
+                *self.before,
+                *(sys.executable, "-m", "gimle.asgard.cli"),
                 *arguments,
                 "--grpc-port",
                 str(self._port),
@@ -74,9 +75,11 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def a_server(folder: Path, log: Path | None = None) -> AsyncIterator[ServerProcess]:
+async def a_server(
+    folder: Path, log: Path | None = None, before: Sequence[str] = ()
+) -> AsyncIterator[ServerProcess]:
     """A server over `folder` that is killed when the block ends."""
-    server = ServerProcess(folder, log)
+    server = ServerProcess(folder, log, before)
     await server.start()
     try:
         yield server

@@ -86,7 +86,16 @@ def monitor(
     insecure: Insecure = False,
     no_browser: NoBrowser = False,
 ) -> None:
-    """Show the runs of a folder in the browser, live while they are computed."""
+    """Show the runs of a folder in the browser, live while they are computed.
+
+    Examples:
+
+    ```
+    asgard monitor
+    asgard monitor --storage ./my-results --port 8080
+    asgard monitor --storage s3://my-bucket/experiments --no-browser
+    ```
+    """
     settings = _settings(
         storage=storage, port=port, host=host, grpc_port=grpc_port, insecure=insecure or None
     )

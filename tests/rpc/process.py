@@ -45,12 +45,13 @@ class ServerProcess:
         output = self._process.stdout
         assert output is not None
         said = ""
-        while "Ctrl-C" not in said:
+        # The last line of what it says to people; the only one where its log is JSON.
+        while "Ctrl-C" not in said and '"serving"' not in said:
             line = (await asyncio.wait_for(output.readline(), 30)).decode()
             assert line, f"the server ended: {said}"
             said += line
-        found = re.search(r"gRPC\s+(\S+:(\d+))", said)
-        page = re.search(r"http://\S+", said)
+        found = re.search(r"(?:gRPC\s+|\"grpc\": \")([^\s\"]+:(\d+))", said)
+        page = re.search(r"http://[^\s\"]+", said)
         assert found, said
         assert page, said
         self.address, self._port, self.page = found[1], int(found[2]), page[0]

@@ -31,6 +31,9 @@ class GrpcHome:
     they create, appends the length they expect, updates the etag they have seen.
     """
 
+    #: How many documents are worth reading side by side: each is a call to the service.
+    reads_at_once = 16
+
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 

@@ -55,6 +55,9 @@ class Bucket(Reading):
     out of reach or refuses, StorageFullError when it has no room.
     """
 
+    #: How many documents are worth reading side by side: each is a trip to the store.
+    reads_at_once = 16
+
     def __init__(self, place: Place) -> None:
         self.place = place
         self._objects = Objects(place)

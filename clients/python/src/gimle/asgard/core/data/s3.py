@@ -37,6 +37,11 @@ class S3Storage:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        if not isinstance(config, Mapping):
+            kind = type(config).__name__
+            raise InvalidFieldError(
+                "config", f"is a {kind}, not a dict", 'give {"bucket_name": "my-bucket"}'
+            )
         unknown = sorted(config.keys() - _KEYS)
         if unknown:
             raise InvalidFieldError(

@@ -151,9 +151,12 @@ def test_processes_may_share_a_spool_and_each_save_is_there_once_and_in_order(
     )
     spool = tmp_path / "spool"
     names = ["one", "two", "three"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     saving = [
-        subprocess.Popen([sys.executable, "-c", code, server.where, str(spool), name], **pipes)
+        subprocess.Popen(
+            [sys.executable, "-c", code, server.where, str(spool), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         for name in names
     ]
     try:

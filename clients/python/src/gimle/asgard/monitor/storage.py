@@ -273,8 +273,9 @@ class AsgardStorage:
         """Say what changes, whoever changes it, for as long as you ask: a script, a notebook.
 
         start: "snapshot" says first what there is, between "reset" and "snapshot_end"; "now"
-        does not. token: that of an event, to go on behind it; one that is no longer known
-        (those of a folder end with its watch) is answered by a reset and a snapshot.
+        does not, and says what changes from this call on. token: that of an event, to go on
+        behind it; one that is no longer known (those of a folder end with its watch) is
+        answered by a reset and a snapshot.
         Event says what an event has. Leave the loop to end the watch.
         """
         if start not in ("snapshot", "now"):

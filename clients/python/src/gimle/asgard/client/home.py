@@ -37,6 +37,10 @@ class GrpcHome:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach the same service from the process that this is sent to."""
+        return GrpcHome, (self.connection,)
+
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()
     ) -> tuple[RunDocument, list[ResultDocument]]:

@@ -70,6 +70,10 @@ class Bucket(Reading):
     def __repr__(self) -> str:
         return f"Bucket({str(self.place)!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same place in the process that this is sent to."""
+        return Bucket, (self.place,)
+
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()
     ) -> tuple[RunDocument, list[ResultDocument]]:

@@ -85,14 +85,18 @@ class Incoming:
 
 
 class FolderBytes:
-    """Bytes of blobs below `storage`, read and written in the threads of `pool`."""
+    """Bytes of blobs below `storage`, read and written in the threads of `pool`.
+
+    Opening makes the folders of uploads. Raises `StorageUnavailableError` where it may not.
+    """
 
     def __init__(self, storage: Path, pool: Executor) -> None:
         self._storage = storage
         self._uploads = storage / ".asgard" / "uploads"
         self._pool = pool
-        for name in ("incoming", "parts", "staging"):
-            (self._uploads / name).mkdir(parents=True, exist_ok=True)
+        with self.speaking():
+            for name in ("incoming", "parts", "staging"):
+                (self._uploads / name).mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
         """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""

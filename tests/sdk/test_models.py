@@ -300,12 +300,13 @@ def test_a_model_that_is_there_outlives_its_store(minio_shop: Shop, tmp_path: Pa
         assert not asked
         (home / FOLDER / "blobs" / blob("config.json")).unlink()
         minio_shop.run("pull", ID, "--to", str(home), "--no-fallback", status=1)
-        minio_shop.run("pull", ID, "--to", str(home), HF_ENDPOINT=address)
+        other = tmp_path / "other"
+        minio_shop.run("pull", ID, "--to", str(other), HF_ENDPOINT=address)
         assert asked
         asked.clear()
-        minio_shop.run("pull", ID, "--to", str(home), HF_ENDPOINT=address)
+        minio_shop.run("pull", ID, "--to", str(other), HF_ENDPOINT=address)
         assert not asked, "what came from Hugging Face is known to be whole, too"
-    assert_loads_offline(home, HF_HOME=str(home))
+    assert_loads_offline(other, HF_HOME=str(other))
 
 
 def test_hugging_face_is_asked_when_the_store_breaks_off(minio_shop: Shop, tmp_path: Path) -> None:

@@ -161,7 +161,9 @@ async def _bytes(
             "give s3://bucket/prefix",
         )
     folder = await asyncio.to_thread(FolderBytes, storage, pool)
-    signed = FolderGrants(await asyncio.to_thread(secret_of, storage), address, _now)
+    with folder.speaking():
+        secret = await asyncio.to_thread(secret_of, storage)
+    signed = FolderGrants(secret, address, _now)
     return folder, signed, str(storage), BytesEndpoint(folder, signed)
 
 

@@ -355,6 +355,15 @@ class Settings:
             services="gateway all",
         ),
     )
+    start_seconds: float = field(
+        default=60.0,
+        metadata=_row(
+            parsing.seconds,
+            "Seconds for which a start waits for a database or an S3 store that does not answer; "
+            "what waiting does not mend ends it at once.",
+            services="run blob",
+        ),
+    )
     drain_seconds: float = field(
         default=5.0,
         metadata=_row(

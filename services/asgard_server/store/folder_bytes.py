@@ -86,7 +86,10 @@ class Incoming:
 
 
 class FolderBytes:
-    """Bytes of blobs below `storage`, read and written in the threads of `pool`."""
+    """Bytes of blobs below `storage`, read and written in the threads of `pool`.
+
+    The folders of uploads are made by the first one.
+    """
 
     def __init__(self, storage: Path, pool: Executor) -> None:
         self._storage = storage

@@ -258,7 +258,8 @@ def translated(place: Place, error: ClientError | BotoCoreError) -> AsgardError:
         mend = "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         return StorageUnavailableError(str(place), mend)
     if isinstance(error, BotoCoreError):
-        return StorageUnavailableError(str(place), f"{error}; is the store running there?")
+        mend = f"{error}; is the store running there?"
+        return StorageUnavailableError(str(place), mend, passing=True)
     code = _code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     said = error.response.get("Error", {}).get("Message") or code
@@ -270,4 +271,4 @@ def translated(place: Place, error: ClientError | BotoCoreError) -> AsgardError:
         mend = f"{said} ({code}); check the AWS_* credentials and what they allow"
     else:
         mend = f"{said} ({code})"
-    return StorageUnavailableError(str(place), mend)
+    return StorageUnavailableError(str(place), mend, passing=(status or 0) >= 500)

@@ -338,13 +338,15 @@ class Archive:
     """Somebody who keeps bytes under keys of his own."""
 
     folder: str
-    kept: dict[str, Kept]
+    kept_now: dict[str, Kept]
 
-    async def keys(self, behind: str, limit: int) -> list[Kept]:
-        behinds = sorted(
-            (key for key in self.kept if key.encode() > behind.encode()), key=str.encode
-        )
-        return [self.kept[key] for key in behinds[:limit]]
+    async def keys(self, behind: str, limit: int) -> tuple[list[Kept], str]:
+        first = int(behind or 0)
+        page = list(self.kept_now.values())[first : first + limit]
+        return page, str(first + limit) if first + limit < len(self.kept_now) else ""
+
+    async def kept(self, key: str) -> Kept | None:
+        return self.kept_now.get(key)
 
 
 async def test_owners_are_asked_for_their_keys_and_what_was_written_over_is_told(
@@ -357,14 +359,16 @@ async def test_owners_are_asked_for_their_keys_and_what_was_written_over_is_told
         held = await home.holdings.now(key)
         assert held is not None
         if number != 4:
-            archive.kept[key] = Kept(key, f"job/{number}", held.size_bytes, f'"{held.etag}"')
+            archive.kept_now[key] = Kept(key, f"job/{number}", held.size_bytes, f'"{held.etag}"')
     row = domain.begin(NewUpload(id="job-1"), home.clock())
     await home.held.remove(replace(row, attempt="log.json"))
     await home.held.write(replace(row, attempt="log.json"), b"y" * len(BODY))
     row = replace(row, id="job-2", attempt="log.json")
     await home.held.remove(row)
-    archive.kept[keys[3]] = archive.kept[keys[3]]._replace(sha256=sha(b"others"))
-    examiner = Examiner(home.table, home.holdings, home.clock, owners=[archive], young=NO_TIME)
+    archive.kept_now[keys[3]] = archive.kept_now[keys[3]]._replace(sha256=sha(b"others"))
+    examiner = Examiner(
+        home.table, home.holdings, home.clock, owners=[(archive, home.holdings)], young=NO_TIME
+    )
     found = await examiner.examine(repair=True, deep=True)
     told = [(each.kind, each.path) for each in found.findings if each.kind != "orphan_object"]
     assert told == [

@@ -281,7 +281,7 @@ async def test_fsck_beside_uploads_finds_and_harms_none_of_them(home: Home) -> N
     young = timedelta(seconds=10) if isinstance(home.holdings, FolderHoldings) else NO_TIME
 
     async def uploading(worker: int) -> list[Blob]:
-        done = []
+        done: list[Blob] = []
         while not ended.is_set() or not done:
             done.append(await uploaded(home, f"{worker}/{len(done)}", os.urandom(64)))
             if len(done) % 3 == 0:

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -148,6 +148,13 @@ def _client(place: Place) -> Any:
     return client
 
 
-def _checksums(variable: str) -> str:
+def _checksums(variable: str) -> Literal["when_supported", "when_required"]:
     """When checksums go along that nobody asked for: as every AWS tool is told, else seldom."""
-    return os.environ.get(variable, "").lower() or "when_required"
+    match os.environ.get(variable, "").lower():
+        case "when_supported":
+            return "when_supported"
+        case "when_required" | "":
+            return "when_required"
+        case other:
+            mend = "give when_supported or when_required"
+            raise InvalidFieldError(variable, f"is {other!r}", mend)

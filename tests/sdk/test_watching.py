@@ -72,6 +72,13 @@ def test_a_watch_from_now_is_silent_about_what_was(storage: AsgardStorage, home:
     assert len(set(ids)) == 5
 
 
+def test_now_is_when_the_watch_was_asked_for(storage: AsgardStorage, home: Home) -> None:
+    storage.create_run("before")
+    events = home.open().watch(start="now")
+    run = storage.create_run("between")
+    assert said(next(events)) == ("update", run.id, run.id)
+
+
 def test_a_wrong_start_is_named(storage: AsgardStorage) -> None:
     with pytest.raises(InvalidFieldError, match="start"):
         storage.watch(start="yesterday")  # type: ignore[arg-type]  # the mistake under test

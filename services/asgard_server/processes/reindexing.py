@@ -33,9 +33,10 @@ async def reindex(settings: Settings, tell: Tell, *, rebuild: bool = False) -> R
     """Make the index of `settings` agree with its documents; `tell` hears step and count.
 
     `rebuild`: throw the index away first. What is served meanwhile is what is known so far.
-    Raises what `open_engines` does, and `StorageUnavailableError` when a listing breaks off.
+    Raises what `open_engines` does, also for a folder that is not there, and
+    `StorageUnavailableError` when a listing breaks off.
     """
-    async with open_engines(settings) as engines:
+    async with open_engines(settings, create=False) as engines:
         await engines.documents.check()
         built = False
         if rebuild:

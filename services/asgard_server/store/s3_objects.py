@@ -274,6 +274,10 @@ def _store(place: Place, **client: Any) -> S3Store:
     }
     if endpoint is not None:
         options["endpoint"] = endpoint
+    if place.encryption:
+        options["server_side_encryption"] = place.encryption["ServerSideEncryption"]
+        if "SSEKMSKeyId" in place.encryption:
+            options["sse_kms_key_id"] = place.encryption["SSEKMSKeyId"]
     if "aws_access_key_id" in given:
         options["access_key_id"] = given["aws_access_key_id"]
         options["secret_access_key"] = given["aws_secret_access_key"]

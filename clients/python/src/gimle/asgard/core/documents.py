@@ -175,6 +175,14 @@ def decode_result(
     )
 
 
+def same_run(one: RunDocument, other: RunDocument) -> bool:
+    """Whether two documents say the same of a run.
+
+    Their bytes are compared: to Python 1, 1.0 and True are equal, and arrays cannot say.
+    """
+    return one is other or encode_run(one) == encode_run(other)
+
+
 def digest(body: bytes) -> bytes:
     """Tell bytes from other bytes: 16 bytes of BLAKE2b."""
     return blake2b(body, digest_size=16).digest()

@@ -97,6 +97,16 @@ class Objects:
         return Found(body, answer["ETag"], answer["LastModified"])
 
     @_speaking
+    def there(self, path: str) -> bool:
+        """Whether there is an object with at least a byte."""
+        try:
+            return bool(self._client.head_object(**self._at(path))["ContentLength"])
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return False
+            raise
+
+    @_speaking
     def read_into(self, path: str, offset: int, into: memoryview) -> bool:
         """Fill `into` from `offset` on; answer False when there is no such object."""
         if not into:

@@ -102,7 +102,7 @@ class Folder(Reading):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the same folder in the process that this is sent to."""
-        return partial(Folder, durability=self.durability), (self.path,)
+        return partial(Folder, durability=self.durability, create=False), (self.path,)
 
     def close(self) -> None:
         """Close the lock files. They open again when needed."""

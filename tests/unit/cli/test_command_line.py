@@ -21,6 +21,8 @@ from gimle.asgard.core.folder import Folder
 from gimle.asgard.monitor.storage import AsgardStorage
 from typer.testing import CliRunner
 
+from tests.conftest import free_port
+from tests.engines.terminal import a_terminal
 from tests.sdk.servers import Server
 
 COMMAND = [sys.executable, "-m", "gimle.asgard.cli"]
@@ -229,6 +231,21 @@ def test_what_is_saved_through_a_service_is_said_by_its_address(
         server.end()
     refused = ["example", "basic/01_integration.yaml", "--monitor", "--storage", server.where]
     assert "leave it out" in asgard(*refused, status=1).stderr
+
+
+def test_on_a_terminal_it_is_said_what_is_waited_for(tmp_path: Path) -> None:
+    controller, terminal = a_terminal()
+    where = f"grpc://127.0.0.1:{free_port()}"  # where nobody is: asked for a quarter of a minute
+    with subprocess.Popen(
+        [*COMMAND, "runs", "list", "--storage", where], stderr=terminal, env=environment()
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        while f"Listing the runs of {where}".encode() not in shown:
+            shown += os.read(controller, 4_096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(GRACE_S) == 130
+    os.close(controller)
 
 
 def test_fsck_finds_and_mends_what_is_not_whole(asgard: Asgard, tmp_path: Path) -> None:

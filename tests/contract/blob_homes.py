@@ -128,4 +128,6 @@ async def _bytes(
     at = Endpoint.parse(store.endpoint)
     keys = Credentials(ACCESS_KEY, SECRET_KEY)
     signer = Signer(at, keys, clock=lambda: clock().timestamp())
-    yield S3Bytes(place, pool), S3Grants(place, signer)
+    held = S3Bytes(place, pool)
+    yield held, S3Grants(place, signer)
+    await held.close()

@@ -42,6 +42,9 @@ LONGEST_GRANT_SECONDS = 7 * 24 * 3_600
 UPLOAD_DAYS = 7
 # Clocks differ, and a request that began in time may end later.
 MARGIN = timedelta(minutes=15)
+# A grant that holds a little longer than was noted is within the margin: so grants that follow
+# one another, as those of parts do, are not noted one by one.
+UNNOTED = timedelta(minutes=5)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(

@@ -52,6 +52,12 @@ class Table(Protocol):
         somebody has claimed it.
         """
 
+    async def settle_all(self, changes: Sequence[tuple[Blob, Blob]]) -> list[Blob | None]:
+        """Settle many at once, each by itself; None where a row is gone.
+
+        Raises `BlobOwnedError` as `settle` does.
+        """
+
     async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
         """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
 

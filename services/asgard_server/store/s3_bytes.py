@@ -23,6 +23,7 @@ from gimle.asgard.core.s3.place import Connection, Place
 from asgard_server.blob.domain import Blob, Held
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
+from asgard_server.store.s3_heads import heads_of
 
 T = TypeVar("T")
 
@@ -36,7 +37,13 @@ class S3Bytes:
     def __init__(self, place: Place, pool: Executor) -> None:
         self._place = place
         self._connection = Connection(place)
+        self._heads = heads_of(place, self._connection.client())
         self._pool = pool
+
+    async def close(self) -> None:
+        """Let go of connections, in the loop that has used them."""
+        if self._heads is not None:
+            await self._heads.close()
 
     async def _ask(self, work: Callable[[Any], T]) -> T:
         """Ask the store in a thread; its refusals are said in our words."""
@@ -121,6 +128,10 @@ class S3Bytes:
 
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""
+        headers = None if self._heads is None else await self._heads.head(key)
+        if headers is not None:
+            said = headers.get("x-amz-checksum-sha256", "")
+            return _held(int(headers["content-length"]), headers.get("etag", ""), said)
         return await self._ask(lambda client: self._head(client, key))
 
     def _head(self, client: Any, key: str) -> Held | None:
@@ -131,10 +142,7 @@ class S3Bytes:
                 return None
             raise
         said = str(answer.get("ChecksumSHA256") or "")
-        composite, _, count = said.partition("-")
-        if count:
-            return Held(answer["ContentLength"], answer["ETag"], sha256_parts=_hex(composite))
-        return Held(answer["ContentLength"], answer["ETag"], sha256=_hex(said))
+        return _held(answer["ContentLength"], answer["ETag"], said)
 
     async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
         """Copy bytes to a key that has none; None when the source is another one by now."""
@@ -229,6 +237,14 @@ class S3Bytes:
                 after = item["Key"]
             if not answer.get("IsTruncated"):
                 return
+
+
+def _held(size: int, etag: str, said: str) -> Held:
+    """`said` is the store's checksum: of all bytes, or over those of N parts, with "-N" behind."""
+    composite, _, count = said.partition("-")
+    if count:
+        return Held(size, etag, sha256_parts=_hex(composite))
+    return Held(size, etag, sha256=_hex(said))
 
 
 def _code(error: ClientError) -> str:

@@ -56,6 +56,20 @@ class SqliteBlobs:
         """Replace a row that is as `before` says in state and attempt; answer what is there."""
         return await self._database.write(lambda connection: _settle(connection, before, after))
 
+    async def settle_all(self, changes: Sequence[tuple[Blob, Blob]]) -> list[Blob | None]:
+        """Settle many at once, each by itself; None where a row is gone."""
+
+        def settle(connection: sqlite3.Connection) -> list[Blob | None]:
+            answers: list[Blob | None] = []
+            for before, after in changes:
+                try:
+                    answers.append(_settle(connection, before, after))
+                except NotFoundError:
+                    answers.append(None)
+            return answers
+
+        return await self._database.write(settle)
+
     async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
         """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from gimle.asgard.transfer.errors import WrongBytesError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _SMALL_BYTES = 1 << 20
 _BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
+_AHEAD_PARTS = 16
+"""How many parts may be hashed before they are sent: leave to send them is asked for together."""
 
 
 def upload(
@@ -142,48 +146,86 @@ class _Uploading:
             return
         parts = []
         whole = sha256() if self.to.wants_sha256 else None
-        with file.path.open("rb", buffering=0) as opened:
-            for part in _parts(opened.fileno(), size, begun.part_bytes, whole):
+        with (
+            file.path.open("rb", buffering=0) as opened,
+            _Ahead(opened.fileno(), size, begun.part_bytes, whole) as ahead,
+        ):
+            grants: dict[int, Grant] = {}
+            for part in ahead:
                 self.work.check()
-                there = begun.arrived.get(part.number)
-                if there is not None and (there.size, there.sha256) == (part.size, part.sha256):
-                    parts.append(there)
+                if _has(begun, part):
+                    parts.append(begun.arrived[part.number])
                     self.meter.add(0, part.size)
                     continue
-                offset = (part.number - 1) * begun.part_bytes
-                parts.append(
-                    self._sent(begun, part, FilePart(opened.fileno(), offset, part.size), wire)
-                )
+                if part.number not in grants:
+                    asked = [part, *(one for one in ahead.hashed() if not _has(begun, one))]
+                    lent = self.to.parts(begun, asked)
+                    grants = {one.number: grant for one, grant in zip(asked, lent, strict=True)}
+                body = FilePart(opened.fileno(), (part.number - 1) * begun.part_bytes, part.size)
+                parts.append(self._sent(begun, part, grants[part.number], body, wire))
                 self.meter.add(0, part.size, part.size)
         digest = None if whole is None else whole.digest()
         self.to.complete(begun, Measured(file, size, digest), parts)
         self.meter.add(1)
 
-    def _sent(self, begun: Begun, part: Part, body: FilePart, wire: Wire) -> Part:
-        def leave() -> Grant:
+    def _sent(self, begun: Begun, part: Part, grant: Grant, body: FilePart, wire: Wire) -> Part:
+        def renew() -> Grant:
             return self.to.parts(begun, [part])[0]
 
-        return replace(part, etag=send(wire, self.work, begun.name, leave(), body, leave))
+        return replace(part, etag=send(wire, self.work, begun.name, grant, body, renew))
 
 
-def _parts(fd: int, size: int, each: int, whole: _Hash | None) -> Iterator[Part]:
-    """The parts of a file; the next is read and hashed while the caller is at one."""
-    buffer = memoryview(bytearray(CHUNK_BYTES))
+def _has(begun: Begun, part: Part) -> bool:
+    """Whether an earlier attempt has brought a part."""
+    there = begun.arrived.get(part.number)
+    return there is not None and (there.size, there.sha256) == (part.size, part.sha256)
 
-    def read(number: int) -> Part:
-        first = (number - 1) * each
-        part = FilePart(fd, first, min(each, size - first))
-        hashes = [sha256()] if whole is None else [sha256(), whole]
-        return Part(number, part.size, _hashed(part, buffer, hashes)[0])
 
-    count = -(-size // each)
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(read, 1)
-        for number in range(1, count + 1):
-            part = coming.result()
-            if number < count:
-                coming = ahead.submit(read, number + 1)
-            yield part
+class _Ahead:
+    """The parts of a file; those that come are read and hashed while the caller is at one."""
+
+    def __init__(self, fd: int, size: int, each: int, whole: _Hash | None) -> None:
+        self._file = fd
+        self._size, self._each = size, each
+        self._whole = whole
+        self._buffer = memoryview(bytearray(CHUNK_BYTES))
+        self._numbers = iter(range(1, -(-size // each) + 1))
+        self._thread = ThreadPoolExecutor(1)
+        self._coming: deque[Future[Part]] = deque()
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Part]:
+        while self._fill():
+            yield self._coming.popleft().result()
+
+    def _fill(self) -> bool:
+        while len(self._coming) < _AHEAD_PARTS and (number := next(self._numbers, None)):
+            self._coming.append(self._thread.submit(self._read, number))
+        return bool(self._coming)
+
+    def hashed(self) -> Iterator[Part]:
+        """The parts behind the last one that have been hashed already."""
+        self._fill()
+        for one in self._coming:
+            if not one.done():
+                return
+            yield one.result()
+
+    def _read(self, number: int) -> Part:
+        first = (number - 1) * self._each
+        part = FilePart(self._file, first, min(self._each, self._size - first))
+        hashes = [sha256()] if self._whole is None else [sha256(), self._whole]
+        return Part(number, part.size, _hashed(part, self._buffer, hashes)[0])
 
 
 def _hashed(part: FilePart, buffer: memoryview, hashes: Sequence[_Hash]) -> Sequence[bytes]:

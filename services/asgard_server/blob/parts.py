@@ -16,11 +16,12 @@ PART_BYTES = 16 * MIB
 
 
 class Part(NamedTuple):
-    """A part as the store has it. `sha256` in hexadecimal."""
+    """A part as the store has it. `sha256` in hexadecimal; `etag` where the store gives one."""
 
     number: int
     size_bytes: int
     sha256: str
+    etag: str = ""
 
 
 def part_size(size_bytes: int) -> int:

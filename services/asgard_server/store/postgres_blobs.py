@@ -16,8 +16,15 @@ from gimle.asgard.core.errors import (
     NotFoundError,
 )
 
-from asgard_server.blob.domain import Blob, same_upload
-from asgard_server.store.blob_rows import COLUMNS, after_prefix, blob_of, micros, row_of
+from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload
+from asgard_server.store.blob_rows import (
+    COLUMNS,
+    after_prefix,
+    blob_of,
+    micros,
+    moment,
+    row_of,
+)
 from asgard_server.store.postgres_link import Link
 
 if TYPE_CHECKING:
@@ -68,7 +75,7 @@ _SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1
 _REPLACE = f"UPDATE asgard.blobs SET {_SETTING} WHERE id = $1"  # noqa: S608 - ours
 _OVERDUE = (
     f"({_BLOBS} WHERE b.state = 'uploading' AND b.expires_at <= $1 LIMIT $2) UNION ALL"
-    f" ({_BLOBS} WHERE b.state IN ('abandoned', 'deleted') AND b.grants_until <= $1 LIMIT $2)"
+    f" ({_BLOBS} WHERE b.state IN ('abandoned', 'deleted') AND b.grants_until <= $3 LIMIT $2)"
     " LIMIT $2"
 )
 
@@ -179,6 +186,15 @@ class PostgresBlobs:
                     return {}  # one by one then
         return {row["id"]: tuple(row["owners"]) for row in found}
 
+    async def note_copy(self, copy: Blob, now: datetime) -> None:
+        """Note that the key of `copy` is about to get bytes, before it has any."""
+        await self._write(
+            lambda connection: connection.execute(
+                "INSERT INTO asgard.blob_copies VALUES ($1, $2, $3)",
+                *(copy.id, copy.attempt, micros(now)),
+            )
+        )
+
     async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
         """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
         return await self._fetch(
@@ -230,8 +246,8 @@ class PostgresBlobs:
     # Upkeep
 
     async def overdue(self, now: datetime, limit: int) -> list[Blob]:
-        """Uploads whose time is up, and ended ones whose grants are."""
-        return await self._fetch(_OVERDUE, micros(now), limit)
+        """Uploads whose time is up, and ended ones whose grants are, margin and all."""
+        return await self._fetch(_OVERDUE, micros(now), limit, micros(now - MARGIN))
 
     async def forget(self, ids: Sequence[str]) -> None:
         """Remove rows of ended blobs whose bytes are gone."""
@@ -239,6 +255,26 @@ class PostgresBlobs:
             lambda connection: connection.execute(
                 "DELETE FROM asgard.blobs WHERE id = ANY($1) AND state IN ('abandoned', 'deleted')",
                 list(ids),
+            )
+        )
+
+    async def copies(self, before: datetime, limit: int) -> list[Blob]:
+        """Copies that were noted before then, as rows that say no more than their keys."""
+        rows = await self._link.read(
+            lambda connection: connection.fetch(
+                "SELECT blob_id, attempt, begun_at FROM asgard.blob_copies WHERE begun_at <= $1"
+                " ORDER BY begun_at LIMIT $2",
+                *(micros(before), limit),
+            )
+        )
+        return [copy_at(row[0], row[1], moment(row[2])) for row in rows]
+
+    async def forget_copies(self, copies: Sequence[Blob]) -> None:
+        """Remove the notes of copies."""
+        keys = [(copy.id, copy.attempt) for copy in copies]
+        await self._write(
+            lambda connection: connection.executemany(
+                "DELETE FROM asgard.blob_copies WHERE blob_id = $1 AND attempt = $2", keys
             )
         )
 

@@ -79,7 +79,12 @@ class S3Bytes:
             )
             try:
                 return [
-                    Part(part["PartNumber"], part["Size"], _hex(part.get("ChecksumSHA256")) or "")
+                    Part(
+                        part["PartNumber"],
+                        part["Size"],
+                        _hex(part.get("ChecksumSHA256")) or "",
+                        part["ETag"],
+                    )
                     for page in pages
                     for part in page.get("Parts", ())
                 ]
@@ -94,17 +99,10 @@ class S3Bytes:
         """Put the parts together, unless the key has bytes already."""
 
         def finish(client: Any) -> None:
-            etags = {
-                part["PartNumber"]: part["ETag"]
-                for page in client.get_paginator("list_parts").paginate(
-                    **self._at(blob.key), UploadId=blob.upload_id
-                )
-                for part in page.get("Parts", ())
-            }
             named = [
                 {
                     "PartNumber": part.number,
-                    "ETag": etags[part.number],
+                    "ETag": part.etag,
                     "ChecksumSHA256": _base64(part.sha256),
                 }
                 for part in parts
@@ -125,6 +123,23 @@ class S3Bytes:
                     raise
 
         await self._ask(finish_once)
+
+    async def drop_parts(self, blob: Blob) -> None:
+        """Give up all uploads in parts of a key, also those that died before they had a name."""
+        await self._ask(lambda client: self._drop_parts(client, blob))
+
+    def _drop_parts(self, client: Any, blob: Blob) -> None:
+        at = self._at(blob.key)
+        try:
+            found = client.list_multipart_uploads(Bucket=at["Bucket"], Prefix=at["Key"])
+            begun = [
+                each["UploadId"] for each in found.get("Uploads", ()) if each["Key"] == at["Key"]
+            ]
+        except ClientError:  # who may not list gives up the one it knows
+            begun = [] if blob.upload_id is None else [blob.upload_id]
+        for upload_id in begun:
+            with suppress(ClientError):  # put together, or given up, already
+                client.abort_multipart_upload(**at, UploadId=upload_id)
 
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""
@@ -208,9 +223,8 @@ class S3Bytes:
         """Remove everything of a blob. What is gone is no error."""
 
         def remove(client: Any) -> None:
-            if blob.upload_id is not None:
-                with suppress(ClientError):  # put together, or given up, already
-                    client.abort_multipart_upload(**self._at(blob.key), UploadId=blob.upload_id)
+            if blob.way == "parts":
+                self._drop_parts(client, blob)
             for key in {blob.key, blob.arrives_at}:
                 client.delete_object(**self._at(key))
 

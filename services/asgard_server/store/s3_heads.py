@@ -22,7 +22,7 @@ _KEPT = 16
 _PATIENCE_S = 5.0
 # A store that cannot be reached so (through a proxy, by an authority that only boto3 knows) is
 # not tried each time.
-_REST_S = 60.0
+_REST_S = 10.0
 _CHECKSUMS = {"x-amz-checksum-mode": "ENABLED"}
 _LINE = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 _AMAZON = re.compile(r"https://s3[.-].*\.amazonaws\.com(\.cn)?")

@@ -22,7 +22,7 @@ from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
 from tests.cluster.processes import eventually
 
 MIB = 1 << 20
-LARGE = 65 * MIB  # in parts: five of them
+LARGE = 65 * MIB  # in three parts
 
 
 class BlobLoad:

@@ -54,6 +54,7 @@ class Home:
     uploader: Uploader
     keeper: Keeper
     sweeper: Sweeper
+    table: SqliteBlobs | PostgresBlobs
     held: Bytes
     clock: Clock
     http: httpx.AsyncClient
@@ -116,6 +117,7 @@ async def home_at(where: Site) -> AsyncIterator[Home]:
                 Uploader(table, held, grants, clock),
                 Keeper(table, held, grants, clock),
                 Sweeper(table, table, held, clock),
+                table,
                 held,
                 clock,
                 http,

@@ -134,7 +134,7 @@ async def _table(where: Site) -> AsyncIterator[SqliteBlobs | PostgresBlobs]:
         yield SqliteBlobs(database)
         await database.close()
         return
-    link = await Link.open(where.dsn, 4, planned_once=True)
+    link = await Link.open(where.dsn, 4, planned_once=True, by_index=True)
     yield PostgresBlobs(link)
     await link.close()
 

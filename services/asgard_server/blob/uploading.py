@@ -266,10 +266,11 @@ class Uploader:
                 )
             await self._bytes.finish_parts(blob, parts or [])
             held = await self._appeared(blob)
+        else:
+            # Of somebody who died before he had removed them: the row will forget their name.
+            await self._bytes.drop_parts(blob)
         if held is None:
             raise UploadIncompleteError(blob.id, "its parts are gone: upload it again")
-        # Before the row forgets what they are called.
-        await self._bytes.drop_parts(blob)
         wanted = blob.sha256 or sha256
         if held.size_bytes != size or (None not in (held.sha256, wanted) and held.sha256 != wanted):
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")

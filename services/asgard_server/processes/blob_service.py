@@ -170,7 +170,9 @@ async def _table(settings: Settings, stack: AsyncExitStack) -> SqliteBlobs | Pos
         from asgard_server.store import migrate
         from asgard_server.store.postgres_link import Link
 
-        link = await Link.open(settings.database_url, _CONNECTIONS, planned_once=True)
+        link = await Link.open(
+            settings.database_url, _CONNECTIONS, planned_once=True, by_index=True
+        )
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)

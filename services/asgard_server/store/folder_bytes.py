@@ -192,6 +192,7 @@ class FolderBytes:
             except FileNotFoundError:
                 return  # somebody else has put them together
             whole.place(self.path(blob.key), once=True)
+        self._drop_parts(blob)
 
     async def drop_parts(self, blob: Blob) -> None:
         """Remove the parts of a blob that is put together."""

@@ -25,6 +25,7 @@ from asgard_server.store.blob_rows import (
     moment,
     row_of,
 )
+from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import Link
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ _COMPLETE = (
     f"UPDATE asgard.blobs b SET {', '.join(f'{name} = n.{name}' for name in _COMPLETED)}"  # noqa: S608 - ours
     f" FROM unnest($1::text[], $2::text[], {_arrays(_COMPLETED, 3)})"
     f" AS n(id, was, {', '.join(_COMPLETED)})"
-    f" WHERE b.id = n.id AND b.state = 'uploading' AND b.attempt = n.was RETURNING b.id, {_OWNERS}"
+    f" WHERE b.id = n.id AND b.state = 'uploading' AND b.attempt = n.was"
+    f" AND b.id = ANY($1) RETURNING b.id, {_OWNERS}"
 )
 _SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1:], 2))
 _REPLACE = f"UPDATE asgard.blobs SET {_SETTING} WHERE id = $1"  # noqa: S608 - ours
@@ -85,6 +87,9 @@ class PostgresBlobs:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._beginning: Gathering[Sequence[Blob], bool] = Gathering(
+            self._begin_anew, company_s=COMPANY_S
+        )
 
     async def _write(self, job: Callable[[Connection], Awaitable[T]]) -> T:
         with self._link.errors():
@@ -106,7 +111,7 @@ class PostgresBlobs:
     async def begin(self, blobs: Sequence[Blob]) -> list[Blob]:
         """Add rows, all or none; answer them, or those that are there for the same upload."""
 
-        if await self._begin_anew(blobs):
+        if await self._beginning.ask(blobs):
             return list(blobs)
 
         async def begin(connection: Connection) -> list[Blob]:
@@ -118,8 +123,15 @@ class PostgresBlobs:
 
         return await self._write(begin)
 
-    async def _begin_anew(self, blobs: Sequence[Blob]) -> bool:
-        """Add rows in one statement, unless one of them is there in some way."""
+    async def _begin_anew(self, calls: Sequence[Sequence[Blob]]) -> Sequence[bool]:
+        """Add the rows of each call, unless one of them is there in some way."""
+        if await self._added([blob for blobs in calls for blob in blobs]):
+            return [True] * len(calls)
+        # One call does not stand in the way of the others.
+        return [len(calls) > 1 and await self._added(blobs) for blobs in calls]
+
+    async def _added(self, blobs: Sequence[Blob]) -> bool:
+        """Add rows in one statement, all or none."""
         # In the order of names, so that two calls with the same ones wait for each other.
         rows = [row_of(blob) for blob in sorted(blobs, key=lambda blob: blob.name)]
         with self._link.errors():

@@ -122,7 +122,7 @@ class _Uploading:
     def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
         with file.path.open("rb", buffering=0) as opened:
             body = FilePart(opened.fileno(), 0, size)
-            measured = Measured(file, size, _hashed(body, wire.buffer, [sha256()])[0])
+            measured = Measured(file, size, _hashed(body, wire.buffer, sha256()))
             grant = self.to.whole([measured])[0]
             if grant is not None:
                 send(wire, self.work, file.name, grant, body, self._renewed(measured))
@@ -145,10 +145,9 @@ class _Uploading:
             self.meter.add(1, size)
             return
         parts = []
-        whole = sha256() if self.to.wants_sha256 else None
         with (
             file.path.open("rb", buffering=0) as opened,
-            _Ahead(opened.fileno(), size, begun.part_bytes, whole) as ahead,
+            _Ahead(opened.fileno(), size, begun.part_bytes, self.to.wants_sha256) as ahead,
         ):
             grants: dict[int, Grant] = {}
             for part in ahead:
@@ -164,7 +163,7 @@ class _Uploading:
                 body = FilePart(opened.fileno(), (part.number - 1) * begun.part_bytes, part.size)
                 parts.append(self._sent(begun, part, grants[part.number], body, wire))
                 self.meter.add(0, part.size, part.size)
-        digest = None if whole is None else whole.digest()
+            digest = ahead.whole()
         self.to.complete(begun, Measured(file, size, digest), parts)
         self.meter.add(1)
 
@@ -184,10 +183,11 @@ def _has(begun: Begun, part: Part) -> bool:
 class _Ahead:
     """The parts of a file; those that come are read and hashed while the caller is at one."""
 
-    def __init__(self, fd: int, size: int, each: int, whole: _Hash | None) -> None:
+    def __init__(self, fd: int, size: int, each: int, whole: bool) -> None:
         self._file = fd
         self._size, self._each = size, each
-        self._whole = whole
+        self._whole = sha256() if whole else None
+        self._following: Future[None] | None = None
         self._buffer = memoryview(bytearray(CHUNK_BYTES))
         self._numbers = iter(range(1, -(-size // each) + 1))
         self._thread = ThreadPoolExecutor(1)
@@ -211,6 +211,9 @@ class _Ahead:
     def _fill(self) -> bool:
         while len(self._coming) < _AHEAD_PARTS and (number := next(self._numbers, None)):
             self._coming.append(self._thread.submit(self._read, number))
+            if self._whole is not None:
+                # After the part's own digest, which is waited for.
+                self._following = self._thread.submit(self._follow, number, self._whole)
         return bool(self._coming)
 
     def hashed(self) -> Iterator[Part]:
@@ -221,21 +224,33 @@ class _Ahead:
                 return
             yield one.result()
 
+    def whole(self) -> bytes | None:
+        """The digest of all parts, None when it was not asked for."""
+        if self._whole is None:
+            return None
+        if self._following is not None:
+            self._following.result()
+        return self._whole.digest()
+
     def _read(self, number: int) -> Part:
+        part = self._part(number)
+        return Part(number, part.size, _hashed(part, self._buffer, sha256()))
+
+    def _follow(self, number: int, whole: _Hash) -> None:
+        _hashed(self._part(number), self._buffer, whole)
+
+    def _part(self, number: int) -> FilePart:
         first = (number - 1) * self._each
-        part = FilePart(self._file, first, min(self._each, self._size - first))
-        hashes = [sha256()] if self._whole is None else [sha256(), self._whole]
-        return Part(number, part.size, _hashed(part, self._buffer, hashes)[0])
+        return FilePart(self._file, first, min(self._each, self._size - first))
 
 
-def _hashed(part: FilePart, buffer: memoryview, hashes: Sequence[_Hash]) -> Sequence[bytes]:
-    """The digests of a part of a file."""
+def _hashed(part: FilePart, buffer: memoryview, hash: _Hash) -> bytes:
+    """Hash a part of a file; answer the digest of all that the hash has taken."""
     offset, left = part.offset, part.size
     while left:
         count = os.preadv(part.file, [buffer[: min(left, len(buffer))]], offset)
         if count == 0:
             raise WireError("the file became shorter while it was read")
-        for one in hashes:
-            one.update(buffer[:count])
+        hash.update(buffer[:count])
         offset, left = offset + count, left - count
-    return [one.digest() for one in hashes]
+    return hash.digest()

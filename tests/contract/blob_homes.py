@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 from asgard_server.blob.folder_http import BytesEndpoint
+from asgard_server.blob.holdings import Holdings
 from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.store import Bytes, Grant, Grants
 from asgard_server.blob.sweeping import Sweeper
@@ -21,10 +22,12 @@ from asgard_server.blob.uploading import Uploader
 from asgard_server.processes.page_server import PageServer
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
+from asgard_server.store.folder_holdings import FolderHoldings
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_grants import S3Grants
+from asgard_server.store.s3_holdings import S3Holdings
 from asgard_server.store.sqlite_blobs import SqliteBlobs
 from asgard_server.store.sqlite_database import SqliteDatabase
 from gimle.asgard.core.s3.place import parse_url
@@ -57,6 +60,7 @@ class Home:
     sweeper: Sweeper
     table: SqliteBlobs | PostgresBlobs
     held: Bytes
+    holdings: Holdings
     clock: Clock
     http: httpx.AsyncClient
 
@@ -110,7 +114,7 @@ async def home_at(where: Site) -> AsyncIterator[Home]:
     clock = Clock()
     with ThreadPoolExecutor(4) as pool:
         async with (
-            _bytes(where, pool, clock) as (held, grants),
+            _bytes(where, pool, clock) as (held, grants, holdings),
             _table(where) as table,
             # Plain HTTP: whom TLS trusts would be read from a file, which takes long.
             httpx.AsyncClient(timeout=60, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as http,
@@ -121,6 +125,7 @@ async def home_at(where: Site) -> AsyncIterator[Home]:
                 Sweeper(table, table, held, clock),
                 table,
                 held,
+                holdings,
                 clock,
                 http,
             )
@@ -142,18 +147,19 @@ async def _table(where: Site) -> AsyncIterator[SqliteBlobs | PostgresBlobs]:
 @asynccontextmanager
 async def _bytes(
     where: Site, pool: ThreadPoolExecutor, clock: Clock
-) -> AsyncIterator[tuple[Bytes, Grants]]:
+) -> AsyncIterator[tuple[Bytes, Grants, Holdings]]:
     if where.name == "folder":
         folder = Path(where.folder)
         listener = socket.create_server(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         held = FolderBytes(folder, pool)
+        held.tidy()
         grants = FolderGrants(secret_of(folder), lambda: address, clock)
         app = Starlette(routes=[BytesEndpoint(held, grants).route()])
         server = PageServer(app, drain_seconds=1)
         serving = asyncio.create_task(server.serve([listener]))
         await server.up.wait()
-        yield held, grants
+        yield held, grants, FolderHoldings(folder, pool)
         server.should_exit = True
         await serving
         return
@@ -164,5 +170,5 @@ async def _bytes(
     at = Endpoint.parse(where.endpoint)
     signer = Signer(at, Credentials(ACCESS_KEY, SECRET_KEY), clock=lambda: clock().timestamp())
     objects = S3Bytes(place, pool)
-    yield objects, S3Grants(place, signer)
+    yield objects, S3Grants(place, signer), S3Holdings(place, pool)
     await objects.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.engines import minio
@@ -9,7 +11,8 @@ from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
 from tests.snippets.snippets import python_blocks, run_python
 
 
-def test_the_page_on_simswarm(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> str:
     store = minio.server()
     bucket = store.bucket()
     for name, value in {
@@ -20,6 +23,19 @@ def test_the_page_on_simswarm(monkeypatch: pytest.MonkeyPatch) -> None:
         "MINIO_BUCKET": bucket,
     }.items():
         monkeypatch.setenv(name, value)
+    return bucket
+
+
+def test_the_page_on_simswarm(bucket: str) -> None:
     names = run_python(python_blocks("docs/simswarm.md"))
     assert names["curves"] == b"[]"
-    assert store.keys(bucket) == ["sim-data/1/posts.json", "sim-data/1/report.md"]
+    assert minio.server().keys(bucket) == ["sim-data/1/posts.json", "sim-data/1/report.md"]
+
+
+def test_the_page_on_pods(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_python(python_blocks("docs/simswarm-pod.md"))
+    assert "## What was missing" in names["markdown"]
+    keys = minio.server().keys(bucket)
+    assert "sim-data/1/report.md" in keys
+    assert len(keys) == 10, "nine files without market curves, and the report"

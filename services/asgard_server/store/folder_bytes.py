@@ -44,6 +44,7 @@ class Incoming:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._path, self._file = _begun(folder)
         self._hash = hashlib.sha256()
         self.size_bytes = 0
@@ -85,15 +86,20 @@ class Incoming:
 
 
 class FolderBytes:
-    """Bytes of blobs below `storage`, read and written in the threads of `pool`."""
+    """Bytes of blobs below `storage`, read and written in the threads of `pool`.
+
+    The folders of uploads are made by the first one.
+    """
 
     def __init__(self, storage: Path, pool: Executor) -> None:
         self._storage = storage
         self._uploads = storage / ".asgard" / "uploads"
         self._pool = pool
-        for name in ("incoming", "parts", "staging"):
-            (self._uploads / name).mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self._uploads / "incoming")
+
+    def tidy(self) -> None:
+        """Remove what requests have left whose process has died, in a thread."""
+        with self.speaking():
+            _remove_abandoned(self._uploads / "incoming")
 
     def path(self, key: str) -> Path:
         """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""
@@ -154,7 +160,7 @@ class FolderBytes:
     async def begin_parts(self, blob: Blob) -> str:
         """Begin an upload in parts; answer what it is called."""
         upload_id = secrets.token_hex(16)
-        await self.in_pool((self._uploads / "parts" / upload_id).mkdir)
+        await self.in_pool(lambda: (self._uploads / "parts" / upload_id).mkdir(parents=True))
         return upload_id
 
     async def parts(self, blob: Blob) -> list[Part] | None:
@@ -292,8 +298,7 @@ def _begun(folder: Path) -> tuple[Path, BinaryIO]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what writers that have died have left."""
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer lives: BlockingIOError
             path.unlink()

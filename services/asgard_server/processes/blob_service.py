@@ -69,7 +69,7 @@ async def open_blobs(
     """
     async with AsyncExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
-        held, grants, name, endpoint = await _bytes(settings, pool, address)
+        held, grants, name, endpoint = await _bytes(settings, pool, address, stack)
         table = await _table(settings, stack)
         sweeper = Sweeper(table, table, held, _now)
         handlers = BlobHandlers(
@@ -138,7 +138,10 @@ async def blob_service(
 
 
 async def _bytes(
-    settings: Settings, pool: ThreadPoolExecutor, address: Callable[[], str] | None
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+    address: Callable[[], str] | None,
+    stack: AsyncExitStack,
 ) -> tuple[Bytes, Grants, str, BytesEndpoint | None]:
     storage = settings.storage
     if isinstance(storage, S3Prefix):
@@ -153,7 +156,9 @@ async def _bytes(
             reading=s3_signer(settings, _seconds, own=True) if settings.s3_proxy_base else None,
             rewrite=settings.rewritten,
         )
-        return await asyncio.to_thread(S3Bytes, place, pool), grants, str(place), None
+        held = await asyncio.to_thread(S3Bytes, place, pool)
+        stack.push_async_callback(held.close)
+        return held, grants, str(place), None
     if address is None:
         raise SettingError(
             "ASGARD_STORAGE",
@@ -161,6 +166,7 @@ async def _bytes(
             "give s3://bucket/prefix",
         )
     folder = await asyncio.to_thread(FolderBytes, storage, pool)
+    await asyncio.to_thread(folder.tidy)
     with folder.speaking():
         secret = await asyncio.to_thread(secret_of, storage)
     signed = FolderGrants(secret, address, _now)
@@ -172,7 +178,9 @@ async def _table(settings: Settings, stack: AsyncExitStack) -> SqliteBlobs | Pos
         from asgard_server.store import migrate
         from asgard_server.store.postgres_link import Link
 
-        link = await Link.open(settings.database_url, _CONNECTIONS)
+        link = await Link.open(
+            settings.database_url, _CONNECTIONS, planned_once=True, by_index=True
+        )
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)

@@ -51,7 +51,9 @@ async def serve(
         async with AsyncExitStack() as stack:
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
             service = await stack.enter_async_context(
-                run_service(settings, beside=[each.service for each in blobs], tracer=tracer)
+                run_service(
+                    settings, beside=[one for each in blobs for one in each.services], tracer=tracer
+                )
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page
@@ -66,7 +68,7 @@ async def serve(
             for each in blobs:
                 if each.endpoint is not None:
                     app.router.routes.append(each.endpoint.route())
-            sweeping = [asyncio.create_task(each.work(), name="blob-sweeper") for each in blobs]
+            sweeping = [asyncio.create_task(each.work(), name="blob-work") for each in blobs]
             failed = await serve_page(
                 app,
                 listener,

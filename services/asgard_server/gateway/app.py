@@ -22,6 +22,8 @@ from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import Streams
 from asgard_server.gateway.guard import Guard
 from asgard_server.gateway.health import Health
+from asgard_server.gateway.jobs import SERVICE as JOBS
+from asgard_server.gateway.jobs import JobEndpoints
 from asgard_server.gateway.metrics import Metrics
 from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
@@ -110,6 +112,11 @@ def create_app(
     for verb, template, handler in routes(described.rpcs, translation):
         table.add(verb, template, handler)
     for verb, template, handler in documented.routes():
+        table.add(verb, template, handler)
+    jobs = JobEndpoints(
+        elsewhere.get(JOBS, channel), described.rpcs, encoders, decoders, updates.changed
+    )
+    for verb, template, handler in jobs.routes():
         table.add(verb, template, handler)
     for verb, template, handler in pages.routes():
         table.add(verb, template, handler)

@@ -31,14 +31,17 @@ def s3_place(settings: Settings, prefix: S3Prefix) -> Place:
     )
 
 
-def s3_signer(settings: Settings, clock: Callable[[], float]) -> Signer:
-    """Who signs URLs for the address that clients use. Raises `SettingError`."""
+def s3_signer(settings: Settings, clock: Callable[[], float], *, public: bool = True) -> Signer:
+    """Who signs URLs for the address that clients use, or requests for the one that we use.
+
+    Raises `SettingError`.
+    """
     import boto3
     from gimle.asgard.core.signing import Endpoint, Signer
 
     session = boto3.Session()
     region = settings.s3_region or session.region_name or _REGION
-    address = settings.s3_public_url or settings.s3_url
+    address = (public and settings.s3_public_url) or settings.s3_url
     endpoint = (
         Endpoint.parse(f"https://s3.{region}.amazonaws.com", style="virtual")
         if address is None

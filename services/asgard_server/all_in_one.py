@@ -68,6 +68,12 @@ async def serve(
             for each in blobs:
                 if each.endpoint is not None:
                     app.router.routes.append(each.endpoint.route())
+
+            async def drain() -> None:
+                await service.drain()
+                for each in blobs:
+                    each.stop()
+
             sweeping = [asyncio.create_task(each.work(), name="blob-work") for each in blobs]
             failed = await serve_page(
                 app,
@@ -76,7 +82,7 @@ async def serve(
                 stopping=stopping,
                 beside=(*service.tasks, *sweeping),
                 ready=up,
-                on_stop=service.drain,
+                on_stop=drain,
             )
             await cancelled(*sweeping)
         if failed is not None:

@@ -51,13 +51,14 @@ class Blobs:
     """BlobService as a part of a process.
 
     With it come SimDataService, which shares its database, and what both do in the background:
-    `work` is to be run beside them. `endpoint`, where the bytes lie in a folder: what the URLs of
-    its grants lead to, to be mounted where they say.
+    `work` is to be run beside them, and `stop` ends the watches of jobs. `endpoint`, where the
+    bytes lie in a folder: what the URLs of its grants lead to, to be mounted where they say.
     """
 
     services: tuple[Service, ...]
     work: Callable[[], Coroutine[Any, Any, None]]
     check: Callable[[], Coroutine[Any, Any, None]]
+    stop: Callable[[], None]
     name: str
     endpoint: BytesEndpoint | None
 
@@ -94,7 +95,7 @@ async def open_blobs(
                 group.create_task(sim_data.work())
 
         services = (Service(BLOB_SERVICE, add, handlers), sim_data.service)
-        yield Blobs(services, work, check, opened.name, opened.endpoint)
+        yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ async def blob_service(
         async def drain() -> None:
             watched.drain()
             await health.stop()
+            blobs.stop()
 
         yield BlobService(
             name=blobs.name,

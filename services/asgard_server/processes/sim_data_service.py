@@ -23,6 +23,7 @@ from asgard_server.sim_data.keeping import Keeper
 from asgard_server.sim_data.removing import Remover
 from asgard_server.sim_data.report_task import Reporter, ReportRunner, StoredReports, plain_report
 from asgard_server.sim_data.store import Artifacts, Reports
+from asgard_server.sim_data.watch import JobWatch, bell
 from asgard_server.sim_data.working import Floor
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants
@@ -34,11 +35,12 @@ SIM_DATA_SERVICE = sim_data_service_pb2.DESCRIPTOR.services_by_name["SimDataServ
 
 @dataclass(frozen=True, slots=True)
 class SimData:
-    """SimDataService as a part of a process. `work` is to be run beside it."""
+    """SimDataService as a part of a process. `work` is to be run beside it; `stop` ends watches."""
 
     service: Service
     work: Callable[[], Coroutine[Any, Any, None]]
     check: Callable[[], Coroutine[Any, Any, None]]
+    stop: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,12 @@ async def open_sim_data(
     feed, _ = open_bell(settings, stack, measured=False)
     artifacts, reports = await _artifacts(settings, local, pool)
 
-    async def told() -> None:
-        _, revision = await jobs.head()
-        await feed.ring("jobs", revision)
-
+    watch, told = JobWatch(jobs, feed), bell(jobs, feed)
     remover = Remover(jobs, jobs, artifacts, _now, changes_kept=settings.changes_kept)
     limits = Limits(settings.max_seed_chars, settings.demo_mode)
     keeper = Keeper(jobs, artifacts, limits, _now, told, remover.remove)
-    handlers = SimDataHandlers(keeper, Floor(jobs, artifacts, _now, told), _now)
-    works = [remover.run]
+    handlers = SimDataHandlers(keeper, Floor(jobs, artifacts, _now, told), watch, _now)
+    works = [remover.run, watch.run]
     if reports is not None:
         reporter = Reporter(
             *(jobs, jobs, reports, _runner(settings), _now, told, pool), replica=settings.replica
@@ -88,7 +87,7 @@ async def open_sim_data(
         await jobs.head()
 
     add = sim_data_service_pb2_grpc.add_SimDataServiceServicer_to_server
-    return SimData(Service(SIM_DATA_SERVICE, add, handlers), work, check)
+    return SimData(Service(SIM_DATA_SERVICE, add, handlers), work, check, watch.stop)
 
 
 async def _artifacts(
@@ -107,8 +106,6 @@ async def _artifacts(
         return folder, folder
     if settings.minio_endpoint is None:
         return None, None
-    from simswarm.storage import ArtifactStore
-
     from asgard_server.processes.s3 import s3_place, s3_signer
     from asgard_server.store.s3_artifacts import S3Artifacts
 
@@ -117,7 +114,7 @@ async def _artifacts(
     signer = s3_signer(settings, _timestamp)
     artifacts = S3Artifacts(place, signer, pool, settings.rewritten)
     inside = s3_signer(settings, _timestamp, public=False)
-    return artifacts, StoredReports(ArtifactStore.signed_by(inside, settings.minio_bucket))
+    return artifacts, StoredReports.signed_by(inside, settings.minio_bucket)
 
 
 def _runner(settings: Settings) -> ReportRunner:

@@ -124,6 +124,7 @@ RULES: Mapping[type[BaseException], Rule] = {
         lambda error: {"limitBytes": str(error.limit_bytes)},
     ),
     job_errors.NotYoursError: Rule(_Code.PERMISSION_DENIED, "NOT_YOURS", _job),
+    job_errors.ServiceCallersOnlyError: Rule(_Code.PERMISSION_DENIED, "SERVICE_CALLERS_ONLY"),
     job_errors.DemoModeError: Rule(_Code.PERMISSION_DENIED, "DEMO_MODE"),
     job_errors.SeedTooLongError: Rule(
         _Code.INVALID_ARGUMENT,

@@ -23,7 +23,7 @@ from asgard_server.sim_data.domain import (
 from asgard_server.sim_data.working import Uploads
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_STATUSES: dict[Status, pb.Job.Status] = {
+_STATUSES: dict[Status, pb.Job.Status.ValueType] = {
     "draft": pb.Job.STATUS_DRAFT,
     "pending": pb.Job.STATUS_PENDING,
     "provisioning": pb.Job.STATUS_PROVISIONING,
@@ -33,14 +33,14 @@ _STATUSES: dict[Status, pb.Job.Status] = {
     "failed": pb.Job.STATUS_FAILED,
     "refunded": pb.Job.STATUS_REFUNDED,
 }
-_TIERS: dict[Tier, pb.Job.Tier] = {
+_TIERS: dict[Tier, pb.Job.Tier.ValueType] = {
     "small": pb.Job.TIER_SMALL,
     "medium": pb.Job.TIER_MEDIUM,
     "large": pb.Job.TIER_LARGE,
 }
 _TIER_OF = {number: tier for tier, number in _TIERS.items()}
 # What a worker may say of itself.
-_SAID: dict[int, Status] = {
+_SAID: dict[pb.Job.Status.ValueType, Status] = {
     pb.Job.STATUS_PROVISIONING: "provisioning",
     pb.Job.STATUS_RUNNING: "running",
 }
@@ -189,8 +189,8 @@ def uploads(given: Uploads, now: datetime) -> pb.SimDataUploads | None:
     return pb.SimDataUploads(files=given.urls, expire_time=until)
 
 
-def _tier(number: int) -> Tier | None:
-    return _TIER_OF.get(number)  # type: ignore[call-overload]  # an enum's number is an int
+def _tier(number: pb.Job.Tier.ValueType) -> Tier | None:
+    return _TIER_OF.get(number)
 
 
 def _timestamp(moment: datetime | None) -> Timestamp | None:

@@ -6,7 +6,7 @@ Errors are raised by what is called, and translated by the interceptor (rpc/call
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from google.api.httpbody_pb2 import HttpBody
 from asgard_server.sim_data import codec, pages
 from asgard_server.sim_data.domain import Caller
 from asgard_server.sim_data.keeping import Keeper
+from asgard_server.sim_data.watch import JobWatch
 from asgard_server.sim_data.working import Floor
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -37,11 +38,13 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
         self,
         keeper: Keeper,
         floor: Floor,
+        watch: JobWatch,
         clock: Callable[[], datetime],
         caller_of: Callable[[Context], Caller] = local_caller,
     ) -> None:
         self._keeper = keeper
         self._floor = floor
+        self._watch = watch
         self._clock = clock
         self._caller = caller_of
 
@@ -181,3 +184,11 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
         return pb.ResumeJobResponse(
             job=codec.job_message(given.job), uploads=codec.uploads(given, self._clock())
         )
+
+    # Watchers -------------------------------------------------------------------------
+
+    async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[Any]:
+        """Yields serialised responses: each change is encoded once for all watchers."""
+        snapshot = request.start == pb.WatchJobsRequest.START_SNAPSHOT
+        async for message in self._watch.follow(snapshot=snapshot, token=request.resume_token):
+            yield message

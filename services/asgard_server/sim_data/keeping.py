@@ -14,7 +14,7 @@ from gimle.asgard.core.job_errors import (
     SimDataNotAvailableError,
 )
 
-from asgard_server.sim_data import domain, metrics
+from asgard_server.sim_data import domain, metrics, wishes
 from asgard_server.sim_data.domain import Caller, Job, Limits, Wish
 from asgard_server.sim_data.store import Artifacts, Jobs, Page
 
@@ -49,33 +49,33 @@ class Keeper:
         `DuplicateJobError`, in this order.
         """
         now = self._clock()
-        job = domain.asked(wish, caller.user_id, self._limits, now)
+        job = wishes.asked(wish, caller.user_id, self._limits, now)
         made = await self._jobs.create(job, now - timedelta(seconds=domain.DUPLICATE_SECONDS))
         return await self._now(made)
 
     async def create_draft(self, caller: Caller, wish: Wish) -> Job:
         """Make a draft. Raises `InvalidFieldError`, `DemoModeError`."""
-        job = domain.draft(wish, caller.user_id, self._clock())
-        domain.allowed(self._limits)
+        job = wishes.draft(wish, caller.user_id, self._clock())
+        wishes.allowed(self._limits)
         return await self._now(await self._jobs.add(job))
 
     async def edit(self, caller: Caller, job_id: int, wish: Wish) -> Job:
         """Change a draft. Raises `NotFoundError`, `JobStateError`, `InvalidFieldError`."""
         return await self._change(
-            caller, job_id, lambda job: domain.edited(job, wish, self._clock())
+            caller, job_id, lambda job: wishes.edited(job, wish, self._clock())
         )
 
     async def launch(self, caller: Caller, job_id: int) -> Job:
         """Make a draft a job. Raises as `edit` and `create` do."""
         return await self._change(
-            caller, job_id, lambda job: domain.launched(job, self._limits, self._clock())
+            caller, job_id, lambda job: wishes.launched(job, self._limits, self._clock())
         )
 
     async def retry(self, caller: Caller, job_id: int) -> Job:
         """Make another attempt of a job. Raises `NotFoundError`, `JobNotRetryableError`."""
 
         def retried(job: Job) -> Job:
-            return domain.retried(domain.require_owner(job, caller), self._clock())
+            return wishes.retried(domain.require_owner(job, caller), self._clock())
 
         return await self._now(await self._jobs.retry(job_id, retried))
 

@@ -18,9 +18,10 @@ from typing import Protocol
 import orjson
 import structlog
 from gimle.asgard.core.errors import AsgardError, NotFoundError
+from gimle.asgard.core.signing import Signer
 from simswarm.storage import ArtifactMissingError, ArtifactStore
 
-from asgard_server.sim_data import domain, metrics
+from asgard_server.sim_data import domain, leases, metrics
 from asgard_server.sim_data.domain import Job
 from asgard_server.sim_data.store import Jobs, Reports, Upkeep
 
@@ -65,6 +66,11 @@ class StoredReports:
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
+
+    @classmethod
+    def signed_by(cls, signer: Signer, bucket: str) -> StoredReports:
+        """A bucket of the store that `signer` signs requests for."""
+        return cls(ArtifactStore.signed_by(signer, bucket))
 
     def fetch(self, job_id: int, name: str) -> bytes:
         """Read a file of a job. Raises `FileNotFoundError`, TransferError."""
@@ -136,7 +142,7 @@ class Reporter:
         """Write the report of a job, if it is due. Raises what the table of jobs does."""
         until = self._until()
         job = await self._jobs.change(
-            job_id, lambda job: domain.report_begun(job, self._replica, until, self._clock())
+            job_id, lambda job: leases.report_begun(job, self._replica, until, self._clock())
         )
         await self._told()
         if job.report_worker != self._replica or job.report_lease_until != until:
@@ -182,19 +188,19 @@ class Reporter:
             self._log.warning("a report failed", job_id=job.id, error=str(error), exc_info=error)
             return self._ended(job, str(error) or type(error).__name__, passing=True)
         metrics.REPORTS.labels("written").inc()
-        return lambda job: domain.reported(job, self._replica, written[-1], self._clock())
+        return lambda job: leases.reported(job, self._replica, written[-1], self._clock())
 
     def _ended(self, job: Job, why: str, *, passing: bool) -> Callable[[Job], Job]:
-        again = passing and job.report_attempts <= len(domain.REPORT_PAUSES)
+        again = passing and job.report_attempts <= len(leases.REPORT_PAUSES)
         metrics.REPORTS.labels("again" if again else "failed").inc()
-        return lambda job: domain.report_failed(
+        return lambda job: leases.report_failed(
             job, self._replica, why, self._clock(), passing=passing
         )
 
     async def _beat(self, job_id: int) -> None:
         while True:
             await asyncio.sleep(self._lease / _BEATS)
-            prolong = partial(domain.report_prolonged, worker=self._replica, until=self._until())
+            prolong = partial(leases.report_prolonged, worker=self._replica, until=self._until())
             with suppress(AsgardError):  # a beat that fails is tried again before the lease ends
                 await self._jobs.change(job_id, prolong)
 

@@ -11,11 +11,11 @@ from gimle.asgard.core.errors import NotFoundError
 from gimle.asgard.core.job_errors import (
     JobClaimedError,
     JobStateError,
-    NotYoursError,
     ObjectStorageNotConfiguredError,
+    ServiceCallersOnlyError,
 )
 
-from asgard_server.sim_data import domain, metrics
+from asgard_server.sim_data import domain, leases, metrics
 from asgard_server.sim_data.domain import Caller, Job, Produced
 from asgard_server.sim_data.store import Artifacts, Jobs
 
@@ -50,12 +50,12 @@ class Floor:
         self, caller: Caller, job_id: int | None, worker: str, seconds: int | None
     ) -> Uploads:
         """Take a job. Raises `NotFoundError`, `JobClaimedError`, `JobStateError`,
-        `InvalidFieldError`, and `NotYoursError` to a caller that is no service.
+        `InvalidFieldError`, and `ServiceCallersOnlyError` to a caller that is none.
         """
         if not caller.is_service:
-            raise NotYoursError(job_id or 0)
+            raise ServiceCallersOnlyError
         domain.word(worker, "worker")
-        held = domain.lease_seconds(seconds)
+        held = leases.lease_seconds(seconds)
         if job_id is not None:
             return await self._claimed(job_id, worker, held)
         while waiting := await self._jobs.waiting(self._clock(), _CANDIDATES):
@@ -71,7 +71,7 @@ class Floor:
         now = self._clock()
         job = await self._jobs.change(
             job_id,
-            lambda job: self._granted(domain.claimed(job, worker, token, seconds, now)),
+            lambda job: self._granted(leases.claimed(job, worker, token, seconds, now)),
         )
         await self._told()
         metrics.CLAIMED.inc()
@@ -91,13 +91,13 @@ class Floor:
         """Prolong a lease. Raises `NotFoundError`, `LeaseLostError`, `JobStateError`,
         `InvalidFieldError`.
         """
-        held = domain.lease_seconds(seconds)
+        held = leases.lease_seconds(seconds)
         if pipeline_stage is not None:
             domain.short(pipeline_stage, "pipeline_stage", domain.WORD_CHARS)
         return await self._change(
             caller,
             job_id,
-            lambda job: domain.renewed(
+            lambda job: leases.renewed(
                 job,
                 token,
                 held,
@@ -124,20 +124,20 @@ class Floor:
         Raises `NotFoundError`, `LeaseLostError`, `JobStateError`, `SimDataUploadFailedError`,
         `ObjectStorageNotConfiguredError`, `InvalidFieldError`.
         """
-        domain.known_files(produced)
+        leases.known_files(produced)
         if key_insight is not None:
-            domain.short(key_insight, "key_insight", domain.GOAL_CHARS)
+            domain.short(key_insight, "key_insight", domain.INSIGHT_CHARS)
         if self._artifacts is None:
             raise ObjectStorageNotConfiguredError
         # First as if all had arrived: who has no lease is not to have the store asked.
         job = await self._job(caller, job_id)
-        if domain.delivered(job, token, (), self._clock()) is job:
+        if leases.delivered(job, token, (), self._clock()) is job:
             return job
-        files = domain.arrived(job, produced, await self._artifacts.arrived(job_id))
+        files = leases.arrived(job, produced, await self._artifacts.arrived(job_id))
         done = await self._change(
             caller,
             job_id,
-            lambda job: domain.delivered(
+            lambda job: leases.delivered(
                 job,
                 token,
                 files,
@@ -161,7 +161,7 @@ class Floor:
 
     async def resume(self, caller: Caller, job_id: int) -> Uploads:
         """Sign upload URLs again, for a service caller. Raises `NotFoundError`, `JobStateError`."""
-        job = await self._change(caller, job_id, lambda job: domain.resumed(job, self._clock()))
+        job = await self._change(caller, job_id, lambda job: leases.resumed(job, self._clock()))
         return self._signed(job) if caller.is_service else Uploads(job, None)
 
     async def _job(self, caller: Caller, job_id: int) -> Job:
@@ -176,7 +176,8 @@ class Floor:
         return job
 
     def _granted(self, job: Job) -> Job:
-        return job if self._artifacts is None else domain.granted(job, self._clock())
+        return job if self._artifacts is None else leases.granted(job, self._clock())
 
     def _signed(self, job: Job) -> Uploads:
-        return Uploads(job, self._artifacts and self._artifacts.upload_urls(job.id))
+        artifacts = self._artifacts
+        return Uploads(job, None if artifacts is None else artifacts.upload_urls(job.id))

@@ -128,7 +128,8 @@ class PostgresJobs:
         self, owner: str, behind: tuple[datetime, int] | None, skip: int, limit: int
     ) -> Page:
         """The owner's jobs that are not superseded, newest first, in short form."""
-        further, arguments = "", ()
+        further: str = ""
+        arguments: tuple[int, ...] = ()
         if behind is not None:
             further, arguments = " AND (created_at, id) < ($4, $5)", (micros(behind[0]), behind[1])
 

@@ -96,7 +96,8 @@ class SqliteJobs:
         self, owner: str, behind: tuple[datetime, int] | None, skip: int, limit: int
     ) -> Page:
         """The owner's jobs that are not superseded, newest first, in short form."""
-        further, arguments = "", ()
+        further: str = ""
+        arguments: tuple[int, ...] = ()
         if behind is not None:
             further, arguments = " AND (created_at, id) < (?, ?)", (micros(behind[0]), behind[1])
 

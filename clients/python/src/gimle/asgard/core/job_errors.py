@@ -25,6 +25,13 @@ class NotYoursError(JobError):
         super().__init__(job_id, f"the job {job_id} is somebody else's")
 
 
+class ServiceCallersOnlyError(ServiceError):
+    """Only a workflow or a worker may do this."""
+
+    def __init__(self) -> None:
+        super().__init__("only a service caller may claim jobs")
+
+
 class DemoModeError(ServiceError):
     """This server makes no jobs."""
 

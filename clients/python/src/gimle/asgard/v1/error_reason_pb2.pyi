@@ -127,6 +127,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """NOT_FOUND. The report of the job is not written. metadata: jobId."""
     ERROR_REASON_SHARE_NOT_FOUND: _ErrorReason.ValueType  # 53
     """NOT_FOUND. No job is shared by this token."""
+    ERROR_REASON_SERVICE_CALLERS_ONLY: _ErrorReason.ValueType  # 54
+    """PERMISSION_DENIED. Only a workflow or a worker may do this."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -244,3 +246,5 @@ ERROR_REASON_REPORT_NOT_AVAILABLE: ErrorReason.ValueType  # 52
 """NOT_FOUND. The report of the job is not written. metadata: jobId."""
 ERROR_REASON_SHARE_NOT_FOUND: ErrorReason.ValueType  # 53
 """NOT_FOUND. No job is shared by this token."""
+ERROR_REASON_SERVICE_CALLERS_ONLY: ErrorReason.ValueType  # 54
+"""PERMISSION_DENIED. Only a workflow or a worker may do this."""

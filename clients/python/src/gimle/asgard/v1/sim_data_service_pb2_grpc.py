@@ -170,11 +170,11 @@ class SimDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimJob(self, request, context):
-        """Takes a job to work on, for service callers only: the one that is named, or the oldest that waits.
-        One waits that is PENDING, or whose worker's lease has ended. Of two who claim at once one gets
-        it. NOT_FOUND JOB_NOT_FOUND, also when none waits; FAILED_PRECONDITION JOB_CLAIMED while another
-        holds it, JOB_STATE when it has ended or not begun. A repeat by the same worker answers its job
-        again, with fresh URLs.
+        """Takes a job to work on, for service callers only (else PERMISSION_DENIED SERVICE_CALLERS_ONLY):
+        the one that is named, or the oldest that waits. One waits that is PENDING, or whose worker's
+        lease has ended. Of two who claim at once one gets it. NOT_FOUND JOB_NOT_FOUND, also when none
+        waits; FAILED_PRECONDITION JOB_CLAIMED while another holds it, JOB_STATE when it has ended or not
+        begun. A repeat by the same worker answers its job again when it names it, with fresh URLs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,11 +49,11 @@ class SimDataServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_sim_data_service_pb2.GetJobRequest, _sim_data_service_pb2.GetJobResponse]
     """Reads a job. NOT_FOUND JOB_NOT_FOUND."""
     ClaimJob: _grpc.UnaryUnaryMultiCallable[_sim_data_service_pb2.ClaimJobRequest, _sim_data_service_pb2.ClaimJobResponse]
-    """Takes a job to work on, for service callers only: the one that is named, or the oldest that waits.
-    One waits that is PENDING, or whose worker's lease has ended. Of two who claim at once one gets
-    it. NOT_FOUND JOB_NOT_FOUND, also when none waits; FAILED_PRECONDITION JOB_CLAIMED while another
-    holds it, JOB_STATE when it has ended or not begun. A repeat by the same worker answers its job
-    again, with fresh URLs.
+    """Takes a job to work on, for service callers only (else PERMISSION_DENIED SERVICE_CALLERS_ONLY):
+    the one that is named, or the oldest that waits. One waits that is PENDING, or whose worker's
+    lease has ended. Of two who claim at once one gets it. NOT_FOUND JOB_NOT_FOUND, also when none
+    waits; FAILED_PRECONDITION JOB_CLAIMED while another holds it, JOB_STATE when it has ended or not
+    begun. A repeat by the same worker answers its job again when it names it, with fresh URLs.
     """
     RenewJob: _grpc.UnaryUnaryMultiCallable[_sim_data_service_pb2.RenewJobRequest, _sim_data_service_pb2.RenewJobResponse]
     """Prolongs a lease, and says how far the work is. NOT_FOUND JOB_NOT_FOUND; FAILED_PRECONDITION
@@ -144,11 +144,11 @@ class SimDataServiceAsyncStub(SimDataServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_sim_data_service_pb2.GetJobRequest, _sim_data_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """Reads a job. NOT_FOUND JOB_NOT_FOUND."""
     ClaimJob: _aio.UnaryUnaryMultiCallable[_sim_data_service_pb2.ClaimJobRequest, _sim_data_service_pb2.ClaimJobResponse]  # type: ignore[assignment]
-    """Takes a job to work on, for service callers only: the one that is named, or the oldest that waits.
-    One waits that is PENDING, or whose worker's lease has ended. Of two who claim at once one gets
-    it. NOT_FOUND JOB_NOT_FOUND, also when none waits; FAILED_PRECONDITION JOB_CLAIMED while another
-    holds it, JOB_STATE when it has ended or not begun. A repeat by the same worker answers its job
-    again, with fresh URLs.
+    """Takes a job to work on, for service callers only (else PERMISSION_DENIED SERVICE_CALLERS_ONLY):
+    the one that is named, or the oldest that waits. One waits that is PENDING, or whose worker's
+    lease has ended. Of two who claim at once one gets it. NOT_FOUND JOB_NOT_FOUND, also when none
+    waits; FAILED_PRECONDITION JOB_CLAIMED while another holds it, JOB_STATE when it has ended or not
+    begun. A repeat by the same worker answers its job again when it names it, with fresh URLs.
     """
     RenewJob: _aio.UnaryUnaryMultiCallable[_sim_data_service_pb2.RenewJobRequest, _sim_data_service_pb2.RenewJobResponse]  # type: ignore[assignment]
     """Prolongs a lease, and says how far the work is. NOT_FOUND JOB_NOT_FOUND; FAILED_PRECONDITION
@@ -260,11 +260,11 @@ class SimDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sim_data_service_pb2.ClaimJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sim_data_service_pb2.ClaimJobResponse, _abc.Awaitable[_sim_data_service_pb2.ClaimJobResponse]]:
-        """Takes a job to work on, for service callers only: the one that is named, or the oldest that waits.
-        One waits that is PENDING, or whose worker's lease has ended. Of two who claim at once one gets
-        it. NOT_FOUND JOB_NOT_FOUND, also when none waits; FAILED_PRECONDITION JOB_CLAIMED while another
-        holds it, JOB_STATE when it has ended or not begun. A repeat by the same worker answers its job
-        again, with fresh URLs.
+        """Takes a job to work on, for service callers only (else PERMISSION_DENIED SERVICE_CALLERS_ONLY):
+        the one that is named, or the oldest that waits. One waits that is PENDING, or whose worker's
+        lease has ended. Of two who claim at once one gets it. NOT_FOUND JOB_NOT_FOUND, also when none
+        waits; FAILED_PRECONDITION JOB_CLAIMED while another holds it, JOB_STATE when it has ended or not
+        begun. A repeat by the same worker answers its job again when it names it, with fresh URLs.
         """
 
     @_abc_1.abstractmethod

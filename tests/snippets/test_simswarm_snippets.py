@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from tests.engines import minio
-from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
+from tests.gateway.job_servers import environment, files, read_from
+from tests.gateway.monitors import a_monitor
 from tests.snippets.snippets import python_blocks, run_python
 
 
-def test_the_page_on_simswarm(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_page_on_simswarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = minio.server()
-    bucket = store.bucket()
-    for name, value in {
-        "MINIO_ENDPOINT": f"127.0.0.1:{store.port}",
-        "MINIO_ACCESS_KEY": ACCESS_KEY,
-        "MINIO_SECRET_KEY": SECRET_KEY,
-        "MINIO_SECURE": "false",
-        "MINIO_BUCKET": bucket,
-    }.items():
+    given = environment(store, store.bucket())
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
-    names = run_python(python_blocks("docs/simswarm.md"))
+    async with a_monitor(tmp_path / "storage", **read_from(given)) as served:
+        text = python_blocks("docs/simswarm.md")
+        names = await asyncio.to_thread(run_python, text, server=served.url, files=files())
+        listed = (await served.client.get("/api/jobs")).json()
     assert names["curves"] == b"[]"
-    assert store.keys(bucket) == ["sim-data/1/posts.json", "sim-data/1/report.md"]
+    assert [job["status"] for job in listed["jobs"]] == ["completed"]
+    # Below the service's files the page writes some itself, of a job of the same number.
+    assert set(store.keys(given["MINIO_BUCKET"])) == {
+        f"sim-data/1/{name}" for name in (*files(), "report.md")
+    }

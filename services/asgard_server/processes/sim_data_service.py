@@ -74,7 +74,7 @@ async def open_sim_data(
     works = [remover.run, watch.run]
     if reports is not None:
         reporter = Reporter(
-            *(jobs, jobs, reports, _runner(settings), _now, told, pool), replica=settings.replica
+            *(jobs, jobs, reports, _runner(settings), _now, told), replica=settings.replica
         )
         works.append(reporter.run)
 

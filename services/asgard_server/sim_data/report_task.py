@@ -8,12 +8,12 @@ that the job is completed nothing was promised.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import orjson
 import structlog
@@ -24,6 +24,8 @@ from simswarm.storage import ArtifactMissingError, ArtifactStore
 from asgard_server.sim_data import domain, leases, metrics
 from asgard_server.sim_data.domain import Job
 from asgard_server.sim_data.store import Jobs, Reports, Upkeep
+
+T = TypeVar("T")
 
 LEASE_SECONDS = 30.0
 POLL_SECONDS = 1.0
@@ -95,7 +97,6 @@ class Reporter:
         runner: ReportRunner,
         clock: Callable[[], datetime],
         told: Callable[[], Awaitable[None]],
-        pool: Executor,
         *,
         replica: str,
         lease_seconds: float = LEASE_SECONDS,
@@ -106,7 +107,6 @@ class Reporter:
         self._runner = runner
         self._clock = clock
         self._told = told
-        self._pool = pool
         self._replica = replica
         self._lease = lease_seconds
         self._log = structlog.get_logger("asgard.report")
@@ -149,9 +149,7 @@ class Reporter:
             return  # another is faster, or there have been too many attempts
         beating = asyncio.create_task(self._beat(job_id))
         try:
-            outcome = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._attempt, job
-            )
+            outcome = await _apart(partial(self._attempt, job))
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
@@ -185,7 +183,7 @@ class Reporter:
         except (_MissingError, ValueError) as error:
             return self._ended(job, str(error), passing=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, it may pass
-            self._log.warning("a report failed", job_id=job.id, error=str(error), exc_info=error)
+            self._log.warning("a report failed", job_id=job.id, error=repr(error))
             return self._ended(job, str(error) or type(error).__name__, passing=True)
         metrics.REPORTS.labels("written").inc()
         return lambda job: leases.reported(job, self._replica, written[-1], self._clock())
@@ -206,6 +204,33 @@ class Reporter:
 
     def _until(self) -> datetime:
         return self._clock() + timedelta(seconds=self._lease)
+
+
+async def _apart(work: Callable[[], T]) -> T:
+    """Do what may take long in a thread of its own, for which no process waits at its end."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(answer: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(T, answer))
+
+    def run() -> None:
+        answer: T | None = None
+        error: BaseException | None = None
+        try:
+            answer = work()
+        except BaseException as raised:  # noqa: BLE001 - it is the waiter's
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, answer, error)
+
+    threading.Thread(target=run, name="asgard-report", daemon=True).start()
+    return await done
 
 
 def shown(job: Job) -> dict[str, object]:

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from gimle.asgard.v1 import job_pb2
 from gimle.asgard.v1 import sim_data_service_pb2 as pb
 from gimle.asgard.v1 import sim_data_service_pb2_grpc as pb_grpc
 from simswarm.samples import artifacts
@@ -86,7 +87,7 @@ async def delivered(stub: Any, goal: str) -> int:
     job = (
         await stub.CreateJob(
             pb.CreateJobRequest(
-                seed_text="seed", goal=goal, tier=pb.Job.TIER_SMALL, forecast_days=1
+                seed_text="seed", goal=goal, tier=job_pb2.Job.TIER_SMALL, forecast_days=1
             )
         )
     ).job
@@ -143,11 +144,11 @@ async def test_a_report_is_finished_by_another_when_its_process_is_killed(
             for job_id in ids:
                 while True:
                     job = (await stub.GetJob(pb.GetJobRequest(job_id=job_id))).job
-                    if job.status != pb.Job.STATUS_REPORTING:
+                    if job.status != job_pb2.Job.STATUS_REPORTING:
                         break
                     assert time.monotonic() < deadline
                     await asyncio.sleep(0.2)
-                assert job.status == pb.Job.STATUS_COMPLETED, job.error
+                assert job.status == job_pb2.Job.STATUS_COMPLETED, job.error
                 key = f"sim-data/{job_id}/report.md"
                 got = store.server().client().get_object(Bucket=bucket, Key=key)["Body"].read()
                 assert got.decode() == job.result_report

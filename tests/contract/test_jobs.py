@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -73,7 +74,7 @@ async def test_ids_grow_and_are_never_given_again(jobs: Table) -> None:
 async def test_the_same_job_is_made_once_while_it_goes_on(jobs: Table) -> None:
     made = await jobs.create(a_job(), SINCE)
     for other in ({"owner": "bob"}, {"goal": "else"}, {"seed_text": "else"}, {"tier": "large"}):
-        await jobs.create(a_job(**other), SINCE)
+        await jobs.create(a_job(0, **dict[str, Any](other)), SINCE)
     with pytest.raises(DuplicateJobError) as refused:
         await jobs.create(a_job(), SINCE)
     assert refused.value.job_id == made.id

@@ -299,7 +299,8 @@ def test_policies_let_each_caller_through_at_both_ends(overlay: str) -> None:
         assert let_out(name, 443)
     assert let_out("asgard-client", 443)  # blobs go to the store itself
     assert not let_out("asgard-gateway", 443)
-    assert not let_out("asgard-blob", 6379)
+    assert let_out("asgard-blob", 6379)
+    assert not let_out("asgard-gateway", 6379)
 
 
 def test_the_local_secrets_are_random_and_are_what_the_pods_reference(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -45,7 +46,7 @@ class Office:
         self.clock = Clock()
 
     def reporter(
-        self, runner: ReportRunner = plain_report, name: str = "one", **more: float
+        self, runner: ReportRunner = plain_report, name: str = "one", **more: Any
     ) -> Reporter:
         return Reporter(
             *(self.jobs, self.jobs, self.held, runner, self.clock, nobody), replica=name, **more

@@ -21,6 +21,7 @@ async def test_the_page_on_simswarm(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     async with a_monitor(tmp_path / "storage", **read_from(given)) as served:
         text = python_blocks("docs/simswarm.md")
         names = await asyncio.to_thread(run_python, text, server=served.url, files=files())
+        names["api"].close()
         listed = (await served.client.get("/api/jobs")).json()
     assert names["curves"] == b"[]"
     assert [job["status"] for job in listed["jobs"]] == ["completed"]

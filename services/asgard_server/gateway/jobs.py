@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import orjson
+from gimle.asgard.v1 import job_pb2
 from gimle.asgard.v1 import sim_data_service_pb2 as pb
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -79,7 +80,7 @@ class JobEndpoints:
         self._encoders = encoders
         self._decoders = decoders
         self._changed = changed
-        self._summary = encoders.of(pb.JobSummary.DESCRIPTOR)
+        self._summary = encoders.of(job_pb2.JobSummary.DESCRIPTOR)
 
     def routes(self) -> Iterator[tuple[str, str, Handler]]:
         """Yield verb, template and handler of each."""

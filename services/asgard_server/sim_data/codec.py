@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from gimle.asgard.core.errors import InvalidFieldError
+from gimle.asgard.v1 import job_pb2
 from gimle.asgard.v1 import sim_data_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -23,26 +24,26 @@ from asgard_server.sim_data.domain import (
 from asgard_server.sim_data.working import Uploads
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_STATUSES: dict[Status, pb.Job.Status.ValueType] = {
-    "draft": pb.Job.STATUS_DRAFT,
-    "pending": pb.Job.STATUS_PENDING,
-    "provisioning": pb.Job.STATUS_PROVISIONING,
-    "running": pb.Job.STATUS_RUNNING,
-    "reporting": pb.Job.STATUS_REPORTING,
-    "completed": pb.Job.STATUS_COMPLETED,
-    "failed": pb.Job.STATUS_FAILED,
-    "refunded": pb.Job.STATUS_REFUNDED,
+_STATUSES: dict[Status, job_pb2.Job.Status.ValueType] = {
+    "draft": job_pb2.Job.STATUS_DRAFT,
+    "pending": job_pb2.Job.STATUS_PENDING,
+    "provisioning": job_pb2.Job.STATUS_PROVISIONING,
+    "running": job_pb2.Job.STATUS_RUNNING,
+    "reporting": job_pb2.Job.STATUS_REPORTING,
+    "completed": job_pb2.Job.STATUS_COMPLETED,
+    "failed": job_pb2.Job.STATUS_FAILED,
+    "refunded": job_pb2.Job.STATUS_REFUNDED,
 }
-_TIERS: dict[Tier, pb.Job.Tier.ValueType] = {
-    "small": pb.Job.TIER_SMALL,
-    "medium": pb.Job.TIER_MEDIUM,
-    "large": pb.Job.TIER_LARGE,
+_TIERS: dict[Tier, job_pb2.Job.Tier.ValueType] = {
+    "small": job_pb2.Job.TIER_SMALL,
+    "medium": job_pb2.Job.TIER_MEDIUM,
+    "large": job_pb2.Job.TIER_LARGE,
 }
 _TIER_OF = {number: tier for tier, number in _TIERS.items()}
 # What a worker may say of itself.
-_SAID: dict[pb.Job.Status.ValueType, Status] = {
-    pb.Job.STATUS_PROVISIONING: "provisioning",
-    pb.Job.STATUS_RUNNING: "running",
+_SAID: dict[job_pb2.Job.Status.ValueType, Status] = {
+    job_pb2.Job.STATUS_PROVISIONING: "provisioning",
+    job_pb2.Job.STATUS_RUNNING: "running",
 }
 
 
@@ -114,14 +115,14 @@ def live_status(request: pb.RenewJobRequest) -> bytes | None:
     return json_of(request, "live_status", LIVE_BYTES)
 
 
-def job_message(job: Job) -> pb.Job:
+def job_message(job: Job) -> job_pb2.Job:
     """A job as its message."""
-    return pb.Job(
+    return job_pb2.Job(
         job_id=job.id,
         user_id=job.owner,
         seed_text=job.seed_text,
         goal=job.goal,
-        tier=_TIERS[job.tier] if job.tier else pb.Job.TIER_UNSPECIFIED,
+        tier=_TIERS[job.tier] if job.tier else job_pb2.Job.TIER_UNSPECIFIED,
         enrich_web=job.enrich_web,
         forecast_days=job.forecast_days,
         status=_STATUSES[job.status],
@@ -134,7 +135,7 @@ def job_message(job: Job) -> pb.Job:
         error=job.error,
         sim_data_available=job.sim_data_available,
         sim_data_files=[
-            pb.SimDataFile(name=each.name, size_bytes=each.size_bytes, etag=each.etag)
+            job_pb2.SimDataFile(name=each.name, size_bytes=each.size_bytes, etag=each.etag)
             for each in job.files
         ],
         retry_of=job.retry_of,
@@ -148,13 +149,13 @@ def job_message(job: Job) -> pb.Job:
     )
 
 
-def summary(job: Job) -> pb.JobSummary:
+def summary(job: Job) -> job_pb2.JobSummary:
     """A job as lists show it."""
-    return pb.JobSummary(
+    return job_pb2.JobSummary(
         job_id=job.id,
         user_id=job.owner,
         goal=job.goal,
-        tier=_TIERS[job.tier] if job.tier else pb.Job.TIER_UNSPECIFIED,
+        tier=_TIERS[job.tier] if job.tier else job_pb2.Job.TIER_UNSPECIFIED,
         status=_STATUSES[job.status],
         pipeline_stage=job.pipeline_stage,
         key_insight=job.key_insight,
@@ -167,12 +168,12 @@ def summary(job: Job) -> pb.JobSummary:
     )
 
 
-def shared(job: Job) -> pb.SharedJob:
+def shared(job: Job) -> job_pb2.SharedJob:
     """A job as whoever has its link sees it."""
-    return pb.SharedJob(
+    return job_pb2.SharedJob(
         job_id=job.id,
         goal=job.goal,
-        tier=_TIERS[job.tier] if job.tier else pb.Job.TIER_UNSPECIFIED,
+        tier=_TIERS[job.tier] if job.tier else job_pb2.Job.TIER_UNSPECIFIED,
         status=_STATUSES[job.status],
         key_insight=job.key_insight,
         result_report=job.result_report,
@@ -181,15 +182,15 @@ def shared(job: Job) -> pb.SharedJob:
     )
 
 
-def uploads(given: Uploads, now: datetime) -> pb.SimDataUploads | None:
+def uploads(given: Uploads, now: datetime) -> job_pb2.SimDataUploads | None:
     """The upload URLs of a job; None when there are none."""
     if given.urls is None:
         return None
     until = _timestamp(now + timedelta(seconds=UPLOAD_SECONDS))
-    return pb.SimDataUploads(files=given.urls, expire_time=until)
+    return job_pb2.SimDataUploads(files=given.urls, expire_time=until)
 
 
-def _tier(number: pb.Job.Tier.ValueType) -> Tier | None:
+def _tier(number: job_pb2.Job.Tier.ValueType) -> Tier | None:
     return _TIER_OF.get(number)
 
 

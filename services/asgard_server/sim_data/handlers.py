@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from gimle.asgard.v1 import sim_data_service_pb2 as pb
 from gimle.asgard.v1 import sim_data_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1 import watch_jobs_pb2 as watch_pb
 from google.api.httpbody_pb2 import HttpBody
 
 from asgard_server.sim_data import codec, pages
@@ -187,8 +188,10 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
 
     # Watchers -------------------------------------------------------------------------
 
-    async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[Any]:
+    async def WatchJobs(
+        self, request: watch_pb.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[Any]:
         """Yields serialised responses: each change is encoded once for all watchers."""
-        snapshot = request.start == pb.WatchJobsRequest.START_SNAPSHOT
+        snapshot = request.start == watch_pb.WatchJobsRequest.START_SNAPSHOT
         async for message in self._watch.follow(snapshot=snapshot, token=request.resume_token):
             yield message

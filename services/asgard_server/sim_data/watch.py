@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from gimle.asgard.v1 import sim_data_service_pb2 as pb
+from gimle.asgard.v1 import watch_jobs_pb2 as pb
 
 from asgard_server.feed.feed import Feed
 from asgard_server.sim_data import codec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gimle.asgard.v1 import sim_data_service_pb2 as pb
+from gimle.asgard.v1 import job_pb2
 
 from asgard_server.gateway import jobs
 from asgard_server.gateway.decode import Decoders
@@ -44,7 +44,7 @@ def _list(messages: Messages) -> Json:
     shown = {
         "type": "object",
         "properties": {
-            "jobs": {"type": "array", "items": messages.output(pb.JobSummary.DESCRIPTOR)},
+            "jobs": {"type": "array", "items": messages.output(job_pb2.JobSummary.DESCRIPTOR)},
             "total": {"type": "integer"},
             "page": {"type": "integer"},
             "per_page": {"type": "integer"},

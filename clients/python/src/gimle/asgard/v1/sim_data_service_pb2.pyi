@@ -4,13 +4,12 @@ isort:skip_file
 """
 
 from collections import abc as abc
+from gimle.asgard.v1 import job_pb2 as job_pb2
 from google.api import httpbody_pb2 as httpbody_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
-from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
-from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 import builtins as builtins
 import sys
 import typing as typing
@@ -21,397 +20,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
-
-@typing.final
-class Job(message.Message):
-    """A simulation that was asked for, and what has become of it."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    class _Tier:
-        ValueType = typing.NewType("ValueType", builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _TierEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[Job._Tier.ValueType], builtins.type):
-        DESCRIPTOR: descriptor.EnumDescriptor
-        TIER_UNSPECIFIED: Job._Tier.ValueType  # 0
-        TIER_SMALL: Job._Tier.ValueType  # 1
-        TIER_MEDIUM: Job._Tier.ValueType  # 2
-        TIER_LARGE: Job._Tier.ValueType  # 3
-
-    class Tier(_Tier, metaclass=_TierEnumTypeWrapper):
-        """How large the simulation is."""
-
-    TIER_UNSPECIFIED: Job.Tier.ValueType  # 0
-    TIER_SMALL: Job.Tier.ValueType  # 1
-    TIER_MEDIUM: Job.Tier.ValueType  # 2
-    TIER_LARGE: Job.Tier.ValueType  # 3
-
-    class _Status:
-        ValueType = typing.NewType("ValueType", builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _StatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[Job._Status.ValueType], builtins.type):
-        DESCRIPTOR: descriptor.EnumDescriptor
-        STATUS_UNSPECIFIED: Job._Status.ValueType  # 0
-        STATUS_DRAFT: Job._Status.ValueType  # 1
-        STATUS_PENDING: Job._Status.ValueType  # 2
-        STATUS_PROVISIONING: Job._Status.ValueType  # 3
-        STATUS_RUNNING: Job._Status.ValueType  # 4
-        STATUS_REPORTING: Job._Status.ValueType  # 5
-        STATUS_COMPLETED: Job._Status.ValueType  # 6
-        STATUS_FAILED: Job._Status.ValueType  # 7
-        STATUS_REFUNDED: Job._Status.ValueType  # 8
-
-    class Status(_Status, metaclass=_StatusEnumTypeWrapper):
-        """How far it is."""
-
-    STATUS_UNSPECIFIED: Job.Status.ValueType  # 0
-    STATUS_DRAFT: Job.Status.ValueType  # 1
-    STATUS_PENDING: Job.Status.ValueType  # 2
-    STATUS_PROVISIONING: Job.Status.ValueType  # 3
-    STATUS_RUNNING: Job.Status.ValueType  # 4
-    STATUS_REPORTING: Job.Status.ValueType  # 5
-    STATUS_COMPLETED: Job.Status.ValueType  # 6
-    STATUS_FAILED: Job.Status.ValueType  # 7
-    STATUS_REFUNDED: Job.Status.ValueType  # 8
-
-    JOB_ID_FIELD_NUMBER: builtins.int
-    USER_ID_FIELD_NUMBER: builtins.int
-    SEED_TEXT_FIELD_NUMBER: builtins.int
-    GOAL_FIELD_NUMBER: builtins.int
-    TIER_FIELD_NUMBER: builtins.int
-    ENRICH_WEB_FIELD_NUMBER: builtins.int
-    FORECAST_DAYS_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
-    PIPELINE_STAGE_FIELD_NUMBER: builtins.int
-    LIVE_STATUS_FIELD_NUMBER: builtins.int
-    MARKETS_CONFIG_FIELD_NUMBER: builtins.int
-    RESULT_REPORT_FIELD_NUMBER: builtins.int
-    RESULT_STRUCTURED_FIELD_NUMBER: builtins.int
-    KEY_INSIGHT_FIELD_NUMBER: builtins.int
-    ERROR_FIELD_NUMBER: builtins.int
-    SIM_DATA_AVAILABLE_FIELD_NUMBER: builtins.int
-    SIM_DATA_FILES_FIELD_NUMBER: builtins.int
-    RETRY_OF_FIELD_NUMBER: builtins.int
-    SUPERSEDED_BY_FIELD_NUMBER: builtins.int
-    SHARE_TOKEN_FIELD_NUMBER: builtins.int
-    WORKER_FIELD_NUMBER: builtins.int
-    LEASE_EXPIRE_TIME_FIELD_NUMBER: builtins.int
-    CREATE_TIME_FIELD_NUMBER: builtins.int
-    UPDATE_TIME_FIELD_NUMBER: builtins.int
-    COMPLETE_TIME_FIELD_NUMBER: builtins.int
-    job_id: builtins.int
-    """Given by the service, never given again; part of the keys of its files."""
-    user_id: builtins.str
-    """Who owns it."""
-    seed_text: builtins.str
-    goal: builtins.str
-    tier: Job.Tier.ValueType
-    enrich_web: builtins.bool
-    forecast_days: builtins.int
-    """Absent in a draft that does not say yet."""
-    status: Job.Status.ValueType
-    pipeline_stage: builtins.str
-    """What the worker is at, in its own words."""
-    live_status: builtins.bytes
-    """Any JSON that the worker tells while it works."""
-    markets_config: builtins.bytes
-    """Any JSON: the markets of the simulation, as the worker has set them up."""
-    result_report: builtins.str
-    """Markdown, once it is written."""
-    result_structured: builtins.bytes
-    """Any JSON that the worker has left as the result."""
-    key_insight: builtins.str
-    error: builtins.str
-    """Why it failed."""
-    sim_data_available: builtins.bool
-    """Whether its files can be downloaded. Never false again."""
-    retry_of: builtins.int
-    """The job that it is another attempt of."""
-    superseded_by: builtins.int
-    """The job that is another attempt of it."""
-    share_token: builtins.str
-    worker: builtins.str
-    """Who works on it, or did."""
-    @builtins.property
-    def sim_data_files(self) -> containers.RepeatedCompositeFieldContainer[SimDataFile]:
-        """The files that had arrived when it was completed."""
-
-    @builtins.property
-    def lease_expire_time(self) -> timestamp_pb2.Timestamp:
-        """When another may claim it, unless the lease is renewed."""
-
-    @builtins.property
-    def create_time(self) -> timestamp_pb2.Timestamp: ...
-    @builtins.property
-    def update_time(self) -> timestamp_pb2.Timestamp: ...
-    @builtins.property
-    def complete_time(self) -> timestamp_pb2.Timestamp:
-        """When it was completed or failed."""
-
-    def __init__(
-        self,
-        *,
-        job_id: builtins.int = ...,
-        user_id: builtins.str = ...,
-        seed_text: builtins.str = ...,
-        goal: builtins.str = ...,
-        tier: Job.Tier.ValueType = ...,
-        enrich_web: builtins.bool = ...,
-        forecast_days: builtins.int | None = ...,
-        status: Job.Status.ValueType = ...,
-        pipeline_stage: builtins.str | None = ...,
-        live_status: builtins.bytes = ...,
-        markets_config: builtins.bytes = ...,
-        result_report: builtins.str | None = ...,
-        result_structured: builtins.bytes = ...,
-        key_insight: builtins.str | None = ...,
-        error: builtins.str | None = ...,
-        sim_data_available: builtins.bool = ...,
-        sim_data_files: abc.Iterable[SimDataFile] | None = ...,
-        retry_of: builtins.int | None = ...,
-        superseded_by: builtins.int | None = ...,
-        share_token: builtins.str | None = ...,
-        worker: builtins.str | None = ...,
-        lease_expire_time: timestamp_pb2.Timestamp | None = ...,
-        create_time: timestamp_pb2.Timestamp | None = ...,
-        update_time: timestamp_pb2.Timestamp | None = ...,
-        complete_time: timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_error", b"_error", "_forecast_days", b"_forecast_days", "_key_insight", b"_key_insight", "_pipeline_stage", b"_pipeline_stage", "_result_report", b"_result_report", "_retry_of", b"_retry_of", "_share_token", b"_share_token", "_superseded_by", b"_superseded_by", "_worker", b"_worker", "complete_time", b"complete_time", "create_time", b"create_time", "error", b"error", "forecast_days", b"forecast_days", "key_insight", b"key_insight", "lease_expire_time", b"lease_expire_time", "pipeline_stage", b"pipeline_stage", "result_report", b"result_report", "retry_of", b"retry_of", "share_token", b"share_token", "superseded_by", b"superseded_by", "update_time", b"update_time", "worker", b"worker"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_error", b"_error", "_forecast_days", b"_forecast_days", "_key_insight", b"_key_insight", "_pipeline_stage", b"_pipeline_stage", "_result_report", b"_result_report", "_retry_of", b"_retry_of", "_share_token", b"_share_token", "_superseded_by", b"_superseded_by", "_worker", b"_worker", "complete_time", b"complete_time", "create_time", b"create_time", "enrich_web", b"enrich_web", "error", b"error", "forecast_days", b"forecast_days", "goal", b"goal", "job_id", b"job_id", "key_insight", b"key_insight", "lease_expire_time", b"lease_expire_time", "live_status", b"live_status", "markets_config", b"markets_config", "pipeline_stage", b"pipeline_stage", "result_report", b"result_report", "result_structured", b"result_structured", "retry_of", b"retry_of", "seed_text", b"seed_text", "share_token", b"share_token", "sim_data_available", b"sim_data_available", "sim_data_files", b"sim_data_files", "status", b"status", "superseded_by", b"superseded_by", "tier", b"tier", "update_time", b"update_time", "user_id", b"user_id", "worker", b"worker"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__error: _TypeAlias = typing.Literal["error"]  # noqa: Y015
-    _WhichOneofArgType__error: _TypeAlias = typing.Literal["_error", b"_error"]  # noqa: Y015
-    _WhichOneofReturnType__forecast_days: _TypeAlias = typing.Literal["forecast_days"]  # noqa: Y015
-    _WhichOneofArgType__forecast_days: _TypeAlias = typing.Literal["_forecast_days", b"_forecast_days"]  # noqa: Y015
-    _WhichOneofReturnType__key_insight: _TypeAlias = typing.Literal["key_insight"]  # noqa: Y015
-    _WhichOneofArgType__key_insight: _TypeAlias = typing.Literal["_key_insight", b"_key_insight"]  # noqa: Y015
-    _WhichOneofReturnType__pipeline_stage: _TypeAlias = typing.Literal["pipeline_stage"]  # noqa: Y015
-    _WhichOneofArgType__pipeline_stage: _TypeAlias = typing.Literal["_pipeline_stage", b"_pipeline_stage"]  # noqa: Y015
-    _WhichOneofReturnType__result_report: _TypeAlias = typing.Literal["result_report"]  # noqa: Y015
-    _WhichOneofArgType__result_report: _TypeAlias = typing.Literal["_result_report", b"_result_report"]  # noqa: Y015
-    _WhichOneofReturnType__retry_of: _TypeAlias = typing.Literal["retry_of"]  # noqa: Y015
-    _WhichOneofArgType__retry_of: _TypeAlias = typing.Literal["_retry_of", b"_retry_of"]  # noqa: Y015
-    _WhichOneofReturnType__share_token: _TypeAlias = typing.Literal["share_token"]  # noqa: Y015
-    _WhichOneofArgType__share_token: _TypeAlias = typing.Literal["_share_token", b"_share_token"]  # noqa: Y015
-    _WhichOneofReturnType__superseded_by: _TypeAlias = typing.Literal["superseded_by"]  # noqa: Y015
-    _WhichOneofArgType__superseded_by: _TypeAlias = typing.Literal["_superseded_by", b"_superseded_by"]  # noqa: Y015
-    _WhichOneofReturnType__worker: _TypeAlias = typing.Literal["worker"]  # noqa: Y015
-    _WhichOneofArgType__worker: _TypeAlias = typing.Literal["_worker", b"_worker"]  # noqa: Y015
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__forecast_days) -> _WhichOneofReturnType__forecast_days | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_insight) -> _WhichOneofReturnType__key_insight | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__pipeline_stage) -> _WhichOneofReturnType__pipeline_stage | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__result_report) -> _WhichOneofReturnType__result_report | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_of) -> _WhichOneofReturnType__retry_of | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__share_token) -> _WhichOneofReturnType__share_token | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__superseded_by) -> _WhichOneofReturnType__superseded_by | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__worker) -> _WhichOneofReturnType__worker | None: ...
-
-@typing.final
-class JobSummary(message.Message):
-    """A job as lists show it."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: builtins.int
-    USER_ID_FIELD_NUMBER: builtins.int
-    GOAL_FIELD_NUMBER: builtins.int
-    TIER_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
-    PIPELINE_STAGE_FIELD_NUMBER: builtins.int
-    KEY_INSIGHT_FIELD_NUMBER: builtins.int
-    ERROR_FIELD_NUMBER: builtins.int
-    SIM_DATA_AVAILABLE_FIELD_NUMBER: builtins.int
-    RETRY_OF_FIELD_NUMBER: builtins.int
-    CREATE_TIME_FIELD_NUMBER: builtins.int
-    UPDATE_TIME_FIELD_NUMBER: builtins.int
-    COMPLETE_TIME_FIELD_NUMBER: builtins.int
-    job_id: builtins.int
-    user_id: builtins.str
-    goal: builtins.str
-    tier: Job.Tier.ValueType
-    status: Job.Status.ValueType
-    pipeline_stage: builtins.str
-    key_insight: builtins.str
-    error: builtins.str
-    sim_data_available: builtins.bool
-    retry_of: builtins.int
-    @builtins.property
-    def create_time(self) -> timestamp_pb2.Timestamp: ...
-    @builtins.property
-    def update_time(self) -> timestamp_pb2.Timestamp: ...
-    @builtins.property
-    def complete_time(self) -> timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        job_id: builtins.int = ...,
-        user_id: builtins.str = ...,
-        goal: builtins.str = ...,
-        tier: Job.Tier.ValueType = ...,
-        status: Job.Status.ValueType = ...,
-        pipeline_stage: builtins.str | None = ...,
-        key_insight: builtins.str | None = ...,
-        error: builtins.str | None = ...,
-        sim_data_available: builtins.bool = ...,
-        retry_of: builtins.int | None = ...,
-        create_time: timestamp_pb2.Timestamp | None = ...,
-        update_time: timestamp_pb2.Timestamp | None = ...,
-        complete_time: timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_error", b"_error", "_key_insight", b"_key_insight", "_pipeline_stage", b"_pipeline_stage", "_retry_of", b"_retry_of", "complete_time", b"complete_time", "create_time", b"create_time", "error", b"error", "key_insight", b"key_insight", "pipeline_stage", b"pipeline_stage", "retry_of", b"retry_of", "update_time", b"update_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_error", b"_error", "_key_insight", b"_key_insight", "_pipeline_stage", b"_pipeline_stage", "_retry_of", b"_retry_of", "complete_time", b"complete_time", "create_time", b"create_time", "error", b"error", "goal", b"goal", "job_id", b"job_id", "key_insight", b"key_insight", "pipeline_stage", b"pipeline_stage", "retry_of", b"retry_of", "sim_data_available", b"sim_data_available", "status", b"status", "tier", b"tier", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__error: _TypeAlias = typing.Literal["error"]  # noqa: Y015
-    _WhichOneofArgType__error: _TypeAlias = typing.Literal["_error", b"_error"]  # noqa: Y015
-    _WhichOneofReturnType__key_insight: _TypeAlias = typing.Literal["key_insight"]  # noqa: Y015
-    _WhichOneofArgType__key_insight: _TypeAlias = typing.Literal["_key_insight", b"_key_insight"]  # noqa: Y015
-    _WhichOneofReturnType__pipeline_stage: _TypeAlias = typing.Literal["pipeline_stage"]  # noqa: Y015
-    _WhichOneofArgType__pipeline_stage: _TypeAlias = typing.Literal["_pipeline_stage", b"_pipeline_stage"]  # noqa: Y015
-    _WhichOneofReturnType__retry_of: _TypeAlias = typing.Literal["retry_of"]  # noqa: Y015
-    _WhichOneofArgType__retry_of: _TypeAlias = typing.Literal["_retry_of", b"_retry_of"]  # noqa: Y015
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_insight) -> _WhichOneofReturnType__key_insight | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__pipeline_stage) -> _WhichOneofReturnType__pipeline_stage | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_of) -> _WhichOneofReturnType__retry_of | None: ...
-
-@typing.final
-class SharedJob(message.Message):
-    """A job as whoever has its link sees it: nothing of its files, and not the text it began with."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: builtins.int
-    GOAL_FIELD_NUMBER: builtins.int
-    TIER_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
-    KEY_INSIGHT_FIELD_NUMBER: builtins.int
-    RESULT_REPORT_FIELD_NUMBER: builtins.int
-    CREATE_TIME_FIELD_NUMBER: builtins.int
-    COMPLETE_TIME_FIELD_NUMBER: builtins.int
-    job_id: builtins.int
-    goal: builtins.str
-    tier: Job.Tier.ValueType
-    status: Job.Status.ValueType
-    key_insight: builtins.str
-    result_report: builtins.str
-    """Markdown, once it is written."""
-    @builtins.property
-    def create_time(self) -> timestamp_pb2.Timestamp: ...
-    @builtins.property
-    def complete_time(self) -> timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        job_id: builtins.int = ...,
-        goal: builtins.str = ...,
-        tier: Job.Tier.ValueType = ...,
-        status: Job.Status.ValueType = ...,
-        key_insight: builtins.str | None = ...,
-        result_report: builtins.str | None = ...,
-        create_time: timestamp_pb2.Timestamp | None = ...,
-        complete_time: timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_key_insight", b"_key_insight", "_result_report", b"_result_report", "complete_time", b"complete_time", "create_time", b"create_time", "key_insight", b"key_insight", "result_report", b"result_report"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_key_insight", b"_key_insight", "_result_report", b"_result_report", "complete_time", b"complete_time", "create_time", b"create_time", "goal", b"goal", "job_id", b"job_id", "key_insight", b"key_insight", "result_report", b"result_report", "status", b"status", "tier", b"tier"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__key_insight: _TypeAlias = typing.Literal["key_insight"]  # noqa: Y015
-    _WhichOneofArgType__key_insight: _TypeAlias = typing.Literal["_key_insight", b"_key_insight"]  # noqa: Y015
-    _WhichOneofReturnType__result_report: _TypeAlias = typing.Literal["result_report"]  # noqa: Y015
-    _WhichOneofArgType__result_report: _TypeAlias = typing.Literal["_result_report", b"_result_report"]  # noqa: Y015
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_insight) -> _WhichOneofReturnType__key_insight | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__result_report) -> _WhichOneofReturnType__result_report | None: ...
-
-@typing.final
-class SimDataFile(message.Message):
-    """A file of a job as it was in the store when the job was completed."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: builtins.int
-    SIZE_BYTES_FIELD_NUMBER: builtins.int
-    ETAG_FIELD_NUMBER: builtins.int
-    name: builtins.str
-    """One of the documented names, such as "posts.json"."""
-    size_bytes: builtins.int
-    etag: builtins.str
-    def __init__(
-        self,
-        *,
-        name: builtins.str = ...,
-        size_bytes: builtins.int = ...,
-        etag: builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-@typing.final
-class SimDataUploads(message.Message):
-    """URLs to PUT a job's files to, by file name. What is sent is the file as it is; any content type."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    @typing.final
-    class FilesEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    FILES_FIELD_NUMBER: builtins.int
-    EXPIRE_TIME_FIELD_NUMBER: builtins.int
-    @builtins.property
-    def files(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
-    @builtins.property
-    def expire_time(self) -> timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        files: abc.Mapping[builtins.str, builtins.str] | None = ...,
-        expire_time: timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["expire_time", b"expire_time", "files", b"files"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class CreateJobRequest(message.Message):
@@ -425,7 +33,7 @@ class CreateJobRequest(message.Message):
     seed_text: builtins.str
     """What the simulation begins with; not blank."""
     goal: builtins.str
-    tier: Job.Tier.ValueType
+    tier: job_pb2.Job.Tier.ValueType
     enrich_web: builtins.bool
     """Whether the web is searched for more; true when absent."""
     forecast_days: builtins.int
@@ -435,7 +43,7 @@ class CreateJobRequest(message.Message):
         *,
         seed_text: builtins.str = ...,
         goal: builtins.str = ...,
-        tier: Job.Tier.ValueType = ...,
+        tier: job_pb2.Job.Tier.ValueType = ...,
         enrich_web: builtins.bool | None = ...,
         forecast_days: builtins.int = ...,
     ) -> None: ...
@@ -453,11 +61,11 @@ class CreateJobResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -502,11 +110,11 @@ class ListJobsResponse(message.Message):
     total: builtins.int
     """How many there are on all pages."""
     @builtins.property
-    def jobs(self) -> containers.RepeatedCompositeFieldContainer[JobSummary]: ...
+    def jobs(self) -> containers.RepeatedCompositeFieldContainer[job_pb2.JobSummary]: ...
     def __init__(
         self,
         *,
-        jobs: abc.Iterable[JobSummary] | None = ...,
+        jobs: abc.Iterable[job_pb2.JobSummary] | None = ...,
         next_page_token: builtins.str = ...,
         total: builtins.int = ...,
     ) -> None: ...
@@ -539,11 +147,11 @@ class GetJobResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -591,17 +199,17 @@ class ClaimJobResponse(message.Message):
     lease_token: builtins.str
     """To be sent with what is said of the job."""
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     @builtins.property
-    def uploads(self) -> SimDataUploads:
+    def uploads(self) -> job_pb2.SimDataUploads:
         """Absent when there is no store."""
 
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
         lease_token: builtins.str = ...,
-        uploads: SimDataUploads | None = ...,
+        uploads: job_pb2.SimDataUploads | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job", "uploads", b"uploads"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -621,7 +229,7 @@ class RenewJobRequest(message.Message):
     LIVE_STATUS_FIELD_NUMBER: builtins.int
     job_id: builtins.int
     lease_token: builtins.str
-    status: Job.Status.ValueType
+    status: job_pb2.Job.Status.ValueType
     """STATUS_PROVISIONING or STATUS_RUNNING; as it is when unspecified."""
     pipeline_stage: builtins.str
     """As it is when absent."""
@@ -637,7 +245,7 @@ class RenewJobRequest(message.Message):
         job_id: builtins.int = ...,
         lease_token: builtins.str = ...,
         lease_duration: duration_pb2.Duration | None = ...,
-        status: Job.Status.ValueType = ...,
+        status: job_pb2.Job.Status.ValueType = ...,
         pipeline_stage: builtins.str | None = ...,
         live_status: builtins.bytes = ...,
     ) -> None: ...
@@ -655,11 +263,11 @@ class RenewJobResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -738,11 +346,11 @@ class CompleteJobResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -781,11 +389,11 @@ class FailJobResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -877,16 +485,16 @@ class ResumeJobResponse(message.Message):
     JOB_FIELD_NUMBER: builtins.int
     UPLOADS_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     @builtins.property
-    def uploads(self) -> SimDataUploads:
+    def uploads(self) -> job_pb2.SimDataUploads:
         """Absent when there is no store, and for a caller that is no service."""
 
     def __init__(
         self,
         *,
-        job: Job | None = ...,
-        uploads: SimDataUploads | None = ...,
+        job: job_pb2.Job | None = ...,
+        uploads: job_pb2.SimDataUploads | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job", "uploads", b"uploads"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -917,11 +525,11 @@ class RetryJobResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -970,7 +578,7 @@ class CreateDraftRequest(message.Message):
     FORECAST_DAYS_FIELD_NUMBER: builtins.int
     seed_text: builtins.str
     goal: builtins.str
-    tier: Job.Tier.ValueType
+    tier: job_pb2.Job.Tier.ValueType
     enrich_web: builtins.bool
     """True when absent."""
     forecast_days: builtins.int
@@ -980,7 +588,7 @@ class CreateDraftRequest(message.Message):
         *,
         seed_text: builtins.str | None = ...,
         goal: builtins.str | None = ...,
-        tier: Job.Tier.ValueType = ...,
+        tier: job_pb2.Job.Tier.ValueType = ...,
         enrich_web: builtins.bool | None = ...,
         forecast_days: builtins.int | None = ...,
     ) -> None: ...
@@ -1011,11 +619,11 @@ class CreateDraftResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -1037,7 +645,7 @@ class UpdateDraftRequest(message.Message):
     seed_text: builtins.str
     """Each of these: as it is when absent."""
     goal: builtins.str
-    tier: Job.Tier.ValueType
+    tier: job_pb2.Job.Tier.ValueType
     enrich_web: builtins.bool
     forecast_days: builtins.int
     """1 to 365."""
@@ -1047,7 +655,7 @@ class UpdateDraftRequest(message.Message):
         job_id: builtins.int = ...,
         seed_text: builtins.str | None = ...,
         goal: builtins.str | None = ...,
-        tier: Job.Tier.ValueType = ...,
+        tier: job_pb2.Job.Tier.ValueType = ...,
         enrich_web: builtins.bool | None = ...,
         forecast_days: builtins.int | None = ...,
     ) -> None: ...
@@ -1078,11 +686,11 @@ class UpdateDraftResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -1113,11 +721,11 @@ class LaunchDraftResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> Job: ...
+    def job(self) -> job_pb2.Job: ...
     def __init__(
         self,
         *,
-        job: Job | None = ...,
+        job: job_pb2.Job | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -1216,11 +824,11 @@ class GetSharedJobResponse(message.Message):
 
     JOB_FIELD_NUMBER: builtins.int
     @builtins.property
-    def job(self) -> SharedJob: ...
+    def job(self) -> job_pb2.SharedJob: ...
     def __init__(
         self,
         *,
-        job: SharedJob | None = ...,
+        job: job_pb2.SharedJob | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -1264,183 +872,3 @@ class GetReportResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-@typing.final
-class WatchJobsRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
-
-    class _Start:
-        ValueType = typing.NewType("ValueType", builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _StartEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[WatchJobsRequest._Start.ValueType], builtins.type):
-        DESCRIPTOR: descriptor.EnumDescriptor
-        START_UNSPECIFIED: WatchJobsRequest._Start.ValueType  # 0
-        """Now."""
-        START_NOW: WatchJobsRequest._Start.ValueType  # 1
-        START_SNAPSHOT: WatchJobsRequest._Start.ValueType  # 2
-
-    class Start(_Start, metaclass=_StartEnumTypeWrapper):
-        """Where to begin when there is no resume token."""
-
-    START_UNSPECIFIED: WatchJobsRequest.Start.ValueType  # 0
-    """Now."""
-    START_NOW: WatchJobsRequest.Start.ValueType  # 1
-    START_SNAPSHOT: WatchJobsRequest.Start.ValueType  # 2
-
-    START_FIELD_NUMBER: builtins.int
-    RESUME_TOKEN_FIELD_NUMBER: builtins.int
-    start: WatchJobsRequest.Start.ValueType
-    resume_token: builtins.str
-    """Continue behind this token; start is then ignored."""
-    def __init__(
-        self,
-        *,
-        start: WatchJobsRequest.Start.ValueType = ...,
-        resume_token: builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["resume_token", b"resume_token", "start", b"start"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-@typing.final
-class WatchJobsResponse(message.Message):
-    """Either an event or changes."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    @typing.final
-    class Reset(message.Message):
-        """Forget everything: a snapshot follows."""
-
-        DESCRIPTOR: descriptor.Descriptor
-
-        def __init__(
-            self,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @typing.final
-    class Change(message.Message):
-        """One job as it is now, or gone."""
-
-        DESCRIPTOR: descriptor.Descriptor
-
-        class _Kind:
-            ValueType = typing.NewType("ValueType", builtins.int)
-            V: _TypeAlias = ValueType  # noqa: Y015
-
-        class _KindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[WatchJobsResponse.Change._Kind.ValueType], builtins.type):
-            DESCRIPTOR: descriptor.EnumDescriptor
-            KIND_UNSPECIFIED: WatchJobsResponse.Change._Kind.ValueType  # 0
-            KIND_UPDATE: WatchJobsResponse.Change._Kind.ValueType  # 1
-            KIND_DELETE: WatchJobsResponse.Change._Kind.ValueType  # 2
-
-        class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
-        KIND_UNSPECIFIED: WatchJobsResponse.Change.Kind.ValueType  # 0
-        KIND_UPDATE: WatchJobsResponse.Change.Kind.ValueType  # 1
-        KIND_DELETE: WatchJobsResponse.Change.Kind.ValueType  # 2
-
-        KIND_FIELD_NUMBER: builtins.int
-        JOB_ID_FIELD_NUMBER: builtins.int
-        JOB_FIELD_NUMBER: builtins.int
-        REVISION_FIELD_NUMBER: builtins.int
-        RESUME_TOKEN_FIELD_NUMBER: builtins.int
-        kind: WatchJobsResponse.Change.Kind.ValueType
-        job_id: builtins.int
-        revision: builtins.int
-        """Position in the change log. 0 inside a snapshot."""
-        resume_token: builtins.str
-        """Where to resume behind this change. Empty inside a snapshot."""
-        @builtins.property
-        def job(self) -> JobSummary:
-            """As it is now; absent when it is gone."""
-
-        def __init__(
-            self,
-            *,
-            kind: WatchJobsResponse.Change.Kind.ValueType = ...,
-            job_id: builtins.int = ...,
-            job: JobSummary | None = ...,
-            revision: builtins.int = ...,
-            resume_token: builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "job_id", b"job_id", "kind", b"kind", "resume_token", b"resume_token", "revision", b"revision"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @typing.final
-    class SnapshotEnd(message.Message):
-        """The snapshot is complete: what was held before reset and not seen since is gone."""
-
-        DESCRIPTOR: descriptor.Descriptor
-
-        def __init__(
-            self,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @typing.final
-    class Checkpoint(message.Message):
-        """Nothing happened; the token has moved on."""
-
-        DESCRIPTOR: descriptor.Descriptor
-
-        def __init__(
-            self,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    RESET_FIELD_NUMBER: builtins.int
-    SNAPSHOT_END_FIELD_NUMBER: builtins.int
-    CHECKPOINT_FIELD_NUMBER: builtins.int
-    CHANGES_FIELD_NUMBER: builtins.int
-    RESUME_TOKEN_FIELD_NUMBER: builtins.int
-    REVISION_FIELD_NUMBER: builtins.int
-    resume_token: builtins.str
-    """Where to resume behind this message. Empty inside a snapshot."""
-    revision: builtins.int
-    """Position in the change log behind this message. 0 inside a snapshot."""
-    @builtins.property
-    def reset(self) -> WatchJobsResponse.Reset: ...
-    @builtins.property
-    def snapshot_end(self) -> WatchJobsResponse.SnapshotEnd: ...
-    @builtins.property
-    def checkpoint(self) -> WatchJobsResponse.Checkpoint: ...
-    @builtins.property
-    def changes(self) -> containers.RepeatedCompositeFieldContainer[WatchJobsResponse.Change]:
-        """What waited to be told, in the order of revisions."""
-
-    def __init__(
-        self,
-        *,
-        reset: WatchJobsResponse.Reset | None = ...,
-        snapshot_end: WatchJobsResponse.SnapshotEnd | None = ...,
-        checkpoint: WatchJobsResponse.Checkpoint | None = ...,
-        changes: abc.Iterable[WatchJobsResponse.Change] | None = ...,
-        resume_token: builtins.str = ...,
-        revision: builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint", b"checkpoint", "event", b"event", "reset", b"reset", "snapshot_end", b"snapshot_end"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "checkpoint", b"checkpoint", "event", b"event", "reset", b"reset", "resume_token", b"resume_token", "revision", b"revision", "snapshot_end", b"snapshot_end"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["reset", "snapshot_end", "checkpoint"]  # noqa: Y015
-    _WhichOneofArgType_event: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from gimle.asgard.v1 import sim_data_service_pb2 as gimle_dot_asgard_dot_v1_dot_sim__data__service__pb2
+from gimle.asgard.v1 import watch_jobs_pb2 as gimle_dot_asgard_dot_v1_dot_watch__jobs__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -132,8 +133,8 @@ class SimDataServiceStub:
                 _registered_method=True)
         self.WatchJobs = channel.unary_stream(
                 '/gimle.asgard.v1.SimDataService/WatchJobs',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_sim__data__service__pb2.WatchJobsRequest.SerializeToString,
-                response_deserializer=gimle_dot_asgard_dot_v1_dot_sim__data__service__pb2.WatchJobsResponse.FromString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_watch__jobs__pb2.WatchJobsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_watch__jobs__pb2.WatchJobsResponse.FromString,
                 _registered_method=True)
 
 
@@ -404,8 +405,8 @@ def add_SimDataServiceServicer_to_server(servicer, server):
             ),
             'WatchJobs': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJobs,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_sim__data__service__pb2.WatchJobsRequest.FromString,
-                    response_serializer=gimle_dot_asgard_dot_v1_dot_sim__data__service__pb2.WatchJobsResponse.SerializeToString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_watch__jobs__pb2.WatchJobsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_watch__jobs__pb2.WatchJobsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -925,8 +926,8 @@ class SimDataService:
             request,
             target,
             '/gimle.asgard.v1.SimDataService/WatchJobs',
-            gimle_dot_asgard_dot_v1_dot_sim__data__service__pb2.WatchJobsRequest.SerializeToString,
-            gimle_dot_asgard_dot_v1_dot_sim__data__service__pb2.WatchJobsResponse.FromString,
+            gimle_dot_asgard_dot_v1_dot_watch__jobs__pb2.WatchJobsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_watch__jobs__pb2.WatchJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from gimle.asgard.v1 import sim_data_service_pb2 as _sim_data_service_pb2
+from gimle.asgard.v1 import watch_jobs_pb2 as _watch_jobs_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -115,7 +116,7 @@ class SimDataServiceStub:
     """Reads a job's report, Markdown. NOT_FOUND JOB_NOT_FOUND, and REPORT_NOT_AVAILABLE before it is
     written.
     """
-    WatchJobs: _grpc.UnaryStreamMultiCallable[_sim_data_service_pb2.WatchJobsRequest, _sim_data_service_pb2.WatchJobsResponse]
+    WatchJobs: _grpc.UnaryStreamMultiCallable[_watch_jobs_pb2.WatchJobsRequest, _watch_jobs_pb2.WatchJobsResponse]
     """Tells of jobs as they change, in the order of their change log. It starts now, at a snapshot of
     all jobs, or behind a resume token; a watcher that resumes from its last token gets each change
     once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
@@ -210,7 +211,7 @@ class SimDataServiceAsyncStub(SimDataServiceStub):
     """Reads a job's report, Markdown. NOT_FOUND JOB_NOT_FOUND, and REPORT_NOT_AVAILABLE before it is
     written.
     """
-    WatchJobs: _aio.UnaryStreamMultiCallable[_sim_data_service_pb2.WatchJobsRequest, _sim_data_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
+    WatchJobs: _aio.UnaryStreamMultiCallable[_watch_jobs_pb2.WatchJobsRequest, _watch_jobs_pb2.WatchJobsResponse]  # type: ignore[assignment]
     """Tells of jobs as they change, in the order of their change log. It starts now, at a snapshot of
     all jobs, or behind a resume token; a watcher that resumes from its last token gets each change
     once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
@@ -414,9 +415,9 @@ class SimDataServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def WatchJobs(
         self,
-        request: _sim_data_service_pb2.WatchJobsRequest,
+        request: _watch_jobs_pb2.WatchJobsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_sim_data_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_sim_data_service_pb2.WatchJobsResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_watch_jobs_pb2.WatchJobsResponse], _abc.AsyncIterator[_watch_jobs_pb2.WatchJobsResponse]]:
         """Tells of jobs as they change, in the order of their change log. It starts now, at a snapshot of
         all jobs, or behind a resume token; a watcher that resumes from its last token gets each change
         once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE

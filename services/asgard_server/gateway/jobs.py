@@ -6,7 +6,7 @@ the list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +65,7 @@ LIST = "/api/jobs"
 
 
 class JobEndpoints:
-    """Handlers of the documented endpoints. `changed` is called when one has changed something."""
+    """Handlers of the documented endpoints."""
 
     def __init__(
         self,
@@ -73,13 +73,11 @@ class JobEndpoints:
         rpcs: tuple[Rpc, ...],
         encoders: Encoders,
         decoders: Decoders,
-        changed: Callable[[], None],
     ) -> None:
         self._channel = channel
         self._rpcs = rpcs_of(rpcs)
         self._encoders = encoders
         self._decoders = decoders
-        self._changed = changed
         self._summary = encoders.of(job_pb2.JobSummary.DESCRIPTOR)
 
     def routes(self) -> Iterator[tuple[str, str, Handler]]:
@@ -101,8 +99,6 @@ class JobEndpoints:
                 reply = await _called(call, sent, request)
             except Problem as problem:
                 raise _in_their_words(problem) from problem
-            if row.binding.verb != "GET":
-                self._changed()
             if row.status == 204:
                 return Response(status_code=204)
             answer = answers.answer(reply)

@@ -85,12 +85,10 @@ async def test_of_many_changes_of_both_none_is_missed_or_told_twice(served: Serv
     made: list[dict[str, str]] = []
 
     async def jobs() -> None:
-        for number in range(20):
-            made.append(of_job(await a_job(served.client, goal=f"{number}")))
+        made.extend([of_job(await a_job(served.client, goal=f"{n}")) for n in range(20)])
 
     async def runs() -> None:
-        for _ in range(20):
-            made.append(of_run(await served.save()))
+        made.extend([of_run(await served.save()) for _ in range(20)])
 
     writing = asyncio.gather(jobs(), runs())
     seen: list[dict[str, str]] = []

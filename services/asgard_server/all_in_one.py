@@ -14,6 +14,8 @@ from pathlib import Path
 
 import structlog
 from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.folder.layout import Layout
+from gimle.asgard.core.folder.place import read_storage_id
 
 from asgard_server.processes.blob_service import Blobs, open_blobs
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
@@ -89,16 +91,22 @@ async def serve(
             raise failed
 
 
-def _is_a_file(settings: Settings) -> bool:
-    """Whether the storage is no folder: RunService says so, and how that is mended."""
-    return isinstance(settings.storage, Path) and settings.storage.is_file()
+def _is_no_place(settings: Settings) -> bool:
+    """Whether the storage cannot be one: RunService says why, and how that is mended."""
+    if not isinstance(settings.storage, Path):
+        return False
+    try:
+        read_storage_id(Layout(str(settings.storage)))
+    except StorageUnavailableError:  # of a newer format, say: nothing is made in it
+        return True
+    return settings.storage.is_file()
 
 
 async def _blobs(
     settings: Settings, address: Callable[[], str], stack: AsyncExitStack
 ) -> list[Blobs]:
     """BlobService, where its table has a home; runs and results do without."""
-    if not settings.can_keep_blobs or _is_a_file(settings):
+    if not settings.can_keep_blobs or _is_no_place(settings):
         return []
     try:
         return [await stack.enter_async_context(open_blobs(settings, address))]

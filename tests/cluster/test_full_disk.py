@@ -79,6 +79,10 @@ class Saver:
                 if await self._post(f"/v1/runs/{run_id}/results", {"result": data}):
                     self.saved[result_id] = run_id
 
+    async def ended(self) -> str:
+        """A run to which nobody adds any more, empty for none: its result is saved."""
+        return next((owner for owner in self.saved.values() if owner), "")
+
     async def _post(self, path: str, body: object) -> bool:
         while True:
             answer = await self.client.post(path, json=body)
@@ -110,10 +114,11 @@ async def test_a_disk_that_is_full_now_and_then_loses_nothing_that_was_acknowled
                     tasks.create_task(saver.save())
                 for _ in range(4):
                     await asyncio.sleep(chance.uniform(0.3, 0.8))
+                    await eventually(saver.ended, what="a run whose saver is done with it")
                     await asyncio.to_thread(disk.fill, leave=chance.randrange(64 << 10))
                     await _until_refused(saver)
                     # Deleting is what makes room: it goes on a full disk, too.
-                    run_id = next(id for id, owner in saver.saved.items() if not owner)
+                    run_id = await saver.ended()
                     answer = await client.delete("/api/run", params={"id": run_id})
                     assert answer.status_code == 200, answer.text
                     gone = [id for id, owner in saver.saved.items() if run_id in (id, owner)]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 from asgard_server.blob.folder_http import BytesEndpoint
+from asgard_server.blob.holdings import Holdings
 from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.store import Bytes, Grant, Grants
 from asgard_server.blob.sweeping import Sweeper
@@ -20,10 +21,12 @@ from asgard_server.blob.uploading import Uploader
 from asgard_server.processes.page_server import PageServer
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
+from asgard_server.store.folder_holdings import FolderHoldings
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_grants import S3Grants
+from asgard_server.store.s3_holdings import S3Holdings
 from asgard_server.store.sqlite_blobs import SqliteBlobs
 from asgard_server.store.sqlite_database import SqliteDatabase
 from gimle.asgard.core.s3.place import parse_url
@@ -54,7 +57,9 @@ class Home:
     uploader: Uploader
     keeper: Keeper
     sweeper: Sweeper
+    table: SqliteBlobs | PostgresBlobs
     held: Bytes
+    holdings: Holdings
     clock: Clock
     http: httpx.AsyncClient
 
@@ -78,7 +83,7 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
     clock = Clock()
     with ThreadPoolExecutor(4) as pool:
         async with (
-            _bytes(name, folder, pool, clock) as (held, grants),
+            _bytes(name, folder, pool, clock) as (held, grants, holdings),
             _table(name, folder) as table,
             httpx.AsyncClient(timeout=60) as http,
         ):
@@ -86,7 +91,9 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
                 Uploader(table, held, grants, clock),
                 Keeper(table, held, grants, clock),
                 Sweeper(table, table, held, clock),
+                table,
                 held,
+                holdings,
                 clock,
                 http,
             )
@@ -109,7 +116,7 @@ async def _table(name: str, folder: Path) -> AsyncIterator[SqliteBlobs | Postgre
 @asynccontextmanager
 async def _bytes(
     name: str, folder: Path, pool: ThreadPoolExecutor, clock: Clock
-) -> AsyncIterator[tuple[Bytes, Grants]]:
+) -> AsyncIterator[tuple[Bytes, Grants, Holdings]]:
     if name == "folder":
         listener = socket.create_server(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -119,7 +126,7 @@ async def _bytes(
         server = PageServer(app, drain_seconds=1)
         serving = asyncio.create_task(server.serve([listener]))
         await server.up.wait()
-        yield held, grants
+        yield held, grants, FolderHoldings(folder, pool)
         server.should_exit = True
         await serving
         return
@@ -128,4 +135,4 @@ async def _bytes(
     at = Endpoint.parse(store.endpoint)
     keys = Credentials(ACCESS_KEY, SECRET_KEY)
     signer = Signer(at, keys, clock=lambda: clock().timestamp())
-    yield S3Bytes(place, pool), S3Grants(place, signer)
+    yield S3Bytes(place, pool), S3Grants(place, signer), S3Holdings(place, pool)

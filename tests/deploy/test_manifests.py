@@ -167,6 +167,9 @@ def test_pods_are_restricted_and_hold_no_token(overlay: str) -> None:
         for each in manifests(overlay)
         if each["kind"] == "ServiceAccount"
     }
+    # The cluster refuses what is not, whoever adds it.
+    (namespace,) = (each for each in manifests(overlay) if each["kind"] == "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for name, pod in pods(overlay):
         assert pod["automountServiceAccountToken"] is False, name
         assert accounts[pod["serviceAccountName"]]["automountServiceAccountToken"] is False

@@ -132,13 +132,13 @@ async def test_one_computation_serves_all_who_ask_at_the_same_time(monitor: Serv
 
 async def test_a_run_comes_with_its_results_drawn(monitor: Served) -> None:
     run_id = await monitor.save(
-        name="drawn", equation="int(f, x) = g", metadata={"n": 2**70}, note="*why*", tags=["t"]
+        name="drawn", equation="int(f, x) = g", metadata={"n": 2**70 + 1}, note="*why*", tags=["t"]
     )
     result_id = await monitor.add(run_id, display={"title": "T"})
     answer = await monitor.client.get("/api/run", params={"id": run_id})
     run = json.loads(answer.text)
     assert (run["id"], run["name"], run["note"], run["tags"]) == (run_id, "drawn", "*why*", ["t"])
-    assert run["metadata"] == {"n": 2**70}, "to the last digit"
+    assert run["metadata"] == {"n": {"$int": str(2**70 + 1)}}, "to the last digit"
     assert (run["result_count"], run["status"], run["live"]) == (1, None, True)
     (result,) = run["results"]
     assert list(result) == ["id", "result_type", "display", "created_at", "view"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest_asyncio
@@ -130,7 +131,7 @@ async def test_a_part_of_an_id_that_is_of_no_use_is_a_reset(served: Served) -> N
 async def test_jobs_are_watched_over_grpc_from_a_snapshot_on(served: Served) -> None:
     first = await a_job(served.client)
     async with grpc.aio.insecure_channel(served.grpc) as channel:
-        stub = pb_grpc.SimDataServiceStub(channel)
+        stub: Any = pb_grpc.SimDataServiceStub(channel)
         call = stub.WatchJobs(pb.WatchJobsRequest(start=pb.WatchJobsRequest.START_SNAPSHOT))
         assert (await call.read()).WhichOneof("event") == "reset"
         (change,) = (await call.read()).changes

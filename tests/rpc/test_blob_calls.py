@@ -87,6 +87,21 @@ def test_a_restart_forgets_nothing(
         assert url.port == httpx.URL(again.url).port
 
 
+def test_a_folder_that_is_only_looked_at_stays_as_it_was(
+    monitor: Monitor, stub: pb_grpc.BlobServiceStub
+) -> None:
+    made = [monitor.storage / name for name in ("asgard.sqlite3", ".asgard/uploads", "blobs")]
+    assert httpx.get(f"{monitor.url}/v1/blobs").json()["blobs"] == []
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.GetBlob(pb.GetBlobRequest(blob_id="none"))
+    assert reason(refused.value) == "BLOB_NOT_FOUND"
+    assert [path.name for path in made if path.exists()] == []
+    blob = upload(stub, "first")
+    assert all(path.exists() for path in made)
+    assert stub.GetBlob(pb.GetBlobRequest(blob_id=blob.blob_id)).blob == blob
+    assert len(httpx.get(f"{monitor.url}/v1/blobs").json()["blobs"]) == 1
+
+
 def test_pages_of_blobs_follow_each_other(stub: pb_grpc.BlobServiceStub) -> None:
     for number in range(5):
         stub.WriteBlob(pb.WriteBlobRequest(name=f"n/{number}", body=b"x"))

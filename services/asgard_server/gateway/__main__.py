@@ -21,6 +21,7 @@ from asgard_server.processes.gateway import (
 from asgard_server.processes.listening import listen, url_of
 from asgard_server.processes.metrics_server import create_metrics_app
 from asgard_server.processes.page_server import served
+from asgard_server.processes.saying import say_ready
 from asgard_server.processes.signals import stopped_by_signals
 from asgard_server.processes.starting import start
 from asgard_server.rpc.tracing import Tracer
@@ -80,11 +81,15 @@ async def serve_and_say(settings: Settings, tracer: Tracer | None = None) -> Non
     """Serve, and say on standard output where, as soon as it is ready."""
 
     def ready(addresses: Addresses) -> None:
-        print(
+        say_ready(
+            settings,
+            "gateway",
             f"Asgard shows the runs of {addresses.run}\n"
             f"  page and REST  {addresses.page}\n"
             f"  metrics        {addresses.metrics}/metrics",
-            flush=True,
+            page=addresses.page,
+            metrics=f"{addresses.metrics}/metrics",
+            run=addresses.run,
         )
 
     await serve(settings, ready=ready, tracer=tracer)

@@ -172,8 +172,13 @@ async def _bytes(
         from asgard_server.store.s3_grants import S3Grants
 
         place = await asyncio.to_thread(s3_place, settings, storage)
-        signer = s3_signer(settings, lambda: _now().timestamp())
-        grants = S3Grants(place, signer, settings.rewritten)
+        grants = S3Grants(
+            place,
+            s3_signer(settings, _seconds),
+            # What is rewritten comes to a proxy that forwards the store's own Host.
+            reading=s3_signer(settings, _seconds, own=True) if settings.s3_proxy_base else None,
+            rewrite=settings.rewritten,
+        )
         return _Opened(await asyncio.to_thread(S3Bytes, place, pool), grants, str(place))
     if address is None:
         raise SettingError(
@@ -182,7 +187,9 @@ async def _bytes(
             "give s3://bucket/prefix",
         )
     folder = await asyncio.to_thread(FolderBytes, storage, pool)
-    signed = FolderGrants(await asyncio.to_thread(secret_of, storage), address, _now)
+    with folder.speaking():
+        secret = await asyncio.to_thread(secret_of, storage)
+    signed = FolderGrants(secret, address, _now)
     local = Local(Path(storage), folder, signed)
     return _Opened(folder, signed, str(storage), local, BytesEndpoint(folder, signed))
 
@@ -207,10 +214,15 @@ async def _tables(
             "is not set, and blobs in S3 need a database that outlives this machine",
             "give postgresql://user:password@host/database",
         )
-    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE)
+    # A folder that is only looked at stays as it was.
+    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE, when_written=True)
     stack.push_async_callback(database.close)
     return SqliteBlobs(database), SqliteJobs(database)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _seconds() -> float:
+    return _now().timestamp()

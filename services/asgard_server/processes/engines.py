@@ -89,17 +89,18 @@ class _Opened:
 
 
 @asynccontextmanager
-async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
+async def open_engines(settings: Settings, *, create: bool = True) -> AsyncIterator[Engines]:
     """Open the engines that `settings` name; they are closed when the block ends.
 
-    Raises `StorageUnavailableError` when one is not there or is another storage's, and its
-    subclass `SchemaError` for a schema that this release cannot use.
+    A folder that is not there is made, if `create`. Raises `StorageUnavailableError` when one is
+    not there or is another storage's, and its subclass `SchemaError` for a schema that this
+    release cannot use.
     """
     async with AsyncExitStack() as stack:
         if isinstance(settings.storage, S3Prefix):
             opened = await _s3(settings, settings.storage, stack)
         else:
-            opened = await _folder(settings, settings.storage, stack)
+            opened = await _folder(settings, settings.storage, stack, create)
         index, creating = await _index(settings, opened, stack)
         feed, problem = open_bell(settings, stack)
         if opened.close is not None:
@@ -117,11 +118,11 @@ async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
         )
 
 
-async def _folder(settings: Settings, path: Path, stack: AsyncExitStack) -> _Opened:
+async def _folder(settings: Settings, path: Path, stack: AsyncExitStack, create: bool) -> _Opened:
     writers = stack.enter_context(
         ThreadPoolExecutor(_WRITERS[settings.durability], "asgard-folder")
     )
-    folder = await asyncio.to_thread(Folder, path, durability=settings.durability)
+    folder = await asyncio.to_thread(Folder, path, durability=settings.durability, create=create)
     place = Path(folder.path)
     network = await asyncio.to_thread(is_network, place)
     documents = FolderDocuments(folder, writers, network=network)

@@ -112,8 +112,15 @@ async def _artifacts(
     # A bucket of the store that ASGARD_S3_* and MINIO_* name: both say the same, or none starts.
     place = await asyncio.to_thread(s3_place, settings, S3Prefix(settings.minio_bucket))
     signer = s3_signer(settings, _timestamp)
-    artifacts = S3Artifacts(place, signer, pool, settings.rewritten)
-    inside = s3_signer(settings, _timestamp, public=False)
+    inside = s3_signer(settings, _timestamp, own=True)
+    artifacts = S3Artifacts(
+        place,
+        signer,
+        pool,
+        # What is rewritten comes to a proxy that forwards the store's own Host.
+        reading=inside if settings.s3_proxy_base else None,
+        rewrite=settings.rewritten,
+    )
     return artifacts, StoredReports.signed_by(inside, settings.minio_bucket)
 
 

@@ -278,6 +278,34 @@ class Settings:
             instead="DEMO_MODE",
         ),
     )
+    s3_encryption: Literal["none", "AES256", "aws:kms"] = field(
+        default="none",
+        metadata=row(
+            parsing.one_of("none", "AES256", "aws:kms"),
+            "What each object is encrypted by, said with every write and signed into every upload "
+            "URL, for buckets whose policy asks for it; `none` leaves it to the bucket.",
+            services="run blob all",
+        ),
+    )
+    s3_kms_key_id: str | None = field(
+        default=None,
+        metadata=row(
+            parsing.text,
+            "The key of ASGARD_S3_ENCRYPTION=aws:kms.",
+            services="run blob all",
+            usually="unset: the bucket's",
+        ),
+    )
+    s3_cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=row(
+            parsing.words,
+            "Origins of pages, with commas between them, whose browsers may use signed URLs: "
+            "`asgard blob init` lets the bucket allow them.",
+            services="blob all",
+            usually="none",
+        ),
+    )
     changes_kept: int = field(
         default=1_000_000,
         metadata=row(
@@ -327,6 +355,15 @@ class Settings:
             "Seconds for which the list of runs is kept, unless something changes before; 0 for "
             "not at all.",
             services="gateway all",
+        ),
+    )
+    start_seconds: float = field(
+        default=60.0,
+        metadata=row(
+            parsing.seconds,
+            "Seconds for which a start waits for a database or an S3 store that does not answer; "
+            "what waiting does not mend ends it at once.",
+            services="run blob",
         ),
     )
     drain_seconds: float = field(
@@ -419,6 +456,12 @@ class Settings:
             if self.s3_access_key is None:
                 given, other = other, given
             raise SettingError(given, f"is set and {other} is not", "give both, or none")
+        if self.s3_kms_key_id is not None and self.s3_encryption != "aws:kms":
+            raise SettingError(
+                "ASGARD_S3_KMS_KEY_ID",
+                f"is set, and ASGARD_S3_ENCRYPTION is {self.s3_encryption}",
+                "set that to aws:kms, or leave the key out",
+            )
         secure = self.s3_endpoint.secure if self.s3_endpoint else None
         if secure is not None and self.s3_secure is not None and secure != self.s3_secure:
             raise SettingError(

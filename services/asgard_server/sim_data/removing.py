@@ -58,7 +58,8 @@ class Remover:
         """Sweep once."""
         for job in await self._upkeep.deleted(self._clock() - domain.MARGIN, _PAGE):
             await self.remove(job)
-        await self._log.trim(self._changes_kept)
+        if (await self._log.head())[1] > self._changes_kept:
+            await self._log.trim(self._changes_kept)
 
     async def remove(self, job: Job) -> None:
         """Remove the files of a deleted job, then its row or that it still has files.

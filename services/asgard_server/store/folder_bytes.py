@@ -44,6 +44,7 @@ class Incoming:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / secrets.token_hex(16)
         self._file: BinaryIO = self._path.open("xb")
         self._hash = hashlib.sha256()
@@ -86,14 +87,15 @@ class Incoming:
 
 
 class FolderBytes:
-    """Bytes of blobs below `storage`, read and written in the threads of `pool`."""
+    """Bytes of blobs below `storage`, read and written in the threads of `pool`.
+
+    The folders of uploads are made by the first one.
+    """
 
     def __init__(self, storage: Path, pool: Executor) -> None:
         self._storage = storage
         self._uploads = storage / ".asgard" / "uploads"
         self._pool = pool
-        for name in ("incoming", "parts", "staging"):
-            (self._uploads / name).mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
         """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""
@@ -154,7 +156,7 @@ class FolderBytes:
     async def begin_parts(self, blob: Blob) -> str:
         """Begin an upload in parts; answer what it is called."""
         upload_id = secrets.token_hex(16)
-        await self.in_pool((self._uploads / "parts" / upload_id).mkdir)
+        await self.in_pool(lambda: (self._uploads / "parts" / upload_id).mkdir(parents=True))
         return upload_id
 
     async def parts(self, blob: Blob) -> list[Part] | None:

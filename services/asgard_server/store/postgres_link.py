@@ -80,7 +80,7 @@ def errors_of_the_port(place: str) -> Iterator[None]:
         TimeoutError,
     ) as error:
         mend = f"it does not answer as it should ({error or type(error).__name__}); try again"
-        raise StorageUnavailableError(place, mend) from error
+        raise StorageUnavailableError(place, mend, passing=True) from error
 
 
 async def _prepare(connection: Connection) -> None:

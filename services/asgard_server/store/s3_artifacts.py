@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -22,7 +22,8 @@ class S3Artifacts:
     """Files of jobs in a bucket.
 
     URLs sign the key itself, with the host and nothing else: a pod sends a plain PUT. `signer` is
-    for the address that clients use, and `rewrite` changes download URLs on their way out.
+    for the address that clients use; `reading`, where there is one, signs downloads, which
+    `rewrite` changes on their way out.
     """
 
     def __init__(
@@ -30,27 +31,32 @@ class S3Artifacts:
         place: Place,
         signer: Signer,
         pool: Executor,
+        *,
+        reading: Signer | None = None,
         rewrite: Callable[[str], str] = lambda url: url,
     ) -> None:
         self._place = place
         self._connection = Connection(place)
-        self._signer = signer
+        self._writing = signer
+        self._reading = reading or signer
         self._pool = pool
         self._rewrite = rewrite
 
     def upload_urls(self, job_id: int) -> Mapping[str, str]:
         """A URL to PUT each file with, good for 14 hours."""
-        return {name: self._signed("PUT", job_id, name, UPLOAD_SECONDS) for name in FILES}
+        return {
+            name: self._writing.presign("PUT", self._place.bucket, key, UPLOAD_SECONDS)
+            for name, key in _keys(job_id)
+        }
 
     def download_urls(self, job_id: int) -> Mapping[str, str]:
         """A URL to GET each file with, good for an hour."""
         return {
-            name: self._rewrite(self._signed("GET", job_id, name, DOWNLOAD_SECONDS))
-            for name in FILES
+            name: self._rewrite(
+                self._reading.presign("GET", self._place.bucket, key, DOWNLOAD_SECONDS)
+            )
+            for name, key in _keys(job_id)
         }
-
-    def _signed(self, method: str, job_id: int, name: str, seconds: int) -> str:
-        return self._signer.presign(method, self._place.bucket, _folder(job_id) + name, seconds)
 
     async def arrived(self, job_id: int) -> Sequence[Arrived]:
         """The files that lie there now."""
@@ -95,6 +101,11 @@ class S3Artifacts:
                 raise translated(self._place, error) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
+
+
+def _keys(job_id: int) -> Iterator[tuple[str, str]]:
+    """The files of a job by name, with their keys."""
+    return ((name, _folder(job_id) + name) for name in FILES)
 
 
 def _folder(job_id: int) -> str:

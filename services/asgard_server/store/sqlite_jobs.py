@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ class SqliteJobs:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
+        # Of the log as long as it is empty, and from then on: there may be no file yet.
+        self._epoch = secrets.token_hex(16)
 
     # Jobs
 
@@ -44,21 +47,21 @@ class SqliteJobs:
             ).fetchone()
             if twin is not None:
                 raise DuplicateJobError(twin[0])
-            return _insert(connection, job)
+            return self._insert(connection, job)
 
         return await self._database.write(create)
 
     async def add(self, job: Job) -> Job:
         """Add a draft; answer it with its id."""
-        return await self._database.write(lambda connection: _insert(connection, job))
+        return await self._database.write(lambda connection: self._insert(connection, job))
 
     async def retry(self, job_id: int, make: Changing) -> Job:
         """Add the job that `make` makes of another, and note in that which supersedes it."""
 
         def retry(connection: sqlite3.Connection) -> Job:
             before = _there(connection, job_id)
-            made = _insert(connection, make(before))
-            _update(connection, replace(before, superseded_by=made.id))
+            made = self._insert(connection, make(before))
+            self._update(connection, replace(before, superseded_by=made.id))
             return made
 
         return await self._database.write(retry)
@@ -79,7 +82,7 @@ class SqliteJobs:
         """Replace a row by what `change` makes of it. Raises `NotFoundError`."""
 
         def changed(connection: sqlite3.Connection) -> Job:
-            return _changed(connection, _there(connection, job_id), change)
+            return self._changed(connection, _there(connection, job_id), change)
 
         return await self._database.write(changed)
 
@@ -88,7 +91,7 @@ class SqliteJobs:
 
         def deleted(connection: sqlite3.Connection) -> Job:
             before = _there(connection, job_id, "NOT emptied")
-            return _changed(connection, before, change)
+            return self._changed(connection, before, change)
 
         return await self._database.write(deleted)
 
@@ -151,7 +154,7 @@ class SqliteJobs:
         """Do as `change`, also for a job that is deleted."""
 
         def marked(connection: sqlite3.Connection) -> Job:
-            return _changed(connection, _there(connection, job_id, "true"), change)
+            return self._changed(connection, _there(connection, job_id, "true"), change)
 
         return await self._database.write(marked)
 
@@ -187,13 +190,13 @@ class SqliteJobs:
 
     async def head(self) -> tuple[str, int]:
         """The log's epoch, and its newest revision."""
-        return await self._database.read(lambda connection: _head(connection)[:2])
+        return await self._database.read(lambda connection: self._head(connection)[:2])
 
     async def news(self, epoch: str, revision: int, limit: int) -> News:
         """Entries that follow a revision. Raises `RevisionGoneError`."""
 
         def news(connection: sqlite3.Connection) -> News:
-            now, head, trimmed = _head(connection)
+            now, head, trimmed = self._head(connection)
             if now == epoch and revision < trimmed:
                 raise RevisionGoneError
             rows = connection.execute(
@@ -227,43 +230,44 @@ class SqliteJobs:
         """Forget all but the newest entries."""
 
         def trim(connection: sqlite3.Connection) -> None:
-            _, head, trimmed = _head(connection)
+            _, head, trimmed = self._head(connection)
             if (until := head - keep) > trimmed:
                 connection.execute("DELETE FROM job_log WHERE revision <= ?", (until,))
                 connection.execute("UPDATE job_log_head SET trimmed = ?", (until,))
 
         await self._database.write(trim)
 
+    # Writing, in a transaction
 
-def _insert(connection: sqlite3.Connection, job: Job) -> Job:
-    made = connection.execute(_INSERT, row_of(job)[1:]).lastrowid
-    assert made is not None  # noqa: S101 - one row was inserted
-    _log(connection, made)
-    return replace(job, id=made)
+    def _insert(self, connection: sqlite3.Connection, job: Job) -> Job:
+        made = connection.execute(_INSERT, row_of(job)[1:]).lastrowid
+        assert made is not None  # noqa: S101 - one row was inserted
+        self._log(connection, made)
+        return replace(job, id=made)
 
+    def _changed(self, connection: sqlite3.Connection, before: Job, change: Changing) -> Job:
+        after = change(before)
+        if after != before:
+            self._update(connection, after)
+        return after
 
-def _changed(connection: sqlite3.Connection, before: Job, change: Changing) -> Job:
-    after = change(before)
-    if after != before:
-        _update(connection, after)
-    return after
+    def _update(self, connection: sqlite3.Connection, job: Job) -> None:
+        connection.execute(_REPLACE, (*row_of(job)[1:], job.id))
+        self._log(connection, job.id)
 
+    def _log(self, connection: sqlite3.Connection, job_id: int) -> None:
+        connection.execute(
+            "UPDATE job_log_head SET revision = revision + 1,"
+            " epoch = CASE epoch WHEN '' THEN ? ELSE epoch END",
+            (self._epoch,),
+        )
+        connection.execute("INSERT INTO job_log SELECT revision, ? FROM job_log_head", (job_id,))
 
-def _update(connection: sqlite3.Connection, job: Job) -> None:
-    connection.execute(_REPLACE, (*row_of(job)[1:], job.id))
-    _log(connection, job.id)
-
-
-def _log(connection: sqlite3.Connection, job_id: int) -> None:
-    connection.execute("UPDATE job_log_head SET revision = revision + 1")
-    connection.execute("INSERT INTO job_log SELECT revision, ? FROM job_log_head", (job_id,))
-
-
-def _head(connection: sqlite3.Connection) -> tuple[str, int, int]:
-    epoch, revision, trimmed = connection.execute(
-        "SELECT epoch, revision, trimmed FROM job_log_head"
-    ).fetchone()
-    return epoch, revision, trimmed
+    def _head(self, connection: sqlite3.Connection) -> tuple[str, int, int]:
+        epoch, revision, trimmed = connection.execute(
+            "SELECT epoch, revision, trimmed FROM job_log_head"
+        ).fetchone()
+        return epoch or self._epoch, revision, trimmed
 
 
 def _there(

@@ -14,8 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from gimle.asgard.cli.app import build
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.monitor.storage import AsgardStorage
+
+from tests.sdk.servers import Server
 
 COMMAND = [sys.executable, "-m", "gimle.asgard.cli"]
 GRACE_S = 30.0
@@ -71,6 +75,20 @@ def test_help_explains_with_examples(
     said = asgard(*arguments).stdout
     for word in words:
         assert word in said
+
+
+def test_every_command_has_an_example_in_its_help() -> None:
+    found: list[str] = []
+
+    def look(command: Any, name: str) -> None:
+        for word, one in getattr(command, "commands", {}).items():
+            look(one, f"{name} {word}")
+        if not hasattr(command, "commands"):
+            found.append(name)
+            assert f"{name} " in f"{command.help}\n".replace("\n", " "), f"{name} has none"
+
+    look(typer.main.get_command(build()), "asgard")
+    assert {"asgard monitor", "asgard example", "asgard serve run", "asgard runs list"} <= {*found}
 
 
 def test_the_examples_are_listed_by_category(asgard: Asgard) -> None:
@@ -193,6 +211,22 @@ def test_one_that_fails_is_told_and_does_not_hide_the_status(
     assert "lower `rate`" in done.stderr
     (row,) = json.loads(asgard("runs", "list", "--json").stdout)
     assert row["status"] == "failed"
+
+
+def test_what_is_saved_through_a_service_is_said_by_its_address(
+    asgard: Asgard, tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "served")
+    server.start()
+    try:
+        said = asgard("example", "basic/01_integration.yaml", "--storage", server.where).stdout
+        assert f"Saved 1 run(s) in {server.where}\n" in said
+        assert "asgard monitor" not in said  # which shows folders and S3
+        assert "Integration" in asgard("runs", "list", "--storage", server.where).stdout
+    finally:
+        server.end()
+    refused = ["example", "basic/01_integration.yaml", "--monitor", "--storage", server.where]
+    assert "leave it out" in asgard(*refused, status=1).stderr
 
 
 def test_fsck_finds_and_mends_what_is_not_whole(asgard: Asgard, tmp_path: Path) -> None:

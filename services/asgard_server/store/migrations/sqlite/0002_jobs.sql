@@ -48,11 +48,12 @@ CREATE TABLE job_log (
   revision INTEGER PRIMARY KEY,
   job_id INTEGER NOT NULL
 );
--- One row: the newest revision, the oldest that is forgotten, and which log this is.
+-- One row: the newest revision, the oldest that is forgotten, and which log this is. Empty until the
+-- first entry: whoever writes that names it.
 CREATE TABLE job_log_head (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   revision INTEGER NOT NULL,
   trimmed INTEGER NOT NULL,
   epoch TEXT NOT NULL
 );
-INSERT INTO job_log_head VALUES (1, 0, 0, lower(hex(randomblob(16))));
+INSERT INTO job_log_head VALUES (1, 0, 0, '');

@@ -1,4 +1,4 @@
-"""`asgard runs`: list, show and delete the runs of a folder."""
+"""`asgard runs`: list, show and delete the runs of a storage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ app = typer.Typer(
 
 Storage = Annotated[
     str,
-    typer.Option("--storage", "-s", envvar="ASGARD_STORAGE", help="The folder of the runs."),
+    typer.Option(
+        "--storage",
+        "-s",
+        envvar="ASGARD_STORAGE",
+        help="A folder, s3://bucket/prefix or grpc://host:port.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
 Id = Annotated[
@@ -36,13 +41,14 @@ def list_runs(
     ] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs of a folder, newest first.
+    """List the runs of a storage, newest first.
 
     Examples:
 
     ```
     asgard runs list
     asgard runs list --storage ./my-results --limit 5
+    asgard runs list --storage grpc://localhost:50051
     asgard runs list --limit 0 --json | jq -r '.[].id'
     ```
     """

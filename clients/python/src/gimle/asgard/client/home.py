@@ -31,8 +31,15 @@ class GrpcHome:
     they create, appends the length they expect, updates the etag they have seen.
     """
 
+    #: How many documents are worth reading side by side: each is a call to the service.
+    reads_at_once = 16
+
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach the same service from the process that this is sent to."""
+        return GrpcHome, (self.connection,)
 
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()

@@ -48,6 +48,7 @@ class SpoolingHome(GrpcHome):
     def __init__(self, connection: Connection, spool: Spool) -> None:
         super().__init__(connection)
         self.spool = spool
+        # What follows is of this process: another one begins without.
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, RunDocument] = OrderedDict()
         self._results: OrderedDict[str, ResultDocument] = OrderedDict()
@@ -55,6 +56,10 @@ class SpoolingHome(GrpcHome):
         self._replayer = Replayer(connection, spool)
         if not spool.empty():
             self._replayer.wake()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach the same service by the same spool from the process that this is sent to."""
+        return SpoolingHome, (self.connection, self.spool)
 
     # Saves
 

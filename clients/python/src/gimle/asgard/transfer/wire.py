@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -29,7 +29,10 @@ CONNECT_S = 10.0
 SILENCE_S = 120.0
 """How long a store may say nothing: completing a large upload takes it a while."""
 
-_SILENCE = struct.pack("@ll", int(SILENCE_S), 0)  # a timeval
+_SILENT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a kernel's timeout on a socket that blocks becomes in Python."""
+
+_TOLD_BYTES = 1 << 20
 _MOST_HEAD_BYTES = 1 << 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -40,11 +43,15 @@ class WireError(TransferError):
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """The body of a request: `size` bytes of an open file from `offset` on."""
+    """The body of a request: `size` bytes of an open file from `offset` on.
+
+    `told` hears of each MiB or less that has gone, and may raise to end the request.
+    """
 
     file: int
     offset: int
     size: int
+    told: Callable[[int], None] | None = None
 
 
 Body = bytes | FilePart
@@ -59,15 +66,16 @@ class Origin:
     port: int
     name: str  # the Host header
 
-    def connect(self) -> socket.socket:
-        """Make a connection. Raises OSError."""
-        plain = socket.create_connection((self.host, self.port), CONNECT_S)
+    def connect(self, connect_s: float, silence_s: float) -> socket.socket:
+        """Make a connection that bears a silence of so long. Raises OSError."""
+        plain = socket.create_connection((self.host, self.port), connect_s)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNDERWAY_BYTES)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A socket that blocks, with the kernel's own timeouts: one call fills or sends all.
         plain.settimeout(None)
+        silence = struct.pack("@ll", int(silence_s), int(silence_s % 1 * 1e6))  # a timeval
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            plain.setsockopt(socket.SOL_SOCKET, option, _SILENCE)
+            plain.setsockopt(socket.SOL_SOCKET, option, silence)
         if not self.secure:
             return plain
         try:
@@ -181,8 +189,8 @@ class Answer:
 class _Line:
     """One connection: bytes out, bytes in, what came too early kept."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.socket = origin.connect()
+    def __init__(self, origin: Origin, connect_s: float, silence_s: float) -> None:
+        self.socket = origin.connect(connect_s, silence_s)
         self.fresh = True
         self._early = b""
 
@@ -203,14 +211,17 @@ class _Line:
             return
         self.socket.sendall(head)
         offset, left = body.offset, body.size
+        step = left if body.told is None else _TOLD_BYTES
         while left:
             if isinstance(self.socket, ssl.SSLSocket):
                 count = os.preadv(body.file, [buffer[: min(left, len(buffer))]], offset)
                 self.socket.sendall(buffer[:count])
             else:
-                count = os.sendfile(self.socket.fileno(), body.file, offset, left)
+                count = os.sendfile(self.socket.fileno(), body.file, offset, min(left, step))
             if count == 0:
                 raise WireError("the file became shorter while it was sent")
+            if body.told is not None:
+                body.told(count)
             offset, left = offset + count, left - count
 
     def receive_into(self, into: memoryview) -> int:
@@ -254,9 +265,13 @@ class _Line:
 
 
 class Wire:
-    """The connections of one thread, and its buffer. Not thread-safe: each lane has its own."""
+    """The connections of one thread, and its buffer. Not thread-safe: each lane has its own.
 
-    def __init__(self) -> None:
+    `silence_s` is how long the other side may neither take nor give a byte.
+    """
+
+    def __init__(self, connect_s: float = CONNECT_S, silence_s: float = SILENCE_S) -> None:
+        self._waits = connect_s, silence_s
         self.buffer = memoryview(bytearray(CHUNK_BYTES))
         self._lines: dict[Origin, _Line] = {}
         self._process = os.getpid()
@@ -308,7 +323,7 @@ class Wire:
             line = self._lines.get(origin)
             try:
                 if line is None:
-                    line = self._lines[origin] = _Line(origin)
+                    line = self._lines[origin] = _Line(origin, *self._waits)
                 try:
                     line.send(head, body, self.buffer)
                 except (BrokenPipeError, ConnectionResetError):
@@ -323,6 +338,8 @@ class Wire:
                     continue  # closed by the other side while it was idle
                 if isinstance(error, TransferError):
                     raise
+                if isinstance(error, _SILENT):
+                    raise WireError(f"{origin.name}: silent for {self._waits[1]:g} s") from error
                 raise WireError(f"{origin.name}: {error or type(error).__name__}") from error
             line.fresh = False
             return answer

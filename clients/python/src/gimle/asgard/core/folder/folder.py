@@ -99,6 +99,10 @@ class Folder(Reading):
     def __repr__(self) -> str:
         return f"Folder({self.path!r}, durability={self.durability!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same folder in the process that this is sent to."""
+        return partial(Folder, durability=self.durability), (self.path,)
+
     def close(self) -> None:
         """Close the lock files. They open again when needed."""
         self._locks.close()

@@ -55,6 +55,9 @@ class Bucket(Reading):
     out of reach or refuses, StorageFullError when it has no room.
     """
 
+    #: How many documents are worth reading side by side: each is a trip to the store.
+    reads_at_once = 16
+
     def __init__(self, place: Place) -> None:
         self.place = place
         self._objects = Objects(place)
@@ -66,6 +69,10 @@ class Bucket(Reading):
 
     def __repr__(self) -> str:
         return f"Bucket({str(self.place)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same place in the process that this is sent to."""
+        return Bucket, (self.place,)
 
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()

@@ -32,6 +32,7 @@ class Place:
     prefix: str
     endpoint: str | None = None
     credentials: Mapping[str, Any] = field(default_factory=dict)
+    encryption: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
@@ -122,8 +123,8 @@ def _client(place: Place) -> Any:
         max_pool_connections=_CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": 6},
         # Other stores do not know all the checksums that Amazon's does.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
+        request_checksum_calculation=_checksums("AWS_REQUEST_CHECKSUM_CALCULATION"),
+        response_checksum_validation=_checksums("AWS_RESPONSE_CHECKSUM_VALIDATION"),
     )
     options: dict[str, Any] = dict(place.credentials)
     if place.endpoint is not None:
@@ -132,8 +133,21 @@ def _client(place: Place) -> Any:
         session = boto3.Session()
         if "region_name" not in options and session.region_name is None:
             options["region_name"] = "us-east-1"
-        return session.client("s3", config=config, **options)
+        client = session.client("s3", config=config, **options)
     except (BotoCoreError, ValueError) as error:
         raise InvalidFieldError(
             "AWS settings", str(error), "set AWS_* variables or the config's keys"
         ) from error
+    if place.encryption:
+
+        def encrypted(params: dict[str, Any], **_: Any) -> None:
+            params.update(place.encryption)
+
+        for call in ("PutObject", "CopyObject", "CreateMultipartUpload"):
+            client.meta.events.register(f"provide-client-params.s3.{call}", encrypted)
+    return client
+
+
+def _checksums(variable: str) -> str:
+    """When checksums go along that nobody asked for: as every AWS tool is told, else seldom."""
+    return os.environ.get(variable, "").lower() or "when_required"

@@ -18,7 +18,7 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
 from tests.rpc.process import a_server
-from tests.rpc.running import refused
+from tests.rpc.running import eventually, refused
 
 
 def held_by_modes() -> list[str]:
@@ -55,8 +55,14 @@ async def test_a_folder_that_may_only_be_read_is_shown_and_stays_as_it_is(
             grpc.aio.insecure_channel(server.address) as channel,
         ):
             stub: Any = pb_grpc.RunServiceStub(channel)
-            listed = await stub.ListRuns(pb.ListRunsRequest())
-            assert [each.name for each in listed.runs] == ["kept"]
+
+            async def listed() -> list[str]:
+                answer = await stub.ListRuns(pb.ListRunsRequest())
+                return [each.name for each in answer.runs]
+
+            # Its index is made behind the start.
+            await eventually(listed, 30)
+            assert await listed() == ["kept"]
             found = await stub.GetRun(pb.GetRunRequest(run_id=run.id))
             assert found.run.result_count == 1
             drawn = await stub.RenderResult(

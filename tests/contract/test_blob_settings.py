@@ -92,6 +92,7 @@ async def client_of(folder: Path, environ: dict[str, str]) -> AsyncIterator[Clie
             yield Client(
                 Uploader(table, held, grants, clock), Keeper(table, held, grants, clock), http
             )
+        await held.close()
     await database.close()
 
 

@@ -164,7 +164,9 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         try:
             settings: dict[str, Any] = {"s3_public_endpoint": public, "s3_proxy_base": base}
             async with (
-                a_cluster(tmp_path, replicas=0, gateways=0, database=True, s3=store) as cluster,
+                a_cluster(
+                    tmp_path, replicas=0, gateways=0, database=True, s3=store, started=False
+                ) as cluster,
                 blob_replicas(cluster, **settings) as (blob,),
                 async_playwright() as playwright,
             ):

@@ -1,4 +1,7 @@
-"""A service that dies at every step of an upload: one fsck afterwards leaves no byte too many."""
+"""A service that dies at every step of an upload: one fsck afterwards leaves no byte too many.
+
+Deaths at the ports, in one process, over all stores; test_blob_crash.py kills processes.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ async def serve(
         async with AsyncExitStack() as stack:
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
             service = await stack.enter_async_context(
-                run_service(settings, beside=[each.service for each in blobs], tracer=tracer)
+                run_service(
+                    settings, beside=[one for each in blobs for one in each.services], tracer=tracer
+                )
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page
@@ -68,7 +70,13 @@ async def serve(
             for each in blobs:
                 if each.endpoint is not None:
                     app.router.routes.append(each.endpoint.route())
-            sweeping = [asyncio.create_task(each.work(), name="blob-sweeper") for each in blobs]
+
+            async def drain() -> None:
+                await service.drain()
+                for each in blobs:
+                    each.stop()
+
+            sweeping = [asyncio.create_task(each.work(), name="blob-work") for each in blobs]
             failed = await serve_page(
                 app,
                 listener,
@@ -76,7 +84,7 @@ async def serve(
                 stopping=stopping,
                 beside=(*service.tasks, *sweeping),
                 ready=up,
-                on_stop=service.drain,
+                on_stop=drain,
             )
             await cancelled(*sweeping)
         if failed is not None:

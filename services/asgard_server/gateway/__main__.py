@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from asgard_server.processes.gateway import (
     BLOB_SERVICE,
+    SIM_DATA_SERVICE,
     channel_to_blob,
     channel_to_run,
     gateway_app,
@@ -56,7 +57,7 @@ async def serve(
         listen(settings.host, settings.metrics_port, "--metrics-port") as probed,
     ):
         async with channel_to_run(settings) as channel, channel_to_blob(settings) as to_blob:
-            others = {BLOB_SERVICE: to_blob}
+            others = {BLOB_SERVICE: to_blob, SIM_DATA_SERVICE: to_blob}
             app = gateway_app(settings, channel, others=others, shows_metrics=False, tracer=tracer)
             numbers = (app.state.registry, REGISTRY)
 

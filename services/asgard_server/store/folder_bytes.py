@@ -1,6 +1,7 @@
 """The bytes of blobs in a folder: `Bytes` for the service, and what the page's process writes.
 
 blobs/{id}/{attempt}            the bytes of a blob, linked there once (link(2))
+sim-data/{job_id}/{file}        a file of a SimSwarm job (folder_artifacts.py)
 .asgard/uploads/staging/...     what plain requests have brought, to be copied
 .asgard/uploads/parts/{upload}/ parts of uploads that go on
 .asgard/uploads/incoming/       requests that are under way
@@ -106,8 +107,8 @@ class FolderBytes:
         top, *steps = key.split("/")
         if len(steps) != 2 or not all(_STEP.fullmatch(step) for step in steps):
             raise ValueError(f"{key!r} is not a key")
-        if top == "blobs":
-            return self._storage.joinpath("blobs", *steps)
+        if top in ("blobs", "sim-data"):
+            return self._storage.joinpath(top, *steps)
         if top == "staging":
             return self._uploads.joinpath("staging", *steps)
         raise ValueError(f"{key!r} is not a key")

@@ -60,7 +60,7 @@ def s3_signer(settings: Settings, clock: Callable[[], float], *, own: bool = Fal
 
 
 def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Credentials]:
-    from gimle.asgard.core.signing import Credentials
+    from gimle.asgard.core.signing import Credentials, Lent
 
     if settings.s3_access_key is not None and settings.s3_secret_key is not None:
         given = Credentials(settings.s3_access_key, settings.s3_secret_key)
@@ -72,10 +72,5 @@ def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Cre
             "is not set, and AWS_* and this machine name no credentials either",
             "give it and ASGARD_S3_SECRET_KEY",
         )
-
-    def lent() -> Credentials:
-        # Asked each time: those of a role are renewed before they end.
-        now = found.get_frozen_credentials()
-        return Credentials(now.access_key or "", now.secret_key or "", now.token)
-
-    return lent
+    # Asked each time: those of a role are renewed before they end.
+    return Lent(found).credentials

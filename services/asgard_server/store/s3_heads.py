@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from gimle.asgard.core.s3.place import Place
-from gimle.asgard.core.signing import Credentials, Endpoint, Signer
+from gimle.asgard.core.signing import Credentials, Endpoint, Lent, Signer
 
 _KEPT = 16
 _PATIENCE_S = 5.0
@@ -124,11 +124,4 @@ def _credentials(place: Place) -> Callable[[], Credentials] | None:
         )
         return lambda: fixed
     found = boto3.Session().get_credentials()
-    if found is None:
-        return None
-
-    def lent() -> Credentials:
-        now = found.get_frozen_credentials()
-        return Credentials(now.access_key or "", now.secret_key or "", now.token)
-
-    return lent
+    return None if found is None else Lent(found).credentials

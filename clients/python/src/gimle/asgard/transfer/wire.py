@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from gimle.asgard.transfer.errors import TransferError
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 19
 """How much is read, hashed and written at a time: what fits a core's own cache."""
 
 UNDERWAY_BYTES = 1 << 20

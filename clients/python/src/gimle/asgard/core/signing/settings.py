@@ -87,13 +87,13 @@ def _credentials(environ: Mapping[str, str]) -> Credentials | Callable[[], Crede
         # Profiles, roles and what else AWS users have; botocore renews what is lent.
         found = import_module("boto3").Session().get_credentials()
         if found is not None:
-            return _Lent(found).credentials
+            return Lent(found).credentials
     raise InvalidFieldError(
         "MINIO_ACCESS_KEY", "is not set", "set MINIO_ACCESS_KEY and MINIO_SECRET_KEY, or AWS_*"
     )
 
 
-class _Lent:
+class Lent:
     """Credentials that botocore keeps fresh; the same object for as long as they are the same."""
 
     def __init__(self, source: object) -> None:
@@ -101,6 +101,7 @@ class _Lent:
         self._last = Credentials("", "")
 
     def credentials(self) -> Credentials:
+        """Whose turn it is now."""
         now = self._source.get_frozen_credentials()  # type: ignore[attr-defined]  # boto is optional
         found = Credentials(now.access_key, now.secret_key, now.token)
         if found != self._last:

@@ -6,16 +6,17 @@ import asyncio
 import hashlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.blob import domain, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import DAY, Examined, Examiner
-from asgard_server.blob.holdings import Kept
+from asgard_server.blob.holdings import Holding, Holdings, Kept
 from asgard_server.blob.keeping import Wanted
 from asgard_server.store.folder_holdings import FolderHoldings
 from gimle.asgard.core.errors import NotFoundError
@@ -280,7 +281,7 @@ async def test_fsck_beside_uploads_finds_and_harms_none_of_them(home: Home) -> N
     young = timedelta(seconds=10) if isinstance(home.holdings, FolderHoldings) else NO_TIME
 
     async def uploading(worker: int) -> list[Blob]:
-        done = []
+        done: list[Blob] = []
         while not ended.is_set() or not done:
             done.append(await uploaded(home, f"{worker}/{len(done)}", os.urandom(64)))
             if len(done) % 3 == 0:
@@ -304,18 +305,48 @@ async def test_fsck_beside_uploads_finds_and_harms_none_of_them(home: Home) -> N
         assert sha((await home.send(grant)).content) == blob.sha256
 
 
+class Meanwhile:
+    """Holdings beside which something happens when all has been listed."""
+
+    def __init__(self, holdings: Holdings, happens: Callable[[], Awaitable[object]]) -> None:
+        self._holdings, self._happens = holdings, happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._holdings, name)
+
+    async def temporaries(self) -> AsyncIterator[Holding]:
+        async for held in self._holdings.temporaries():
+            yield held
+        await self._happens()
+
+
+async def test_what_changes_while_fsck_looks_is_not_missed(home: Home) -> None:
+    gone = await uploaded(home, "gone")
+
+    async def happens() -> None:
+        await uploaded(home, "new")  # not in the listing
+        await home.keeper.delete(gone.id)  # in the listing
+
+    holdings: Any = Meanwhile(home.holdings, happens)
+    examiner = Examiner(home.table, holdings, home.clock, young=NO_TIME)
+    assert (await examiner.examine(repair=True, deep=True)).findings == []
+    assert (await home.keeper.blob("name:new")).state == "ready"
+
+
 @dataclass
 class Archive:
     """Somebody who keeps bytes under keys of his own."""
 
     folder: str
-    kept: dict[str, Kept]
+    kept_now: dict[str, Kept]
 
-    async def keys(self, behind: str, limit: int) -> list[Kept]:
-        behinds = sorted(
-            (key for key in self.kept if key.encode() > behind.encode()), key=str.encode
-        )
-        return [self.kept[key] for key in behinds[:limit]]
+    async def keys(self, behind: str, limit: int) -> tuple[list[Kept], str]:
+        first = int(behind or 0)
+        page = list(self.kept_now.values())[first : first + limit]
+        return page, str(first + limit) if first + limit < len(self.kept_now) else ""
+
+    async def kept(self, key: str) -> Kept | None:
+        return self.kept_now.get(key)
 
 
 async def test_owners_are_asked_for_their_keys_and_what_was_written_over_is_told(
@@ -328,14 +359,16 @@ async def test_owners_are_asked_for_their_keys_and_what_was_written_over_is_told
         held = await home.holdings.now(key)
         assert held is not None
         if number != 4:
-            archive.kept[key] = Kept(key, f"job/{number}", held.size_bytes, f'"{held.etag}"')
+            archive.kept_now[key] = Kept(key, f"job/{number}", held.size_bytes, f'"{held.etag}"')
     row = domain.begin(NewUpload(id="job-1"), home.clock())
     await home.held.remove(replace(row, attempt="log.json"))
     await home.held.write(replace(row, attempt="log.json"), b"y" * len(BODY))
     row = replace(row, id="job-2", attempt="log.json")
     await home.held.remove(row)
-    archive.kept[keys[3]] = archive.kept[keys[3]]._replace(sha256=sha(b"others"))
-    examiner = Examiner(home.table, home.holdings, home.clock, owners=[archive], young=NO_TIME)
+    archive.kept_now[keys[3]] = archive.kept_now[keys[3]]._replace(sha256=sha(b"others"))
+    examiner = Examiner(
+        home.table, home.holdings, home.clock, owners=[(archive, home.holdings)], young=NO_TIME
+    )
     found = await examiner.examine(repair=True, deep=True)
     told = [(each.kind, each.path) for each in found.findings if each.kind != "orphan_object"]
     assert told == [

@@ -29,7 +29,7 @@ from asgard_server.store.s3_grants import S3Grants
 from asgard_server.store.s3_objects import Objects
 from asgard_server.store.sqlite_blobs import SqliteBlobs
 from asgard_server.store.sqlite_database import SqliteDatabase
-from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.errors import InvalidFieldError, StorageUnavailableError
 from gimle.asgard.core.s3.place import Connection, parse_url
 
 from tests.engines import minio
@@ -276,6 +276,9 @@ def test_checksums_go_along_as_every_aws_tool_is_told(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "WHEN_SUPPORTED")
     monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_supported")
     assert config() == ("when_supported", "when_supported")
+    monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "sometimes")
+    with pytest.raises(InvalidFieldError, match="AWS_RESPONSE_CHECKSUM_VALIDATION"):
+        config()
 
 
 async def test_a_machine_without_credentials_is_told_so(

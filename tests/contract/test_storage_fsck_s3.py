@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import StorageUnavailableError
-from gimle.asgard.core.folder.fsck import Report
+from gimle.asgard.core.folder.fsck import OLD_SECONDS, Report
 from gimle.asgard.core.growth import references
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.core.s3 import fsck
@@ -139,12 +139,17 @@ def test_every_flaw_is_found_and_nothing_is_changed(
 
 
 def test_what_is_young_is_left_to_whoever_writes_it(
-    bucket: Bucket, place: Place, broken: dict[str, Any]
+    bucket: Bucket, place: Place, broken: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = examined(place, old=fsck.OLD_SECONDS, repair=True)
+    report = examined(place, old=OLD_SECONDS, repair=True)
     # What cannot be a writer's who is at it: unreadable, lost, or of a strange name.
     assert kinds(report) == {"unreadable": 1, "missing_array": 2, "unknown": 1}
     assert not any(one.repaired for one in report.findings)
+    # Older than any writer takes, and younger than a day: told of, and nothing is removed.
+    monkeypatch.setattr(fsck, "FINISHED_AFTER_S", NOW)
+    report = examined(place, old=OLD_SECONDS, repair=True)
+    assert kinds(report) == FLAWS
+    assert [one.kind for one in report.findings if one.repaired] == ["unlisted"]
 
 
 def test_repairing_lists_what_was_not_and_removes_what_nobody_names(

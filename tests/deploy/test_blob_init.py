@@ -29,14 +29,14 @@ class Init:
         self.bucket = bucket
         self.variables = store.variables
 
-    def __call__(self, *arguments: str, status: int = 0, **variables: str) -> dict[str, Any]:
+    def __call__(self, *arguments: str, status: int = 0, **variables: Any) -> dict[str, Any]:
         said = self.said(*arguments, "--json", status=status, **variables)
         answer: dict[str, Any] = json.loads(said.stdout)
         answer["outcomes"] = {step["name"]: step["outcome"] for step in answer["steps"]}
         return answer
 
     def said(
-        self, *arguments: str, status: int, **variables: str
+        self, *arguments: str, status: int, **variables: Any
     ) -> subprocess.CompletedProcess[str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASGARD_", "AWS_"))}
         done = subprocess.run(
@@ -57,7 +57,7 @@ def init(request: pytest.FixtureRequest) -> Init:
     return Init(STORES[request.param](), f"init-{request.param}-{os.getpid()}-{free_port()}")
 
 
-def with_policy(store: Store, *statements: dict[str, Any]) -> dict[str, str]:
+def with_policy(store: Store, *statements: dict[str, Any]) -> dict[str, Any]:
     """Credentials with a session token, that may only what the statements say."""
     sts = boto3.client(
         "sts",

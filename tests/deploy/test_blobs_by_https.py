@@ -162,7 +162,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         )
         nginx.start(ports[0])
         try:
-            settings = {"s3_public_endpoint": public, "s3_proxy_base": base}
+            settings: dict[str, Any] = {"s3_public_endpoint": public, "s3_proxy_base": base}
             async with (
                 a_cluster(tmp_path, replicas=0, gateways=0, database=True, s3=store) as cluster,
                 blob_replicas(cluster, **settings) as (blob,),
@@ -189,7 +189,7 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
                     await each.goto(where)
                     await each.add_script_tag(content=_SCRIPT.replace("const ", "var "))
                 trust = ssl.create_default_context(cadata=authority.certificate.decode())
-                yield Site(store, bucket, blob, public, base, *opened, trust)
+                yield Site(store, bucket, blob, public, base, opened[0], opened[1], trust)
                 await chromium.close()
         finally:
             nginx.stop()
@@ -223,7 +223,7 @@ async def get(page: Page, grant: pb.Grant, url: str | None = None) -> dict[str, 
     return answer
 
 
-async def lent(stub: Any, blob_id: str, **fields: int) -> pb.Grant:
+async def lent(stub: Any, blob_id: str, **fields: Any) -> pb.Grant:
     wanted = pb.CreateDownloadsRequest.Item(blob_id=blob_id, **fields)
     answer = await stub.CreateDownloads(pb.CreateDownloadsRequest(downloads=[wanted]))
     grant: pb.Grant = answer.downloads[0].grant

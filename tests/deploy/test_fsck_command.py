@@ -150,6 +150,26 @@ async def test_a_cluster_is_examined_beside_its_replicas(
     await asyncio.to_thread(use)
 
 
+async def test_runs_in_s3_without_a_database_are_examined_beside_their_service(
+    tmp_path: Path,
+) -> None:
+    async with a_cluster(tmp_path, gateways=0, s3=versitygw.server()) as cluster:
+
+        def use() -> None:
+            storage = AsgardStorage(f"grpc://{cluster.replicas[0].address}")
+            run = storage.create_run(name="r")
+            for _ in range(3):
+                data = {"values": np.arange(2_000.0)}
+                storage.add_result(run, result_type="DiscreteSequence", data=data)
+            well = fsck(cluster.environ, "--deep", "--repair")
+            assert (well["runs"], well["results"], well["arrays"]) == (1, 3, 3)
+            assert well["findings"] == []
+            storage.delete_run(run.id)
+            assert fsck(cluster.environ)["runs"] == 0
+
+        await asyncio.to_thread(use)
+
+
 async def test_what_does_not_belong_together_is_refused(
     deployed: tuple[Store, Cluster, BlobReplica],
 ) -> None:

@@ -344,9 +344,10 @@ async def test_sequential_keep_alive_requests_do_not_wait_40_ms(monitor: Served)
             begin = loop.time()
             assert (await client.get("/healthz")).status_code == 200
             times.append(loop.time() - begin)
-    median = sorted(times)[len(times) // 2]
-    print(f"median {median * 1e3:.2f} ms on {type(loop).__module__}")
-    assert median < 0.020
+    # The first acknowledgements come at once; then each request would wait, a busy machine or not.
+    quick = sorted(times[20:])[5]
+    print(f"a quarter within {quick * 1e3:.2f} ms on {type(loop).__module__}")
+    assert quick < 0.020
 
 
 async def test_while_changes_pour_in_lists_are_computed_one_after_another_and_never_old() -> None:

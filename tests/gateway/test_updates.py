@@ -199,7 +199,7 @@ async def test_a_client_that_reads_nothing_holds_up_nobody(monitor: Served) -> N
             result_id = await monitor.add(run_id)
             while (await wire.data())["object_id"] != result_id:
                 pass
-            assert loop.time() - begin < 2
+            assert loop.time() - begin < 10
 
 
 async def test_a_server_that_stops_ends_its_streams_at_once(tmp_path: Path) -> None:

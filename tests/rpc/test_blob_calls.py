@@ -140,6 +140,34 @@ def test_bad_requests_say_why(
     assert reason(refused.value) == expected
 
 
+def test_what_is_tried_with_uploads_has_its_documented_reason(
+    stub: pb_grpc.BlobServiceStub,
+) -> None:
+    large = pb.NewUpload(name="large", size_bytes=65 << 20, sha256=SHA)
+    plain = pb.NewUpload(name="plain", size_bytes=5 * 10**9 + 1, plain=True)
+    odd = pb.NewUpload(name="a/../b", size_bytes=1, sha256=SHA)
+    begun = stub.CreateUploads(pb.CreateUploadsRequest(uploads=[large])).uploads[0]
+    blob_id = begun.blob.blob_id
+    part = pb.SignPartsRequest.Part(number=10_001, sha256=SHA)
+    tried: list[tuple[Any, Any, str]] = [
+        (stub.CreateUploads, pb.CreateUploadsRequest(uploads=[plain]), "INVALID_FIELD"),
+        (stub.CreateUploads, pb.CreateUploadsRequest(uploads=[odd]), "INVALID_FIELD"),
+        (stub.SignParts, pb.SignPartsRequest(blob_id=blob_id, parts=[part]), "INVALID_FIELD"),
+    ]
+    for call, request, expected in tried:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request)
+        assert reason(refused.value) == expected
+    item = pb.CompleteUploadsRequest.Item(blob_id=blob_id)
+    outcome = stub.CompleteUploads(pb.CompleteUploadsRequest(uploads=[item])).outcomes[0]
+    assert outcome.problem.reason == "UPLOAD_INCOMPLETE"
+    stub.AbortUploads(pb.AbortUploadsRequest(blob_ids=[blob_id]))
+    part.number = 1
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.SignParts(pb.SignPartsRequest(blob_id=blob_id, parts=[part]))
+    assert reason(refused.value) in ("BLOB_NOT_FOUND", "UPLOAD_ENDED")
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ CUT, SILENT = -1, -2
 class PutServer:
     """`answers` are the statuses by file name, the last of them for good; 200 without any."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, list[int]] = {}
         self.bodies: dict[str, bytes] = {}
         self.kinds: dict[str, str] = {}
@@ -36,7 +37,11 @@ class PutServer:
                 """Say nothing."""
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        scheme = "http"
+        if tls is not None:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+            scheme = "https"
+        self.url = f"{scheme}://127.0.0.1:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever)
         self._thread.start()
 
@@ -88,9 +93,9 @@ class PutServer:
 
 
 @contextmanager
-def a_put_server() -> Iterator[PutServer]:
-    """A server for one test."""
-    server = PutServer()
+def a_put_server(tls: ssl.SSLContext | None = None) -> Iterator[PutServer]:
+    """A server for one test, over TLS where it is told how."""
+    server = PutServer(tls)
     try:
         yield server
     finally:

@@ -8,10 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 from gimle.asgard import AsgardStorage
 from gimle.asgard.core.data.file import FileStorage
 from gimle.asgard.core.data.local_cache import LocalCache
 from gimle.asgard.core.data.s3 import S3Storage
+from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.monitor.result import Result
 from gimle.asgard.monitor.run import Run
 
@@ -78,3 +80,11 @@ def test_storages_of_objects_may_be_sent_too(tmp_path: Path) -> None:
             again = pickle.loads(pickle.dumps(one))
             assert again.path() == one.path()
             assert again.list_objects("anything") == []
+
+
+def test_a_folder_that_went_away_is_not_made_anew_by_whom_it_is_sent_to(tmp_path: Path) -> None:
+    sent = pickle.dumps(AsgardStorage(tmp_path / "gone"))
+    (tmp_path / "gone").rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageUnavailableError):
+        pickle.loads(sent)
+    assert not (tmp_path / "gone").exists()

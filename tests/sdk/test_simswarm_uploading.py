@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from gimle.asgard.core.signing import Credentials, Endpoint, Signer
-from gimle.asgard.transfer import Progress, TransferStoppedError
+from gimle.asgard.transfer import Progress, TransferStoppedError, wire
 from simswarm import upload_artifacts
 from simswarm.grants import upload_urls
 from simswarm.samples import write
@@ -24,6 +25,7 @@ from simswarm.uploading import ATTEMPTS, MOST_BYTES, PAUSE_S, SILENCE_S, SentFil
 
 from tests.engines import minio, versitygw
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
+from tests.rpc.authorities import Authority, files_of
 from tests.sdk.put_server import CUT, SILENT, PutServer, a_put_server
 
 STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
@@ -166,6 +168,31 @@ def test_a_silent_store_has_failed(
     (file,) = upload_artifacts(out, server.urls("posts.json")).files
     assert (file.outcome, file.attempts) == ("failed", 3)
     assert "silent for 0.5 s" in file.error
+
+
+@pytest.mark.usefixtures("impatient")
+def test_over_tls_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority("stores")
+    files = files_of(tmp_path / "tls", authority.pair("store"), authority)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    assert files.certificate is not None
+    context.load_cert_chain(files.certificate, files.key)
+    body = os.urandom(3 << 20)
+    (tmp_path / "posts.json").write_bytes(body)
+    (tmp_path / "trades.json").write_bytes(body)
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.authority))
+    monkeypatch.setattr("simswarm.uploading.SILENCE_S", 1.5)
+    wire.trusted.cache_clear()
+    told: list[Progress] = []
+    with a_put_server(context) as server:
+        server.answers["trades.json"] = [SILENT]
+        urls = server.urls("posts.json", "trades.json")
+        posts, trades = upload_artifacts(tmp_path, urls, progress=told.append).files
+    wire.trusted.cache_clear()
+    assert (posts.outcome, server.bodies["posts.json"]) == ("uploaded", body)
+    assert (trades.outcome, trades.attempts) == ("failed", 3)
+    assert "silent for 1.5 s" in trades.error
+    assert told[-1].bytes_done == len(body)
 
 
 def test_a_store_that_refuses_early_is_heard(

@@ -61,7 +61,8 @@ class Examiner:
     """Holds the table of blobs against the store of their bytes.
 
     `young`: what is younger is not removed. `margin`: what is younger is not even told of, for a
-    request that has begun may still come to an end. `owners` keep bytes under keys of their own.
+    request that has begun may still come to an end. `owners` keep bytes under keys of their own,
+    each in its store.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Examiner:
         holdings: Holdings,
         clock: Callable[[], datetime],
         *,
-        owners: Sequence[Owner] = (),
+        owners: Sequence[tuple[Owner, Holdings]] = (),
         young: timedelta = DAY,
         margin: timedelta = domain.MARGIN,
         tell: Tell = lambda step, count: None,
@@ -91,10 +92,9 @@ class Examiner:
         done = Examined()
         seen = await self._objects(done, repair=repair and await self._knows_any())
         await self._rows(done, seen, repair=repair, deep=deep)
-        for owner in self._owners:
-            async for finding in compared(
-                owner, self._holdings, deep=deep, margin_seconds=self._margin
-            ):
+        for owner, holdings in self._owners:
+            self._tell(f"asking for {owner.folder}", 0)
+            async for finding in compared(owner, holdings, deep=deep, margin_seconds=self._margin):
                 done.findings.append(finding)
         done.findings.sort(key=lambda finding: finding.path)
         return done

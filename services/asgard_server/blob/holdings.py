@@ -83,5 +83,11 @@ class Owner(Protocol):
     def folder(self) -> str:
         """Where all of them lie, such as "sim-data/"."""
 
-    async def keys(self, behind: str, limit: int) -> list[Kept]:
-        """Those keys > `behind` that should have bytes, in the order of their bytes."""
+    async def keys(self, behind: str, limit: int) -> tuple[list[Kept], str]:
+        """Some of the keys that should have bytes, and how to ask for those behind them.
+
+        The first page is behind "", and what follows the last one is "". In any order.
+        """
+
+    async def kept(self, key: str) -> Kept | None:
+        """What should lie under one key at this moment, None when nothing should."""

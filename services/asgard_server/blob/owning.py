@@ -17,59 +17,65 @@ async def compared(
 ) -> AsyncIterator[Finding]:
     """What is missing, unknown, or was written over since its owner knew it.
 
-    Nothing of it is ever removed: the keys are documented, and others may write there.
+    Nothing of it is ever removed: the keys are documented, and others may write there. Owner and
+    store go on meanwhile, so what differs is asked for once more, of both.
     """
-    keys = _keys(owner)
-    wanted = await anext(keys, None)
+    wanted = {kept.key: kept async for kept in _keys(owner)}
     async for held in holdings.objects(owner.folder):
-        while wanted is not None and wanted.key.encode() < held.key.encode():
-            if (finding := await _missing(wanted, holdings)) is not None:
-                yield finding
-            wanted = await anext(keys, None)
-        if wanted is None or wanted.key != held.key:
-            if held.age_seconds >= margin_seconds:
-                yield _finding("unknown_object", held, "nobody knows of it")
+        kept = wanted.pop(held.key, None)
+        if kept is not None and _problem(kept, held) is None and not deep:
             continue
-        if (finding := await _differs(wanted, held, holdings, deep=deep)) is not None:
+        finding = await _looked_at(owner, holdings, held.key, deep=deep)
+        if finding is not None and (
+            finding.kind != "unknown_object" or held.age_seconds >= margin_seconds
+        ):
             yield finding
-        wanted = await anext(keys, None)
-    while wanted is not None:
-        if (finding := await _missing(wanted, holdings)) is not None:
+    for key in wanted:
+        if (finding := await _looked_at(owner, holdings, key, deep=deep)) is not None:
             yield finding
-        wanted = await anext(keys, None)
 
 
 async def _keys(owner: Owner) -> AsyncIterator[Kept]:
-    behind = ""
-    while page := await owner.keys(behind, _PAGE):
+    page, behind = await owner.keys("", _PAGE)
+    while True:
         for kept in page:
             yield kept
-        behind = page[-1].key
+        if not behind:
+            return
+        page, behind = await owner.keys(behind, _PAGE)
 
 
-async def _missing(kept: Kept, holdings: Holdings) -> Finding | None:
-    if await holdings.now(kept.key) is not None:
-        return None  # it came while we looked
-    problem = f"it is gone, and {kept.owner} needs it"
-    return Finding("missing_bytes", kept.key, problem, size_bytes=kept.size_bytes or 0)
-
-
-async def _differs(kept: Kept, held: Holding, holdings: Holdings, *, deep: bool) -> Finding | None:
-    if kept.size_bytes not in (None, held.size_bytes):
-        problem = f"it has {held.size_bytes:,} bytes, not the {kept.size_bytes:,} of {kept.owner}"
-        return _finding("overwritten", held, problem)
-    if kept.etag is not None and kept.etag.strip('"') != held.etag:
-        problem = f"it was written over after {kept.owner} had it"
+async def _looked_at(owner: Owner, holdings: Holdings, key: str, *, deep: bool) -> Finding | None:
+    """How one key stands at this moment."""
+    kept, held = await owner.kept(key), await holdings.now(key)
+    if held is None:
+        return None if kept is None else _missing(kept)
+    if kept is None:
+        return _finding("unknown_object", held, "nobody knows of it")
+    if (problem := _problem(kept, held)) is not None:
         return _finding("overwritten", held, problem)
     if deep and kept.sha256 is not None:
         try:
-            found = await digests(holdings.pieces(kept.key), None)
+            found = await digests(holdings.pieces(key), None)
         except FileNotFoundError:
-            return await _missing(kept, holdings)
+            return _missing(kept)
         if found.sha256 != kept.sha256:
             problem = f"its bytes have the SHA-256 {found.sha256}, not {kept.sha256}"
             return _finding("wrong_digest", held, problem)
     return None
+
+
+def _problem(kept: Kept, held: Holding) -> str | None:
+    if kept.size_bytes not in (None, held.size_bytes):
+        return f"it has {held.size_bytes:,} bytes, not the {kept.size_bytes:,} of {kept.owner}"
+    if kept.etag is not None and kept.etag.strip('"') != held.etag:
+        return f"it was written over after {kept.owner} had it"
+    return None
+
+
+def _missing(kept: Kept) -> Finding:
+    problem = f"it is gone, and {kept.owner} needs it"
+    return Finding("missing_bytes", kept.key, problem, size_bytes=kept.size_bytes or 0)
 
 
 def _finding(kind: str, held: Holding, problem: str) -> Finding:

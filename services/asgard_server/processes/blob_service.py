@@ -74,7 +74,7 @@ async def open_blobs(
     """
     async with AsyncExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
-        opened = await _bytes(settings, pool, address)
+        opened = await _bytes(settings, pool, address, stack)
         held, grants = opened.held, opened.grants
         table, jobs = await _tables(settings, stack)
         sim_data = await open_sim_data(settings, jobs, opened.local, pool, stack)
@@ -164,7 +164,10 @@ class _Opened:
 
 
 async def _bytes(
-    settings: Settings, pool: ThreadPoolExecutor, address: Callable[[], str] | None
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+    address: Callable[[], str] | None,
+    stack: AsyncExitStack,
 ) -> _Opened:
     storage = settings.storage
     if isinstance(storage, S3Prefix):
@@ -179,7 +182,9 @@ async def _bytes(
             reading=s3_signer(settings, _seconds, own=True) if settings.s3_proxy_base else None,
             rewrite=settings.rewritten,
         )
-        return _Opened(await asyncio.to_thread(S3Bytes, place, pool), grants, str(place))
+        held = await asyncio.to_thread(S3Bytes, place, pool)
+        stack.push_async_callback(held.close)
+        return _Opened(held, grants, str(place))
     if address is None:
         raise SettingError(
             "ASGARD_STORAGE",
@@ -187,6 +192,7 @@ async def _bytes(
             "give s3://bucket/prefix",
         )
     folder = await asyncio.to_thread(FolderBytes, storage, pool)
+    await asyncio.to_thread(folder.tidy)
     with folder.speaking():
         secret = await asyncio.to_thread(secret_of, storage)
     signed = FolderGrants(secret, address, _now)
@@ -201,7 +207,9 @@ async def _tables(
         from asgard_server.store import migrate
         from asgard_server.store.postgres_link import Link
 
-        link = await Link.open(settings.database_url, _CONNECTIONS)
+        link = await Link.open(
+            settings.database_url, _CONNECTIONS, planned_once=True, by_index=True
+        )
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)

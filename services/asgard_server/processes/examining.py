@@ -76,8 +76,8 @@ async def examine(
     return Whole(name, replace(report, findings=[*report.findings, *blobs.findings]), blobs)
 
 
-def _owners() -> tuple[Owner, ...]:
-    """Who keeps bytes under keys of their own, and can say which: nobody so far."""
+def _owners() -> tuple[tuple[Owner, Holdings], ...]:
+    """Who keeps bytes under keys of their own, and in which store: nobody so far."""
     return ()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -45,8 +46,7 @@ class Incoming:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / secrets.token_hex(16)
-        self._file: BinaryIO = self._path.open("xb")
+        self._path, self._file = _begun(folder)
         self._hash = hashlib.sha256()
         self.size_bytes = 0
 
@@ -96,6 +96,11 @@ class FolderBytes:
         self._storage = storage
         self._uploads = storage / ".asgard" / "uploads"
         self._pool = pool
+
+    def tidy(self) -> None:
+        """Remove what requests have left whose process has died, in a thread."""
+        with self.speaking():
+            _remove_abandoned(self._uploads / "incoming")
 
     def path(self, key: str) -> Path:
         """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""
@@ -196,6 +201,10 @@ class FolderBytes:
             whole.place(self.path(blob.key), once=True)
         self._drop_parts(blob)
 
+    async def drop_parts(self, blob: Blob) -> None:
+        """Remove the parts of a blob that is put together."""
+        await self.in_pool(self._drop_parts, blob)
+
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""
         return await self.in_pool(self._head, self.path(key))
@@ -205,7 +214,10 @@ class FolderBytes:
             stat = path.stat()
         except FileNotFoundError:
             return None
-        return Held(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", _digest_noted(path))
+        digest = _digest_noted(path)
+        if digest is None and path.parent.parent.name == "blobs":
+            digest = _digest_made(path)
+        return Held(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", digest)
 
     async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
         """Copy bytes to a key that has none; None when the source is another one by now."""
@@ -275,6 +287,24 @@ class FolderBytes:
             yield listed
 
 
+def _begun(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new file, locked for as long as its writer lives."""
+    while True:
+        path = folder / secrets.token_hex(16)
+        file = path.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():  # else it was taken for abandoned before it was locked
+            return path, file
+        file.close()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer lives: BlockingIOError
+            path.unlink()
+
+
 def _pour(path: Path, into: Incoming) -> None:
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -305,6 +335,15 @@ def _digest_noted(path: Path) -> str | None:
         return _digest_path(path).read_text() or None
     except FileNotFoundError:
         return None
+
+
+def _digest_made(path: Path) -> str | None:
+    """The digest of bytes whose writer died, or found the disk full, before it noted it."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(OSError):
+        _digest_path(path).write_text(digest)
+    return digest
 
 
 def _sync_folder(path: Path) -> None:

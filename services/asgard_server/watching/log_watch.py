@@ -89,6 +89,8 @@ class LogWatch:
         self._near = min(_NEAR, capacity // 2)
         self._waited_for = -1
         self._checkpoint_seconds = checkpoint_seconds
+        # At 0 from the start: Prometheus sees no increase in what appears with its first event.
+        self._dropped = metrics.DROPPED_WATCHERS.labels(topic)
         self._watchers: set[_Watcher] = set()
         self._ring: dict[int, Event] = {}
         self._ring_bytes = 0
@@ -305,7 +307,7 @@ class LogWatch:
         if following in self._ring:
             return [self._ring[revision] for revision in range(following, last + 1)]
         if watcher.caught_up:
-            metrics.DROPPED_WATCHERS.labels(self._topic).inc()
+            self._dropped.inc()
             raise WatcherTooSlowError(
                 f"this watcher is more than {len(self._ring):,} changes behind: "
                 "resume from its last token, and read faster"

@@ -15,10 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from gimle.asgard.cli import app
 from gimle.asgard.cli.app import build
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.monitor.storage import AsgardStorage
+from typer.testing import CliRunner
 
+from tests.conftest import free_port
+from tests.engines.terminal import a_terminal
 from tests.sdk.servers import Server
 
 COMMAND = [sys.executable, "-m", "gimle.asgard.cli"]
@@ -229,6 +233,21 @@ def test_what_is_saved_through_a_service_is_said_by_its_address(
     assert "leave it out" in asgard(*refused, status=1).stderr
 
 
+def test_on_a_terminal_it_is_said_what_is_waited_for(tmp_path: Path) -> None:
+    controller, terminal = a_terminal()
+    where = f"grpc://127.0.0.1:{free_port()}"  # where nobody is: asked for a quarter of a minute
+    with subprocess.Popen(
+        [*COMMAND, "runs", "list", "--storage", where], stderr=terminal, env=environment()
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        while f"Listing the runs of {where}".encode() not in shown:
+            shown += os.read(controller, 4_096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(GRACE_S) == 130
+    os.close(controller)
+
+
 def test_fsck_finds_and_mends_what_is_not_whole(asgard: Asgard, tmp_path: Path) -> None:
     asgard("example", "engineering/04_pid_control")
     assert "all is well" in asgard("fsck").stdout
@@ -362,3 +381,20 @@ def test_help_needs_no_numerics() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stderr.split() == []
+
+
+def test_without_the_server_the_library_checks_documents_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "entry_points", lambda group: ())
+    AsgardStorage(tmp_path, durability="relaxed").create_run(name="r")
+    done = CliRunner().invoke(app.build(), ["fsck", "--storage", str(tmp_path), "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["runs"]) == (0, 1), done.output
+    away = ["fsck", "--storage", "s3://bucket/prefix"]
+    monkeypatch.setenv("ASGARD_S3_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    done = CliRunner().invoke(app.build(), away)
+    assert (done.exit_code, "is the store running" in done.stderr) == (3, True), done.output
+    done = CliRunner().invoke(app.build(), ["blob", "init"])
+    assert (done.exit_code, "pip install asgard-server" in done.stderr) == (1, True)

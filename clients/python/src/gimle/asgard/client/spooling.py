@@ -22,7 +22,7 @@ from gimle.asgard.client.outgoing import Outgoing
 from gimle.asgard.client.replaying import Pending, Replayer, pending
 from gimle.asgard.client.spool import Spool
 from gimle.asgard.core.arrays import dtype_name
-from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.documents import ResultDocument, RunDocument, same_run
 from gimle.asgard.core.errors import (
     AsgardError,
     LengthMismatchError,
@@ -88,7 +88,7 @@ class SpoolingHome(GrpcHome):
                 error = failed
         old = self._known(self._runs, run_id, "run", error)
         new = change(old)
-        if new == old:
+        if same_run(new, old):
             return old
         ending = codec.finish_request(old, new)
         request = codec.update_request(old, new, self._etags.pop(run_id, ""))

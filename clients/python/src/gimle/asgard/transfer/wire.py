@@ -29,9 +29,6 @@ CONNECT_S = 10.0
 SILENCE_S = 120.0
 """How long a store may say nothing: completing a large upload takes it a while."""
 
-_SILENT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a kernel's timeout on a socket that blocks becomes in Python."""
-
 _TOLD_BYTES = 1 << 20
 _MOST_HEAD_BYTES = 1 << 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -39,6 +36,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 class WireError(TransferError):
     """The connection broke, or what came over it was not HTTP."""
+
+
+def _broken(error: OSError, silence_s: float) -> WireError:
+    if isinstance(error, BlockingIOError | TimeoutError):  # of the kernel, of Python
+        return WireError(f"silent for {silence_s:g} s")
+    return WireError(str(error) or type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,15 @@ class Origin:
         plain = socket.create_connection((self.host, self.port), connect_s)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNDERWAY_BYTES)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A socket that blocks, with the kernel's own timeouts: one call fills or sends all.
-        plain.settimeout(None)
-        silence = struct.pack("@ll", int(silence_s), int(silence_s % 1 * 1e6))  # a timeval
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            plain.setsockopt(socket.SOL_SOCKET, option, silence)
         if not self.secure:
+            # A socket that blocks, with the kernel's own timeouts: one call fills or sends all.
+            plain.settimeout(None)
+            silence = struct.pack("@ll", int(silence_s), int(silence_s % 1 * 1e6))  # a timeval
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                plain.setsockopt(socket.SOL_SOCKET, option, silence)
             return plain
+        # Python's TLS would begin again at each of the kernel's timeouts, for ever.
+        plain.settimeout(silence_s)
         try:
             return trusted().wrap_socket(plain, server_hostname=self.host)
         except BaseException:
@@ -138,6 +143,14 @@ class Answer:
 
     def read_into(self, into: memoryview) -> int:
         """Fill a part of `into`; answer how much, 0 at the end. Raises WireError."""
+        try:
+            return self._read_into(into)
+        except WireError:
+            raise
+        except OSError as error:
+            raise _broken(error, self._line.silence_s) from error
+
+    def _read_into(self, into: memoryview) -> int:
         if self._chunked and not self._left:
             self._next_chunk()
         if self._left == 0 or self._whole:
@@ -191,6 +204,7 @@ class _Line:
 
     def __init__(self, origin: Origin, connect_s: float, silence_s: float) -> None:
         self.socket = origin.connect(connect_s, silence_s)
+        self.silence_s = silence_s
         self.fresh = True
         self._early = b""
 
@@ -338,9 +352,8 @@ class Wire:
                     continue  # closed by the other side while it was idle
                 if isinstance(error, TransferError):
                     raise
-                if isinstance(error, _SILENT):
-                    raise WireError(f"{origin.name}: silent for {self._waits[1]:g} s") from error
-                raise WireError(f"{origin.name}: {error or type(error).__name__}") from error
+                said = _broken(error, self._waits[1]) if line else error
+                raise WireError(f"{origin.name}: {said or type(error).__name__}") from error
             line.fresh = False
             return answer
 

@@ -66,8 +66,8 @@ def _row_bytes(ref: ArrayRef) -> int:
 
 def names_in(results: Iterable[ResultDocument | None]) -> Iterator[str]:
     """Every array file that one of the documents names."""
-    for result in results:
-        for ref in references(result.data) if result is not None else ():
+    for result in filter(None, results):
+        for ref in references(result.data):
             for path, _ in ref.files:
                 with suppress(DocumentError):
                     yield array_file(result.id, path)

@@ -17,6 +17,7 @@ from gimle.asgard.core.documents import (
     encode_result,
     encode_result_plain,
     encode_run,
+    same_run,
 )
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
@@ -146,7 +147,7 @@ class Bucket(Reading):
                 found = self.find("run", run_id)
                 old = decode_run(found.body, run_id, found.modified)
                 new = change(old)
-                if new == old:
+                if same_run(new, old):
                     return old, old
                 if new.id != run_id:
                     raise InvalidFieldError("id", "a run keeps its id", f"leave it {run_id}")

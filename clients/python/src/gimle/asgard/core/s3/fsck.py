@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_result, decode_run
@@ -107,6 +108,11 @@ class _Examination:
         self.entries: dict[str, dict[str, Entry]] = {}
         self.runs: dict[str, RunDocument | None] = {}
         self.results: dict[str, ResultDocument | None] = {}
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        """The storage, to change runs in it: opened when the first is to be mended."""
+        return Bucket(self.objects.place)
 
     def run(self, readers: ThreadPoolExecutor) -> None:
         self.files = {_name(entry): entry for entry in self.objects.list("files")}
@@ -241,7 +247,7 @@ class _Examination:
                 there = id in run.results
                 return run if there else replace(run, results=(*run.results, id))
 
-            Bucket(self.objects.place).update_run(run_id, listing)
+            self.bucket.update_run(run_id, listing)
         self._found("unlisted", entry.path, f"its run {run_id} does not list it", 0, self.repair)
 
     def _listed_but_missing(self, run: RunDocument | None, id: str) -> None:
@@ -250,7 +256,7 @@ class _Examination:
         entry = self.entries["run"][run.id]
         repaired = self.repair and entry.age_s > self.old_seconds
         if repaired:
-            Bucket(self.objects.place).update_run(
+            self.bucket.update_run(
                 run.id, lambda now: replace(now, results=tuple(x for x in now.results if x != id))
             )
         elif not self._settled(entry):

@@ -289,6 +289,30 @@ async def test_what_a_url_brings_after_a_delete_is_removed_when_the_url_has_ende
         await office.jobs.mark(job_id, lambda job: job)  # the row is gone, too
 
 
+async def test_a_report_that_is_put_after_its_job_was_deleted_is_removed(office: Office) -> None:
+    job_id = await office.delivered()
+    folder = office.folder / "sim-data" / str(job_id)
+    await office.jobs.change(job_id, lambda job: replace(job, grants_until=None))
+    keeper = Keeper(
+        office.jobs, office.held, Limits(), office.clock, nobody, office.remover().remove
+    )
+    deleting = asyncio.get_running_loop()
+
+    def slow(
+        job: Mapping[str, object], fetch: Callable[[str], bytes], put: Callable[[str], None]
+    ) -> None:
+        deleted = keeper.delete(Caller("ada"), job_id)
+        asyncio.run_coroutine_threadsafe(deleted, deleting).result(30)
+        put("# Too late")
+
+    with pytest.raises(NotFoundError):
+        await office.reporter(slow).report(job_id)
+    assert [path.name for path in folder.iterdir()] == ["report.md"]
+    office.clock.ahead += timedelta(hours=24, minutes=15)
+    await office.remover().sweep()
+    assert not folder.exists()
+
+
 async def test_jobs_of_a_store_that_is_switched_off_keep_their_rows_until_it_is_on(
     office: Office,
 ) -> None:

@@ -52,6 +52,7 @@ DOWNLOAD_SECONDS = 3_600
 DUPLICATE_SECONDS = 60
 # Clocks differ, and a request that began in time may end later.
 MARGIN = timedelta(minutes=15)
+LONGEST_REPORT = timedelta(hours=24)
 
 WORD_CHARS = 200
 INSIGHT_CHARS = 10_000
@@ -194,8 +195,16 @@ def failed(job: Job, error: str, now: datetime, *, token: str | None = None) -> 
 
 
 def deleted(job: Job, now: datetime) -> Job:
-    """The job, gone for everybody; a repeat answers it as it is."""
-    return job if job.deleted_at is not None else replace(job, deleted_at=now, lease_until=None)
+    """The job, gone for everybody; a repeat answers it as it is.
+
+    Somebody who is just writing its report may still put that: as if a URL held for so long.
+    """
+    if job.deleted_at is not None:
+        return job
+    until = job.grants_until
+    if job.status == "reporting":
+        until = max(until or now, now + LONGEST_REPORT)
+    return replace(job, deleted_at=now, lease_until=None, grants_until=until)
 
 
 def forgettable(job: Job, now: datetime) -> bool:

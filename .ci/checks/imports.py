@@ -22,7 +22,10 @@ SCIENCE = {f"{SDK}.{room}" for room in ("equation", "circuit", "runtime", "examp
 EVERYTHING = {SDK, SERVER}
 PROCESS = {f"{SDK}.core"} | {
     f"{SERVER}.{room}"
-    for room in ("processes", "settings", "logging", "rpc", "feed", "store", "run.store")
+    for room in (
+        *("processes", "settings", "logging", "rpc", "feed", "store", "run.store"),
+        "run.grants",
+    )
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -50,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
-    | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"}
+    | {f"{SERVER}.{room}" for room in ("store", "run.store", "run.grants", "feed.feed")}
+    | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts")},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.run": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.feed.feed"},
@@ -63,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.store.folder_grants",
     },
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
+    f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
     f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render"},
@@ -85,7 +90,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.feed.feed"),
+    *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.run.grants"),
+    f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.domain", f"{SERVER}.blob.store"),
 )
 """Rooms that know no technology: their words are those of the domain."""

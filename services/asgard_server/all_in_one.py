@@ -51,7 +51,11 @@ async def serve(
         async with AsyncExitStack() as stack:
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
             service = await stack.enter_async_context(
-                run_service(settings, beside=[each.service for each in blobs], tracer=tracer)
+                run_service(
+                    settings,
+                    beside=[service for each in blobs for service in each.services],
+                    tracer=tracer,
+                )
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page

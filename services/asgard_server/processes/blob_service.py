@@ -11,11 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gimle.asgard.v1 import blob_service_pb2, blob_service_pb2_grpc
+from gimle.asgard.v1 import (
+    blob_service_pb2,
+    blob_service_pb2_grpc,
+    grant_service_pb2,
+    grant_service_pb2_grpc,
+)
 
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.handlers import BlobHandlers
 from asgard_server.blob.keeping import Keeper
+from asgard_server.blob.lending import Lender
+from asgard_server.blob.lending_handlers import GrantHandlers
 from asgard_server.blob.store import Bytes, Grants
 from asgard_server.blob.sweeping import Sweeper
 from asgard_server.blob.uploading import Uploader
@@ -36,6 +43,8 @@ from asgard_server.store.sqlite_blobs import SqliteBlobs
 
 BLOB_SERVICE = blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"].full_name
 
+GRANT_SERVICE = grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].full_name
+
 # Calls to the store, and requests that carry bytes of a folder, under way at a time.
 _THREADS = 8
 
@@ -51,7 +60,7 @@ class Blobs:
     its grants lead to, to be mounted where they say.
     """
 
-    service: Service
+    services: tuple[Service, ...]
     work: Callable[[], Coroutine[Any, Any, None]]
     check: Callable[[], Coroutine[Any, Any, None]]
     name: str
@@ -75,13 +84,22 @@ async def open_blobs(
         handlers = BlobHandlers(
             Uploader(table, held, grants, _now), Keeper(table, held, grants, _now)
         )
-        add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
+        services = (
+            Service(
+                BLOB_SERVICE, blob_service_pb2_grpc.add_BlobServiceServicer_to_server, handlers
+            ),
+            Service(
+                GRANT_SERVICE,
+                grant_service_pb2_grpc.add_GrantServiceServicer_to_server,
+                GrantHandlers(Lender(held, grants)),
+            ),
+        )
 
         async def check() -> None:
             await table.find(["a-blob-that-is-not-there"])
             await held.head("blobs/a-blob/that-is-not-there")
 
-        yield Blobs(Service(BLOB_SERVICE, add, handlers), sweeper.run, check, name, endpoint)
+        yield Blobs(services, sweeper.run, check, name, endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +129,8 @@ async def blob_service(
     credentials = None if certificates is None else server_credentials(certificates)
     async with AsyncExitStack() as stack:
         blobs = await stack.enter_async_context(open_blobs(settings))
-        health = Health([BLOB_SERVICE])
-        server = create_server([blobs.service], health, tracer=tracer)
+        health = Health([service.name for service in blobs.services])
+        server = create_server(blobs.services, health, tracer=tracer)
         port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=BLOB_PORT)
         watched = Dependency("store", blobs.check, health)
         await watched.look()

@@ -115,6 +115,9 @@ RULES: Mapping[type[BaseException], Rule] = {
         "BLOB_TOO_LARGE",
         lambda error: {"limitBytes": str(error.limit_bytes)},
     ),
+    errors.GrantsUnavailableError: Rule(
+        _Code.FAILED_PRECONDITION, "GRANTS_UNAVAILABLE", lambda error: {"mend": error.mend}
+    ),
     errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }

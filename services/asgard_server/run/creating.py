@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_run, encode_run, etag
+from gimle.asgard.core.arrays import ArrayRef
+from gimle.asgard.core.documents import (
+    ResultDocument,
+    RunDocument,
+    decode_result,
+    decode_run,
+    encode_run,
+    etag,
+)
 from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
+from gimle.asgard.core.growth import references
 
 from asgard_server.run import domain
 from asgard_server.run.observe import Observer
@@ -201,15 +210,32 @@ class Creator:
 
     async def _added_by(self, result: ResultDocument, digest: bytes) -> bool:
         known = await self._index.recall(Key("result", result.id))
-        if known is not None:
-            return known == digest
-        return await self._is_there(result)
+        # The same may have been sent another way: then the content itself must tell.
+        return known == digest or await self._is_there(result)
 
     async def _is_there(self, result: ResultDocument) -> bool:
         """Whether this very result is stored; raises `AlreadyExistsError` for another one."""
-        if await self._documents.read(Key("result", result.id)) is None:
+        found = await self._documents.read(Key("result", result.id))
+        if found is None:
             return False
         stored = await self._documents.open_result(result.id)
+        if any(references(result.data)):
+            document = decode_result(found.body, result.id, found.modified_at)
+            loaded = _loaded(result.data, document.data, stored.data)
+            result = replace(result, data=loaded)
         if not await asyncio.to_thread(domain.same_result, result, stored):
             raise AlreadyExistsError("result", result.id)
         return True
+
+
+def _loaded(wanted: Any, document: Any, stored: Any) -> Any:
+    """Data with the stored array in the place of each reference that the document has, too."""
+    if isinstance(wanted, ArrayRef):
+        return stored if wanted == document else None
+    if isinstance(wanted, dict) and isinstance(document, dict):
+        return {
+            key: _loaded(value, document.get(key), stored.get(key)) for key, value in wanted.items()
+        }
+    if isinstance(wanted, list) and isinstance(document, list) and len(wanted) == len(document):
+        return list(map(_loaded, wanted, document, stored))
+    return wanted

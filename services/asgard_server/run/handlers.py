@@ -19,10 +19,13 @@ from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.run import codec, domain
 from asgard_server.run.arrays import Arrays
+from asgard_server.run.codec import uploaded
 from asgard_server.run.creating import Claim, Creator
+from asgard_server.run.granting import Granting
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import (
     CreatingAtOnce,
@@ -60,9 +63,11 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         watch: RunWatch,
         drawing: Executor,
         clock: Callable[[], datetime],
+        granting: Granting,
         uploads: Uploads | None = None,
         at_once: CreatingAtOnce | None = None,
     ) -> None:
+        self._granting = granting
         self._uploads = uploads or Uploads()
         self._documents = documents
         self._index = index
@@ -90,6 +95,10 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def _save(
         self, request: pb.SaveRunRequest, arrays: Sequence[Arrays], size: int
     ) -> pb.SaveRunResponse:
+        arrays = [
+            await self._with_uploaded(result, request.run.run_id, its, f"results[{place}].")
+            for place, (result, its) in enumerate(zip(request.results, arrays, strict=True))
+        ]
         new, results = await _apart(size, codec.new_batch, request, arrays)
         run, made = domain.batch(new, results, self._clock())
         digest = await _apart(size, codec.batch_digest, request, arrays) if new.id else None
@@ -165,6 +174,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.AddResultRequest, arrays: Arrays, size: int
     ) -> pb.AddResultResponse:
         run_id, given = check_id(request.run_id), request.result
+        arrays = await self._with_uploaded(given, run_id, arrays, "result.")
         new = await _apart(size, codec.new_result, given, arrays, "result.")
         result = domain.result_document(new, run_id, self._clock(), "result.")
         digest = None
@@ -172,6 +182,50 @@ class RunHandlers(pb_grpc.RunServiceServicer):
             digest = await _apart(size, codec.result_digest, given, run_id, arrays)
         row = await self._creator.result(result, Claim(digest))
         return pb.AddResultResponse(result=codec.result_message(row))
+
+    async def _with_uploaded(
+        self, given: NewResult, run_id: str, arrays: Arrays, at: str
+    ) -> Arrays:
+        """The arrays of a result with those that its client has put into the store."""
+        if not given.uploaded:
+            return arrays
+        sent = uploaded.sent(given, at)
+        if await self._documents.read(Key("result", given.result_id)) is None:
+            found = await self._granting.arrived(given.result_id, run_id, sent, at)
+            return {**arrays, **uploaded.placed(found)}
+        # A repeat: what is stored has been looked at.
+        known = await self._granting.known(given.result_id, sent)
+        return {**arrays, **uploaded.repeated(sent), **uploaded.placed(known)}
+
+    async def CreateResultUploads(
+        self, request: pb.CreateResultUploadsRequest, context: Context
+    ) -> pb.CreateResultUploadsResponse:
+        asked = uploaded.asked(request)
+        begun = await self._granting.begin(
+            check_id(request.run_id), asked, run_follows=request.run_follows
+        )
+        return pb.CreateResultUploadsResponse(results=map(uploaded.begun_message, begun))
+
+    async def SignResultParts(
+        self, request: pb.SignResultPartsRequest, context: Context
+    ) -> pb.SignResultPartsResponse:
+        parts = [(part.number, part.sha256) for part in request.parts]
+        result_id = check_id(request.result_id, "result_id")
+        grants = await self._granting.parts(result_id, request.key, parts)
+        return pb.SignResultPartsResponse(grants=map(uploaded.grant_message, grants))
+
+    async def CreateResultDownloads(
+        self, request: pb.CreateResultDownloadsRequest, context: Context
+    ) -> pb.CreateResultDownloadsResponse:
+        key = Key("result", check_id(request.result_id, "result_id"))
+        found = await self._found(key)
+        size = len(found.body)
+        paths = await _apart(size, uploaded.array_paths, key.id, found)
+        lent = await self._granting.downloads(paths) if paths else []
+        return pb.CreateResultDownloadsResponse(
+            result=await _apart(size, codec.stored_result, key.id, found),
+            downloads=uploaded.downloads(key.id, paths, lent),
+        )
 
     async def AppendResult(
         self, request: pb.AppendResultRequest, context: Context

@@ -52,6 +52,7 @@ from asgard_server.store.array_cache import ArrayCache
 from asgard_server.store.s3_arrays import Arrays, renamed
 from asgard_server.store.s3_deleting import Deleter
 from asgard_server.store.s3_finishing import Finisher
+from asgard_server.store.s3_intents import S3Intents
 from asgard_server.store.s3_lists import REWRITTEN_EVERY_S, ResultLists
 from asgard_server.store.s3_objects import Objects
 from asgard_server.store.s3_reading import S3Reading
@@ -93,6 +94,8 @@ class S3Documents(S3Reading):
         #: What the index must be given, so that it need not read what was written here.
         self.written = Written()
         self._pool = ThreadPoolExecutor(_THREADS, "asgard-s3")
+        #: What is being uploaded by grants.
+        self.intents = S3Intents(objects, ledger)
         self._arrays = Arrays(objects, slow, cache)
         self._appender = Appender(slow)
         self._deleter = Deleter(objects, ledger, SlowDeleter(slow), self.written, self._gone)

@@ -14,7 +14,7 @@ from gimle.asgard.client.outgoing import STREAMED_BYTES
 from gimle.asgard.client.watching import watch
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import EtagMismatchError, LengthMismatchError, NotFoundError
-from gimle.asgard.core.growth import committed_length
+from gimle.asgard.core.growth import committed_length, references
 from gimle.asgard.core.watching import Event
 from gimle.asgard.v1 import run_service_pb2 as pb
 
@@ -116,7 +116,19 @@ class GrpcHome:
         )
 
     def read_result(self, result_id: str) -> ResultDocument:
-        """Read a result with its arrays, into memory."""
+        """Read a result with its arrays; large ones straight from the store, memory-mapped."""
+        result = GrpcHome.read_result_document(self, result_id)
+        nbytes = sum({ref.path: ref.nbytes for ref in references(result.data)}.values())
+        if nbytes == 0:
+            return result
+        if nbytes > STREAMED_BYTES:
+            fetched = self.connection.arrays.fetched(result_id, nbytes)
+            if fetched is not None:
+                return fetched
+        return self._streamed(result_id)
+
+    def _streamed(self, result_id: str) -> ResultDocument:
+        """Read a result with its arrays through the service, into memory."""
         request = pb.ReadResultRequest(result_id=result_id)
         attempts = self.connection.attempts()
         for attempt in attempts:

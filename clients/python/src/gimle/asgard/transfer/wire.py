@@ -47,7 +47,19 @@ class FilePart:
     size: int
 
 
-Body = bytes | FilePart
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The body of a request: what lies in memory, one after the other, and is not copied."""
+
+    parts: tuple[memoryview, ...]
+
+    @property
+    def size(self) -> int:
+        """Of all of it, in bytes."""
+        return sum(part.nbytes for part in self.parts)
+
+
+Body = bytes | FilePart | Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +214,10 @@ class _Line:
                 self.socket.sendall(body)
             return
         self.socket.sendall(head)
+        if isinstance(body, Views):
+            for part in body.parts:
+                self.socket.sendall(part)
+            return
         offset, left = body.offset, body.size
         while left:
             if isinstance(self.socket, ssl.SSLSocket):

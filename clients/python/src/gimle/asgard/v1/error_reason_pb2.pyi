@@ -93,6 +93,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
     metadata: limitBytes.
     """
+    ERROR_REASON_GRANTS_UNAVAILABLE: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
+    service. metadata: mend.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -175,4 +179,8 @@ ERROR_REASON_BLOB_OWNED: ErrorReason.ValueType  # 25
 ERROR_REASON_BLOB_TOO_LARGE: ErrorReason.ValueType  # 26
 """RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
 metadata: limitBytes.
+"""
+ERROR_REASON_GRANTS_UNAVAILABLE: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
+service. metadata: mend.
 """

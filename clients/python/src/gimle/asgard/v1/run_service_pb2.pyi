@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as abc
+from gimle.asgard.v1 import blob_service_pb2 as blob_service_pb2
 from gimle.asgard.v1 import new_result_pb2 as new_result_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import field_mask_pb2 as field_mask_pb2
@@ -744,6 +745,296 @@ class WriteResultResponse(message.Message):
     _WhichOneofReturnType_answer: _TypeAlias = typing.Literal["add", "append", "save"]  # noqa: Y015
     _WhichOneofArgType_answer: _TypeAlias = typing.Literal["answer", b"answer"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+@typing.final
+class CreateResultUploadsRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Array(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        PATH_FIELD_NUMBER: builtins.int
+        DTYPE_FIELD_NUMBER: builtins.int
+        SHAPE_FIELD_NUMBER: builtins.int
+        SHA256_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        """What stands for it in the result's data."""
+        dtype: builtins.bytes
+        """As in its reference: JSON, such as "float64" in quotes."""
+        sha256: builtins.str
+        """Of its .npy file, 64 hexadecimal digits; required up to 64 MiB."""
+        @builtins.property
+        def path(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+            """Where it stands there: the names and numbers that lead to it."""
+
+        @builtins.property
+        def shape(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            path: abc.Iterable[builtins.str] | None = ...,
+            dtype: builtins.bytes = ...,
+            shape: abc.Iterable[builtins.int] | None = ...,
+            sha256: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["dtype", b"dtype", "key", b"key", "path", b"path", "sha256", b"sha256", "shape", b"shape"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @typing.final
+    class NewUpload(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        RESULT_ID_FIELD_NUMBER: builtins.int
+        RESULT_TYPE_FIELD_NUMBER: builtins.int
+        ARRAYS_FIELD_NUMBER: builtins.int
+        result_id: builtins.str
+        result_type: builtins.str
+        @builtins.property
+        def arrays(self) -> containers.RepeatedCompositeFieldContainer[CreateResultUploadsRequest.Array]:
+            """1 to 1,000 in all."""
+
+        def __init__(
+            self,
+            *,
+            result_id: builtins.str = ...,
+            result_type: builtins.str = ...,
+            arrays: abc.Iterable[CreateResultUploadsRequest.Array] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["arrays", b"arrays", "result_id", b"result_id", "result_type", b"result_type"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    RESULTS_FIELD_NUMBER: builtins.int
+    RUN_FOLLOWS_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    run_follows: builtins.bool
+    """The run is not there yet: SaveRun will create it with these results."""
+    @builtins.property
+    def results(self) -> containers.RepeatedCompositeFieldContainer[CreateResultUploadsRequest.NewUpload]: ...
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        results: abc.Iterable[CreateResultUploadsRequest.NewUpload] | None = ...,
+        run_follows: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["results", b"results", "run_follows", b"run_follows", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CreateResultUploadsResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Array(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        PUT_FIELD_NUMBER: builtins.int
+        PARTS_FIELD_NUMBER: builtins.int
+        ARRIVED_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @builtins.property
+        def put(self) -> blob_service_pb2.Grant:
+            """Send all bytes in this request."""
+
+        @builtins.property
+        def parts(self) -> blob_service_pb2.PartsPlan:
+            """Ask for grants of parts with SignResultParts."""
+
+        @builtins.property
+        def arrived(self) -> containers.RepeatedCompositeFieldContainer[blob_service_pb2.ListPartsResponse.Part]:
+            """Of an upload in parts those that have arrived."""
+
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            put: blob_service_pb2.Grant | None = ...,
+            parts: blob_service_pb2.PartsPlan | None = ...,
+            arrived: abc.Iterable[blob_service_pb2.ListPartsResponse.Part] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["parts", b"parts", "put", b"put", "way", b"way"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["arrived", b"arrived", "key", b"key", "parts", b"parts", "put", b"put", "way", b"way"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_way: _TypeAlias = typing.Literal["put", "parts"]  # noqa: Y015
+        _WhichOneofArgType_way: _TypeAlias = typing.Literal["way", b"way"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_way) -> _WhichOneofReturnType_way | None: ...
+
+    @typing.final
+    class Upload(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        ARRAYS_FIELD_NUMBER: builtins.int
+        STORED_FIELD_NUMBER: builtins.int
+        stored: builtins.bool
+        """The result is stored, and nothing is known of how: WriteResult tells whether it is this one."""
+        @builtins.property
+        def arrays(self) -> containers.RepeatedCompositeFieldContainer[CreateResultUploadsResponse.Array]: ...
+        def __init__(
+            self,
+            *,
+            arrays: abc.Iterable[CreateResultUploadsResponse.Array] | None = ...,
+            stored: builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["arrays", b"arrays", "stored", b"stored"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def results(self) -> containers.RepeatedCompositeFieldContainer[CreateResultUploadsResponse.Upload]:
+        """In the order they were asked for."""
+
+    def __init__(
+        self,
+        *,
+        results: abc.Iterable[CreateResultUploadsResponse.Upload] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SignResultPartsRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESULT_ID_FIELD_NUMBER: builtins.int
+    KEY_FIELD_NUMBER: builtins.int
+    PARTS_FIELD_NUMBER: builtins.int
+    result_id: builtins.str
+    key: builtins.str
+    @builtins.property
+    def parts(self) -> containers.RepeatedCompositeFieldContainer[blob_service_pb2.SignPartsRequest.Part]:
+        """1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        result_id: builtins.str = ...,
+        key: builtins.str = ...,
+        parts: abc.Iterable[blob_service_pb2.SignPartsRequest.Part] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "parts", b"parts", "result_id", b"result_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SignResultPartsResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    GRANTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def grants(self) -> containers.RepeatedCompositeFieldContainer[blob_service_pb2.Grant]:
+        """In the order they were asked for."""
+
+    def __init__(
+        self,
+        *,
+        grants: abc.Iterable[blob_service_pb2.Grant] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["grants", b"grants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CreateResultDownloadsRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESULT_ID_FIELD_NUMBER: builtins.int
+    result_id: builtins.str
+    def __init__(
+        self,
+        *,
+        result_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["result_id", b"result_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CreateResultDownloadsResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Download(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        PATH_FIELD_NUMBER: builtins.int
+        GRANT_FIELD_NUMBER: builtins.int
+        SIZE_BYTES_FIELD_NUMBER: builtins.int
+        ETAG_FIELD_NUMBER: builtins.int
+        SHA256_FIELD_NUMBER: builtins.int
+        SHA256_PARTS_FIELD_NUMBER: builtins.int
+        PART_SIZE_BYTES_FIELD_NUMBER: builtins.int
+        path: builtins.str
+        """As in the reference, or of one of its chunks: files/<name>.npy."""
+        size_bytes: builtins.int
+        etag: builtins.str
+        sha256: builtins.str
+        """Of all bytes, where it is known; hexadecimal."""
+        sha256_parts: builtins.str
+        """Over the SHA-256 of parts of part_size_bytes each, where that is known; hexadecimal."""
+        part_size_bytes: builtins.int
+        @builtins.property
+        def grant(self) -> blob_service_pb2.Grant: ...
+        def __init__(
+            self,
+            *,
+            path: builtins.str = ...,
+            grant: blob_service_pb2.Grant | None = ...,
+            size_bytes: builtins.int = ...,
+            etag: builtins.str = ...,
+            sha256: builtins.str = ...,
+            sha256_parts: builtins.str = ...,
+            part_size_bytes: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["grant", b"grant"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["etag", b"etag", "grant", b"grant", "part_size_bytes", b"part_size_bytes", "path", b"path", "sha256", b"sha256", "sha256_parts", b"sha256_parts", "size_bytes", b"size_bytes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULT_FIELD_NUMBER: builtins.int
+    DOWNLOADS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def result(self) -> Result: ...
+    @builtins.property
+    def downloads(self) -> containers.RepeatedCompositeFieldContainer[CreateResultDownloadsResponse.Download]: ...
+    def __init__(
+        self,
+        *,
+        result: Result | None = ...,
+        downloads: abc.Iterable[CreateResultDownloadsResponse.Download] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["downloads", b"downloads", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class GetResultRequest(message.Message):

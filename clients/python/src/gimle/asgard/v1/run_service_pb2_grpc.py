@@ -91,6 +91,21 @@ class RunServiceStub:
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.FromString,
                 _registered_method=True)
+        self.CreateResultUploads = channel.unary_unary(
+                '/gimle.asgard.v1.RunService/CreateResultUploads',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsResponse.FromString,
+                _registered_method=True)
+        self.SignResultParts = channel.unary_unary(
+                '/gimle.asgard.v1.RunService/SignResultParts',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsResponse.FromString,
+                _registered_method=True)
+        self.CreateResultDownloads = channel.unary_unary(
+                '/gimle.asgard.v1.RunService/CreateResultDownloads',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsResponse.FromString,
+                _registered_method=True)
         self.GetResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/GetResult',
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultRequest.SerializeToString,
@@ -208,6 +223,37 @@ class RunServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateResultUploads(self, request, context):
+        """Begins results whose large arrays the client itself puts into the store: grants an upload of
+        each, of a .npy file whose first axis is the one it grows on. AddResult or SaveRun then names
+        them in `uploaded`, and stores the result when they are all there; what nobody names is removed
+        when its grants have ended. The same call again grants anew, and says what has arrived.
+        NOT_FOUND RUN_NOT_FOUND unless the run is to follow; ALREADY_EXISTS for another declaration
+        under an id; FAILED_PRECONDITION GRANTS_UNAVAILABLE where there is nobody to grant: use
+        WriteResult. Only over gRPC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignResultParts(self, request, context):
+        """Grants parts of an array's upload in parts, each for bytes of the SHA-256 that is given.
+        NOT_FOUND RESULT_NOT_FOUND when no such upload was begun; FAILED_PRECONDITION UPLOAD_ENDED.
+        Safe to repeat. Only over gRPC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateResultDownloads(self, request, context):
+        """Reads one result as stored and grants downloads of the files of its arrays. NOT_FOUND
+        RESULT_NOT_FOUND; FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only
+        over gRPC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetResult(self, request, context):
         """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND.
         """
@@ -309,6 +355,21 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.WriteResult,
                     request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.SerializeToString,
+            ),
+            'CreateResultUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateResultUploads,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsResponse.SerializeToString,
+            ),
+            'SignResultParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignResultParts,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsResponse.SerializeToString,
+            ),
+            'CreateResultDownloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateResultDownloads,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsResponse.SerializeToString,
             ),
             'GetResult': grpc.unary_unary_rpc_method_handler(
                     servicer.GetResult,
@@ -617,6 +678,87 @@ class RunService:
             '/gimle.asgard.v1.RunService/WriteResult',
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.SerializeToString,
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateResultUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gimle.asgard.v1.RunService/CreateResultUploads',
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignResultParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gimle.asgard.v1.RunService/SignResultParts',
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateResultDownloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gimle.asgard.v1.RunService/CreateResultDownloads',
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

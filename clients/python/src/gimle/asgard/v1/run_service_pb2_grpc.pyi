@@ -70,6 +70,25 @@ class RunServiceStub:
     then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
     nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
     """
+    CreateResultUploads: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateResultUploadsRequest, _run_service_pb2.CreateResultUploadsResponse]
+    """Begins results whose large arrays the client itself puts into the store: grants an upload of
+    each, of a .npy file whose first axis is the one it grows on. AddResult or SaveRun then names
+    them in `uploaded`, and stores the result when they are all there; what nobody names is removed
+    when its grants have ended. The same call again grants anew, and says what has arrived.
+    NOT_FOUND RUN_NOT_FOUND unless the run is to follow; ALREADY_EXISTS for another declaration
+    under an id; FAILED_PRECONDITION GRANTS_UNAVAILABLE where there is nobody to grant: use
+    WriteResult. Only over gRPC.
+    """
+    SignResultParts: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.SignResultPartsRequest, _run_service_pb2.SignResultPartsResponse]
+    """Grants parts of an array's upload in parts, each for bytes of the SHA-256 that is given.
+    NOT_FOUND RESULT_NOT_FOUND when no such upload was begun; FAILED_PRECONDITION UPLOAD_ENDED.
+    Safe to repeat. Only over gRPC.
+    """
+    CreateResultDownloads: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.CreateResultDownloadsRequest, _run_service_pb2.CreateResultDownloadsResponse]
+    """Reads one result as stored and grants downloads of the files of its arrays. NOT_FOUND
+    RESULT_NOT_FOUND; FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only
+    over gRPC.
+    """
     GetResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
     ReadResult: _grpc.UnaryStreamMultiCallable[_run_service_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]
@@ -133,6 +152,25 @@ class RunServiceAsyncStub(RunServiceStub):
     """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
     then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
     nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
+    """
+    CreateResultUploads: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateResultUploadsRequest, _run_service_pb2.CreateResultUploadsResponse]  # type: ignore[assignment]
+    """Begins results whose large arrays the client itself puts into the store: grants an upload of
+    each, of a .npy file whose first axis is the one it grows on. AddResult or SaveRun then names
+    them in `uploaded`, and stores the result when they are all there; what nobody names is removed
+    when its grants have ended. The same call again grants anew, and says what has arrived.
+    NOT_FOUND RUN_NOT_FOUND unless the run is to follow; ALREADY_EXISTS for another declaration
+    under an id; FAILED_PRECONDITION GRANTS_UNAVAILABLE where there is nobody to grant: use
+    WriteResult. Only over gRPC.
+    """
+    SignResultParts: _aio.UnaryUnaryMultiCallable[_run_service_pb2.SignResultPartsRequest, _run_service_pb2.SignResultPartsResponse]  # type: ignore[assignment]
+    """Grants parts of an array's upload in parts, each for bytes of the SHA-256 that is given.
+    NOT_FOUND RESULT_NOT_FOUND when no such upload was begun; FAILED_PRECONDITION UPLOAD_ENDED.
+    Safe to repeat. Only over gRPC.
+    """
+    CreateResultDownloads: _aio.UnaryUnaryMultiCallable[_run_service_pb2.CreateResultDownloadsRequest, _run_service_pb2.CreateResultDownloadsResponse]  # type: ignore[assignment]
+    """Reads one result as stored and grants downloads of the files of its arrays. NOT_FOUND
+    RESULT_NOT_FOUND; FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only
+    over gRPC.
     """
     GetResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]  # type: ignore[assignment]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
@@ -254,6 +292,43 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
         then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
         nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateResultUploads(
+        self,
+        request: _run_service_pb2.CreateResultUploadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.CreateResultUploadsResponse, _abc.Awaitable[_run_service_pb2.CreateResultUploadsResponse]]:
+        """Begins results whose large arrays the client itself puts into the store: grants an upload of
+        each, of a .npy file whose first axis is the one it grows on. AddResult or SaveRun then names
+        them in `uploaded`, and stores the result when they are all there; what nobody names is removed
+        when its grants have ended. The same call again grants anew, and says what has arrived.
+        NOT_FOUND RUN_NOT_FOUND unless the run is to follow; ALREADY_EXISTS for another declaration
+        under an id; FAILED_PRECONDITION GRANTS_UNAVAILABLE where there is nobody to grant: use
+        WriteResult. Only over gRPC.
+        """
+
+    @_abc_1.abstractmethod
+    def SignResultParts(
+        self,
+        request: _run_service_pb2.SignResultPartsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.SignResultPartsResponse, _abc.Awaitable[_run_service_pb2.SignResultPartsResponse]]:
+        """Grants parts of an array's upload in parts, each for bytes of the SHA-256 that is given.
+        NOT_FOUND RESULT_NOT_FOUND when no such upload was begun; FAILED_PRECONDITION UPLOAD_ENDED.
+        Safe to repeat. Only over gRPC.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateResultDownloads(
+        self,
+        request: _run_service_pb2.CreateResultDownloadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_service_pb2.CreateResultDownloadsResponse, _abc.Awaitable[_run_service_pb2.CreateResultDownloadsResponse]]:
+        """Reads one result as stored and grants downloads of the files of its arrays. NOT_FOUND
+        RESULT_NOT_FOUND; FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only
+        over gRPC.
         """
 
     @_abc_1.abstractmethod

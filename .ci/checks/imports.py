@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
-    | {f"{SERVER}.{room}" for room in ("store", "run.store", "run.grants", "feed.feed")}
+    | {f"{SERVER}.{room}" for room in ("store", "run.store", "run.grants", "run.lazy", "feed.feed")}
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts")},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
@@ -70,7 +70,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
-    f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render"},
+    f"{SERVER}.run.lazy": set(),
+    f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render", f"{SERVER}.run.lazy"},
     # Processes: what they share, each service put together, and the roots, where things meet.
     f"{SERVER}.processes": PROCESS,
     f"{SERVER}.processes.page_server": set(),

@@ -194,7 +194,7 @@ class Creator:
             known = await self._index.recall(Key("run", run.id))
             same = (
                 known == claim.digest
-                if known is not None
+                if known is not None and len(known) == len(claim.digest or b"")
                 # Written, but not acknowledged: the content itself must tell.
                 else domain.same_run(
                     run, decode_run(found.body, run.id, found.modified_at), timed=claim.timed
@@ -210,8 +210,10 @@ class Creator:
 
     async def _added_by(self, result: ResultDocument, digest: bytes) -> bool:
         known = await self._index.recall(Key("result", result.id))
-        # The same may have been sent another way: then the content itself must tell.
-        return known == digest or await self._is_there(result)
+        if known is not None and len(known) == len(digest):
+            return known == digest
+        # Not known, or of a request that sent its arrays another way: the content must tell.
+        return await self._is_there(result)
 
     async def _is_there(self, result: ResultDocument) -> bool:
         """Whether this very result is stored; raises `AlreadyExistsError` for another one."""

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 import grpc
 from gimle.asgard.core.documents import RunDocument, decode_run, etag
-from gimle.asgard.core.errors import EtagMismatchError, NotFoundError
+from gimle.asgard.core.errors import DocumentError, EtagMismatchError, NotFoundError
 from gimle.asgard.core.ids import check_id
+from gimle.asgard.v1 import granted_result_pb2 as granted_pb
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
@@ -26,6 +28,7 @@ from asgard_server.run.arrays import Arrays
 from asgard_server.run.codec import uploaded
 from asgard_server.run.creating import Claim, Creator
 from asgard_server.run.granting import Granting
+from asgard_server.run.lazy import ArrayMovedError
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import (
     CreatingAtOnce,
@@ -44,6 +47,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # What the loop may parse or hash itself; more goes to a thread.
 _SMALL_BYTES = 65_536
+
+# So often a result is read anew that grows while it is drawn.
+_LOOKS = 5
 
 # What came in pieces is never small.
 _LARGE = _SMALL_BYTES + 1
@@ -198,33 +204,32 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         return {**arrays, **uploaded.repeated(sent), **uploaded.placed(known)}
 
     async def CreateResultUploads(
-        self, request: pb.CreateResultUploadsRequest, context: Context
-    ) -> pb.CreateResultUploadsResponse:
+        self, request: granted_pb.CreateResultUploadsRequest, context: Context
+    ) -> granted_pb.CreateResultUploadsResponse:
         asked = uploaded.asked(request)
         begun = await self._granting.begin(
             check_id(request.run_id), asked, run_follows=request.run_follows
         )
-        return pb.CreateResultUploadsResponse(results=map(uploaded.begun_message, begun))
+        return granted_pb.CreateResultUploadsResponse(results=map(uploaded.begun_message, begun))
 
     async def SignResultParts(
-        self, request: pb.SignResultPartsRequest, context: Context
-    ) -> pb.SignResultPartsResponse:
+        self, request: granted_pb.SignResultPartsRequest, context: Context
+    ) -> granted_pb.SignResultPartsResponse:
         parts = [(part.number, part.sha256) for part in request.parts]
         result_id = check_id(request.result_id, "result_id")
         grants = await self._granting.parts(result_id, request.key, parts)
-        return pb.SignResultPartsResponse(grants=map(uploaded.grant_message, grants))
+        return granted_pb.SignResultPartsResponse(grants=map(uploaded.grant_message, grants))
 
     async def CreateResultDownloads(
-        self, request: pb.CreateResultDownloadsRequest, context: Context
-    ) -> pb.CreateResultDownloadsResponse:
+        self, request: granted_pb.CreateResultDownloadsRequest, context: Context
+    ) -> granted_pb.CreateResultDownloadsResponse:
         key = Key("result", check_id(request.result_id, "result_id"))
         found = await self._found(key)
         size = len(found.body)
         paths = await _apart(size, uploaded.array_paths, key.id, found)
         lent = await self._granting.downloads(paths) if paths else []
-        return pb.CreateResultDownloadsResponse(
-            result=await _apart(size, codec.stored_result, key.id, found),
-            downloads=uploaded.downloads(key.id, paths, lent),
+        return granted_pb.CreateResultDownloadsResponse(
+            downloads=uploaded.downloads(key.id, paths, lent)
         )
 
     async def AppendResult(
@@ -262,7 +267,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         return pb.GetResultResponse(result=await self._stored(key))
 
     async def ReadResult(
-        self, request: pb.ReadResultRequest, context: Context
+        self, request: one_pb.ReadResultRequest, context: Context
     ) -> AsyncIterator[Any]:
         """Yields serialised responses, as every stream of this server does."""
         key = Key("result", check_id(request.result_id, "result_id"))
@@ -288,13 +293,13 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         )
 
     async def DeleteResult(
-        self, request: pb.DeleteResultRequest, context: Context
-    ) -> pb.DeleteResultResponse:
+        self, request: one_pb.DeleteResultRequest, context: Context
+    ) -> one_pb.DeleteResultResponse:
         key = Key("result", check_id(request.result_id, "result_id"))
         result = await self._stored(key)
         await self._documents.delete(key)
         await self._observer.observe(key, Key("run", result.run_id))
-        return pb.DeleteResultResponse()
+        return one_pb.DeleteResultResponse()
 
     async def RenderResult(
         self, request: render_pb.RenderResultRequest, context: Context
@@ -303,9 +308,16 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         options = codec.render_options(request)
         found = await self._found(key)
         name = await _apart(len(found.body), etag, found.body)
-        result = await self._documents.open_result(key.id)
         loop = asyncio.get_running_loop()
-        rendered = await loop.run_in_executor(self._drawing, codec.drawn, result, options)
+        for attempt in range(_LOOKS):
+            result = await self._documents.look_at(key.id)
+            try:
+                rendered = await loop.run_in_executor(self._drawing, codec.drawn, result, options)
+                break
+            except ArrayMovedError as error:
+                if attempt + 1 == _LOOKS:
+                    problem = f"its array file {error} changes all the time"
+                    raise DocumentError(key.id, problem) from error
         return codec.view_message(rendered, codec.view_etag(name, request))
 
     # Changes ------------------------------------------------------------------------

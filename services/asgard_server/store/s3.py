@@ -398,11 +398,20 @@ class S3Documents(S3Reading):
 
     async def open_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, large ones memory-mapped. Raises NotFoundError."""
+        return await self._read_with(result_id, self._arrays.opened)
+
+    async def look_at(self, result_id: str) -> ResultDocument:
+        """Read a result to draw it: of large arrays what is looked at is read only then."""
+        return await self._read_with(result_id, self._arrays.looked_at)
+
+    async def _read_with(
+        self, result_id: str, read: Callable[[Found, str], ResultDocument]
+    ) -> ResultDocument:
         seen: str | None = None
         while True:
             found = await self._found(Key("result", check_id(result_id, "result_id")))
             try:
-                return await self._in_pool(self._arrays.opened, found, result_id)
+                return await self._in_pool(read, found, result_id)
             except FileNotFoundError as error:
                 # An append or a merge may have put the field elsewhere; a document that still
                 # names the missing object says that it is lost.

@@ -14,7 +14,7 @@ from gimle.asgard.core.folder.layout import array_file
 from gimle.asgard.core.growth import references
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import blob_service_pb2 as blob_pb
-from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -29,7 +29,7 @@ _MOST_BYTES = 5 << 40  # what a store takes as one object
 _MOST_AXES = 32
 
 
-def asked(request: pb.CreateResultUploadsRequest) -> list[NewUpload]:
+def asked(request: granted_pb.CreateResultUploadsRequest) -> list[NewUpload]:
     """The uploads that are asked for. Raises `InvalidFieldError`."""
     count = sum(len(each.arrays) for each in request.results)
     if not 1 <= count <= domain.ARRAYS_LIMIT:
@@ -39,7 +39,7 @@ def asked(request: pb.CreateResultUploadsRequest) -> list[NewUpload]:
     return [_new(each, f"results[{place}].") for place, each in enumerate(request.results)]
 
 
-def _new(message: pb.CreateResultUploadsRequest.NewUpload, at: str) -> NewUpload:
+def _new(message: granted_pb.CreateResultUploadsRequest.NewUpload, at: str) -> NewUpload:
     arrays = tuple(
         _array(each, f"{at}arrays[{place}].") for place, each in enumerate(message.arrays)
     )
@@ -51,7 +51,7 @@ def _new(message: pb.CreateResultUploadsRequest.NewUpload, at: str) -> NewUpload
     return NewUpload(check_id(message.result_id, f"{at}result_id"), message.result_type, arrays)
 
 
-def _array(message: pb.CreateResultUploadsRequest.Array, at: str) -> Array:
+def _array(message: granted_pb.CreateResultUploadsRequest.Array, at: str) -> Array:
     if not message.path:
         raise InvalidFieldError(f"{at}path", "is empty", "say where in data the array stands")
     try:
@@ -104,21 +104,21 @@ def repeated(sent: Mapping[str, Sent]) -> dict[str, Uploaded]:
     return {key: Uploaded(each.sha256) for key, each in sent.items()}
 
 
-def begun_message(begun: Begun) -> pb.CreateResultUploadsResponse.Upload:
+def begun_message(begun: Begun) -> granted_pb.CreateResultUploadsResponse.Upload:
     """The uploads of a result's arrays as their message."""
     if begun.uploads is None:
-        return pb.CreateResultUploadsResponse.Upload(stored=True)
-    return pb.CreateResultUploadsResponse.Upload(
+        return granted_pb.CreateResultUploadsResponse.Upload(stored=True)
+    return granted_pb.CreateResultUploadsResponse.Upload(
         arrays=[_upload(key, upload) for key, upload in begun.uploads.items()]
     )
 
 
-def _upload(key: str, upload: Upload) -> pb.CreateResultUploadsResponse.Array:
+def _upload(key: str, upload: Upload) -> granted_pb.CreateResultUploadsResponse.Array:
     if upload.held is not None:
-        return pb.CreateResultUploadsResponse.Array(key=key)
+        return granted_pb.CreateResultUploadsResponse.Array(key=key)
     if upload.put is not None:
-        return pb.CreateResultUploadsResponse.Array(key=key, put=grant_message(upload.put))
-    return pb.CreateResultUploadsResponse.Array(
+        return granted_pb.CreateResultUploadsResponse.Array(key=key, put=grant_message(upload.put))
+    return granted_pb.CreateResultUploadsResponse.Array(
         key=key,
         parts=blob_pb.PartsPlan(part_size_bytes=upload.part_bytes, part_count=upload.part_count),
         arrived=[
@@ -156,7 +156,7 @@ def downloads(
         if one is None:
             raise DocumentError(result_id, f"its array file {path} is missing")
         grant, held = one
-        yield pb.CreateResultDownloadsResponse.Download(
+        yield granted_pb.CreateResultDownloadsResponse.Download(
             path=path,
             grant=grant_message(grant),
             size_bytes=held.size_bytes,

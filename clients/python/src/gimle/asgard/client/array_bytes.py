@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from gimle.asgard.core.arrays import Array, dtype_named
 from gimle.asgard.core.folder.npy import header
+from gimle.asgard.core.mapped import release
 from gimle.asgard.transfer import Views
 
 
@@ -15,13 +15,15 @@ class ArrayBytes:
     """The bytes of a .npy file: a head, then the elements in C order, copied only where they must.
 
     dtype: as a reference names it. exchanged: the first two axes are exchanged in the file.
-    sha256: of all of it, in hexadecimal, once it is known.
+    size: of the file, nbytes: of the elements alone. sha256: of all of it, in hexadecimal, once it
+    is known.
     """
 
     def __init__(self, array: Array, dtype: Any, *, exchanged: bool) -> None:
         self._array = array.swapaxes(0, 1) if exchanged else array
         self._head = header(dtype_named(dtype), self._array.shape)
-        self.size = len(self._head) + array.nbytes
+        self.nbytes = array.nbytes
+        self.size = len(self._head) + self.nbytes
         self.sha256: str | None = None
         self._flat: Array | None = None
         if self._array.flags.c_contiguous:
@@ -47,7 +49,8 @@ class ArrayBytes:
         part: Any = flat[start - skip : stop - skip]
         return memoryview(part)
 
-    def pieces(self, size: int) -> Iterator[Views]:
-        """All bytes, `size` at a time."""
-        for start in range(0, self.size, size):
-            yield self.views(start, min(start + size, self.size))
+    def release(self, start: int, stop: int) -> None:
+        """Give back the memory of these bytes, where the array lies in a file."""
+        head = len(self._head)
+        if self._flat is not None and stop > head:
+            release(self._flat[max(0, start - head) : stop - head])

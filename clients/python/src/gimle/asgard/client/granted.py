@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gimle.asgard.client import codec
 from gimle.asgard.client.array_bytes import ArrayBytes
 from gimle.asgard.client.grants import grant_of
 from gimle.asgard.client.outgoing import STREAMED_BYTES, Outgoing
@@ -45,7 +44,7 @@ from gimle.asgard.transfer import (
     Wanted,
     download,
 )
-from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1.new_result_pb2 import UploadedArray
 
 if TYPE_CHECKING:
@@ -115,19 +114,18 @@ class GrantedArrays:
 
     # From the store
 
-    def fetched(self, result_id: str, nbytes: int) -> ResultDocument | None:
-        """A result with its arrays, of which those above 1 MiB are memory-mapped files.
+    def fetched(self, result: ResultDocument, nbytes: int) -> ResultDocument | None:
+        """A result with its arrays in the place of references; those above 1 MiB are mapped files.
 
         The files have no name and go with the arrays. None when it has to be read through the
         service. Raises as calls do.
         """
         if self._unavailable:
             return None
-        source = _Source(self._connection, result_id)
+        source = _Source(self._connection, result.id)
         try:
             message = source.ask()
-            result = codec.result(message.result)
-            tell = self._connection.telling("down", result_id, nbytes, self._connection.attempts())
+            tell = self._connection.telling("down", result.id, nbytes, self._connection.attempts())
             with tempfile.TemporaryDirectory(prefix="asgard-") as folder:
                 return _read(result, message.downloads, source, Path(folder), nbytes, tell)
         except UnknownMethodError:
@@ -141,7 +139,7 @@ class GrantedArrays:
             raise
         except TransferError as error:
             # It may also have grown meanwhile, where files are not written once.
-            _log.info("%s is read through the service: %s", result_id, error)
+            _log.info("%s is read through the service: %s", result.id, error)
         return None
 
 
@@ -165,11 +163,11 @@ class _Upload:
 
         None when a result is stored already, nobody knows how.
         """
-        total = sum(each.file.size for each in self._large)
+        total = sum(each.file.nbytes for each in self._large)
         tell = self._connection.telling(
             "up", self._call.id, total, self._connection.attempts(self._patience)
         )
-        sending = Sending(tell)
+        sending = Sending(lambda gone: tell(min(gone, total)))
         sending.measure([each.file for each in self._large if each.file.size <= LARGE_BYTES])
         answer = self._ask()
         if any(each.stored for each in answer.results):
@@ -186,15 +184,16 @@ class _Upload:
             else:
                 sending.in_parts(each.file, way, self._sign(each))
         sending.run()
+        tell(total)
         return {(each.result, each.key): sending.digests(each.file) for each in self._large}
 
     def _numbers(self) -> list[int]:
         return list(dict.fromkeys(each.result for each in self._large))
 
-    def _ask(self) -> pb.CreateResultUploadsResponse:
+    def _ask(self) -> granted_pb.CreateResultUploadsResponse:
         request = self._call.request
         saved = self._call.method == "SaveRun"
-        asked = pb.CreateResultUploadsRequest(
+        asked = granted_pb.CreateResultUploadsRequest(
             run_id=request.run.run_id if saved else request.run_id, run_follows=saved
         )
         for number in self._numbers():
@@ -209,7 +208,7 @@ class _Upload:
                         shape=each.ref.shape,
                         sha256=each.file.sha256 or "",
                     )
-        answer: pb.CreateResultUploadsResponse = self._connection.call(
+        answer: granted_pb.CreateResultUploadsResponse = self._connection.call(
             "CreateResultUploads", asked, patience=self._patience
         )
         return answer
@@ -227,7 +226,7 @@ class _Upload:
         result_id = _results(self._call)[large.result].result_id
 
         def sign(number: int, sha256: bytes) -> Grant:
-            request = pb.SignResultPartsRequest(result_id=result_id, key=large.key)
+            request = granted_pb.SignResultPartsRequest(result_id=result_id, key=large.key)
             request.parts.add(number=number, sha256=sha256.hex())
             (grant,) = self._connection.call(
                 "SignResultParts", request, patience=self._patience
@@ -296,13 +295,13 @@ class _Source:
 
     def __init__(self, connection: Connection, result_id: str) -> None:
         self._connection = connection
-        self._request = pb.CreateResultDownloadsRequest(result_id=result_id)
+        self._request = granted_pb.CreateResultDownloadsRequest(result_id=result_id)
         self._lock = threading.Lock()
         self._first: dict[str, Grant] = {}
 
-    def ask(self) -> pb.CreateResultDownloadsResponse:
+    def ask(self) -> granted_pb.CreateResultDownloadsResponse:
         """Ask for all of them."""
-        answer: pb.CreateResultDownloadsResponse = self._connection.call(
+        answer: granted_pb.CreateResultDownloadsResponse = self._connection.call(
             "CreateResultDownloads", self._request
         )
         with self._lock:
@@ -351,6 +350,8 @@ def _read(
     tell(nbytes)
 
     def load(ref: ArrayRef) -> Array:
+        if any(path not in targets for path, _ in ref.files):
+            raise DocumentError(result.id, "it has changed meanwhile")
         return loaded(ref, targets, folder, result.id)
 
     try:

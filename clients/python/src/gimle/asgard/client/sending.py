@@ -50,6 +50,7 @@ class Sending:
         def task(wire: Wire) -> None:
             body = file.views(0, file.size)
             send(wire, self._work, way.key, grant_of(way.put), body, renewed)
+            file.release(0, file.size)
             self._count(file.size)
 
         self._add(task)
@@ -71,6 +72,7 @@ class Sending:
                 if wanted and arrived.get(number) != (body.size, digest.hex()):
                     leave = partial(sign, number, digest)
                     send(wire, self._work, way.key, leave(), body, leave)
+                file.release((number - 1) * each, (number - 1) * each + body.size)
                 self._count(body.size)
             if wanted:
                 self._over[id(file)] = over.hexdigest()
@@ -98,8 +100,10 @@ class Sending:
 
 def _measure(file: ArrayBytes) -> None:
     digest = hashlib.sha256()
-    for piece in file.pieces(_HASHED_BYTES):
-        _update(piece, digest)
+    for start in range(0, file.size, _HASHED_BYTES):
+        stop = min(start + _HASHED_BYTES, file.size)
+        _update(file.views(start, stop), digest)
+        file.release(start, stop)
     file.sha256 = digest.hexdigest()
 
 

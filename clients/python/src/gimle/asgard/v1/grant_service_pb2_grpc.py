@@ -73,14 +73,15 @@ class GrantServiceServicer:
     def GrantUploads(self, request, context):
         """Grants uploads, each in one request or in parts as its size wants; of one whose key has bytes
         already, says what is there. An upload in parts that was begun before goes on. Safe to repeat.
+        Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GrantParts(self, request, context):
-        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. FAILED_PRECONDITION
-        UPLOAD_ENDED when there is no such upload (any more). Safe to repeat.
+        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given.
+        FAILED_PRECONDITION UPLOAD_ENDED when there is no such upload (any more). Safe to repeat. Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +89,7 @@ class GrantServiceServicer:
 
     def SettleUploads(self, request, context):
         """Looks what has arrived, and puts parts together. Each object has its own outcome: what is there,
-        or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same.
+        or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same. Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +97,7 @@ class GrantServiceServicer:
 
     def RemoveObjects(self, request, context):
         """Removes objects and everything of unfinished uploads under their keys. What is gone is no error.
+        Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +105,7 @@ class GrantServiceServicer:
 
     def GrantDownloads(self, request, context):
         """Grants downloads; a key that has no bytes has no grant in the answer. Safe to repeat.
+        Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,19 +39,24 @@ class GrantServiceStub:
     GrantUploads: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.GrantUploadsRequest, _grant_service_pb2.GrantUploadsResponse]
     """Grants uploads, each in one request or in parts as its size wants; of one whose key has bytes
     already, says what is there. An upload in parts that was begun before goes on. Safe to repeat.
+    Only over gRPC.
     """
     GrantParts: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.GrantPartsRequest, _grant_service_pb2.GrantPartsResponse]
-    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. FAILED_PRECONDITION
-    UPLOAD_ENDED when there is no such upload (any more). Safe to repeat.
+    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given.
+    FAILED_PRECONDITION UPLOAD_ENDED when there is no such upload (any more). Safe to repeat. Only over gRPC.
     """
     SettleUploads: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.SettleUploadsRequest, _grant_service_pb2.SettleUploadsResponse]
     """Looks what has arrived, and puts parts together. Each object has its own outcome: what is there,
-    or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same.
+    or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same. Only over gRPC.
     """
     RemoveObjects: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.RemoveObjectsRequest, _grant_service_pb2.RemoveObjectsResponse]
-    """Removes objects and everything of unfinished uploads under their keys. What is gone is no error."""
+    """Removes objects and everything of unfinished uploads under their keys. What is gone is no error.
+    Only over gRPC.
+    """
     GrantDownloads: _grpc.UnaryUnaryMultiCallable[_grant_service_pb2.GrantDownloadsRequest, _grant_service_pb2.GrantDownloadsResponse]
-    """Grants downloads; a key that has no bytes has no grant in the answer. Safe to repeat."""
+    """Grants downloads; a key that has no bytes has no grant in the answer. Safe to repeat.
+    Only over gRPC.
+    """
 
 @_typing.type_check_only
 class GrantServiceAsyncStub(GrantServiceStub):
@@ -64,19 +69,24 @@ class GrantServiceAsyncStub(GrantServiceStub):
     GrantUploads: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.GrantUploadsRequest, _grant_service_pb2.GrantUploadsResponse]  # type: ignore[assignment]
     """Grants uploads, each in one request or in parts as its size wants; of one whose key has bytes
     already, says what is there. An upload in parts that was begun before goes on. Safe to repeat.
+    Only over gRPC.
     """
     GrantParts: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.GrantPartsRequest, _grant_service_pb2.GrantPartsResponse]  # type: ignore[assignment]
-    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. FAILED_PRECONDITION
-    UPLOAD_ENDED when there is no such upload (any more). Safe to repeat.
+    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given.
+    FAILED_PRECONDITION UPLOAD_ENDED when there is no such upload (any more). Safe to repeat. Only over gRPC.
     """
     SettleUploads: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.SettleUploadsRequest, _grant_service_pb2.SettleUploadsResponse]  # type: ignore[assignment]
     """Looks what has arrived, and puts parts together. Each object has its own outcome: what is there,
-    or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same.
+    or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same. Only over gRPC.
     """
     RemoveObjects: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.RemoveObjectsRequest, _grant_service_pb2.RemoveObjectsResponse]  # type: ignore[assignment]
-    """Removes objects and everything of unfinished uploads under their keys. What is gone is no error."""
+    """Removes objects and everything of unfinished uploads under their keys. What is gone is no error.
+    Only over gRPC.
+    """
     GrantDownloads: _aio.UnaryUnaryMultiCallable[_grant_service_pb2.GrantDownloadsRequest, _grant_service_pb2.GrantDownloadsResponse]  # type: ignore[assignment]
-    """Grants downloads; a key that has no bytes has no grant in the answer. Safe to repeat."""
+    """Grants downloads; a key that has no bytes has no grant in the answer. Safe to repeat.
+    Only over gRPC.
+    """
 
 class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
     """Requests to the object store, lent to another service for keys that it keeps itself: the arrays
@@ -92,6 +102,7 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_grant_service_pb2.GrantUploadsResponse, _abc.Awaitable[_grant_service_pb2.GrantUploadsResponse]]:
         """Grants uploads, each in one request or in parts as its size wants; of one whose key has bytes
         already, says what is there. An upload in parts that was begun before goes on. Safe to repeat.
+        Only over gRPC.
         """
 
     @_abc_1.abstractmethod
@@ -100,8 +111,8 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grant_service_pb2.GrantPartsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.GrantPartsResponse, _abc.Awaitable[_grant_service_pb2.GrantPartsResponse]]:
-        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. FAILED_PRECONDITION
-        UPLOAD_ENDED when there is no such upload (any more). Safe to repeat.
+        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given.
+        FAILED_PRECONDITION UPLOAD_ENDED when there is no such upload (any more). Safe to repeat. Only over gRPC.
         """
 
     @_abc_1.abstractmethod
@@ -111,7 +122,7 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.SettleUploadsResponse, _abc.Awaitable[_grant_service_pb2.SettleUploadsResponse]]:
         """Looks what has arrived, and puts parts together. Each object has its own outcome: what is there,
-        or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same.
+        or UPLOAD_INCOMPLETE, or DIGEST_MISMATCH. A repeat answers the same. Only over gRPC.
         """
 
     @_abc_1.abstractmethod
@@ -120,7 +131,9 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grant_service_pb2.RemoveObjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.RemoveObjectsResponse, _abc.Awaitable[_grant_service_pb2.RemoveObjectsResponse]]:
-        """Removes objects and everything of unfinished uploads under their keys. What is gone is no error."""
+        """Removes objects and everything of unfinished uploads under their keys. What is gone is no error.
+        Only over gRPC.
+        """
 
     @_abc_1.abstractmethod
     def GrantDownloads(
@@ -128,6 +141,8 @@ class GrantServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _grant_service_pb2.GrantDownloadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_grant_service_pb2.GrantDownloadsResponse, _abc.Awaitable[_grant_service_pb2.GrantDownloadsResponse]]:
-        """Grants downloads; a key that has no bytes has no grant in the answer. Safe to repeat."""
+        """Grants downloads; a key that has no bytes has no grant in the answer. Safe to repeat.
+        Only over gRPC.
+        """
 
 def add_GrantServiceServicer_to_server(servicer: GrantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,6 +3,8 @@
 import grpc
 import warnings
 
+from gimle.asgard.v1 import granted_result_pb2 as gimle_dot_asgard_dot_v1_dot_granted__result__pb2
+from gimle.asgard.v1 import one_result_pb2 as gimle_dot_asgard_dot_v1_dot_one__result__pb2
 from gimle.asgard.v1 import render_result_pb2 as gimle_dot_asgard_dot_v1_dot_render__result__pb2
 from gimle.asgard.v1 import run_service_pb2 as gimle_dot_asgard_dot_v1_dot_run__service__pb2
 
@@ -93,18 +95,18 @@ class RunServiceStub:
                 _registered_method=True)
         self.CreateResultUploads = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/CreateResultUploads',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsRequest.SerializeToString,
-                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsResponse.FromString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsResponse.FromString,
                 _registered_method=True)
         self.SignResultParts = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/SignResultParts',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsRequest.SerializeToString,
-                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsResponse.FromString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsResponse.FromString,
                 _registered_method=True)
         self.CreateResultDownloads = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/CreateResultDownloads',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsRequest.SerializeToString,
-                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsResponse.FromString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsResponse.FromString,
                 _registered_method=True)
         self.GetResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/GetResult',
@@ -113,7 +115,7 @@ class RunServiceStub:
                 _registered_method=True)
         self.ReadResult = channel.unary_stream(
                 '/gimle.asgard.v1.RunService/ReadResult',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.SerializeToString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.ReadResultRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.FromString,
                 _registered_method=True)
         self.ListResults = channel.unary_unary(
@@ -123,8 +125,8 @@ class RunServiceStub:
                 _registered_method=True)
         self.DeleteResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/DeleteResult',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultRequest.SerializeToString,
-                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultResponse.FromString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultResponse.FromString,
                 _registered_method=True)
         self.RenderResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/RenderResult',
@@ -224,31 +226,22 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateResultUploads(self, request, context):
-        """Begins results whose large arrays the client itself puts into the store: grants an upload of
-        each, of a .npy file whose first axis is the one it grows on. AddResult or SaveRun then names
-        them in `uploaded`, and stores the result when they are all there; what nobody names is removed
-        when its grants have ended. The same call again grants anew, and says what has arrived.
-        NOT_FOUND RUN_NOT_FOUND unless the run is to follow; ALREADY_EXISTS for another declaration
-        under an id; FAILED_PRECONDITION GRANTS_UNAVAILABLE where there is nobody to grant: use
-        WriteResult. Only over gRPC.
+        """Grants uploads of results' large arrays: granted_result.proto. NOT_FOUND. Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SignResultParts(self, request, context):
-        """Grants parts of an array's upload in parts, each for bytes of the SHA-256 that is given.
-        NOT_FOUND RESULT_NOT_FOUND when no such upload was begun; FAILED_PRECONDITION UPLOAD_ENDED.
-        Safe to repeat. Only over gRPC.
+        """Grants parts of such an upload. NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateResultDownloads(self, request, context):
-        """Reads one result as stored and grants downloads of the files of its arrays. NOT_FOUND
-        RESULT_NOT_FOUND; FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only
-        over gRPC.
+        """Grants downloads of the files of a result's arrays. NOT_FOUND RESULT_NOT_FOUND;
+        FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -358,18 +351,18 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'CreateResultUploads': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateResultUploads,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsRequest.FromString,
-                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsResponse.SerializeToString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsResponse.SerializeToString,
             ),
             'SignResultParts': grpc.unary_unary_rpc_method_handler(
                     servicer.SignResultParts,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsRequest.FromString,
-                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsResponse.SerializeToString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsResponse.SerializeToString,
             ),
             'CreateResultDownloads': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateResultDownloads,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsRequest.FromString,
-                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsResponse.SerializeToString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsResponse.SerializeToString,
             ),
             'GetResult': grpc.unary_unary_rpc_method_handler(
                     servicer.GetResult,
@@ -378,7 +371,7 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'ReadResult': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadResult,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.FromString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.ReadResultRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.SerializeToString,
             ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
@@ -388,8 +381,8 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'DeleteResult': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteResult,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultRequest.FromString,
-                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultResponse.SerializeToString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultResponse.SerializeToString,
             ),
             'RenderResult': grpc.unary_unary_rpc_method_handler(
                     servicer.RenderResult,
@@ -703,8 +696,8 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/CreateResultUploads',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsRequest.SerializeToString,
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultUploadsResponse.FromString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -730,8 +723,8 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/SignResultParts',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsRequest.SerializeToString,
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.SignResultPartsResponse.FromString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -757,8 +750,8 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/CreateResultDownloads',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsRequest.SerializeToString,
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.CreateResultDownloadsResponse.FromString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -811,7 +804,7 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/ReadResult',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_one__result__pb2.ReadResultRequest.SerializeToString,
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.FromString,
             options,
             channel_credentials,
@@ -865,8 +858,8 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/DeleteResult',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultRequest.SerializeToString,
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultResponse.FromString,
+            gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultResponse.FromString,
             options,
             channel_credentials,
             insecure,

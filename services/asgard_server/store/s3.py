@@ -13,6 +13,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Iterable,
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from gimle.asgard.core.errors import (
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.s3.append import Appender
 from gimle.asgard.core.s3.deleting import Deleter as SlowDeleter
+from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.objects import Objects as SlowObjects
 from gimle.asgard.core.s3.opening import open_place
@@ -315,15 +317,26 @@ class S3Documents(S3Reading):
                 _, body = await self._in_pool(renamed, stored, names)
             await self._writing.still(write)
         except BaseException:
-            await self._objects.delete(names.values())
+            await self._objects.delete(await self._unnamed(result.id, names.values()))
             await self._writing.forget(write)
             raise
         try:
             await self._writing.create(write, body)
         except AlreadyExistsError:
-            await self._objects.delete(names.values())
+            await self._objects.delete(await self._unnamed(result.id, names.values()))
             raise
         return write._replace(files=tuple(name.removeprefix("files/") for name in names.values()))
+
+    async def _unnamed(self, result_id: str, paths: Iterable[str]) -> list[str]:
+        """Those of the array files that nobody else is about to name, or has named, as his."""
+        named: set[str] = set()
+        if (intent := await self.intents.find(result_id)) is not None:
+            named.update(file.ref.path for file in intent[0].files)
+        found = await self._objects.get(document_path("result", result_id))
+        if found is not None and found.body:
+            document = await self._in_pool(decode_result, found.body, result_id)
+            named.update(f"files/{name}" for name in array_names(document))
+        return [path for path in paths if path not in named]
 
     async def _write_array(self, write: Write, file: Any) -> tuple[Write, str]:
         """Write an array under a name that no object has; answer it."""

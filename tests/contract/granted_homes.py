@@ -69,14 +69,14 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
         settings, left, put = _settings(name, folder)
         engines = await stack.enter_async_context(open_engines(settings))
         pool = stack.enter_context(ThreadPoolExecutor(4))
-        held, grants, _, bytes_endpoint = await _bytes(settings, pool, lambda: address)
-        if bytes_endpoint is not None:
-            app = Starlette(routes=[bytes_endpoint.route()])
+        opened = await _bytes(settings, pool, lambda: address, stack)
+        if opened.endpoint is not None:
+            app = Starlette(routes=[opened.endpoint.route()])
             await stack.enter_async_context(served(app, listener))
         else:
             listener.close()
         add = grant_service_pb2_grpc.add_GrantServiceServicer_to_server
-        service = Service(GRANT_SERVICE, add, GrantHandlers(Lender(held, grants)))
+        service = Service(GRANT_SERVICE, add, GrantHandlers(Lender(opened.held, opened.grants)))
         server = create_server([service], Health([GRANT_SERVICE]))
         inside = f"unix-abstract:granted-{token_hex(8)}"
         server.add_insecure_port(inside)

@@ -24,7 +24,8 @@ class S3Intents:
 
     async def create(self, intent: Intent) -> str | None:
         """Write an intent; answer its stamp, None when there is one."""
-        return await self._objects.create(_path(intent.result_id), encoded(intent))
+        made = await self._objects.create(_path(intent.result_id), encoded(intent))
+        return None if made is None else made.etag
 
     async def find(self, result_id: str) -> tuple[Intent, str] | None:
         """Look one up, with its stamp."""

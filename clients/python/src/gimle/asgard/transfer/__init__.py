@@ -13,6 +13,7 @@ from gimle.asgard.transfer.downloading import Wanted, download
 from gimle.asgard.transfer.errors import (
     BusyError,
     RefusedError,
+    TooLargeError,
     TransferError,
     TransferStoppedError,
     WrongBytesError,
@@ -52,6 +53,7 @@ __all__ = [
     "RefusedError",
     "Remote",
     "Stored",
+    "TooLargeError",
     "TransferError",
     "TransferStoppedError",
     "Uploads",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_a_save_that_is_repeated_after_its_answer_was_lost_is_known(place: Place
     run = storage.create_run("r")
     at = datetime(2026, 11, 21, tzinfo=UTC)
     x = np.linspace(0, 1, 300_000)
-    home = storage._home
+    home: Any = storage._home
     document = ResultDocument("mine", run.id, "T", {"x": x, "n": 1}, at)
     for _ in range(2):
         home.add_result(document)

@@ -22,7 +22,10 @@ SCIENCE = {f"{SDK}.{room}" for room in ("equation", "circuit", "runtime", "examp
 EVERYTHING = {SDK, SERVER}
 PROCESS = {f"{SDK}.core"} | {
     f"{SERVER}.{room}"
-    for room in ("processes", "settings", "logging", "rpc", "feed", "store", "run.store")
+    for room in (
+        *("processes", "settings", "logging", "rpc", "feed", "store", "run.store"),
+        "run.grants",
+    )
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -50,7 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
-    | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"}
+    | {f"{SERVER}.{room}" for room in ("store", "run.store", "run.grants", "run.lazy", "feed.feed")}
+    | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
@@ -77,9 +81,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The report task reads and writes as a program beside the store does.
     f"{SERVER}.sim_data.report_task": {f"{SDK}.core", f"{SERVER}.sim_data", "simswarm"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
+    f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
-    f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render"},
+    f"{SERVER}.run.lazy": set(),
+    f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render", f"{SERVER}.run.lazy"},
     # Processes: what they share, each service put together, and the roots, where things meet.
     f"{SERVER}.processes": PROCESS,
     f"{SERVER}.processes.page_server": set(),
@@ -101,7 +107,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.feed.feed"),
+    *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.run.grants"),
+    f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
 )

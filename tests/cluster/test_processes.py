@@ -14,6 +14,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -187,7 +188,7 @@ async def test_a_replica_that_stops_says_so_first_and_finishes_what_has_begun(
         asking: Any = health_pb2_grpc.HealthStub(channel)
         health = asking.Watch(health_pb2.HealthCheckRequest(service=RUN_SERVICE))
         assert (await health.read()).status == health_pb2.HealthCheckResponse.SERVING
-        reading = stub.ReadResult(pb.ReadResultRequest(result_id=result_id))
+        reading = stub.ReadResult(one_pb.ReadResultRequest(result_id=result_id))
         await reading.read()  # the rest waits for us: nobody reads so much ahead
         replica = cluster.replicas[0]
         replica.signal(signal.SIGTERM)

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.new_result_pb2 import NewResult
@@ -107,7 +108,7 @@ BAD: list[tuple[str, Any, str]] = [
     ),
     ("GetResult", pb.GetResultRequest(result_id="..%2f"), "result_id"),
     ("ListResults", pb.ListResultsRequest(run_id="r", page_size=-5), "page_size"),
-    ("DeleteResult", pb.DeleteResultRequest(), "result_id"),
+    ("DeleteResult", one_pb.DeleteResultRequest(), "result_id"),
     ("RenderResult", render_pb.RenderResultRequest(result_id="r", format=9), "format"),  # type: ignore[arg-type]  # a number the proto does not know
     ("WatchRuns", pb.WatchRunsRequest(run_id="a/b"), "run_id"),
 ]

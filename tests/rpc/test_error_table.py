@@ -129,6 +129,12 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         "BLOB_TOO_LARGE",
         {"limitBytes": "64"},
     ),
+    (
+        errors.GrantsUnavailableError("start one"),
+        CODE.FAILED_PRECONDITION,
+        "GRANTS_UNAVAILABLE",
+        {"mend": "start one"},
+    ),
     (errors.UnknownMethodError("none"), CODE.UNIMPLEMENTED, "UNKNOWN_METHOD", {}),
     (TimeoutError("late"), CODE.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", {}),
     (job_errors.NotYoursError(7), CODE.PERMISSION_DENIED, "NOT_YOURS", {"jobId": "7"}),

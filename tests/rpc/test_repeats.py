@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_result, encode_run
 from gimle.asgard.core.folder import Folder
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
@@ -232,7 +233,7 @@ async def test_a_repeat_beside_the_first_that_is_still_writing_is_answered_as_it
 
 async def test_a_batch_with_the_id_of_a_deleted_result_is_refused(service: Running) -> None:
     await service.stub.SaveRun(a_batch())
-    await service.stub.DeleteResult(pb.DeleteResultRequest(result_id="b"))
+    await service.stub.DeleteResult(one_pb.DeleteResultRequest(result_id="b"))
     for run_id in ("", "other"):
         batch = pb.SaveRunRequest(
             run=pb.CreateRunRequest(run_id=run_id, name="n"), results=[a_result(result_id="b")]

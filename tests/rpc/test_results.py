@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from gimle.asgard.core import exact
 from gimle.asgard.core.documents import etag
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -161,7 +162,7 @@ async def test_a_deleted_result_is_gone_from_its_run_and_its_arrays_too(service:
     dropped = await add(
         service, run_id, data=b'{"x":{"$array":"a"}}', arrays={"a": npy(np.zeros(2_000))}
     )
-    request = pb.DeleteResultRequest(result_id=dropped.result_id)
+    request = one_pb.DeleteResultRequest(result_id=dropped.result_id)
     await service.stub.DeleteResult(request)
     run = (await service.stub.GetRun(pb.GetRunRequest(run_id=run_id))).run
     assert (list(run.result_ids), run.result_count) == ([kept.result_id], 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from gimle.asgard.core.errors import (
     BlobNotReadyError,
@@ -49,6 +49,7 @@ UNNOTED = timedelta(minutes=5)
 # No copy of 5 GB within a store takes as long.
 COPYING = timedelta(hours=1)
 
+_ARRAY_KEY = re.compile(r"files/[A-Za-z0-9][A-Za-z0-9._~%-]{0,250}\.npy")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}"
@@ -115,6 +116,59 @@ class Blob:
         return f"staging/{self.id}/{self.attempt}" if self.way == "plain" else self.key
 
 
+class Target(Protocol):
+    """What bytes are uploaded for: a blob, or an object that another service keeps."""
+
+    @property
+    def key(self) -> str:
+        """Where its bytes are, or will be."""
+
+    @property
+    def arrives_at(self) -> str:
+        """The key that its grants name."""
+
+    @property
+    def way(self) -> Way:
+        """How they come."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """How many there are, where that is declared."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Their digest in hexadecimal, where that is declared."""
+
+    @property
+    def content_type(self) -> str:
+        """What they are said to be."""
+
+    @property
+    def upload_id(self) -> str | None:
+        """What the store calls an upload in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An object under a key of RunService's: the array of a result."""
+
+    key: str
+    size_bytes: int
+    sha256: str | None = None
+    upload_id: str | None = None
+    content_type: str = CONTENT_TYPE
+
+    @property
+    def arrives_at(self) -> str:
+        """The key itself: nobody else may write it, and what it has cannot change."""
+        return self.key
+
+    @property
+    def way(self) -> Way:
+        """In one request that the store checks, or in parts."""
+        return "checked" if self.size_bytes <= SINGLE_BYTES else "parts"
+
+
 class Held(NamedTuple):
     """An object as the store has it, with the digests in hexadecimal that it knows itself.
 
@@ -151,6 +205,24 @@ def begin(new: NewUpload, now: datetime, at: str = "") -> Blob:
         sha256=sha256,
         part_size_bytes=part_size(size) if way == "parts" and size else None,
     )
+
+
+def kept(key: str, size_bytes: int, sha256: str | None, at: str = "") -> Kept:
+    """An object of RunService's that is to come. Raises `InvalidFieldError`."""
+    _size(size_bytes, f"{at}size_bytes")
+    made = Kept(kept_key(key, f"{at}key"), size_bytes, checked_sha256(sha256, f"{at}sha256"))
+    if made.way == "checked" and made.sha256 is None:
+        raise InvalidFieldError(
+            f"{at}sha256", "is missing", f"give it for what has at most {SINGLE_BYTES:,} bytes"
+        )
+    return made
+
+
+def kept_key(key: str, field: str) -> str:
+    """Answer a key under which arrays of results lie. Raises `InvalidFieldError`."""
+    if not _ARRAY_KEY.fullmatch(key):
+        raise InvalidFieldError(field, f"is {key!r}", "give files/<name>.npy")
+    return key
 
 
 def same_upload(asked: Blob, there: Blob) -> bool:

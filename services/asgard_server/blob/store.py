@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part
 
 
@@ -99,13 +99,15 @@ class Upkeep(Protocol):
 class Grants(Protocol):
     """Signs requests to the store. Pure computation: nothing is asked."""
 
-    def put(self, blob: Blob, seconds: int) -> Grant:
+    def put(self, blob: Target, seconds: int) -> Grant:
         """One request for all bytes: write-once with size and digest where those are declared."""
 
-    def part(self, blob: Blob, number: int, sha256: str, seconds: int) -> Grant:
+    def part(self, blob: Target, number: int, sha256: str, seconds: int) -> Grant:
         """A request for one part of an upload in parts, with its size and digest."""
 
-    def get(self, blob: Blob, seconds: int, wanted: tuple[int, int] | None, save_as: str) -> Grant:
+    def get(
+        self, blob: Target, seconds: int, wanted: tuple[int, int] | None, save_as: str
+    ) -> Grant:
         """A request that reads all bytes, or those of a range (both inclusive)."""
 
 
@@ -115,20 +117,26 @@ class Bytes(Protocol):
     Raises `StorageUnavailableError`, `StorageFullError`.
     """
 
-    async def begin_parts(self, blob: Blob) -> str:
+    async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""
 
-    async def parts(self, blob: Blob) -> list[Part] | None:
+    async def parts(self, blob: Target) -> list[Part] | None:
         """Parts that have arrived, by number; None when the store knows no such upload."""
 
-    async def finish_parts(self, blob: Blob, parts: Sequence[Part]) -> None:
+    async def finish_parts(self, blob: Target, parts: Sequence[Part]) -> None:
         """Put the parts together, unless the key has bytes already: those are the first's."""
+
+    async def going_on(self, key: str) -> list[str]:
+        """Uploads in parts of a key that have not ended, the oldest first."""
 
     async def drop_parts(self, blob: Blob) -> None:
         """Remove the parts of a blob that is put together. Without any it is no error."""
 
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""
+
+    async def sha256(self, key: str) -> str | None:
+        """The SHA-256 of all bytes of a key, read if need be; None where that is the store's."""
 
     async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
         """Copy an object that has this etag to a key that has none, with the store's SHA-256.
@@ -144,6 +152,9 @@ class Bytes(Protocol):
 
     async def remove(self, blob: Blob) -> None:
         """Remove everything of a blob: object, staged bytes, parts. What is gone is no error."""
+
+    async def clear(self, key: str) -> None:
+        """Remove everything under a key: the object, and uploads in parts that go on."""
 
     def list(self, folder: str) -> AsyncIterator[Listed]:
         """All objects below a folder of keys, in the order of keys."""

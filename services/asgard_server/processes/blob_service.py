@@ -11,11 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gimle.asgard.v1 import blob_service_pb2, blob_service_pb2_grpc
+from gimle.asgard.v1 import (
+    blob_service_pb2,
+    blob_service_pb2_grpc,
+    grant_service_pb2,
+    grant_service_pb2_grpc,
+)
 
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.handlers import BlobHandlers
 from asgard_server.blob.keeping import Keeper
+from asgard_server.blob.lending import Lender
+from asgard_server.blob.lending_handlers import GrantHandlers
 from asgard_server.blob.store import Bytes, Grants
 from asgard_server.blob.sweeping import Sweeper
 from asgard_server.blob.uploading import Uploader
@@ -38,6 +45,8 @@ from asgard_server.store.sqlite_blobs import SqliteBlobs
 from asgard_server.store.sqlite_jobs import SqliteJobs
 
 BLOB_SERVICE = blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"].full_name
+
+GRANT_SERVICE = grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].full_name
 
 # Calls to the store, and requests that carry bytes of a folder, under way at a time.
 _THREADS = 8
@@ -82,7 +91,9 @@ async def open_blobs(
         handlers = BlobHandlers(
             Uploader(table, held, grants, _now), Keeper(table, held, grants, _now)
         )
+        lending = GrantHandlers(Lender(held, grants))
         add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
+        add_grants = grant_service_pb2_grpc.add_GrantServiceServicer_to_server
 
         async def check() -> None:
             await table.find(["a-blob-that-is-not-there"])
@@ -94,7 +105,11 @@ async def open_blobs(
                 group.create_task(sweeper.run())
                 group.create_task(sim_data.work())
 
-        services = (Service(BLOB_SERVICE, add, handlers), sim_data.service)
+        services = (
+            Service(BLOB_SERVICE, add, handlers),
+            Service(GRANT_SERVICE, add_grants, lending),
+            sim_data.service,
+        )
         yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint)
 
 

@@ -16,6 +16,7 @@ from gimle.asgard.core.folder import Folder
 from asgard_server.feed.feed import Feed
 from asgard_server.processes.bell import open_bell
 from asgard_server.processes.s3 import s3_place
+from asgard_server.run.grants import Intents
 from asgard_server.run.store import (
     CreatingAtOnce,
     Documents,
@@ -29,6 +30,7 @@ from asgard_server.run.store import (
 from asgard_server.settings import S3Prefix, Settings
 from asgard_server.store.folder import FolderDocuments
 from asgard_server.store.folder_creates import FolderCreates
+from asgard_server.store.folder_intents import FolderIntents
 from asgard_server.store.measured import measured
 from asgard_server.store.mounts import cache_folder, index_in_cache, index_path, is_network
 from asgard_server.store.retention import Kept
@@ -66,6 +68,7 @@ class Engines:
     name: str
     storage_id: str
     bell_problem: Callable[[], str]
+    intents: Intents
     creating: CreatingAtOnce | None = None
     finishing: Finishing | None = None
 
@@ -82,6 +85,7 @@ class _Opened:
     stamp_now: Callable[[Key], str | None]
     read: Callable[[Key], Awaitable[Found | None]]
     stamp: Callable[[Key], Awaitable[str | None]]
+    intents: Intents
     written: Written | None = None
     finishing: Finishing | None = None
     close: Callable[[], Awaitable[None]] | None = None
@@ -113,6 +117,7 @@ async def open_engines(settings: Settings, *, create: bool = True) -> AsyncItera
             name=opened.name,
             storage_id=opened.storage_id or "",
             bell_problem=problem,
+            intents=opened.intents,
             finishing=opened.finishing,
             creating=creating and measured(creating, "documents", CreatingAtOnce),
         )
@@ -143,6 +148,7 @@ async def _folder(settings: Settings, path: Path, stack: AsyncExitStack, create:
         stamp_now=documents.stamp_now,
         read=read,
         stamp=stamp,
+        intents=FolderIntents(place, writers, durable=settings.durability == "durable"),
         at_once=lambda index: FolderCreates(folder, documents, index),
     )
 
@@ -170,6 +176,7 @@ async def _s3(settings: Settings, prefix: S3Prefix, stack: AsyncExitStack) -> _O
         stamp_now=documents.stamp_now,
         read=documents.read,
         stamp=documents.stamp,
+        intents=documents.intents,
         written=documents.written,
         finishing=documents.run,
         close=documents.close,

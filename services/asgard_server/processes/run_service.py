@@ -13,23 +13,28 @@ from datetime import UTC, datetime
 from typing import Any
 
 import grpc
-from gimle.asgard.v1 import run_service_pb2, run_service_pb2_grpc
+from gimle.asgard.v1 import grant_service_pb2, run_service_pb2, run_service_pb2_grpc
 
 from asgard_server.processes.engines import open_engines
 from asgard_server.processes.health import Dependencies
 from asgard_server.processes.listening import in_url, listen_grpc
 from asgard_server.processes.signals import cancelled
 from asgard_server.processes.tls import certificates_of
+from asgard_server.rpc.channel import open_channel
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.rpc.tracing import Tracer
+from asgard_server.run.granting import Granting
+from asgard_server.run.grants import Grants
 from asgard_server.run.handlers import RunHandlers
 from asgard_server.run.observe import Observer
 from asgard_server.run.scan import Noticer
 from asgard_server.run.uploads import Uploads
 from asgard_server.run.watch import RunWatch
 from asgard_server.settings import S3Prefix, Settings
+from asgard_server.store.rpc_grants import NoGrants, RpcGrants
 
+GRANT_SERVICE = grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].full_name
 RUN_SERVICE = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
 
 _DRAWERS = 2
@@ -81,6 +86,16 @@ async def run_service(
         observer = Observer(engines.index, engines.feed)
         watch = RunWatch(engines.index, engines.feed, _now)
         noticer = Noticer(engines.documents, engines.index, observer)
+        inside = f"unix-abstract:asgard-{os.getpid()}-{secrets.token_hex(8)}"
+        channel = grpc.aio.insecure_channel(inside, options=_CHANNEL_OPTIONS)
+        stack.push_async_callback(channel.close)
+        granting = Granting(
+            _grants(settings, beside, channel, stack),
+            engines.intents,
+            engines.documents,
+            engines.index,
+            _now,
+        )
         handlers = RunHandlers(
             engines.documents,
             engines.index,
@@ -88,6 +103,7 @@ async def run_service(
             watch,
             drawers,
             _now,
+            granting,
             _uploads(settings),
             engines.creating,
         )
@@ -95,7 +111,6 @@ async def run_service(
         services = [Service(RUN_SERVICE, add, handlers), *beside]
         health = Health([service.name for service in services])
         server = create_server(services, health, tracer=tracer)
-        inside = f"unix-abstract:asgard-{os.getpid()}-{secrets.token_hex(8)}"
         server.add_insecure_port(inside)
         port = listen_grpc(
             server, settings.host, settings.grpc_port, credentials, else_any=else_any_port
@@ -104,12 +119,11 @@ async def run_service(
         await dependencies.look()
         await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds)
-        channel = grpc.aio.insecure_channel(inside, options=_CHANNEL_OPTIONS)
-        stack.push_async_callback(channel.close)
         works = {
             "watch": watch.run(),
             "noticer": noticer.run(),
             "dependencies": dependencies.run(),
+            "granting": granting.run(),
         }
         if engines.finishing is not None:
             works["finishing"] = engines.finishing(observer.observe)
@@ -135,6 +149,23 @@ async def run_service(
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _grants(
+    settings: Settings,
+    beside: Sequence[Service],
+    inside: grpc.aio.Channel,
+    stack: AsyncExitStack,
+) -> Grants:
+    """Who lends requests to the store: a service beside this one, or one elsewhere."""
+    if any(service.name == GRANT_SERVICE for service in beside):
+        return RpcGrants(inside, "this process")
+    if not isinstance(settings.storage, S3Prefix):
+        return NoGrants()
+    certificates = certificates_of(settings)
+    channel = open_channel(settings.blob_address, certificates, _CHANNEL_OPTIONS)
+    stack.push_async_callback(channel.close)
+    return RpcGrants(channel, settings.blob_address)
 
 
 def _uploads(settings: Settings) -> Uploads:

@@ -123,6 +123,9 @@ RULES: Mapping[type[BaseException], Rule] = {
         "BLOB_TOO_LARGE",
         lambda error: {"limitBytes": str(error.limit_bytes)},
     ),
+    errors.GrantsUnavailableError: Rule(
+        _Code.FAILED_PRECONDITION, "GRANTS_UNAVAILABLE", lambda error: {"mend": error.mend}
+    ),
     job_errors.NotYoursError: Rule(_Code.PERMISSION_DENIED, "NOT_YOURS", _job),
     job_errors.ServiceCallersOnlyError: Rule(_Code.PERMISSION_DENIED, "SERVICE_CALLERS_ONLY"),
     job_errors.DemoModeError: Rule(_Code.PERMISSION_DENIED, "DEMO_MODE"),

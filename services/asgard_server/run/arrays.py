@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from gimle.asgard.core.arrays import dtype_named
+from gimle.asgard.core.arrays import ArrayRef, dtype_named
 from gimle.asgard.core.errors import InvalidFieldError
 from numpy.lib import format as npy
 from numpy.typing import NDArray
@@ -27,7 +27,23 @@ class Received(NamedTuple):
     digest: bytes
 
 
-Arrays: TypeAlias = Mapping[str, bytes | Received]
+class Uploaded(NamedTuple):
+    """An array that lies in the store: its file, which `field` of the data names.
+
+    `sha256` is the file's. Without `ref` it is only known that the result is stored already.
+    """
+
+    sha256: str
+    ref: ArrayRef | None = None
+    field: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> bytes:
+        """What tells it from another one."""
+        return bytes.fromhex(self.sha256)
+
+
+Arrays: TypeAlias = Mapping[str, bytes | Received | Uploaded]
 
 
 def place(value: dict[str, Any], arrays: Arrays, at: str = "") -> dict[str, Any]:
@@ -42,14 +58,12 @@ def place(value: dict[str, Any], arrays: Arrays, at: str = "") -> dict[str, Any]
         )
     placing = _Placing(
         {
-            key: sent.array
-            if isinstance(sent, Received)
-            else read_npy(sent, f"{at}arrays[{key!r}]")
+            key: read_npy(sent, f"{at}arrays[{key!r}]") if isinstance(sent, bytes) else sent
             for key, sent in arrays.items()
         },
         at,
     )
-    placed = {key: placing.placed(item) for key, item in value.items()}
+    placed = {key: placing.placed(item, (key,)) for key, item in value.items()}
     placing.check_used()
     return placed
 
@@ -57,19 +71,19 @@ def place(value: dict[str, Any], arrays: Arrays, at: str = "") -> dict[str, Any]
 class _Placing:
     """The arrays of one request on their way into its data."""
 
-    def __init__(self, arrays: Mapping[str, Array], at: str) -> None:
+    def __init__(self, arrays: Mapping[str, Array | Received | Uploaded], at: str) -> None:
         self._arrays = arrays
         self._used: set[str] = set()
         self._at = at
 
-    def placed(self, value: Any) -> Any:
+    def placed(self, value: Any, path: tuple[str, ...]) -> Any:
         if isinstance(value, list):
-            return [self.placed(item) for item in value]
+            return [self.placed(item, (*path, str(place))) for place, item in enumerate(value)]
         if not isinstance(value, dict):
             return value
         key = value.get("$array")
         if not isinstance(key, str):
-            return {name: self.placed(item) for name, item in value.items()}
+            return {name: self.placed(item, (*path, name)) for name, item in value.items()}
         array = self._arrays.get(key)
         if array is None:
             raise InvalidFieldError(
@@ -77,8 +91,34 @@ class _Placing:
                 f"names the array {key!r}, which was not sent",
                 f"send it as arrays[{key!r}]",
             )
+        if isinstance(array, Uploaded):
+            return self._reference(array, key, value, path)
         self._used.add(key)
+        if isinstance(array, Received):
+            array = array.array
         return self._typed(array, key, value.get("dtype"))
+
+    def _reference(
+        self, uploaded: Uploaded, key: str, value: dict[str, Any], path: tuple[str, ...]
+    ) -> ArrayRef | None:
+        """The reference to a file, which is one field's alone: fields grow each for itself."""
+        if key in self._used:
+            raise InvalidFieldError(
+                f"{self._at}data", f"names the array {key!r} twice", "give each its own key"
+            )
+        self._used.add(key)
+        ref = uploaded.ref
+        if ref is None:
+            return None
+        unescaped = tuple(step[1:] if step.startswith("$$") else step for step in path)
+        said = (value.get("dtype"), value.get("shape"), unescaped)
+        if said != (ref.dtype, list(ref.shape), uploaded.field):
+            raise InvalidFieldError(
+                f"{self._at}data",
+                f"says of the array {key!r} what was not said when its upload was granted",
+                "give the same dtype, shape and place",
+            )
+        return ref
 
     def _typed(self, array: Array, key: str, name: Any) -> Array:
         """Give an array the name of its numbers back, where .npy has lost it (bfloat16)."""

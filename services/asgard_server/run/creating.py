@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_run, encode_run, etag
+from gimle.asgard.core.arrays import ArrayRef
+from gimle.asgard.core.documents import (
+    ResultDocument,
+    RunDocument,
+    decode_result,
+    decode_run,
+    encode_run,
+    etag,
+)
 from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
+from gimle.asgard.core.growth import references
 
 from asgard_server.run import domain
 from asgard_server.run.observe import Observer
@@ -185,7 +194,7 @@ class Creator:
             known = await self._index.recall(Key("run", run.id))
             same = (
                 known == claim.digest
-                if known is not None
+                if known is not None and len(known) == len(claim.digest or b"")
                 # Written, but not acknowledged: the content itself must tell.
                 else domain.same_run(
                     run, decode_run(found.body, run.id, found.modified_at), timed=claim.timed
@@ -201,15 +210,34 @@ class Creator:
 
     async def _added_by(self, result: ResultDocument, digest: bytes) -> bool:
         known = await self._index.recall(Key("result", result.id))
-        if known is not None:
+        if known is not None and len(known) == len(digest):
             return known == digest
+        # Not known, or of a request that sent its arrays another way: the content must tell.
         return await self._is_there(result)
 
     async def _is_there(self, result: ResultDocument) -> bool:
         """Whether this very result is stored; raises `AlreadyExistsError` for another one."""
-        if await self._documents.read(Key("result", result.id)) is None:
+        found = await self._documents.read(Key("result", result.id))
+        if found is None:
             return False
         stored = await self._documents.open_result(result.id)
+        if any(references(result.data)):
+            document = decode_result(found.body, result.id, found.modified_at)
+            loaded = _loaded(result.data, document.data, stored.data)
+            result = replace(result, data=loaded)
         if not await asyncio.to_thread(domain.same_result, result, stored):
             raise AlreadyExistsError("result", result.id)
         return True
+
+
+def _loaded(wanted: Any, document: Any, stored: Any) -> Any:
+    """Data with the stored array in the place of each reference that the document has, too."""
+    if isinstance(wanted, ArrayRef):
+        return stored if wanted == document else None
+    if isinstance(wanted, dict) and isinstance(document, dict):
+        return {
+            key: _loaded(value, document.get(key), stored.get(key)) for key, value in wanted.items()
+        }
+    if isinstance(wanted, list) and isinstance(document, list) and len(wanted) == len(document):
+        return list(map(_loaded, wanted, document, stored))
+    return wanted

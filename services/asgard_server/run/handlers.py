@@ -14,15 +14,21 @@ from typing import Any, TypeVar
 
 import grpc
 from gimle.asgard.core.documents import RunDocument, decode_run, etag
-from gimle.asgard.core.errors import EtagMismatchError, NotFoundError
+from gimle.asgard.core.errors import DocumentError, EtagMismatchError, NotFoundError
 from gimle.asgard.core.ids import check_id
+from gimle.asgard.v1 import granted_result_pb2 as granted_pb
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.run import codec, domain
 from asgard_server.run.arrays import Arrays
+from asgard_server.run.codec import uploaded
 from asgard_server.run.creating import Claim, Creator
+from asgard_server.run.granting import Granting
+from asgard_server.run.lazy import ArrayMovedError
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import (
     CreatingAtOnce,
@@ -42,6 +48,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 # What the loop may parse or hash itself; more goes to a thread.
 _SMALL_BYTES = 65_536
 
+# So often a result is read anew that grows while it is drawn.
+_LOOKS = 5
+
 # What came in pieces is never small.
 _LARGE = _SMALL_BYTES + 1
 
@@ -60,9 +69,11 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         watch: RunWatch,
         drawing: Executor,
         clock: Callable[[], datetime],
+        granting: Granting,
         uploads: Uploads | None = None,
         at_once: CreatingAtOnce | None = None,
     ) -> None:
+        self._granting = granting
         self._uploads = uploads or Uploads()
         self._documents = documents
         self._index = index
@@ -90,6 +101,10 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def _save(
         self, request: pb.SaveRunRequest, arrays: Sequence[Arrays], size: int
     ) -> pb.SaveRunResponse:
+        arrays = [
+            await self._with_uploaded(result, request.run.run_id, its, f"results[{place}].")
+            for place, (result, its) in enumerate(zip(request.results, arrays, strict=True))
+        ]
         new, results = await _apart(size, codec.new_batch, request, arrays)
         run, made = domain.batch(new, results, self._clock())
         digest = await _apart(size, codec.batch_digest, request, arrays) if new.id else None
@@ -165,6 +180,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.AddResultRequest, arrays: Arrays, size: int
     ) -> pb.AddResultResponse:
         run_id, given = check_id(request.run_id), request.result
+        arrays = await self._with_uploaded(given, run_id, arrays, "result.")
         new = await _apart(size, codec.new_result, given, arrays, "result.")
         result = domain.result_document(new, run_id, self._clock(), "result.")
         digest = None
@@ -172,6 +188,49 @@ class RunHandlers(pb_grpc.RunServiceServicer):
             digest = await _apart(size, codec.result_digest, given, run_id, arrays)
         row = await self._creator.result(result, Claim(digest))
         return pb.AddResultResponse(result=codec.result_message(row))
+
+    async def _with_uploaded(
+        self, given: NewResult, run_id: str, arrays: Arrays, at: str
+    ) -> Arrays:
+        """The arrays of a result with those that its client has put into the store."""
+        if not given.uploaded:
+            return arrays
+        sent = uploaded.sent(given, at)
+        if await self._documents.read(Key("result", given.result_id)) is None:
+            found = await self._granting.arrived(given.result_id, run_id, sent, at)
+            return {**arrays, **uploaded.placed(found)}
+        # A repeat: what is stored has been looked at.
+        known = await self._granting.known(given.result_id, sent)
+        return {**arrays, **uploaded.repeated(sent), **uploaded.placed(known)}
+
+    async def CreateResultUploads(
+        self, request: granted_pb.CreateResultUploadsRequest, context: Context
+    ) -> granted_pb.CreateResultUploadsResponse:
+        asked = uploaded.asked(request)
+        begun = await self._granting.begin(
+            check_id(request.run_id), asked, run_follows=request.run_follows
+        )
+        return granted_pb.CreateResultUploadsResponse(results=map(uploaded.begun_message, begun))
+
+    async def SignResultParts(
+        self, request: granted_pb.SignResultPartsRequest, context: Context
+    ) -> granted_pb.SignResultPartsResponse:
+        parts = [(part.number, part.sha256) for part in request.parts]
+        result_id = check_id(request.result_id, "result_id")
+        grants = await self._granting.parts(result_id, request.key, parts)
+        return granted_pb.SignResultPartsResponse(grants=map(uploaded.grant_message, grants))
+
+    async def CreateResultDownloads(
+        self, request: granted_pb.CreateResultDownloadsRequest, context: Context
+    ) -> granted_pb.CreateResultDownloadsResponse:
+        key = Key("result", check_id(request.result_id, "result_id"))
+        found = await self._found(key)
+        size = len(found.body)
+        paths = await _apart(size, uploaded.array_paths, key.id, found)
+        lent = await self._granting.downloads(paths) if paths else []
+        return granted_pb.CreateResultDownloadsResponse(
+            downloads=uploaded.downloads(key.id, paths, lent)
+        )
 
     async def AppendResult(
         self, request: pb.AppendResultRequest, context: Context
@@ -208,7 +267,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         return pb.GetResultResponse(result=await self._stored(key))
 
     async def ReadResult(
-        self, request: pb.ReadResultRequest, context: Context
+        self, request: one_pb.ReadResultRequest, context: Context
     ) -> AsyncIterator[Any]:
         """Yields serialised responses, as every stream of this server does."""
         key = Key("result", check_id(request.result_id, "result_id"))
@@ -234,13 +293,13 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         )
 
     async def DeleteResult(
-        self, request: pb.DeleteResultRequest, context: Context
-    ) -> pb.DeleteResultResponse:
+        self, request: one_pb.DeleteResultRequest, context: Context
+    ) -> one_pb.DeleteResultResponse:
         key = Key("result", check_id(request.result_id, "result_id"))
         result = await self._stored(key)
         await self._documents.delete(key)
         await self._observer.observe(key, Key("run", result.run_id))
-        return pb.DeleteResultResponse()
+        return one_pb.DeleteResultResponse()
 
     async def RenderResult(
         self, request: render_pb.RenderResultRequest, context: Context
@@ -249,9 +308,16 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         options = codec.render_options(request)
         found = await self._found(key)
         name = await _apart(len(found.body), etag, found.body)
-        result = await self._documents.open_result(key.id)
         loop = asyncio.get_running_loop()
-        rendered = await loop.run_in_executor(self._drawing, codec.drawn, result, options)
+        for attempt in range(_LOOKS):
+            result = await self._documents.look_at(key.id)
+            try:
+                rendered = await loop.run_in_executor(self._drawing, codec.drawn, result, options)
+                break
+            except ArrayMovedError as error:
+                if attempt + 1 == _LOOKS:
+                    problem = f"its array file {error} changes all the time"
+                    raise DocumentError(key.id, problem) from error
         return codec.view_message(rendered, codec.view_etag(name, request))
 
     # Changes ------------------------------------------------------------------------

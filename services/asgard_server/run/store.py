@@ -144,6 +144,12 @@ class Documents(Protocol):
     async def open_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, large ones memory-mapped. Raises `NotFound`."""
 
+    async def look_at(self, result_id: str) -> ResultDocument:
+        """Read a result to draw it: of large arrays what is looked at may be read only then.
+
+        That raises `ArrayMovedError` where the result has changed meanwhile. Raises `NotFound`.
+        """
+
     async def scan(self, kind: Kind) -> Iterable[Entry]:
         """List all documents of a kind.
 

@@ -227,7 +227,7 @@ def _wanted(message: Any, at: str) -> dict[str, Wanted]:
     if b'"$array"' not in message.data:
         return {}
     data = json_object(message.data, f"{at}data", domain.DATA_LIMIT_BYTES, orjson.loads)
-    brought = set(message.arrays)
+    brought = {*message.arrays, *getattr(message, "uploaded", ())}
     wanted: dict[str, Wanted] = {}
     for reference in _references(list(data.values())):
         key = reference["$array"]

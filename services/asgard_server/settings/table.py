@@ -115,8 +115,9 @@ class Settings:
         default="localhost:50053",
         metadata=row(
             parsing.text,
-            "Where BlobService is: any gRPC target, such as `dns:///asgard-blob:50053`.",
-            services="gateway",
+            "Where BlobService is: any gRPC target, such as `dns:///asgard-blob:50053`. `run` asks "
+            "it for grants of large arrays in S3.",
+            services="run gateway",
         ),
     )
     insecure: bool = field(

@@ -7,8 +7,14 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+
+from asgard_server.store.sparse_file import Fetch, SparseFile
+
+# Files that are filled as they are looked at, open at a time.
+_MOST_OPEN = 256
 
 
 class ArrayCache:
@@ -26,6 +32,7 @@ class ArrayCache:
         self._making: dict[str, threading.Lock] = {}
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._bytes = 0
+        self._sparse: OrderedDict[str, SparseFile] = OrderedDict()
         there = [(entry.stat(), entry.name) for entry in os.scandir(folder) if entry.is_file()]
         for stat, name in sorted(there, key=lambda one: one[0].st_mtime_ns):
             if name.endswith(".npy"):
@@ -48,6 +55,42 @@ class ArrayCache:
         finally:
             with self._lock:
                 self._making.pop(name, None)
+
+    def found(self, identity: str) -> str | None:
+        """The file of what `identity` names, if it is there whole."""
+        name = f"{blake2b(identity.encode(), digest_size=16).hexdigest()}.npy"
+        path = f"{self._folder}/{name}"
+        return path if name in self._sizes and self._used(name, path) else None
+
+    def sparse(self, identity: str, size: int, fetch: Fetch, *, alone: bool = False) -> SparseFile:
+        """A file of `size` bytes of what `identity` names, filled by `fetch` as it is read.
+
+        `alone`: one fetch at a time, by the thread that reads. It lasts as long as this process,
+        and counts with what has been fetched of it.
+        """
+        name = f"{blake2b(identity.encode(), digest_size=16).hexdigest()}.sparse"
+        with self._lock:
+            there = self._sparse.get(name)
+            if there is None:
+                handle, path = tempfile.mkstemp(prefix=".", dir=self._folder)
+                os.unlink(path)
+                told = partial(self._grown, name)
+                there = SparseFile(handle, size, fetch, told, alone=alone)
+                self._sparse[name] = there
+                self._count(name, 0)
+                while len(self._sparse) > _MOST_OPEN:
+                    oldest, _ = self._sparse.popitem(last=False)
+                    self._bytes -= self._sizes.pop(oldest, 0)
+            elif name in self._sizes:
+                self._sizes.move_to_end(name)
+            self._sparse.move_to_end(name)
+            return there
+
+    def _grown(self, name: str, taken: int) -> None:
+        with self._lock:
+            if name in self._sparse:
+                self._count(name, taken)
+                self._make_room(name)
 
     def _used(self, name: str, path: str) -> bool:
         try:
@@ -88,4 +131,5 @@ class ArrayCache:
     def _make_room(self, kept: str) -> None:
         while self._bytes > self._most and (oldest := next(iter(self._sizes))) != kept:
             self._bytes -= self._sizes.pop(oldest)
-            Path(self._folder, oldest).unlink(missing_ok=True)
+            if self._sparse.pop(oldest, None) is None:
+                Path(self._folder, oldest).unlink(missing_ok=True)

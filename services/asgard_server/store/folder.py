@@ -119,6 +119,10 @@ class FolderDocuments:
         """Read a result with its arrays, large ones memory-mapped. Raises `NotFoundError`."""
         return await self._in_pool(self._folder.read_result, result_id)
 
+    async def look_at(self, result_id: str) -> ResultDocument:
+        """Read a result to draw it: what is looked at of large arrays is read by their maps."""
+        return await self.open_result(result_id)
+
     async def scan(self, kind: Kind) -> Iterable[Entry]:
         """List all documents of a kind, lazily: consume it in a thread."""
         return self._scan(kind)

@@ -5,6 +5,7 @@ sim-data/{job_id}/{file}        a file of a SimSwarm job (folder_artifacts.py)
 .asgard/uploads/staging/...     what plain requests have brought, to be copied
 .asgard/uploads/parts/{upload}/ parts of uploads that go on
 .asgard/uploads/incoming/       requests that are under way
+files/{name}.npy                arrays of results, linked there once by a grant of RunService
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
 
-from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.domain import Blob, Held, Kept, Target
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
 
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 _PIECE = 1 << 20
 _STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
+_ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~%-]{0,250}\.npy")
 _PART = re.compile(r"(\d{5})\.([0-9a-f]{64})")
 
 
@@ -72,7 +74,7 @@ class Incoming:
         try:
             if once:
                 os.link(self._path, path)
-                _digest_path(path).write_text(self.sha256())
+                _note_digest(path, self.sha256())
             else:
                 os.replace(self._path, path)
         except FileExistsError:
@@ -105,6 +107,8 @@ class FolderBytes:
     def path(self, key: str) -> Path:
         """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""
         top, *steps = key.split("/")
+        if top == "files" and len(steps) == 1 and _ARRAY.fullmatch(steps[0]):
+            return self._storage / "files" / steps[0]
         if len(steps) != 2 or not all(_STEP.fullmatch(step) for step in steps):
             raise ValueError(f"{key!r} is not a key")
         if top in ("blobs", "sim-data"):
@@ -158,13 +162,38 @@ class FolderBytes:
 
     # Bytes
 
-    async def begin_parts(self, blob: Blob) -> str:
+    async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what it is called."""
+        if isinstance(blob, Kept):
+            # Nobody but its key remembers it.
+            upload_id = _upload_of(blob.key)
+            folder = self._uploads / "parts" / upload_id
+            await self.in_pool(lambda: folder.mkdir(exist_ok=True))
+            return upload_id
         upload_id = secrets.token_hex(16)
         await self.in_pool(lambda: (self._uploads / "parts" / upload_id).mkdir(parents=True))
         return upload_id
 
-    async def parts(self, blob: Blob) -> list[Part] | None:
+    async def going_on(self, key: str) -> list[str]:
+        """Uploads in parts of a key of RunService's that have not ended: one at most."""
+        upload_id = _upload_of(key)
+        there = await self.in_pool((self._uploads / "parts" / upload_id).is_dir)
+        return [upload_id] if there else []
+
+    async def sha256(self, key: str) -> str | None:
+        """The SHA-256 of all bytes of a key, None when there are none."""
+        return await self.in_pool(_computed, self.path(key))
+
+    async def clear(self, key: str) -> None:
+        """Remove everything under a key of RunService's."""
+
+        def clear() -> None:
+            shutil.rmtree(self._uploads / "parts" / _upload_of(key), ignore_errors=True)
+            self.path(key).unlink(missing_ok=True)
+
+        await self.in_pool(clear)
+
+    async def parts(self, blob: Target) -> list[Part] | None:
         """Parts that have arrived, by number; None when there is no such upload."""
         if blob.upload_id is None:
             return None
@@ -186,11 +215,11 @@ class FolderBytes:
                 )
         return [part for _, (_, part) in sorted(arrived.items())]
 
-    async def finish_parts(self, blob: Blob, parts: Sequence[Part]) -> None:
+    async def finish_parts(self, blob: Target, parts: Sequence[Part]) -> None:
         """Put the parts together, unless the key has bytes already."""
         await self.in_pool(self._finish, blob, parts)
 
-    def _finish(self, blob: Blob, parts: Sequence[Part]) -> None:
+    def _finish(self, blob: Target, parts: Sequence[Part]) -> None:
         with self.incoming() as whole:
             try:
                 for part in parts:
@@ -276,7 +305,7 @@ class FolderBytes:
 
         await self.in_pool(remove)
 
-    def _drop_parts(self, blob: Blob) -> None:
+    def _drop_parts(self, blob: Target) -> None:
         if blob.upload_id is not None:
             shutil.rmtree(self._uploads / "parts" / blob.upload_id, ignore_errors=True)
 
@@ -324,13 +353,46 @@ def _listed(top: Path, folder: str) -> Iterator[Listed]:
 
 # The digest of bytes lies beside them: a file cannot tell its own.
 _DIGEST = ".sha256"
+_ATTRIBUTE = "user.asgard.sha256"
 
 
 def _digest_path(path: Path) -> Path:
     return path.with_name(path.name + _DIGEST)
 
 
+def _note_digest(path: Path, sha256: str) -> None:
+    if path.parent.name != "files":
+        _digest_path(path).write_text(sha256)
+        return
+    # The folder of arrays is everybody's: there the file itself says it, as long as nobody has
+    # let it grow. A file system that keeps no such attributes has the digest computed.
+    with contextlib.suppress(OSError):
+        os.setxattr(path, _ATTRIBUTE, f"{sha256} {_state(path.stat())}".encode())
+
+
+def _state(stat: os.stat_result) -> str:
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _upload_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _computed(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
 def _digest_noted(path: Path) -> str | None:
+    if path.parent.name == "files":
+        try:
+            sha256, _, state = os.getxattr(path, _ATTRIBUTE).decode().partition(" ")
+            return sha256 if state == _state(path.stat()) else None
+        except OSError:
+            return None
     try:
         return _digest_path(path).read_text() or None
     except FileNotFoundError:

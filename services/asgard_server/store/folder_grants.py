@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob
+from asgard_server.blob.domain import Target
 from asgard_server.blob.parts import part_bytes
 from asgard_server.blob.store import Grant
 
@@ -51,7 +51,7 @@ class FolderGrants:
 
     # Grants
 
-    def put(self, blob: Blob, seconds: int) -> Grant:
+    def put(self, blob: Target, seconds: int) -> Grant:
         """One request for all bytes: write-once with size and digest where those are declared."""
         query = {"content-type": blob.content_type}
         headers = {"content-type": blob.content_type}
@@ -63,7 +63,7 @@ class FolderGrants:
             query["most"] = str(most)
         return self._grant("PUT", blob.arrives_at, query, headers, seconds)
 
-    def part(self, blob: Blob, number: int, sha256: str, seconds: int) -> Grant:
+    def part(self, blob: Target, number: int, sha256: str, seconds: int) -> Grant:
         """A request for one part of an upload in parts, with its size and digest."""
         size = part_bytes(blob.size_bytes or 0, number)
         query = {
@@ -74,7 +74,9 @@ class FolderGrants:
         }
         return self._grant("PUT", blob.key, query, {"content-length": str(size)}, seconds)
 
-    def get(self, blob: Blob, seconds: int, wanted: tuple[int, int] | None, save_as: str) -> Grant:
+    def get(
+        self, blob: Target, seconds: int, wanted: tuple[int, int] | None, save_as: str
+    ) -> Grant:
         """A request that reads all bytes, or those of a range (both inclusive)."""
         query = {"content-type": blob.content_type}
         headers = {}

@@ -13,6 +13,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Iterable,
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from gimle.asgard.core.errors import (
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.s3.append import Appender
 from gimle.asgard.core.s3.deleting import Deleter as SlowDeleter
+from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.objects import Objects as SlowObjects
 from gimle.asgard.core.s3.opening import open_place
@@ -52,6 +54,7 @@ from asgard_server.store.array_cache import ArrayCache
 from asgard_server.store.s3_arrays import Arrays, renamed
 from asgard_server.store.s3_deleting import Deleter
 from asgard_server.store.s3_finishing import Finisher
+from asgard_server.store.s3_intents import S3Intents
 from asgard_server.store.s3_lists import REWRITTEN_EVERY_S, ResultLists
 from asgard_server.store.s3_objects import Objects
 from asgard_server.store.s3_reading import S3Reading
@@ -93,6 +96,8 @@ class S3Documents(S3Reading):
         #: What the index must be given, so that it need not read what was written here.
         self.written = Written()
         self._pool = ThreadPoolExecutor(_THREADS, "asgard-s3")
+        #: What is being uploaded by grants.
+        self.intents = S3Intents(objects, ledger)
         self._arrays = Arrays(objects, slow, cache)
         self._appender = Appender(slow)
         self._deleter = Deleter(objects, ledger, SlowDeleter(slow), self.written, self._gone)
@@ -312,15 +317,26 @@ class S3Documents(S3Reading):
                 _, body = await self._in_pool(renamed, stored, names)
             await self._writing.still(write)
         except BaseException:
-            await self._objects.delete(names.values())
+            await self._objects.delete(await self._unnamed(result.id, names.values()))
             await self._writing.forget(write)
             raise
         try:
             await self._writing.create(write, body)
         except AlreadyExistsError:
-            await self._objects.delete(names.values())
+            await self._objects.delete(await self._unnamed(result.id, names.values()))
             raise
         return write._replace(files=tuple(name.removeprefix("files/") for name in names.values()))
+
+    async def _unnamed(self, result_id: str, paths: Iterable[str]) -> list[str]:
+        """Those of the array files that nobody else is about to name, or has named, as his."""
+        named: set[str] = set()
+        if (intent := await self.intents.find(result_id)) is not None:
+            named.update(file.ref.path for file in intent[0].files)
+        found = await self._objects.get(document_path("result", result_id))
+        if found is not None and found.body:
+            document = await self._in_pool(decode_result, found.body, result_id)
+            named.update(f"files/{name}" for name in array_names(document))
+        return [path for path in paths if path not in named]
 
     async def _write_array(self, write: Write, file: Any) -> tuple[Write, str]:
         """Write an array under a name that no object has; answer it."""
@@ -395,11 +411,20 @@ class S3Documents(S3Reading):
 
     async def open_result(self, result_id: str) -> ResultDocument:
         """Read a result with its arrays, large ones memory-mapped. Raises NotFoundError."""
+        return await self._read_with(result_id, self._arrays.opened)
+
+    async def look_at(self, result_id: str) -> ResultDocument:
+        """Read a result to draw it: of large arrays what is looked at is read only then."""
+        return await self._read_with(result_id, self._arrays.looked_at)
+
+    async def _read_with(
+        self, result_id: str, read: Callable[[Found, str], ResultDocument]
+    ) -> ResultDocument:
         seen: str | None = None
         while True:
             found = await self._found(Key("result", check_id(result_id, "result_id")))
             try:
-                return await self._in_pool(self._arrays.opened, found, result_id)
+                return await self._in_pool(read, found, result_id)
             except FileNotFoundError as error:
                 # An append or a merge may have put the field elsewhere; a document that still
                 # names the missing object says that it is lost.

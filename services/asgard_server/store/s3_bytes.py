@@ -20,7 +20,7 @@ from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.s3.objects import translated
 from gimle.asgard.core.s3.place import Connection, Place
 
-from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
 from asgard_server.store.s3_heads import heads_of
@@ -59,7 +59,7 @@ class S3Bytes:
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._place.bucket, "Key": self._place.key(key)}
 
-    async def begin_parts(self, blob: Blob) -> str:
+    async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""
 
         def begin(client: Any) -> str:
@@ -70,7 +70,7 @@ class S3Bytes:
 
         return await self._ask(begin)
 
-    async def parts(self, blob: Blob) -> list[Part] | None:
+    async def parts(self, blob: Target) -> list[Part] | None:
         """Parts that have arrived, by number; None when the store knows no such upload."""
 
         def parts(client: Any) -> list[Part] | None:
@@ -95,7 +95,7 @@ class S3Bytes:
 
         return None if blob.upload_id is None else await self._ask(parts)
 
-    async def finish_parts(self, blob: Blob, parts: Sequence[Part]) -> None:
+    async def finish_parts(self, blob: Target, parts: Sequence[Part]) -> None:
         """Put the parts together, unless the key has bytes already."""
 
         def finish(client: Any) -> None:
@@ -123,6 +123,28 @@ class S3Bytes:
                     raise
 
         await self._ask(finish_once)
+
+    async def going_on(self, key: str) -> list[str]:
+        """Uploads in parts of a key that have not ended, the oldest first."""
+        return await self._ask(lambda client: self._going_on(client, key))
+
+    def _going_on(self, client: Any, key: str) -> list[str]:
+        place = self._at(key)
+        # MinIO lists those of one key alone, whatever prefix of it is asked for.
+        pages = client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=place["Bucket"], Prefix=place["Key"]
+        )
+        found = [
+            (upload["Initiated"], str(upload["UploadId"]))
+            for page in pages
+            for upload in page.get("Uploads", ())
+            if upload["Key"] == place["Key"]
+        ]
+        return [upload_id for _, upload_id in sorted(found)]
+
+    async def sha256(self, key: str) -> str | None:
+        """None: the store itself has computed it, or nobody has."""
+        return None
 
     async def drop_parts(self, blob: Blob) -> None:
         """Give up all uploads in parts of a key, also those that died before they had a name."""
@@ -229,6 +251,18 @@ class S3Bytes:
                 client.delete_object(**self._at(key))
 
         await self._ask(remove)
+
+    async def clear(self, key: str) -> None:
+        """Remove everything under a key: the object, and uploads in parts that go on."""
+
+        def clear(client: Any) -> None:
+            # In this order: an upload that is put together meanwhile makes the object.
+            for upload_id in self._going_on(client, key):
+                with suppress(ClientError):  # put together, or given up, already
+                    client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
+            client.delete_object(**self._at(key))
+
+        await self._ask(clear)
 
     async def list(self, folder: str) -> AsyncIterator[Listed]:
         """All bytes below a folder of keys ("blobs/", "staging/"), in the order of keys."""

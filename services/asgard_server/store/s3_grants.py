@@ -10,7 +10,7 @@ from urllib.parse import quote
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.signing import Signer
 
-from asgard_server.blob.domain import Blob
+from asgard_server.blob.domain import Target
 from asgard_server.blob.parts import part_bytes
 from asgard_server.blob.store import Grant
 
@@ -44,7 +44,7 @@ class S3Grants:
         self._reading = reading or signer
         self._rewrite = rewrite
 
-    def put(self, blob: Blob, seconds: int) -> Grant:
+    def put(self, blob: Target, seconds: int) -> Grant:
         """One request for all bytes: write-once with size and digest where those are declared."""
         headers = {"content-type": blob.content_type, **self._encryption}
         if blob.way == "checked":
@@ -55,7 +55,7 @@ class S3Grants:
             }
         return self._grant("PUT", blob.arrives_at, seconds, headers, {})
 
-    def part(self, blob: Blob, number: int, sha256: str, seconds: int) -> Grant:
+    def part(self, blob: Target, number: int, sha256: str, seconds: int) -> Grant:
         """A request for one part of an upload in parts, with its size and digest."""
         headers = {
             "content-length": str(part_bytes(blob.size_bytes or 0, number)),
@@ -64,7 +64,9 @@ class S3Grants:
         query = {"partNumber": str(number), "uploadId": str(blob.upload_id)}
         return self._grant("PUT", blob.key, seconds, headers, query)
 
-    def get(self, blob: Blob, seconds: int, wanted: tuple[int, int] | None, save_as: str) -> Grant:
+    def get(
+        self, blob: Target, seconds: int, wanted: tuple[int, int] | None, save_as: str
+    ) -> Grant:
         """A request that reads all bytes, or those of a range (both inclusive)."""
         headers = {} if wanted is None else {"range": f"bytes={wanted[0]}-{wanted[1]}"}
         query = {

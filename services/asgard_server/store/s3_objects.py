@@ -53,6 +53,14 @@ class Object(NamedTuple):
     modified: datetime
 
 
+class Head(NamedTuple):
+    """How an object begins; `size` is of all of it."""
+
+    body: bytes
+    etag: str
+    size: int
+
+
 class Made(NamedTuple):
     """A new object's etag. `unanswered`: another attempt to write it may still arrive."""
 
@@ -61,11 +69,12 @@ class Made(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An object in a listing: its path below the place."""
+    """An object in a listing: its path below the place. `modified` is by the store's clock."""
 
     path: str
     size: int
     etag: str
+    modified: datetime
 
 
 class Objects:
@@ -200,9 +209,39 @@ class Objects:
                 for meta in batch:
                     path = meta["path"][self._skip :]
                     if path.startswith(start) and "/" not in path[len(start) :]:
-                        yield Listed(path, meta["size"], meta["e_tag"] or "")
+                        yield Listed(path, meta["size"], meta["e_tag"] or "", meta["last_modified"])
         except FileNotFoundError as error:
             raise self._said(error) from error
+        except BaseError as error:
+            raise self._said(error) from error
+
+    def head_now(self, path: str, length: int) -> Head | None:
+        """The first bytes of an object, and how many there are; for a thread, without patience."""
+        try:
+            answer = obstore.get(self._long, self.place.key(path), options={"range": (0, length)})
+            meta = answer.meta
+            return Head(bytes(answer.bytes()), meta["e_tag"] or "", meta["size"])
+        except FileNotFoundError as error:
+            self._refuse_missing_bucket(error)
+            return None
+        except BaseError as error:
+            raise self._said(error) from error
+
+    def part_now(self, path: str, start: int, length: int, etag: str | None = None) -> bytes | None:
+        """Read some bytes of an object, fewer at its end; None when there is none, or not of this
+        etag any more. For a thread, and without patience.
+        """
+        wanted: Any = {"range": (start, start + length)}
+        if etag is not None:
+            wanted["if_match"] = etag
+        try:
+            answer = obstore.get(self._long, self.place.key(path), options=wanted)
+            return bytes(answer.bytes())
+        except FileNotFoundError as error:
+            self._refuse_missing_bucket(error)
+            return None
+        except PreconditionError:
+            return None
         except BaseError as error:
             raise self._said(error) from error
 

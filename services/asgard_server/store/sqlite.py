@@ -292,13 +292,9 @@ class SqliteRunIndex:
         return row == ("building",)
 
     async def forget(self) -> None:
-        """Throw the file away: whoever has it open begins anew with the next one."""
-
-        def discard() -> None:
-            self._file.discard(self._file.identity())
-
+        """Put a new file in its place: whoever has it open begins anew with that one."""
         with errors_of_the_port(self._file.path):
-            await asyncio.to_thread(discard)
+            await asyncio.to_thread(self._file.renew)
 
     async def rebuild(self, listings: Sequence[tuple[Kind, Iterable[Entry]]]) -> int:
         """Take in all documents listed, results before runs, without logging; count them.

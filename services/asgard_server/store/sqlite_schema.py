@@ -11,12 +11,15 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
 
 SCHEMA_VERSION = 3
+
+# Tables that are not made from documents: what was begun in an object store and not finished.
+LEDGER = ("writes", "deletions")
 
 # Times are whole microseconds since 1970, UTC. `place` orders runs by time roughly, so that
 # FTS5, which can only order by rowid, yields the newest first (see sqlite_places.place_of).
@@ -119,6 +122,18 @@ class IndexFile:
             if self.identity() == damaged:
                 self.path.unlink(missing_ok=True)
 
+    def renew(self) -> None:
+        """Make the index anew, with what the ledger says: that no document can tell again."""
+        with self._lock():
+            kept: dict[str, list[tuple[object, ...]]] = {}
+            if self.identity() is not None:
+                with contextlib.closing(self._open()) as found:
+                    if self._usable(found):
+                        for table in LEDGER:
+                            rows = found.execute(f"SELECT * FROM {table}")  # noqa: S608 - ours
+                            kept[table] = rows.fetchall()
+            self._make(kept)
+
     def _usable(self, connection: sqlite3.Connection) -> bool:
         try:
             # NORMAL: a commit survives the end of the process, not that of the machine; after
@@ -153,7 +168,7 @@ class IndexFile:
             cached_statements=256,
         )
 
-    def _make(self) -> None:
+    def _make(self, kept: Mapping[str, Sequence[tuple[object, ...]]] | None = None) -> None:
         fresh = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
         connection = sqlite3.connect(fresh, isolation_level=None)
         try:
@@ -166,6 +181,10 @@ class IndexFile:
                 "INSERT INTO meta VALUES (?, ?)",
                 [("storage_id", self.storage_id), ("epoch", new_epoch()), ("state", "building")],
             )
+            for table, rows in (kept or {}).items():
+                for row in rows:
+                    values = ", ".join("?" * len(row))
+                    connection.execute(f"INSERT INTO {table} VALUES ({values})", row)  # noqa: S608
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         finally:
             connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,13 +97,18 @@ async def test_a_second_window_of_a_result_downloads_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    download = Objects.download
+    download, part = Objects.download, Objects.part_now
 
     def counted(self: Objects, path: str, handle: int) -> bool:
         asked.append(path)
         return download(self, path, handle)
 
+    def counted_part(self: Objects, path: str, *span: Any) -> bytes | None:
+        asked.append(path)
+        return part(self, path, *span)
+
     monkeypatch.setattr(Objects, "download", counted)
+    monkeypatch.setattr(Objects, "part_now", counted_part)
     async with cluster("versitygw", tmp_path) as house:
         replica = await house.replica()
         run = a_run()

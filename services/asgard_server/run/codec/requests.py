@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # numpy's weight: only when there is an array
 # What a request with arrays counts as: enough to be decoded apart.
 _ARRAYS_BYTES = 1_048_576
 
+_UPLOADED = b"u"
+
 
 def new_run(request: pb.CreateRunRequest, at: str = "") -> domain.NewRun:
     """A run to be created."""
@@ -109,7 +111,9 @@ def run_digest(request: pb.CreateRunRequest) -> bytes:
 
 def result_digest(message: NewResult, run_id: str, arrays: Arrays) -> bytes:
     """What tells a repeat of this request from another one."""
-    return domain.request_digest(b"result", run_id.encode(), *_result_parts(message, arrays))
+    digest = domain.request_digest(b"result", run_id.encode(), *_result_parts(message, arrays))
+    # Arrays in the store are known by other digests: such requests are told apart by their length.
+    return digest + _UPLOADED if message.uploaded else digest
 
 
 def batch_digest(request: pb.SaveRunRequest, arrays: Sequence[Arrays]) -> bytes:
@@ -117,7 +121,8 @@ def batch_digest(request: pb.SaveRunRequest, arrays: Sequence[Arrays]) -> bytes:
     parts = [request.run.SerializeToString(deterministic=True)]
     for message, its in zip(request.results, arrays, strict=True):
         parts += _result_parts(message, its)
-    return domain.request_digest(b"batch", *parts)
+    digest = domain.request_digest(b"batch", *parts)
+    return digest + _UPLOADED if any(each.uploaded for each in request.results) else digest
 
 
 def _result_parts(message: NewResult, arrays: Arrays) -> list[bytes]:

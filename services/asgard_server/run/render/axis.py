@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from asgard_server.run.lazy import LazyArray
 from asgard_server.run.render.fit import Array
 
 # Elements looked at in one go: they stay in the cache, and what each block costs beside
 # them does not show (measured: 40 ms for three times 80 MB, 100 ms with an eighth of it).
 BLOCK = 1 << 17
 
+# Values of an axis that are looked at to learn which way it runs, where all would cost much.
+_GLANCES = 32
+_GOLDEN = 0.6180339887498949
+_LARGE_SHARE = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
     """Positions to draw at: `values` rise (or stay) when `ordered`, else are as they came.
 
-    `flipped` says that the caller's arrays run the other way: they must be reversed to
-    go with `values`. Reversing makes a view, nothing is copied.
+    They may be a LazyArray. `flipped` says that the caller's arrays run the other way: they must
+    be reversed to go with `values`. Reversing makes a view, nothing is copied.
     """
 
-    values: Array
+    values: Any
     ordered: bool
     flipped: bool = False
 
@@ -51,6 +58,35 @@ def axis(values: Array) -> Axis:
     if _rises(values[::-1]):
         return Axis(values[::-1], ordered=True, flipped=True)
     return Axis(values, ordered=False)
+
+
+def glanced(values: Array | LazyArray, low: float | None, high: float | None) -> Axis | None:
+    """An axis that lies elsewhere, of which a window is wanted, without reading all of it.
+
+    It runs one way if values all over it do, and all in the window. None where a look at all
+    of it must tell, and where the window is a large part of it.
+    """
+    if not isinstance(values, LazyArray) or (low is None and high is None):
+        return None
+    seen = values[_scattered(len(values))]
+    if not np.isfinite(seen).all():
+        return None
+    flipped = bool(seen[0] > seen[-1])
+    found = Axis(values[::-1] if flipped else values, ordered=True, flipped=flipped)
+    steps = np.diff(seen.astype(np.float64))
+    if not ((steps < 0).all() if flipped else (steps > 0).all()):
+        return None
+    start, stop = found.inside(low, high)
+    if stop - start > len(values) // _LARGE_SHARE:
+        return None
+    inner = found.values[max(0, start - 1) : stop + 1]
+    return found if _rises(np.asarray(inner)) else None
+
+
+def _scattered(length: int) -> Array:
+    """Positions all over an axis, its ends among them, at distances that nothing repeats."""
+    inner = (np.arange(1, _GLANCES) * _GOLDEN % 1.0) * (length - 1)
+    return distinct(np.concatenate([[0, length - 1], inner]).astype(np.int64))
 
 
 def counted(length: int) -> Axis:

@@ -44,7 +44,7 @@ def ensemble(
     notes: list[str] = []
     t_field = find(data, TYPE, "t")
     paths = _paths(data, None if t_field is None else len(vector(t_field)), notes)
-    axis, keep = positions(t_field, paths.shape[1], notes)
+    axis, keep = positions(t_field, paths.shape[1], notes, options)
     paths = paths[:, keep] if keep is not None else paths
     paths = paths[:, ::-1] if axis.flipped else paths
     where, picked = window(axis, options)

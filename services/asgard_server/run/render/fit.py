@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asgard_server.run.lazy import is_array
+
 Array = NDArray[Any]
 
 _X = ("x", "t", "time", "times", "grid")
@@ -106,7 +108,7 @@ def numbers(field: Field) -> Array:
     seconds since 1970 (UTC). Raises Unfit for text, ragged lists and anything else.
     """
     value = field.value
-    if not isinstance(value, np.ndarray):
+    if not is_array(value):
         value = _array_of_list(field)
     kind = value.dtype.kind
     if kind in "biufc":
@@ -153,7 +155,7 @@ def is_time(field: Field | None) -> bool:
     if field is None:
         return False
     value = field.value
-    if isinstance(value, np.ndarray):
+    if is_array(value):
         return bool(value.dtype.kind == "M")
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], datetime)
 

@@ -41,7 +41,7 @@ def line(
         raise Unfit("Solution1D needs 'computed' (or 'coefficients')")
     values = numbers(computed)
     length = _length(values, x, computed.name)
-    axis, keep = positions(x, length, notes)
+    axis, keep = positions(x, length, notes, options)
     expected = _expected(data, values, length, notes)
     view = _curves(values, expected, length, axis, keep, options)
     terms = None
@@ -233,7 +233,7 @@ def _power_series(
     expected: Array | None = None
     if x is not None:
         at = vector(x)
-        axis, keep = positions(x, len(at), notes)
+        axis, keep = positions(x, len(at), notes, options)
         at = at if keep is None else at[keep]
         whole = (float(at.min()), float(at.max()))
         found = _expected(data, at, len(at), notes)

@@ -30,7 +30,7 @@ def optimization(
     steps_field = find(data, TYPE, "step")
     if steps_field is not None and isinstance(steps_field.value, int | float):
         steps_field = None  # a single number: how many steps there were
-    axis, keep = positions(steps_field, len(loss), notes)
+    axis, keep = positions(steps_field, len(loss), notes, options)
     if keep is not None:
         loss = loss[keep]
     loss = axis.align(loss)

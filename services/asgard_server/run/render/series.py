@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from asgard_server.run.render.axis import Axis, axis, counted, distinct
+from asgard_server.run.render.axis import Axis, axis, counted, distinct, glanced
 from asgard_server.run.render.fit import Array, Empty, Field, Unfit, vector
 from asgard_server.run.render.options import RenderOptions
 from asgard_server.run.render.reduce import Reduced, reduce, source
@@ -33,7 +33,9 @@ class Window:
         return self.axis.span()
 
 
-def positions(field: Field | None, length: int, notes: list[str]) -> tuple[Axis, Array | None]:
+def positions(
+    field: Field | None, length: int, notes: list[str], options: RenderOptions
+) -> tuple[Axis, Array | None]:
     """The axis of `length` values, counted when there is no field.
 
     Values without a position (NaN) cannot be drawn: the second answer then picks the
@@ -48,7 +50,8 @@ def positions(field: Field | None, length: int, notes: list[str]) -> tuple[Axis,
         raise Unfit(f"{field.name!r} is complex and cannot be an axis")
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
-    found = axis(values)
+    found = glanced(values, options.x_min, options.x_max) or axis(np.asarray(values))
+    values = np.asarray(values) if not found.ordered else values
     if found.ordered:
         return found, None
     finite = np.isfinite(values)

@@ -27,7 +27,7 @@ def steps(
     length = max(values.shape) if values.ndim == 1 or index is None else len(numbers(index))
     if index is None and values.ndim == 2:
         length = values.shape[0]
-    axis, keep = positions(index, length, notes)
+    axis, keep = positions(index, length, notes, options)
     where, picked = window(axis, options)
     curves = parts("computed", values, length)
     expected = find(data, TYPE, "expected")

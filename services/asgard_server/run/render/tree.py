@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tsdownsample import MinMaxLTTBDownsampler
 
+from asgard_server.run.lazy import is_array
 from asgard_server.run.render.axis import BLOCK
 from asgard_server.run.render.fit import Array, Field, Unfit, numbers
 from asgard_server.run.render.options import RenderOptions
@@ -82,7 +83,7 @@ class _Tree:
         if isinstance(value, str):
             shown, more = _shorten(value)
             return {"type": "text", "value": shown} | ({"more": more} if more else {})
-        if isinstance(value, np.ndarray):
+        if is_array(value):
             return preview(value)
         if isinstance(value, int | float | complex | np.number):
             return {"type": "number", "value": _number(value)}

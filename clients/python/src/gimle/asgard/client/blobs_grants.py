@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from gimle.asgard.client.blobs_rows import Blob, blob_of, problem
 from gimle.asgard.client.connection import SLOWEST_BYTES_A_SECOND, Connection
+from gimle.asgard.client.grants import grant_of
 from gimle.asgard.core.errors import AlreadyExistsError, AsgardError, NotFoundError
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.transfer import Begun, Grant, Measured, Outgoing, Part, Remote
@@ -218,9 +219,3 @@ class ServiceDownloads:
     def described(self, remote: Remote) -> Remote:
         """As it is: the list of blobs says all there is."""
         return remote
-
-
-def grant_of(message: pb.Grant) -> Grant:
-    """A grant of its message."""
-    expires = message.expire_time.ToDatetime(UTC).timestamp()
-    return Grant(message.method, message.url, dict(message.headers), expires)

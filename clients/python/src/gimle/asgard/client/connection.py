@@ -19,6 +19,7 @@ import grpc
 from gimle.asgard.client.attempts import Attempts
 from gimle.asgard.client.channel import Channel, credentials
 from gimle.asgard.client.errors import too_late
+from gimle.asgard.client.granted import GRANTS_LOST, GrantedArrays
 from gimle.asgard.client.outgoing import STREAMED_BYTES, Outgoing
 from gimle.asgard.client.transfers import Progress, Transfer
 from gimle.asgard.core.errors import InvalidFieldError
@@ -92,6 +93,7 @@ class Connection:
         self._progress = progress
         # The generated stubs are typed for gRPC's own classes.
         self._service: Any = service
+        self.arrays = GrantedArrays(self)
         self._lock = threading.Lock()
         self._pid = 0
         self._channel: Channel | None = None
@@ -142,7 +144,18 @@ class Connection:
         raise AssertionError  # the last attempt raises
 
     def send(self, call: Outgoing, *, patience: float | None = None) -> Any:
-        """Make a call that saves something, as `call` does; large arrays go in pieces."""
+        """Make a call that saves something, as `call` does.
+
+        Large arrays go straight to the store, or in pieces where nobody grants that.
+        """
+        if call.streamed and (granted := self.arrays.sent(call, patience)) is not None:
+            try:
+                return self._send(granted, patience)
+            except GRANTS_LOST:
+                pass  # others have taken them for given up: once more, the other way
+        return self._send(call, patience)
+
+    def _send(self, call: Outgoing, patience: float | None) -> Any:
         if not call.streamed:
             return self.call(call.method, call.whole(), patience=patience)
         attempts = self.attempts(patience)

@@ -17,6 +17,7 @@ from gimle.asgard.client.outgoing import PIECE_BYTES, Outgoing
 from gimle.asgard.core.arrays import Array
 from gimle.asgard.core.enclosing import npy_parts
 from gimle.asgard.core.folder.files import write_all
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 _REQUESTS: dict[str, Any] = {
@@ -27,7 +28,7 @@ _REQUESTS: dict[str, Any] = {
     "DeleteRun": pb.DeleteRunRequest,
     "AddResult": pb.AddResultRequest,
     "AppendResult": pb.AppendResultRequest,
-    "DeleteResult": pb.DeleteResultRequest,
+    "DeleteResult": one_pb.DeleteResultRequest,
 }
 
 

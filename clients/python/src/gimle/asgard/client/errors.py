@@ -66,6 +66,7 @@ _REASONS: Mapping[str, _Row] = {
     "BLOB_TOO_LARGE": lambda message, info, place: errors.BlobTooLargeError(
         int(info["limitBytes"])
     ),
+    "GRANTS_UNAVAILABLE": lambda message, info, place: errors.GrantsUnavailableError(info["mend"]),
     "ALREADY_EXISTS": lambda message, info, place: errors.AlreadyExistsError(
         _kind(message), info["id"]
     ),

@@ -14,8 +14,9 @@ from gimle.asgard.client.outgoing import STREAMED_BYTES
 from gimle.asgard.client.watching import watch
 from gimle.asgard.core.documents import ResultDocument, RunDocument, same_run
 from gimle.asgard.core.errors import EtagMismatchError, LengthMismatchError, NotFoundError
-from gimle.asgard.core.growth import committed_length
+from gimle.asgard.core.growth import committed_length, references
 from gimle.asgard.core.watching import Event
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 # How often a change is made anew because somebody else was faster.
@@ -100,7 +101,7 @@ class GrpcHome:
 
     def delete_result(self, result_id: str) -> None:
         """Delete a result and its arrays."""
-        self._delete("DeleteResult", pb.DeleteResultRequest(result_id=result_id))
+        self._delete("DeleteResult", one_pb.DeleteResultRequest(result_id=result_id))
 
     def _delete(self, method: str, request: Any) -> None:
         for attempt in self.connection.attempts():
@@ -123,8 +124,20 @@ class GrpcHome:
         )
 
     def read_result(self, result_id: str) -> ResultDocument:
-        """Read a result with its arrays, into memory."""
-        request = pb.ReadResultRequest(result_id=result_id)
+        """Read a result with its arrays; large ones straight from the store, memory-mapped."""
+        result = GrpcHome.read_result_document(self, result_id)
+        nbytes = sum({ref.path: ref.nbytes for ref in references(result.data)}.values())
+        if nbytes == 0:
+            return result
+        if nbytes > STREAMED_BYTES:
+            fetched = self.connection.arrays.fetched(result, nbytes)
+            if fetched is not None:
+                return fetched
+        return self._streamed(result_id)
+
+    def _streamed(self, result_id: str) -> ResultDocument:
+        """Read a result with its arrays through the service, into memory."""
+        request = one_pb.ReadResultRequest(result_id=result_id)
         attempts = self.connection.attempts()
         for attempt in attempts:
             with attempt:

@@ -29,6 +29,7 @@ from gimle.asgard.core.errors import (
     StorageUnavailableError,
 )
 from gimle.asgard.core.growth import plan, replaced
+from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 _log = logging.getLogger("gimle.asgard")
@@ -150,7 +151,7 @@ class SpoolingHome(GrpcHome):
                 error = failed
         if result is None:
             raise error or self._away("result", result_id)
-        request = pb.DeleteResultRequest(result_id=result_id)
+        request = one_pb.DeleteResultRequest(result_id=result_id)
         return self._put(Outgoing("DeleteResult", result_id, request), result.run_id)
 
     # Reads, kept in mind

@@ -238,5 +238,13 @@ class BlobTooLargeError(ServiceError):
         self.limit_bytes = limit_bytes
 
 
+class GrantsUnavailableError(ServiceError):
+    """Nobody grants requests to the store behind the service, which takes arrays itself."""
+
+    def __init__(self, mend: str) -> None:
+        super().__init__(f"nobody grants requests to the store; {mend}")
+        self.mend = mend
+
+
 class UnknownMethodError(ServiceError):
     """The service has no such method."""

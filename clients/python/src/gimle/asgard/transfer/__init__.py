@@ -19,6 +19,7 @@ from gimle.asgard.transfer.errors import (
     WrongBytesError,
 )
 from gimle.asgard.transfer.grants import (
+    LARGE_BYTES,
     Begun,
     Downloads,
     Grant,
@@ -29,10 +30,14 @@ from gimle.asgard.transfer.grants import (
     Uploads,
     part_bytes,
 )
+from gimle.asgard.transfer.lanes import Work
 from gimle.asgard.transfer.progress import Progress
+from gimle.asgard.transfer.requesting import send
 from gimle.asgard.transfer.uploading import tree, upload
+from gimle.asgard.transfer.wire import Views, Wire
 
 __all__ = [
+    "LARGE_BYTES",
     "Begun",
     "Bucket",
     "BusyError",
@@ -52,10 +57,14 @@ __all__ = [
     "TransferError",
     "TransferStoppedError",
     "Uploads",
+    "Views",
     "Wanted",
+    "Wire",
+    "Work",
     "WrongBytesError",
     "download",
     "part_bytes",
+    "send",
     "tree",
     "upload",
 ]

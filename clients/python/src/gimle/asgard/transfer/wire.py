@@ -57,7 +57,19 @@ class FilePart:
     told: Callable[[int], None] | None = None
 
 
-Body = bytes | FilePart
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The body of a request: what lies in memory, one after the other, and is not copied."""
+
+    parts: tuple[memoryview, ...]
+
+    @property
+    def size(self) -> int:
+        """Of all of it, in bytes."""
+        return sum(part.nbytes for part in self.parts)
+
+
+Body = bytes | FilePart | Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +236,10 @@ class _Line:
                 self.socket.sendall(body)
             return
         self.socket.sendall(head)
+        if isinstance(body, Views):
+            for part in body.parts:
+                self.socket.sendall(part)
+            return
         offset, left = body.offset, body.size
         step = left if body.told is None else _TOLD_BYTES
         while left:

@@ -93,6 +93,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
     metadata: limitBytes.
     """
+    ERROR_REASON_GRANTS_UNAVAILABLE: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
+    service. metadata: mend.
+    """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND. metadata: jobId."""
     ERROR_REASON_NOT_YOURS: _ErrorReason.ValueType  # 41
@@ -211,6 +215,10 @@ ERROR_REASON_BLOB_OWNED: ErrorReason.ValueType  # 25
 ERROR_REASON_BLOB_TOO_LARGE: ErrorReason.ValueType  # 26
 """RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
 metadata: limitBytes.
+"""
+ERROR_REASON_GRANTS_UNAVAILABLE: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
+service. metadata: mend.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND. metadata: jobId."""

@@ -27,15 +27,21 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gimle/asgard/v1/new_result.proto\x12\x0fgimle.asgard.v1\x1a\x1dgimle/asgard/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x02\n\tNewResult\x12\x1d\n\tresult_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x01\xb2\xd4\x18\x02id\x12\x19\n\x0bresult_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x19\n\x07\x64isplay\x18\x04 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12<\n\x06\x61rrays\x18\x05 \x03(\x0b\x32&.gimle.asgard.v1.NewResult.ArraysEntryB\x04\xe2\x41\x01\x01\x12\x43\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x01\xb2\xd4\x18\ncreated_at\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gimle/asgard/v1/new_result.proto\x12\x0fgimle.asgard.v1\x1a\x1dgimle/asgard/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"A\n\rUploadedArray\x12\x14\n\x06sha256\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0csha256_parts\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"\xbd\x03\n\tNewResult\x12\x1d\n\tresult_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x01\xb2\xd4\x18\x02id\x12\x19\n\x0bresult_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x19\n\x07\x64isplay\x18\x04 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12<\n\x06\x61rrays\x18\x05 \x03(\x0b\x32&.gimle.asgard.v1.NewResult.ArraysEntryB\x04\xe2\x41\x01\x01\x12\x43\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x01\xb2\xd4\x18\ncreated_at\x12@\n\x08uploaded\x18\x07 \x03(\x0b\x32(.gimle.asgard.v1.NewResult.UploadedEntryB\x04\xe2\x41\x01\x01\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x1aO\n\rUploadedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.gimle.asgard.v1.UploadedArray:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gimle.asgard.v1.new_result_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_UPLOADEDARRAY'].fields_by_name['sha256']._loaded_options = None
+  _globals['_UPLOADEDARRAY'].fields_by_name['sha256']._serialized_options = b'\342A\001\002'
+  _globals['_UPLOADEDARRAY'].fields_by_name['sha256_parts']._loaded_options = None
+  _globals['_UPLOADEDARRAY'].fields_by_name['sha256_parts']._serialized_options = b'\342A\001\001'
   _globals['_NEWRESULT_ARRAYSENTRY']._loaded_options = None
   _globals['_NEWRESULT_ARRAYSENTRY']._serialized_options = b'8\001'
+  _globals['_NEWRESULT_UPLOADEDENTRY']._loaded_options = None
+  _globals['_NEWRESULT_UPLOADEDENTRY']._serialized_options = b'8\001'
   _globals['_NEWRESULT'].fields_by_name['result_id']._loaded_options = None
   _globals['_NEWRESULT'].fields_by_name['result_id']._serialized_options = b'\342A\001\001\262\324\030\002id'
   _globals['_NEWRESULT'].fields_by_name['result_type']._loaded_options = None
@@ -48,8 +54,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEWRESULT'].fields_by_name['arrays']._serialized_options = b'\342A\001\001'
   _globals['_NEWRESULT'].fields_by_name['create_time']._loaded_options = None
   _globals['_NEWRESULT'].fields_by_name['create_time']._serialized_options = b'\342A\001\001\262\324\030\ncreated_at'
-  _globals['_NEWRESULT']._serialized_start=151
-  _globals['_NEWRESULT']._serialized_end=449
-  _globals['_NEWRESULT_ARRAYSENTRY']._serialized_start=404
-  _globals['_NEWRESULT_ARRAYSENTRY']._serialized_end=449
+  _globals['_NEWRESULT'].fields_by_name['uploaded']._loaded_options = None
+  _globals['_NEWRESULT'].fields_by_name['uploaded']._serialized_options = b'\342A\001\001'
+  _globals['_UPLOADEDARRAY']._serialized_start=150
+  _globals['_UPLOADEDARRAY']._serialized_end=215
+  _globals['_NEWRESULT']._serialized_start=218
+  _globals['_NEWRESULT']._serialized_end=663
+  _globals['_NEWRESULT_ARRAYSENTRY']._serialized_start=537
+  _globals['_NEWRESULT_ARRAYSENTRY']._serialized_end=582
+  _globals['_NEWRESULT_UPLOADEDENTRY']._serialized_start=584
+  _globals['_NEWRESULT_UPLOADEDENTRY']._serialized_end=663
 # @@protoc_insertion_point(module_scope)

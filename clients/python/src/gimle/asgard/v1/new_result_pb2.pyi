@@ -20,6 +20,30 @@ else:
 DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
+class UploadedArray(message.Message):
+    """An array that the client has put into the store by a grant of CreateResultUploads."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: builtins.int
+    SHA256_PARTS_FIELD_NUMBER: builtins.int
+    sha256: builtins.str
+    """Of the whole .npy file, 64 hexadecimal digits."""
+    sha256_parts: builtins.str
+    """Of a file in parts: the SHA-256 over the SHA-256 of its parts, 64 hexadecimal digits."""
+    def __init__(
+        self,
+        *,
+        sha256: builtins.str = ...,
+        sha256_parts: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["sha256", b"sha256", "sha256_parts", b"sha256_parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class NewResult(message.Message):
     """A result to be added."""
 
@@ -45,12 +69,34 @@ class NewResult(message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @typing.final
+    class UploadedEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @builtins.property
+        def value(self) -> UploadedArray: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: UploadedArray | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RESULT_ID_FIELD_NUMBER: builtins.int
     RESULT_TYPE_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     DISPLAY_FIELD_NUMBER: builtins.int
     ARRAYS_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    UPLOADED_FIELD_NUMBER: builtins.int
     result_id: builtins.str
     """Chosen by the client to make a repeat safe; made by the service when empty."""
     result_type: builtins.str
@@ -65,6 +111,12 @@ class NewResult(message.Message):
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it was computed; now when absent."""
 
+    @builtins.property
+    def uploaded(self) -> containers.MessageMap[builtins.str, UploadedArray]:
+        """Arrays that are in the store already, by the key used in data, where each is
+        `{"$array": "<key>", "dtype": "float64", "shape": [3, 4]}`.
+        """
+
     def __init__(
         self,
         *,
@@ -74,9 +126,10 @@ class NewResult(message.Message):
         display: builtins.bytes = ...,
         arrays: abc.Mapping[builtins.str, builtins.bytes] | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
+        uploaded: abc.Mapping[builtins.str, UploadedArray] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["arrays", b"arrays", "create_time", b"create_time", "data", b"data", "display", b"display", "result_id", b"result_id", "result_type", b"result_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["arrays", b"arrays", "create_time", b"create_time", "data", b"data", "display", b"display", "result_id", b"result_id", "result_type", b"result_type", "uploaded", b"uploaded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

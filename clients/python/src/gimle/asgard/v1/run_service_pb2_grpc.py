@@ -3,6 +3,8 @@
 import grpc
 import warnings
 
+from gimle.asgard.v1 import granted_result_pb2 as gimle_dot_asgard_dot_v1_dot_granted__result__pb2
+from gimle.asgard.v1 import one_result_pb2 as gimle_dot_asgard_dot_v1_dot_one__result__pb2
 from gimle.asgard.v1 import render_result_pb2 as gimle_dot_asgard_dot_v1_dot_render__result__pb2
 from gimle.asgard.v1 import run_service_pb2 as gimle_dot_asgard_dot_v1_dot_run__service__pb2
 
@@ -91,6 +93,21 @@ class RunServiceStub:
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.FromString,
                 _registered_method=True)
+        self.CreateResultUploads = channel.unary_unary(
+                '/gimle.asgard.v1.RunService/CreateResultUploads',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsResponse.FromString,
+                _registered_method=True)
+        self.SignResultParts = channel.unary_unary(
+                '/gimle.asgard.v1.RunService/SignResultParts',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsResponse.FromString,
+                _registered_method=True)
+        self.CreateResultDownloads = channel.unary_unary(
+                '/gimle.asgard.v1.RunService/CreateResultDownloads',
+                request_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsResponse.FromString,
+                _registered_method=True)
         self.GetResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/GetResult',
                 request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultRequest.SerializeToString,
@@ -98,7 +115,7 @@ class RunServiceStub:
                 _registered_method=True)
         self.ReadResult = channel.unary_stream(
                 '/gimle.asgard.v1.RunService/ReadResult',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.SerializeToString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.ReadResultRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.FromString,
                 _registered_method=True)
         self.ListResults = channel.unary_unary(
@@ -108,8 +125,8 @@ class RunServiceStub:
                 _registered_method=True)
         self.DeleteResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/DeleteResult',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultRequest.SerializeToString,
-                response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultResponse.FromString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultRequest.SerializeToString,
+                response_deserializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultResponse.FromString,
                 _registered_method=True)
         self.RenderResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/RenderResult',
@@ -203,6 +220,28 @@ class RunServiceServicer:
         """Does what AddResult, AppendResult or SaveRun does, with arrays of any size: first that call,
         then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
         nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateResultUploads(self, request, context):
+        """Grants uploads of results' large arrays: granted_result.proto. NOT_FOUND. Only over gRPC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignResultParts(self, request, context):
+        """Grants parts of such an upload. NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateResultDownloads(self, request, context):
+        """Grants downloads of the files of a result's arrays. NOT_FOUND RESULT_NOT_FOUND;
+        FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -310,6 +349,21 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.WriteResultResponse.SerializeToString,
             ),
+            'CreateResultUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateResultUploads,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsResponse.SerializeToString,
+            ),
+            'SignResultParts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignResultParts,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsResponse.SerializeToString,
+            ),
+            'CreateResultDownloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateResultDownloads,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsResponse.SerializeToString,
+            ),
             'GetResult': grpc.unary_unary_rpc_method_handler(
                     servicer.GetResult,
                     request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.GetResultRequest.FromString,
@@ -317,7 +371,7 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'ReadResult': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadResult,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.FromString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.ReadResultRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.SerializeToString,
             ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
@@ -327,8 +381,8 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'DeleteResult': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteResult,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultRequest.FromString,
-                    response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultResponse.SerializeToString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultRequest.FromString,
+                    response_serializer=gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultResponse.SerializeToString,
             ),
             'RenderResult': grpc.unary_unary_rpc_method_handler(
                     servicer.RenderResult,
@@ -628,6 +682,87 @@ class RunService:
             _registered_method=True)
 
     @staticmethod
+    def CreateResultUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gimle.asgard.v1.RunService/CreateResultUploads',
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignResultParts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gimle.asgard.v1.RunService/SignResultParts',
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.SignResultPartsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateResultDownloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gimle.asgard.v1.RunService/CreateResultDownloads',
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_granted__result__pb2.CreateResultDownloadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetResult(request,
             target,
             options=(),
@@ -669,7 +804,7 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/ReadResult',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_one__result__pb2.ReadResultRequest.SerializeToString,
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.ReadResultResponse.FromString,
             options,
             channel_credentials,
@@ -723,8 +858,8 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/DeleteResult',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultRequest.SerializeToString,
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.DeleteResultResponse.FromString,
+            gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_one__result__pb2.DeleteResultResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,8 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gimle.asgard.v1 import granted_result_pb2 as _granted_result_pb2
+from gimle.asgard.v1 import one_result_pb2 as _one_result_pb2
 from gimle.asgard.v1 import render_result_pb2 as _render_result_pb2
 from gimle.asgard.v1 import run_service_pb2 as _run_service_pb2
 from grpc import aio as _aio
@@ -70,15 +72,23 @@ class RunServiceStub:
     then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
     nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
     """
+    CreateResultUploads: _grpc.UnaryUnaryMultiCallable[_granted_result_pb2.CreateResultUploadsRequest, _granted_result_pb2.CreateResultUploadsResponse]
+    """Grants uploads of results' large arrays: granted_result.proto. NOT_FOUND. Only over gRPC."""
+    SignResultParts: _grpc.UnaryUnaryMultiCallable[_granted_result_pb2.SignResultPartsRequest, _granted_result_pb2.SignResultPartsResponse]
+    """Grants parts of such an upload. NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC."""
+    CreateResultDownloads: _grpc.UnaryUnaryMultiCallable[_granted_result_pb2.CreateResultDownloadsRequest, _granted_result_pb2.CreateResultDownloadsResponse]
+    """Grants downloads of the files of a result's arrays. NOT_FOUND RESULT_NOT_FOUND;
+    FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only over gRPC.
+    """
     GetResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
-    ReadResult: _grpc.UnaryStreamMultiCallable[_run_service_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]
+    ReadResult: _grpc.UnaryStreamMultiCallable[_one_result_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]
     """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
     NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
     """
     ListResults: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]
     """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
-    DeleteResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteResultRequest, _run_service_pb2.DeleteResultResponse]
+    DeleteResult: _grpc.UnaryUnaryMultiCallable[_one_result_pb2.DeleteResultRequest, _one_result_pb2.DeleteResultResponse]
     """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
     RenderResult: _grpc.UnaryUnaryMultiCallable[_render_result_pb2.RenderResultRequest, _render_result_pb2.RenderResultResponse]
     """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
@@ -134,15 +144,23 @@ class RunServiceAsyncStub(RunServiceStub):
     then the bytes of each array it does not bring along, in pieces of at most 1 MiB. All or
     nothing is stored. NOT_FOUND, ABORTED and repeats are as in the call. Only over gRPC.
     """
+    CreateResultUploads: _aio.UnaryUnaryMultiCallable[_granted_result_pb2.CreateResultUploadsRequest, _granted_result_pb2.CreateResultUploadsResponse]  # type: ignore[assignment]
+    """Grants uploads of results' large arrays: granted_result.proto. NOT_FOUND. Only over gRPC."""
+    SignResultParts: _aio.UnaryUnaryMultiCallable[_granted_result_pb2.SignResultPartsRequest, _granted_result_pb2.SignResultPartsResponse]  # type: ignore[assignment]
+    """Grants parts of such an upload. NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC."""
+    CreateResultDownloads: _aio.UnaryUnaryMultiCallable[_granted_result_pb2.CreateResultDownloadsRequest, _granted_result_pb2.CreateResultDownloadsResponse]  # type: ignore[assignment]
+    """Grants downloads of the files of a result's arrays. NOT_FOUND RESULT_NOT_FOUND;
+    FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only over gRPC.
+    """
     GetResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetResultRequest, _run_service_pb2.GetResultResponse]  # type: ignore[assignment]
     """Reads one result as stored, arrays beside it as references. NOT_FOUND RESULT_NOT_FOUND."""
-    ReadResult: _aio.UnaryStreamMultiCallable[_run_service_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]  # type: ignore[assignment]
+    ReadResult: _aio.UnaryStreamMultiCallable[_one_result_pb2.ReadResultRequest, _run_service_pb2.ReadResultResponse]  # type: ignore[assignment]
     """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
     NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
     """
     ListResults: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]  # type: ignore[assignment]
     """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
-    DeleteResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteResultRequest, _run_service_pb2.DeleteResultResponse]  # type: ignore[assignment]
+    DeleteResult: _aio.UnaryUnaryMultiCallable[_one_result_pb2.DeleteResultRequest, _one_result_pb2.DeleteResultResponse]  # type: ignore[assignment]
     """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
     RenderResult: _aio.UnaryUnaryMultiCallable[_render_result_pb2.RenderResultRequest, _render_result_pb2.RenderResultResponse]  # type: ignore[assignment]
     """Prepares a result for drawing: reduced to the pixels asked for, with bands, histograms and
@@ -257,6 +275,32 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CreateResultUploads(
+        self,
+        request: _granted_result_pb2.CreateResultUploadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_granted_result_pb2.CreateResultUploadsResponse, _abc.Awaitable[_granted_result_pb2.CreateResultUploadsResponse]]:
+        """Grants uploads of results' large arrays: granted_result.proto. NOT_FOUND. Only over gRPC."""
+
+    @_abc_1.abstractmethod
+    def SignResultParts(
+        self,
+        request: _granted_result_pb2.SignResultPartsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_granted_result_pb2.SignResultPartsResponse, _abc.Awaitable[_granted_result_pb2.SignResultPartsResponse]]:
+        """Grants parts of such an upload. NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC."""
+
+    @_abc_1.abstractmethod
+    def CreateResultDownloads(
+        self,
+        request: _granted_result_pb2.CreateResultDownloadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_granted_result_pb2.CreateResultDownloadsResponse, _abc.Awaitable[_granted_result_pb2.CreateResultDownloadsResponse]]:
+        """Grants downloads of the files of a result's arrays. NOT_FOUND RESULT_NOT_FOUND;
+        FAILED_PRECONDITION GRANTS_UNAVAILABLE: use ReadResult. Safe to repeat. Only over gRPC.
+        """
+
+    @_abc_1.abstractmethod
     def GetResult(
         self,
         request: _run_service_pb2.GetResultRequest,
@@ -267,7 +311,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ReadResult(
         self,
-        request: _run_service_pb2.ReadResultRequest,
+        request: _one_result_pb2.ReadResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_service_pb2.ReadResultResponse], _abc.AsyncIterator[_run_service_pb2.ReadResultResponse]]:
         """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
@@ -285,9 +329,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def DeleteResult(
         self,
-        request: _run_service_pb2.DeleteResultRequest,
+        request: _one_result_pb2.DeleteResultRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_run_service_pb2.DeleteResultResponse, _abc.Awaitable[_run_service_pb2.DeleteResultResponse]]:
+    ) -> _typing.Union[_one_result_pb2.DeleteResultResponse, _abc.Awaitable[_one_result_pb2.DeleteResultResponse]]:
         """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
 
     @_abc_1.abstractmethod

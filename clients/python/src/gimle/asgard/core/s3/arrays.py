@@ -21,8 +21,8 @@ _READERS = 8
 
 def write(objects: Objects, path: str, array: Array) -> bool:
     """Write an array (growth axis first) as a .npy object; answer False when there is one."""
-    head = header(array.dtype, array.shape)
-    return objects.create_parts(path, len(head) + array.nbytes, _parts(head, array))
+    first = header(array.dtype, array.shape)
+    return objects.create_parts(path, len(first) + array.nbytes, _parts(first, array))
 
 
 def _parts(head: bytes, array: Array) -> Iterator[bytes]:
@@ -74,7 +74,7 @@ def _read_one(objects: Objects, path: str, array: Array, result_id: str) -> Arra
     found = objects.get(path)
     if found is None:
         raise _missing(path)
-    offset, fortran = _head(found.body, path, result_id)
+    offset, fortran = head(found.body, path, result_id)
     if len(found.body) < offset + size:
         raise _short(path, size, result_id)
     if size:
@@ -83,11 +83,11 @@ def _read_one(objects: Objects, path: str, array: Array, result_id: str) -> Arra
 
 
 def _read_large(objects: Objects, path: str, array: Array, result_id: str) -> Array:
-    head = bytearray(256)
-    if not objects.read_into(path, 0, memoryview(head)):
+    start = bytearray(256)
+    if not objects.read_into(path, 0, memoryview(start)):
         raise _missing(path)
     # A long head (structured dtypes) is cut; where it ends is in its first bytes.
-    offset, fortran = _head(bytes(head), path, result_id)
+    offset, fortran = head(bytes(start), path, result_id)
     if not objects.read_into(path, offset, _bytes(array)):
         raise _missing(path)
     return array.reshape(-1).reshape(array.shape, order="F") if fortran else array
@@ -98,7 +98,7 @@ def _bytes(array: Array) -> memoryview:
     return memoryview(flat)
 
 
-def _head(body: bytes, path: str, result_id: str) -> tuple[int, bool]:
+def head(body: bytes, path: str, result_id: str) -> tuple[int, bool]:
     """Where the data begins, and whether it is in Fortran's order."""
     if body[:6] != b"\x93NUMPY" or len(body) < 12:
         raise DocumentError(result_id, f"{path} is not an array file")

@@ -1,0 +1,177 @@
+"""Grants for objects that RunService keeps: the arrays of results (docs/protocols.md 12).
+
+Nothing of them is remembered here: which keys they are, until when, and what becomes of them
+when nobody goes on, is in RunService's intents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gimle.asgard.core.errors import (
+    DigestMismatchError,
+    UploadEndedError,
+    UploadIncompleteError,
+)
+
+from asgard_server.blob import domain
+from asgard_server.blob.domain import Held, Kept
+from asgard_server.blob.parts import (
+    Part,
+    missing_parts,
+    part_bytes,
+    part_count,
+    sha256_of_parts,
+)
+from asgard_server.blob.store import Bytes, Grant, Grants
+
+_AT_ONCE = 16
+# Until an object appears that another call is putting together: 4 s in all.
+_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+Outcome = Held | UploadIncompleteError | DigestMismatchError
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """How an object is to come: in one request, or in parts; or what is there already."""
+
+    kept: Kept
+    put: Grant | None = None
+    held: Held | None = None
+    arrived: tuple[Part, ...] = ()
+
+
+class Lender:
+    """Grants requests for keys that its caller has chosen, and looks what has arrived."""
+
+    def __init__(self, held: Bytes, grants: Grants) -> None:
+        self._bytes = held
+        self._grants = grants
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def uploads(self, asked: Sequence[Kept], seconds: int | None) -> list[Lent]:
+        """Grant uploads. Raises `InvalidFieldError`."""
+        domain.batch(len(asked), "objects")
+        each = domain.grant_seconds(seconds)
+        return await asyncio.gather(*(self._upload(kept, each) for kept in asked))
+
+    async def _upload(self, kept: Kept, seconds: int) -> Lent:
+        async with self._turns:
+            if (held := await self._bytes.head(kept.key)) is not None:
+                return Lent(kept, held=await self._known(kept, held))
+            if kept.way == "checked":
+                return Lent(kept, put=self._grants.put(kept, seconds))
+            kept = await self._going_on(kept)
+            if kept.upload_id is None:
+                kept = replace(kept, upload_id=await self._bytes.begin_parts(kept))
+            return Lent(kept, arrived=tuple(await self._bytes.parts(kept) or ()))
+
+    async def parts(
+        self, kept: Kept, parts: Sequence[tuple[int, str]], seconds: int | None
+    ) -> list[Grant]:
+        """Grant parts. Raises `InvalidFieldError`, `UploadEndedError`."""
+        domain.batch(len(parts), "parts")
+        each = domain.grant_seconds(seconds)
+        for number, sha256 in parts:
+            part_bytes(kept.size_bytes, number)
+            domain.checked_sha256(sha256, "parts.sha256")
+        kept = await self._going_on(kept)
+        if kept.upload_id is None:
+            raise UploadEndedError(kept.key, "there or given up")
+        return [self._grants.part(kept, number, sha.lower(), each) for number, sha in parts]
+
+    async def settle(self, asked: Sequence[Kept]) -> list[Outcome]:
+        """Put together what has come in parts; answer what is there, or why it is not whole."""
+        domain.batch(len(asked), "objects")
+
+        async def one(kept: Kept) -> Outcome:
+            try:
+                async with self._turns:
+                    return await self._settled(kept)
+            except (UploadIncompleteError, DigestMismatchError) as error:
+                return error
+
+        return await asyncio.gather(*map(one, asked))
+
+    async def _settled(self, kept: Kept) -> Held:
+        parts: list[Part] = []
+        if kept.way == "parts":
+            # In this order: parts that somebody else puts together go when the whole is there.
+            kept = await self._going_on(kept)
+            parts = await self._bytes.parts(kept) or []
+        held = await self._bytes.head(kept.key)
+        if held is None and kept.way == "parts":
+            held = await self._put_together(kept, parts)
+        if held is None:
+            raise UploadIncompleteError(kept.key, "nothing has arrived")
+        held = await self._known(kept, held)
+        if held.size_bytes != kept.size_bytes or (
+            None not in (held.sha256, kept.sha256) and held.sha256 != kept.sha256
+        ):
+            raise DigestMismatchError(kept.key, "other bytes lie there than were declared")
+        if held.sha256_parts is None and parts:
+            held = held._replace(sha256_parts=sha256_of_parts(parts))
+        return held
+
+    async def _put_together(self, kept: Kept, parts: Sequence[Part]) -> Held | None:
+        missing = missing_parts(kept.size_bytes, parts)
+        if missing:
+            if kept.upload_id is None and (held := await self._appeared(kept.key)) is not None:
+                return held
+            raise UploadIncompleteError(
+                kept.key,
+                f"{len(missing):,} of {part_count(kept.size_bytes):,} parts are missing, "
+                f"the first is {missing[0]}",
+                tuple(missing[:1_000]),
+            )
+        await self._bytes.finish_parts(kept, parts)
+        return await self._appeared(kept.key)
+
+    async def _appeared(self, key: str) -> Held | None:
+        """The whole: where somebody else is putting it together, the parts go a moment before."""
+        for pause in _PAUSES_S:
+            if (held := await self._bytes.head(key)) is not None:
+                return held
+            await asyncio.sleep(pause)
+        return await self._bytes.head(key)
+
+    async def _known(self, kept: Kept, held: Held) -> Held:
+        """What is there with its digest, where the place itself has to compute that."""
+        if held.sha256 is None and held.sha256_parts is None:
+            return held._replace(sha256=await self._bytes.sha256(kept.key))
+        return held
+
+    async def _going_on(self, kept: Kept) -> Kept:
+        """With the upload in parts that was begun first, where there is one."""
+        begun = await self._bytes.going_on(kept.key)
+        return replace(kept, upload_id=begun[0]) if begun else kept
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects, and what has come of them. Raises `InvalidFieldError`."""
+        domain.batch(len(keys), "keys")
+        for key in keys:
+            domain.kept_key(key, "keys")
+
+        async def one(key: str) -> None:
+            async with self._turns:
+                await self._bytes.clear(key)
+
+        await asyncio.gather(*map(one, keys))
+
+    async def downloads(
+        self, keys: Sequence[str], seconds: int | None
+    ) -> list[tuple[Grant, Held] | None]:
+        """Grant downloads; None for a key that has no bytes. Raises `InvalidFieldError`."""
+        domain.batch(len(keys), "keys")
+        each = domain.grant_seconds(seconds)
+        kept = [Kept(domain.kept_key(key, "keys"), 0) for key in keys]
+
+        async def one(kept: Kept) -> tuple[Grant, Held] | None:
+            async with self._turns:
+                held = await self._bytes.head(kept.key)
+            return None if held is None else (self._grants.get(kept, each, None, ""), held)
+
+        return await asyncio.gather(*map(one, kept))

@@ -1,0 +1,240 @@
+"""Arrays that clients put into the store: intent, bytes, document, and what is swept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from asgard_server.blob.parts import part_size
+from asgard_server.run import granting
+from asgard_server.run.granting import Array, NewUpload, Sent
+from asgard_server.run.grants import Upload
+from asgard_server.run.store import Key
+from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    DigestMismatchError,
+    InvalidFieldError,
+    NotFoundError,
+    UploadEndedError,
+    UploadIncompleteError,
+)
+from gimle.asgard.core.folder.npy import header
+
+from tests.contract.granted_homes import HOMES, Home, home
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+LARGE = 9_000_000  # of float64: more than 64 MiB, so it goes in parts
+
+
+@pytest.fixture(params=HOMES)
+async def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Home]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    async with home(request.param, tmp_path / "home") as opened:
+        await opened.engines.documents.create_run(RunDocument("run", "r", NOW, NOW), ())
+        yield opened
+
+
+def file_of(values: Any) -> bytes:
+    return header(values.dtype, values.shape) + np.ascontiguousarray(values).tobytes()
+
+
+def digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def asked(values: Any, result_type: str = "T", field: str = "x", **changed: Any) -> NewUpload:
+    array = Array("k", (field,), "float64", values.shape, digest(file_of(values)))
+    if values.size >= LARGE:
+        array = replace(array, sha256=None)
+    return NewUpload("result", result_type, (replace(array, **changed),))
+
+
+async def begun(place: Home, new: NewUpload) -> Upload:
+    (one,) = await place.granting.begin("run", [new], run_follows=False)
+    assert one.uploads is not None
+    return one.uploads["k"]
+
+
+async def put(place: Home, new: NewUpload, body: bytes) -> None:
+    upload = await begun(place, new)
+    assert upload.put is not None
+    assert await place.send(upload.put, body) == 200
+
+
+async def arrived(place: Home, body: bytes, parts: str | None = None) -> Any:
+    return await place.granting.arrived("result", "run", {"k": Sent(digest(body), parts)}, "")
+
+
+async def sweep(place: Home, **ahead: float) -> int:
+    place.clock.ahead = timedelta(**ahead)
+    return await place.granting.sweep()
+
+
+SMALL = np.arange(5_000.0).reshape(50, 100)
+
+
+async def test_what_has_arrived_is_named_and_only_its_intent_is_swept(place: Home) -> None:
+    body = file_of(SMALL)
+    await put(place, asked(SMALL), body)
+    found = (await arrived(place, body))["k"]
+    assert found.ref.path == "files/result_x.npy"
+    document = ResultDocument("result", "run", "T", {"x": found.ref}, NOW)
+    keys = await place.engines.documents.add_result(document)
+    await place.observer.observe(*keys)
+    assert await sweep(place, minutes=70) == 0, "a grant may still hold"
+    assert await sweep(place, minutes=80) == 1
+    assert place.left() == ["result_x.npy"]
+    read = await place.engines.documents.open_result("result")
+    np.testing.assert_array_equal(read.data["x"], SMALL)
+
+
+async def test_what_is_left_at_any_step_is_swept_when_its_grants_have_ended(place: Home) -> None:
+    values = np.arange(float(LARGE))
+    body = file_of(values)
+    each = part_size(len(body))
+    first = body[:each]
+    await begun(place, asked(values))
+    (grant,) = await place.granting.parts("result", "k", [(1, digest(first))])
+    assert await place.send(grant, first) == 200
+    before = place.left()
+    assert before
+    assert await sweep(place, minutes=70) == 0
+    assert place.left() == before
+    assert await sweep(place, minutes=80) == 1
+    assert place.left() == []
+    assert await place.send(grant, first) >= 400, "late parts find no upload"
+    place.clock.ahead = timedelta()
+    await put(place, asked(SMALL), file_of(SMALL))
+    await arrived(place, file_of(SMALL))
+    assert await sweep(place, minutes=80) == 1, "looked at, and never named"
+    assert place.left() == []
+
+
+async def test_a_large_array_comes_in_parts_and_whoever_begins_again_goes_on(place: Home) -> None:
+    values = np.random.default_rng(1).normal(size=LARGE)
+    body = file_of(values)
+    upload = await begun(place, asked(values))
+    each, over = upload.part_bytes, hashlib.sha256()
+    parts = [body[start : start + each] for start in range(0, len(body), each)]
+    assert len(parts) == upload.part_count
+    for number, part in enumerate(parts, 1):
+        over.update(hashlib.sha256(part).digest())
+        if number == 2:
+            with pytest.raises(UploadIncompleteError, match="parts are missing"):
+                await arrived(place, body, over.hexdigest())
+            again = await begun(place, asked(values))
+            assert [(one.number, one.sha256) for one in again.arrived] == [(1, digest(parts[0]))]
+        (grant,) = await place.granting.parts("result", "k", [(number, digest(part))])
+        assert await place.send(grant, part) == 200
+    with pytest.raises(DigestMismatchError):
+        await arrived(place, body[:-1], digest(b"others"))
+    for _ in range(2):
+        assert (await arrived(place, body, over.hexdigest()))["k"].size_bytes == len(body)
+    assert (await begun(place, asked(values))).held is not None
+    with pytest.raises(UploadEndedError):
+        await place.granting.parts("result", "k", [(1, digest(parts[0]))])
+
+
+async def test_only_the_declared_bytes_are_taken_and_once(place: Home) -> None:
+    body = file_of(SMALL)
+    upload = await begun(place, asked(SMALL))
+    assert upload.put is not None
+    other = body[:-1] + b"!"
+    assert await place.send(upload.put, other) in (400, 403)
+    with pytest.raises(UploadIncompleteError):
+        await arrived(place, body)
+    assert await place.send(upload.put, body) == 200
+    assert await place.send(upload.put, body) == 412, "the same again: whoever completes looks"
+    await arrived(place, body)
+    with pytest.raises(DigestMismatchError):
+        await arrived(place, other)
+    with pytest.raises(InvalidFieldError, match="not granted"):
+        await place.granting.arrived("result", "run", {"other": Sent(digest(body), None)}, "")
+
+
+async def test_another_declaration_under_an_id_is_refused(place: Home) -> None:
+    await begun(place, asked(SMALL))
+    for new in (asked(SMALL + 1), asked(SMALL, field="y"), asked(SMALL[:10])):
+        with pytest.raises(AlreadyExistsError):
+            await begun(place, new)
+    with pytest.raises(NotFoundError):
+        await place.granting.begin("nobody", [asked(SMALL)], run_follows=False)
+
+
+async def test_a_file_that_is_no_npy_of_its_reference_is_refused(place: Home) -> None:
+    body = file_of(SMALL).replace(b"(50, 100)", b"(100, 50)")
+    await put(place, asked(SMALL, sha256=digest(body)), body)
+    with pytest.raises(DigestMismatchError, match=r"not a \.npy"):
+        await arrived(place, body)
+
+
+async def test_paths_of_an_ensemble_come_with_the_axis_first_that_grows(place: Home) -> None:
+    body = file_of(SMALL.T)
+    new = asked(SMALL, "StochasticEnsemble", "paths", sha256=digest(body))
+    await put(place, new, body)
+    found = (await arrived(place, body))["k"]
+    document = ResultDocument("result", "run", "StochasticEnsemble", {"paths": found.ref}, NOW)
+    await place.engines.documents.add_result(document)
+    read = await place.engines.documents.open_result("result")
+    np.testing.assert_array_equal(read.data["paths"], SMALL)
+
+
+async def test_what_lay_there_before_is_left_alone(place: Home) -> None:
+    place.put("files/result_x.npy", b"somebody's")
+    body = file_of(SMALL)
+    await put(place, asked(SMALL), body)
+    assert (await arrived(place, body))["k"].ref.path == "files/result_x~2.npy"
+    assert await sweep(place, minutes=80) == 1
+    assert place.left() == ["result_x.npy"]
+
+
+async def test_what_is_swept_cannot_be_named_and_what_is_named_is_not_swept(
+    place: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = file_of(SMALL)
+    await put(place, asked(SMALL), body)
+    place.clock.ahead = timedelta(minutes=80)
+    # Looked at in the very moment: the sweeper comes too late, for the intent is another by now.
+    real = place.engines.intents.find
+
+    async def found_and_then_used(result_id: str) -> Any:
+        seen = await real(result_id)
+        monkeypatch.setattr(place.granting._intents, "find", real)
+        await arrived(place, body)
+        return seen
+
+    monkeypatch.setattr(place.granting._intents, "find", found_and_then_used)
+    assert await place.granting.sweep() == 0
+    assert "result_x.npy" in place.left()
+    assert await sweep(place, minutes=160) == 1
+    with pytest.raises(UploadEndedError):
+        await arrived(place, body)
+
+
+async def test_bytes_that_come_after_a_delete_are_swept(place: Home) -> None:
+    body = file_of(SMALL)
+    upload = await begun(place, asked(SMALL))
+    assert upload.put is not None
+    assert await place.send(upload.put, body) == 200
+    found = (await arrived(place, body))["k"]
+    document = ResultDocument("result", "run", "T", {"x": found.ref}, NOW)
+    keys = await place.engines.documents.add_result(document)
+    await place.observer.observe(*keys)
+    await place.engines.documents.delete(Key("result", "result"))
+    assert "result_x.npy" not in place.left()
+    assert await place.send(upload.put, body) == 200, "its URL still holds"
+    assert await sweep(place, minutes=80) == 1
+    assert place.left() == []
+
+
+def test_grants_and_margin_are_as_documented() -> None:
+    assert (3_600, timedelta(minutes=15)) == (granting.SECONDS, granting.MARGIN)

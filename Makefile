@@ -32,7 +32,7 @@ help: ## this list
 setup: .cache/made/python .cache/made/page ## bring everything: .venv with both distributions, the built page
 
 run: setup ## all examples computing live into STORAGE, the page on PORT
-	@exec asgard example --all --monitor --storage "$(STORAGE)" --port "$(PORT)"
+	@ASGARD_SIM_DATA=$${ASGARD_SIM_DATA:-local} exec asgard example --all --monitor --storage "$(STORAGE)" --port "$(PORT)"
 
 # Not loadgroup or loadscope: of tests with one id, as schemathesis makes them, they run only one.
 test: setup .cache/made/buf .cache/made/chromium .cache/made/engines .cache/made/unpacked .cache/made/kubernetes ## the whole suite; ARGS= goes to pytest (ARGS="-k append")

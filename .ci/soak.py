@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BY_CHANCE = (
     "tests/rpc/test_watch_property.py",
     "tests/contract/test_storage_crash.py",
+    "tests/contract/test_blob_crash.py",
     "tests/contract/test_storage_arrays.py",
     "tests/contract/test_storage_append.py",
     "tests/contract/test_index_search.py",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +66,35 @@ def free_port() -> int:
             sock.listen(1)
             return port
     pytest.fail("no port is free")
+
+
+def index_is_whole(storage: Path) -> bool:
+    """Whether the index of a folder that is served is made: its end is told as a reset."""
+    return index_file_is_whole(storage / ".asgard" / "index.sqlite3")
+
+
+def index_file_is_whole(file: Path) -> bool:
+    """Whether the index in this file is made."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as index:
+            found = index.execute("SELECT value FROM meta WHERE key = 'state'").fetchone()
+    except sqlite3.OperationalError:  # no file yet, or no table in it
+        return False
+    return found is not None and found[0] != "building"
+
+
+@asynccontextmanager
+async def a_connection(
+    host: str | None, port: int | str | None, **options: Any
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A bare connection, closed when the block ends, however that is."""
+    reader, writer = await asyncio.open_connection(host, port, **options)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 @pytest.hookimpl(wrapper=True)

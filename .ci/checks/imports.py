@@ -51,17 +51,31 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
     | {f"{SERVER}.store", f"{SERVER}.run.store", f"{SERVER}.feed.feed", f"{SERVER}.histograms"}
-    | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts")},
+    | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
+    | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
-    f"{SERVER}.run": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.feed.feed"},
+    f"{SERVER}.watching": FORMAT
+    | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
+    f"{SERVER}.run": FORMAT
+    | {f"{SERVER}.{room}" for room in ("run", "rpc", "watching", "feed.feed")},
     f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc"},
     f"{SERVER}.blob.domain": {f"{SDK}.core", f"{SERVER}.blob.names", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
+    f"{SERVER}.blob.holdings": {f"{SERVER}.blob.domain"},
+    f"{SERVER}.blob.fates": {f"{SERVER}.blob.{room}" for room in ("domain", "holdings")},
     f"{SERVER}.blob.folder_http": {
         f"{SDK}.core",
         f"{SERVER}.store.folder_bytes",
         f"{SERVER}.store.folder_grants",
     },
+    f"{SERVER}.sim_data": FORMAT
+    | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "watching", "feed.feed")},
+    f"{SERVER}.sim_data.domain": {f"{SDK}.core"},
+    f"{SERVER}.sim_data.leases": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
+    f"{SERVER}.sim_data.wishes": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
+    f"{SERVER}.sim_data.store": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
+    # The report task reads and writes as a program beside the store does.
+    f"{SERVER}.sim_data.report_task": {f"{SDK}.core", f"{SERVER}.sim_data", "simswarm"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
@@ -73,6 +87,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.reindexing": PROCESS | {f"{SERVER}.run.observe", f"{SERVER}.run.scan"},
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
+    f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
+    f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
     },
@@ -86,7 +102,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
     *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.feed.feed"),
-    *(f"{SERVER}.blob.domain", f"{SERVER}.blob.store"),
+    *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
+    *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

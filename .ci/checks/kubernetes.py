@@ -2,8 +2,8 @@
 
     python .ci/checks/kubernetes.py [--write]
 
-Builds each overlay with kustomize, holds it against the schemas of the newest versions of
-Kubernetes (kubeconform, strictly) and lets kube-score judge it. What kube-score finds must stand
+Builds each overlay and example with kustomize, holds it against the schemas of the newest versions
+of Kubernetes (kubeconform, strictly) and lets kube-score judge it. What kube-score finds must stand
 in deploy/kubernetes/kube-score.yaml with its reason, and what stands there must still be found.
 The PrometheusRule must say what deploy/prometheus/asgard.rules.yaml does; `--write` writes it.
 `.ci/setup-kubernetes` has brought the programs and the schemas: nothing is fetched here.
@@ -66,6 +66,11 @@ class Reason:
 def overlays() -> list[Path]:
     """The folders of all overlays."""
     return sorted(path.parent for path in MANIFESTS.glob("overlays/*/kustomization.yaml"))
+
+
+def examples() -> list[Path]:
+    """The folders of what is there to be copied: beside Asgard, not of it."""
+    return sorted(path.parent for path in MANIFESTS.glob("examples/*/kustomization.yaml"))
 
 
 def built(overlay: Path) -> str:
@@ -169,7 +174,7 @@ def faults() -> list[str]:
         return ["the programs and schemas are missing; run .ci/setup-kubernetes"]
     wrong: list[str] = []
     found: list[Finding] = []
-    for overlay in overlays():
+    for overlay in [*overlays(), *examples()]:
         manifests = built(overlay)
         for version in versions():
             wrong += [f"{overlay.name}: {misfit}" for misfit in misfits(manifests, version)]

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import structlog
 from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.folder.layout import Layout
+from gimle.asgard.core.folder.place import read_storage_id
 
 from asgard_server.processes.blob_service import Blobs, open_blobs
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
@@ -51,7 +53,9 @@ async def serve(
         async with AsyncExitStack() as stack:
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
             service = await stack.enter_async_context(
-                run_service(settings, beside=[each.service for each in blobs], tracer=tracer)
+                run_service(
+                    settings, beside=[one for each in blobs for one in each.services], tracer=tracer
+                )
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page
@@ -66,7 +70,13 @@ async def serve(
             for each in blobs:
                 if each.endpoint is not None:
                     app.router.routes.append(each.endpoint.route())
-            sweeping = [asyncio.create_task(each.work(), name="blob-sweeper") for each in blobs]
+
+            async def drain() -> None:
+                await service.drain()
+                for each in blobs:
+                    each.stop()
+
+            sweeping = [asyncio.create_task(each.work(), name="blob-work") for each in blobs]
             failed = await serve_page(
                 app,
                 listener,
@@ -74,23 +84,29 @@ async def serve(
                 stopping=stopping,
                 beside=(*service.tasks, *sweeping),
                 ready=up,
-                on_stop=service.drain,
+                on_stop=drain,
             )
             await cancelled(*sweeping)
         if failed is not None:
             raise failed
 
 
-def _is_a_file(settings: Settings) -> bool:
-    """Whether the storage is no folder: RunService says so, and how that is mended."""
-    return isinstance(settings.storage, Path) and settings.storage.is_file()
+def _is_no_place(settings: Settings) -> bool:
+    """Whether the storage cannot be one: RunService says why, and how that is mended."""
+    if not isinstance(settings.storage, Path):
+        return False
+    try:
+        read_storage_id(Layout(str(settings.storage)))
+    except StorageUnavailableError:  # of a newer format, say: nothing is made in it
+        return True
+    return settings.storage.is_file()
 
 
 async def _blobs(
     settings: Settings, address: Callable[[], str], stack: AsyncExitStack
 ) -> list[Blobs]:
     """BlobService, where its table has a home; runs and results do without."""
-    if not settings.can_keep_blobs or _is_a_file(settings):
+    if not settings.can_keep_blobs or _is_no_place(settings):
         return []
     try:
         return [await stack.enter_async_context(open_blobs(settings, address))]

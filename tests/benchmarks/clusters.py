@@ -1,4 +1,4 @@
-"""A cluster for the rows that need one: it runs in a loop of its own, beside the row."""
+"""Clusters for the rows that need one: they run in a loop of their own, beside the row."""
 
 from __future__ import annotations
 
@@ -11,59 +11,90 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.cluster.processes import Cluster, Replica, a_cluster
+from tests.cluster.blob_processes import BlobCluster, a_blob_cluster
+from tests.cluster.processes import Cluster, a_cluster
 from tests.engines import minio
 
 T = TypeVar("T")
+C = TypeVar("C", Cluster, BlobCluster)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Running:
-    """A cluster that runs; `do` runs a coroutine in its loop."""
+class _Loop:
+    """An event loop in a thread; `do` runs a coroutine in it."""
 
-    def __init__(self, cluster: Cluster, loop: asyncio.AbstractEventLoop) -> None:
-        self.cluster = cluster
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    def close(self) -> None:
+        """End it."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Running:
+    """A cluster that runs; `do` runs a coroutine in its loop."""
+
+    def __init__(self, cluster: Cluster, loop: _Loop) -> None:
+        self.cluster = cluster
+        self.do = loop.do
+
     def cpu_seconds(self) -> float:
         """Processor time that the replicas have taken so far, threads and all."""
-        return sum(_cpu_seconds(replica) for replica in self.cluster.replicas if replica.alive)
+        return sum(cpu_seconds(each.pid) for each in self.cluster.replicas if each.alive)
 
 
-def _cpu_seconds(replica: Replica) -> float:
-    fields = Path(f"/proc/{replica.pid}/stat").read_text().rpartition(")")[2].split()
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has taken so far, threads and all."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 @contextmanager
 def cluster(folder: Path, *, s3: bool = True, **options: Any) -> Iterator[Running]:
     """Replicas on PostgreSQL, Redis and (unless not wanted) MinIO, killed when the block ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # PostgreSQL's user must reach nothing of it; each cluster has a database of its own.
-    own = Path(tempfile.mkdtemp(dir=folder))
     store = minio.server() if s3 else None
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    context: AbstractAsyncContextManager[Cluster] = a_cluster(
-        own, database=True, bell=True, s3=store, **{"log_level": "error", **options}
-    )
+    told = {"log_level": "error", **options}
+    made = a_cluster(_own(folder), database=True, bell=True, s3=store, **told)
+    with _entered(made) as (entered, loop):
+        yield Running(entered, loop)
+
+
+@contextmanager
+def blob_cluster(folder: Path, *, replicas: int = 1, **options: Any) -> Iterator[BlobCluster]:
+    """Replicas of BlobService on PostgreSQL, Redis and MinIO, killed when the block ends."""
+    told = {"log_level": "error", **options}
+    made = a_blob_cluster(_own(folder), s3=minio.server(), replicas=replicas, **told)
+    with _entered(made) as (entered, _):
+        yield entered
+
+
+def _own(folder: Path) -> Path:
+    """A folder of one cluster's own: each has a database of its own by it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # PostgreSQL's user must reach nothing of it.
+    return Path(tempfile.mkdtemp(dir=folder))
+
+
+@contextmanager
+def _entered(context: AbstractAsyncContextManager[C]) -> Iterator[tuple[C, _Loop]]:
+    loop = _Loop()
     try:
-        entered = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
+        entered = loop.do(context.__aenter__())
         try:
-            yield Running(entered, loop)
+            yield entered, loop
         finally:
             # What processes have said is printed for tests that fail; here it would hide the table.
-            entered.replicas, entered.gateways, ended = [], [], entered.processes
-            for process in ended:
+            for process in entered.forget():
                 if process.alive:
-                    asyncio.run_coroutine_threadsafe(process.kill(), loop).result()
-            asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
+                    loop.do(process.kill())
+            loop.do(context.__aexit__(None, None, None))
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
         loop.close()

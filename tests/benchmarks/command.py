@@ -36,7 +36,12 @@ ROWS = (
     "scaling",
     "losing",
     "signing",
+    "granting",
     "transfers",
+    "blobs",
+    "pulling",
+    "resuming",
+    "orphans",
 )
 # Of ioctl(2) for files: chattr +T.
 _GET_FLAGS, _SET_FLAGS, _TOP_OF_HIERARCHY = 0x80086601, 0x40086602, 0x0002_0000

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any, Literal
 
 from tests.engines.s3_store import Store
 
-Fault = Literal["", "half", "short", "gone"]
+Fault = Literal["", "half", "short", "gone", "late"]
 
 _NO_KEY = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"""
@@ -21,7 +21,8 @@ class FaultyStore:
 
     half: a listing breaks off in the middle. short: a listing ends in order, and names half of
     what is there. gone: every listing is empty and no object is found, as where another volume
-    is mounted. `lies` counts.
+    is mounted. late: the next document that is put is on its way until `arrive`, and its sender
+    never hears of it. `lies` counts.
     """
 
     def __init__(self, store: Store) -> None:
@@ -29,11 +30,24 @@ class FaultyStore:
         self.port = 0
         self.fault: Fault = ""
         self.lies = 0
+        self._late: tuple[bytes, bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """The proxy's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def arrive(self) -> int:
+        """Let what is late arrive; answer the status that nobody hears."""
+        assert self._late is not None, "nothing is late"
+        answer = await self._asked(*self._late)
+        self._late = None
+        return int(answer.split(b" ")[1])
 
     @property
     def variables(self) -> dict[str, str]:
         """The environment by which it is found: the proxy's address."""
-        return self.store.variables | {"ASGARD_S3_ENDPOINT": f"http://127.0.0.1:{self.port}"}
+        return self.store.variables | {"ASGARD_S3_ENDPOINT": self.endpoint}
 
     def bucket(self) -> str:
         """Make a new bucket; answer its name."""
@@ -49,13 +63,17 @@ class FaultyStore:
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request."""
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with closing(writer), suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
             body = await reader.readexactly(int(length[1])) if length else b""
+            if self.fault == "late" and head.startswith(b"PUT ") and b".json " in head:
+                self.fault, self._late = "", (head, body)
+                self.lies += 1
+                await reader.read()  # until its sender has lost patience
+                return
             writer.write(self._lied(head, await self._asked(head, body)))
             await writer.drain()
-        writer.close()
 
     async def _asked(self, head: bytes, body: bytes) -> bytes:
         """The true store's answer. The host stays as it was signed."""

@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import httpx
 import orjson
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.conftest import free_port
+from tests.conftest import free_port, index_file_is_whole
 from tests.engines import postgres, redis
 
 READY_WITHIN_S = 60.0
@@ -241,6 +242,28 @@ class Cluster:
         async with open_channel(f"ipv4:{addresses}", self.environ) as channel:
             yield pb_grpc.RunServiceStub(channel)
 
+    def forget(self) -> list[ServiceProcess]:
+        """Hand over all processes: who takes them ends them, and nothing of them is shown."""
+        handed, self.replicas, self.gateways = self.processes, [], []
+        return handed
+
+    async def indexed(self) -> None:
+        """Wait until the index is made: who watches before is told to begin anew at its end."""
+        await eventually(self._is_indexed, READY_WITHIN_S, "that the index is made")
+
+    async def _is_indexed(self) -> bool:
+        dsn = self.environ.get("ASGARD_DATABASE_URL")
+        if dsn is None:
+            places = [Path(self.storage) / ".asgard", self.folder / "cache"]
+            files = [file for place in places for file in place.rglob("index.sqlite3")]
+            return any(map(index_file_is_whole, files))
+        connection = await asyncpg.connect(dsn)
+        try:
+            state = await connection.fetchval("SELECT state FROM asgard.run_log_head")
+        finally:
+            await connection.close()
+        return bool(state == "whole")
+
     async def end(self) -> None:
         """Kill whatever runs, and show what all have said (pytest does when a test fails)."""
         for process in self.processes:
@@ -284,7 +307,8 @@ async def a_cluster(
     `database`: PostgreSQL, migrated and empty, instead of SQLite. `bell`: a Redis server of
     this cluster alone, so that it may be stopped. `s3`: a Store (tests/engines/minio.py,
     versitygw.py); a new bucket of it then holds the documents instead of a folder. `started`:
-    whether all are started and waited for. `settings` are told to every process.
+    whether all are started and waited for, and the index until it is made. `settings` are told
+    to every process.
     """
     given = {"durability": "relaxed", "drain_seconds": 5, "log_format": "json", "log_level": "info"}
     environ = variables(given | settings)
@@ -311,6 +335,7 @@ async def a_cluster(
                 process.launch()
             for process in cluster.processes:
                 await process.ready()
+            await cluster.indexed()
         yield cluster
     finally:
         await cluster.end()

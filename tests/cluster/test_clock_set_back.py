@@ -38,6 +38,7 @@ async def test_a_clock_set_back_changes_no_order_and_loses_no_change(
             process.launch()
         for process in cluster.processes:
             await process.ready()
+        await cluster.indexed()
         stubs = [await stack.enter_async_context(cluster.stub(each)) for each in (wrong, right)]
         watching = await stack.enter_async_context(watchers(20, cluster.gateway.url))
         async with load(stubs, callers=4, seed=chance.randrange(2**32)) as saving:

@@ -119,10 +119,12 @@ async def test_reindex_mends_and_rebuilds_the_index_while_services_run(
 
 async def test_reindex_of_a_place_that_is_not_there_fails_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    told = await asgard("reindex", "--storage", "file", cwd=tmp_path)
-    assert told.returncode == 1
-    assert told.stderr.startswith("asgard: ")
-    assert "Traceback" not in told.stderr
+    for place in ("file", "mistyped"):
+        told = await asgard("reindex", "--storage", place, cwd=tmp_path)
+        assert told.returncode == 1
+        assert told.stderr.startswith("asgard: ")
+        assert "Traceback" not in told.stderr
+    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("service", ["run", "gateway", "all"])

@@ -19,6 +19,7 @@ from gimle.asgard.v1.new_result_pb2 import NewResult
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.cluster.processes import RUN_SERVICE, Cluster, a_cluster, eventually, open_channel
+from tests.conftest import free_port
 from tests.engines import minio, postgres
 from tests.gateway.monitors import Browser, a_browser
 from tests.rpc.running import refused
@@ -262,6 +263,43 @@ async def test_a_database_that_is_away_is_named_until_it_is_back(tmp_path: Path)
         assert "its index cannot be reached" in answer.json()["detail"]
         await cluster.gateway.ready()
         assert [each["id"] for each in (await client.get("/api/runs")).json()] == [run_id]
+
+
+async def test_a_start_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
+    async with a_cluster(tmp_path, replicas=2, gateways=0, database=True, started=False) as cluster:
+        waiting, given_up = cluster.replicas
+        given_up.environ["ASGARD_START_SECONDS"] = "0.5"
+        await asyncio.to_thread(postgres.server().stop)
+        try:
+            waiting.launch()
+            given_up.launch()
+            # Past a pause or two: it was not the first attempt that found it.
+            assert await given_up.ended() == 1
+            assert given_up.logged()[-1]["event"] == "cannot run"
+            await eventually(partial(_waits, waiting))
+            ready = await _told(f"{waiting.metrics}/readyz")
+            assert (ready.status_code, ready.json()["detail"]) == (503, "this process is starting")
+            assert (await _told(f"{waiting.metrics}/healthz")).status_code == 200
+        finally:
+            await asyncio.to_thread(postgres.server().start)
+        await waiting.ready()
+        (serving,) = [line for line in waiting.logged() if line["event"] == "serving"]
+        assert serving["grpc"] == waiting.address
+        assert [line for line in waiting.said().splitlines() if not line.startswith("{")] == []
+
+
+async def test_a_process_that_waits_for_its_engines_can_be_stopped(tmp_path: Path) -> None:
+    nobody = f"postgresql://asgard@127.0.0.1:{free_port()}/asgard"
+    async with a_cluster(tmp_path, gateways=0, started=False) as cluster:
+        (replica,) = cluster.replicas
+        replica.environ["ASGARD_DATABASE_URL"] = nobody
+        replica.launch()
+        await eventually(partial(_waits, replica))
+        assert await replica.stop() == 0
+
+
+async def _waits(replica: Any) -> bool:
+    return "waiting for an engine" in replica.said()
 
 
 async def _not_ready(client: httpx.AsyncClient) -> httpx.Response | None:

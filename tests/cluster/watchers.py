@@ -1,7 +1,7 @@
 """Browsers that follow /api/updates, and whether each saw every change once and in order.
 
-An event's id is a token, and a token ends with the revision it stands for: what a watcher
-has seen is compared with the change log itself.
+An event's id is a token of each log, and a token ends with the revision it stands for: what a
+watcher has seen is compared with the change log itself.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ class Watcher:
                     await self._bell.wait()
 
 
-def _revision(token: str) -> int:
+def _revision(event_id: str) -> int:
+    token = event_id.partition(".")[0]  # of runs; behind it is that of jobs
     if not token:
         return -1
     raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))

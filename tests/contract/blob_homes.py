@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 from asgard_server.blob.folder_http import BytesEndpoint
+from asgard_server.blob.holdings import Holdings
 from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.store import Bytes, Grant, Grants
 from asgard_server.blob.sweeping import Sweeper
@@ -20,10 +22,12 @@ from asgard_server.blob.uploading import Uploader
 from asgard_server.processes.page_server import PageServer
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
+from asgard_server.store.folder_holdings import FolderHoldings
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_grants import S3Grants
+from asgard_server.store.s3_holdings import S3Holdings
 from asgard_server.store.sqlite_blobs import SqliteBlobs
 from asgard_server.store.sqlite_database import SqliteDatabase
 from gimle.asgard.core.s3.place import parse_url
@@ -54,7 +58,9 @@ class Home:
     uploader: Uploader
     keeper: Keeper
     sweeper: Sweeper
+    table: SqliteBlobs | PostgresBlobs
     held: Bytes
+    holdings: Holdings
     clock: Clock
     http: httpx.AsyncClient
 
@@ -72,60 +78,97 @@ class Home:
         return found + [each.key async for each in self.held.list("staging/")]
 
 
+@dataclass(frozen=True)
+class Site:
+    """Where a home is, also for other processes: its folder, its store and its database."""
+
+    name: str
+    folder: str
+    endpoint: str = ""
+    bucket: str = ""
+    dsn: str = ""
+
+
+async def site(name: str, folder: Path) -> Site:
+    """A new place for the home `name`."""
+    if name == "folder":
+        return Site(name, str(folder))
+    store = STORES[name]()
+    dsn = await postgres.database_of(folder) if name == "minio" else ""
+    return Site(name, str(folder), store.endpoint, store.bucket(), dsn)
+
+
 @asynccontextmanager
 async def home(name: str, folder: Path) -> AsyncIterator[Home]:
     """Open the home `name`, with its table in `folder`."""
+    where = await site(name, folder)
+    async with home_at(where) as opened:
+        yield opened
+    if where.dsn:
+        postgres.give_back(folder)
+
+
+@asynccontextmanager
+async def home_at(where: Site) -> AsyncIterator[Home]:
+    """Open a home, perhaps again."""
     clock = Clock()
     with ThreadPoolExecutor(4) as pool:
         async with (
-            _bytes(name, folder, pool, clock) as (held, grants),
-            _table(name, folder) as table,
-            httpx.AsyncClient(timeout=60) as http,
+            _bytes(where, pool, clock) as (held, grants, holdings),
+            _table(where) as table,
+            # Plain HTTP: whom TLS trusts would be read from a file, which takes long.
+            httpx.AsyncClient(timeout=60, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as http,
         ):
             yield Home(
                 Uploader(table, held, grants, clock),
                 Keeper(table, held, grants, clock),
                 Sweeper(table, table, held, clock),
+                table,
                 held,
+                holdings,
                 clock,
                 http,
             )
 
 
 @asynccontextmanager
-async def _table(name: str, folder: Path) -> AsyncIterator[SqliteBlobs | PostgresBlobs]:
+async def _table(where: Site) -> AsyncIterator[SqliteBlobs | PostgresBlobs]:
     """SQLite where the bytes lie in a folder or on versitygw, PostgreSQL beside MinIO."""
-    if name != "minio":
-        database = await SqliteDatabase.open(folder / "asgard.sqlite3")
+    if not where.dsn:
+        database = await SqliteDatabase.open(Path(where.folder) / "asgard.sqlite3")
         yield SqliteBlobs(database)
         await database.close()
         return
-    link = await Link.open(await postgres.database_of(folder), 4)
+    link = await Link.open(where.dsn, 4, planned_once=True, by_index=True)
     yield PostgresBlobs(link)
     await link.close()
-    postgres.give_back(folder)
 
 
 @asynccontextmanager
 async def _bytes(
-    name: str, folder: Path, pool: ThreadPoolExecutor, clock: Clock
-) -> AsyncIterator[tuple[Bytes, Grants]]:
-    if name == "folder":
+    where: Site, pool: ThreadPoolExecutor, clock: Clock
+) -> AsyncIterator[tuple[Bytes, Grants, Holdings]]:
+    if where.name == "folder":
+        folder = Path(where.folder)
         listener = socket.create_server(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         held = FolderBytes(folder, pool)
+        held.tidy()
         grants = FolderGrants(secret_of(folder), lambda: address, clock)
         app = Starlette(routes=[BytesEndpoint(held, grants).route()])
         server = PageServer(app, drain_seconds=1)
         serving = asyncio.create_task(server.serve([listener]))
         await server.up.wait()
-        yield held, grants
+        yield held, grants, FolderHoldings(folder, pool)
         server.should_exit = True
         await serving
         return
-    store = STORES[name]()
-    place = parse_url(f"s3://{store.bucket()}/some/prefix")
-    at = Endpoint.parse(store.endpoint)
-    keys = Credentials(ACCESS_KEY, SECRET_KEY)
-    signer = Signer(at, keys, clock=lambda: clock().timestamp())
-    yield S3Bytes(place, pool), S3Grants(place, signer)
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+    place = replace(
+        parse_url(f"s3://{where.bucket}/some/prefix"), endpoint=where.endpoint, credentials=keys
+    )
+    at = Endpoint.parse(where.endpoint)
+    signer = Signer(at, Credentials(ACCESS_KEY, SECRET_KEY), clock=lambda: clock().timestamp())
+    objects = S3Bytes(place, pool)
+    yield objects, S3Grants(place, signer), S3Holdings(place, pool)
+    await objects.close()

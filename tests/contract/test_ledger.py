@@ -91,11 +91,11 @@ async def test_a_write_that_is_begun_again_is_young_again(desk: Desk) -> None:
     ledger = await desk.ledger()
     write = a_write("x1")
     await ledger.begin([write])
-    await asyncio.sleep(0.3)
-    assert await ledger.begun(0.2) == [write]
+    await asyncio.sleep(2)
+    assert await ledger.begun(1.5) == [write]
     longer = write._replace(files=("x1_more.npy",))
     await ledger.begin([longer])
-    assert await ledger.begun(0.2) == []
+    assert await ledger.begun(1.5) == []
     assert await ledger.begun(0) == [longer]
 
 
@@ -141,7 +141,45 @@ async def test_a_deletion_is_there_until_it_is_done_and_its_run_stays_refused(de
         await ledger.unmark(deletion.key)
     assert await ledger.marked(0) == []
     assert await ledger.begin([a_write("x3", "r1")]) == {run.key}
-    assert await ledger.begin([a_write("x9", "r9")]) == frozenset()
+    assert await ledger.begin([a_write("x9", "r9")]) == {result.key}
+
+
+async def test_the_id_of_what_never_was_is_free_again(desk: Desk) -> None:
+    ledger = await desk.ledger()
+    never = Deletion(Key("result", "x1"), "r1", (), ("x1_a.npy",))
+    await ledger.mark(never)
+    assert await ledger.begin([a_write("x1")]) == {never.key}
+    await ledger.unmark(never.key, free=True)
+    assert await ledger.begin([a_write("x1")]) == frozenset()
+
+
+async def test_only_a_write_that_nobody_has_ended_is_alive(desk: Desk) -> None:
+    ledger = await desk.ledger()
+    one, other = a_write("x1"), a_write("x2")
+    await ledger.begin([one, other])
+    await ledger.end([other.token])
+    await asyncio.sleep(2)
+    await ledger.alive([one.token, other.token])
+    assert await ledger.begun(1.5) == []
+    assert await ledger.begun(0) == [one]
+
+
+async def test_what_may_still_arrive_is_kept_apart_until_it_is_ended(desk: Desk) -> None:
+    ledger, other = await desk.ledger(), await desk.ledger()
+    write = a_write("x1", lists=True)
+    await ledger.begin([write])
+    await ledger.stray([write, a_write("x1"), a_write("x2", "r2")])
+    await ledger.stray([write])  # said again, it is still one
+    assert await other.begun(0) == [write]
+    assert await other.unlisted(0) == []
+    found = await other.strays(0)
+    assert {one.key.id for one in found} == {"x1", "x2"}
+    assert len(found) == 2
+    assert [one.key.id for one in await other.strays(0, "r2")] == ["x2"]
+    assert await other.strays(60) == []
+    await other.end([one.token for one in found])
+    assert await ledger.strays(0) == []
+    assert await ledger.begun(0) == [write]
 
 
 async def test_a_lock_is_held_by_one_and_free_behind_him(desk: Desk) -> None:

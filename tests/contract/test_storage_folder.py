@@ -323,6 +323,7 @@ def test_a_newer_format_is_refused_with_its_mend(tmp_path: Path) -> None:
     (tmp_path / ".asgard_metadata.json").write_text('{"format": 2, "storage_id": "x"}')
     with pytest.raises(StorageUnavailableError, match="upgrade gimle-asgard"):
         Folder(tmp_path)
+    assert os.listdir(tmp_path) == [".asgard_metadata.json"]
 
 
 def test_the_hidden_folder_may_be_removed_under_a_living_writer(folder: Folder) -> None:

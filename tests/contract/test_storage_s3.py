@@ -219,6 +219,27 @@ def test_a_delete_that_died_is_finished_by_the_next_who_opens(
     assert left == [f"runs/{other}.json"]
 
 
+def test_a_delete_that_is_asked_again_answers_when_nothing_is_left(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = a_run(bucket)
+    bucket.add_result(a_result(run_id, {"x": np.arange(2000)}))
+    real = Objects.delete
+
+    def dying(objects: Objects, paths: Any) -> None:
+        real(objects, paths)  # the run, and then it dies
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Objects, "delete", dying)
+    with pytest.raises(KeyboardInterrupt):
+        bucket.delete_run(run_id)
+    monkeypatch.setattr(Objects, "delete", real)
+    with pytest.raises(NotFoundError):
+        bucket.delete_run(run_id)
+    left = [names(bucket, folder) for folder in ("runs", "results", "files", ".asgard/deleting")]
+    assert left == [[], [], [], []]
+
+
 def test_nothing_is_removed_because_something_else_is_missing(
     bucket: Bucket, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

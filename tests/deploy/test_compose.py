@@ -64,6 +64,10 @@ def test_blobs_lie_beside_the_documents_and_clients_are_sent_to_nginx() -> None:
     assert blob.storage == run.storage
     assert blob.database_url == run.database_url
     assert blob.s3_url == run.s3_url
+    assert blob.redis_url == run.redis_url
+    # So do the files of SimSwarm's jobs, in the bucket that is made for both.
+    assert str(blob.minio_endpoint) == "minio:9000"
+    assert str(blob.storage).startswith(f"s3://{blob.minio_bucket}/")
     nginx = services()["nginx"]
     listens = nginx["environment"]["NGINX_STORE_LISTEN"]
     # Signed for one address: it must be the same inside and outside of the container.

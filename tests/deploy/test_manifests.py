@@ -128,12 +128,16 @@ def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) 
 
     runs, blobs = (settings_of(overlay, pod["containers"][0]) for pod in (run, blob))
     assert runs.redis_url
-    assert blobs.redis_url is None
+    assert blobs.redis_url == runs.redis_url
     # One storage: its blobs lie beside its documents.
     assert str(runs.storage) == str(blobs.storage)
     assert str(runs.storage).startswith("s3://")
     assert runs.s3_url
     assert runs.s3_url == blobs.s3_url
+    # The files of SimSwarm's jobs lie in the same store, in a bucket that is there.
+    assert blobs.minio_endpoint is not None
+    assert blobs.minio_endpoint.url(secure=str(blobs.s3_url).startswith("https")) == blobs.s3_url
+    assert str(blobs.storage).startswith(f"s3://{blobs.minio_bucket}/")
     # Clients are sent to an address of theirs.
     assert blobs.s3_public_url
 
@@ -163,6 +167,9 @@ def test_pods_are_restricted_and_hold_no_token(overlay: str) -> None:
         for each in manifests(overlay)
         if each["kind"] == "ServiceAccount"
     }
+    # The cluster refuses what is not, whoever adds it.
+    (namespace,) = (each for each in manifests(overlay) if each["kind"] == "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for name, pod in pods(overlay):
         assert pod["automountServiceAccountToken"] is False, name
         assert accounts[pod["serviceAccountName"]]["automountServiceAccountToken"] is False
@@ -295,7 +302,8 @@ def test_policies_let_each_caller_through_at_both_ends(overlay: str) -> None:
         assert let_out(name, 443)
     assert let_out("asgard-client", 443)  # blobs go to the store itself
     assert not let_out("asgard-gateway", 443)
-    assert not let_out("asgard-blob", 6379)
+    assert let_out("asgard-blob", 6379)
+    assert not let_out("asgard-gateway", 6379)
 
 
 def test_the_local_secrets_are_random_and_are_what_the_pods_reference(tmp_path: Path) -> None:

@@ -12,6 +12,11 @@ from tests.engines.running import temporary
 @functools.cache
 def server() -> s3_store.Store:
     """The running server; it ends with the process."""
+    return another()
+
+
+def another(**variables: str) -> s3_store.Store:
+    """A server of its own, with more `variables`; who starts it removes it."""
     port, folder = free_port(), temporary("minio")
     (folder / "data").mkdir()
     command = [
@@ -24,5 +29,6 @@ def server() -> s3_store.Store:
         "MINIO_ROOT_PASSWORD": s3_store.SECRET_KEY,
         "MINIO_BROWSER": "off",
         "MINIO_UPDATE": "off",
+        **variables,
     }
     return s3_store.Store("minio", port, folder, command, environment, "/minio/health/ready")

@@ -35,13 +35,17 @@ http {{
 
 
 class Nginx:
-    """nginx in `folder`, with the template's NGINX_... variables given without their beginning."""
+    """nginx in `folder`, with the template's NGINX_... variables given without their beginning.
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    `template`: the configuration of its servers, that of deploy/ unless given.
+    """
+
+    def __init__(self, folder: Path, template: str | None = None, **variables: str) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         given = {f"NGINX_{name.upper()}": value for name, value in variables.items()}
-        text = re.sub(r"\$\{(\w+)\}", lambda found: given[found[1]], TEMPLATE.read_text())
+        wanted = TEMPLATE.read_text() if template is None else template
+        text = re.sub(r"\$\{(\w+)\}", lambda found: given[found[1]], wanted)
         (folder / "asgard.conf").write_text(text)
         (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
         self._command = [

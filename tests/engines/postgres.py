@@ -109,7 +109,10 @@ async def empty_database(name: str) -> str:
 _WIPE = """
 TRUNCATE asgard.runs, asgard.results, asgard.run_log, asgard.result_counts, asgard.unreadable,
   asgard.tombstones, asgard.requests, asgard.writes, asgard.deletions,
-  asgard.blobs, asgard.blob_owners;
+  asgard.blobs, asgard.blob_owners, asgard.blob_copies, asgard.job_log;
+TRUNCATE asgard.jobs RESTART IDENTITY;
+DELETE FROM asgard.job_log_head;
+INSERT INTO asgard.job_log_head DEFAULT VALUES;
 DELETE FROM asgard.run_log_head;
 INSERT INTO asgard.run_log_head DEFAULT VALUES;
 """

@@ -54,6 +54,12 @@ class Engine:
         """Whether it takes requests."""
         raise NotImplementedError
 
+    @property
+    def pid(self) -> int:
+        """Its id, for a look at it."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it on its port, and wait until it answers."""
         with (self.folder / "log").open("ab") as log:

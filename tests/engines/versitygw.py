@@ -12,6 +12,11 @@ from tests.engines.running import temporary
 @functools.cache
 def server() -> s3_store.Store:
     """The running server; it ends with the process."""
+    return another()
+
+
+def another() -> s3_store.Store:
+    """A server of its own; who starts it removes it."""
     port, folder = free_port(), temporary("versitygw")
     (folder / "data").mkdir()
     command = [

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import shutil
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +16,8 @@ import httpx
 import orjson
 from asgard_server.all_in_one import Addresses, run_service, serve
 from asgard_server.settings import Settings
+
+from tests.conftest import index_is_whole
 
 PATIENCE_SECONDS = 20.0
 
@@ -85,18 +86,11 @@ async def _indexed() -> Path:
         storage = Path(mkdtemp(prefix="asgard-empty-"))
         atexit.register(shutil.rmtree, storage, ignore_errors=True)
         async with run_service(Settings(storage=storage, grpc_port=0, drain_seconds=0.5)):
-            for _ in range(200):
-                await asyncio.sleep(0.02)
-                if await asyncio.to_thread(_is_made, storage):
-                    break
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not await asyncio.to_thread(index_is_whole, storage):  # noqa: ASYNC110 - in SQLite
+                    await asyncio.sleep(0.02)
         _empty.append(storage)
     return _empty[0]
-
-
-def _is_made(storage: Path) -> bool:
-    with closing(sqlite3.connect(storage / ".asgard" / "index.sqlite3")) as index:
-        found = index.execute("SELECT value FROM meta WHERE key = 'state'").fetchone()
-    return found is not None and found[0] != "building"
 
 
 class Browser:

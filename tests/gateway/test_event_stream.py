@@ -10,6 +10,7 @@ import pytest
 from asgard_server.gateway.event_stream import EventStream, Streams, event
 from starlette.applications import Starlette
 
+from tests.conftest import a_connection
 from tests.gateway.toys import serving
 
 
@@ -38,10 +39,13 @@ async def test_a_client_that_takes_nothing_is_let_go_and_the_others_are_not() ->
     streams = Streams(stuck_seconds=0.3)
     async with serving(served(streams, endless)) as address:
         split = urlsplit(address)
-        _, stuck = await asyncio.open_connection(split.hostname, split.port, limit=1)
-        stuck.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        stuck.transport.pause_reading()  # type: ignore[attr-defined]  # the socket's transport can
-        async with httpx.AsyncClient() as client, client.stream("GET", address) as answer:
+        async with (
+            a_connection(split.hostname, split.port, limit=1) as (_, stuck),
+            httpx.AsyncClient() as client,
+            client.stream("GET", address) as answer,
+        ):
+            stuck.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            stuck.transport.pause_reading()  # type: ignore[attr-defined]  # the socket's can
             pieces = answer.aiter_raw()
             for _ in range(300):
                 await anext(pieces)
@@ -53,7 +57,6 @@ async def test_a_client_that_takes_nothing_is_let_go_and_the_others_are_not() ->
             for _ in range(50):
                 await anext(pieces)
             assert len(streams) == 1
-        stuck.close()
         streams.close()
 
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.conftest import a_connection
 from tests.gateway.toys import toy_gateway
 
 # One server for the module: it holds nothing that a test could leave behind.
@@ -23,15 +24,13 @@ async def address() -> AsyncIterator[str]:
 async def raw(address: str, sent: bytes, *, leave: bool = False) -> bytes:
     """Send bytes as they are, say goodbye or do not, and read until the server closes."""
     split = urlsplit(address)
-    reader, writer = await asyncio.open_connection(split.hostname, split.port)
-    writer.write(sent)
-    await writer.drain()
-    if leave:
-        writer.write_eof()
-    async with asyncio.timeout(10):
-        got = await reader.read()
-    writer.close()
-    return got
+    async with a_connection(split.hostname, split.port) as (reader, writer):
+        writer.write(sent)
+        await writer.drain()
+        if leave:
+            writer.write_eof()
+        async with asyncio.timeout(10):
+            return await reader.read()
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ async def test_every_promised_number_is_there_after_some_work(tmp_path: Path) ->
         found = await families(monitor)
     for name, (kind, labels) in PROMISED.items():
         assert found[name].type == kind, name
+        assert found[name].samples, name
         for sample in found[name].samples:
             assert set(sample.labels) - {"le"} == labels, sample
     text = str([family.samples for family in found.values()])

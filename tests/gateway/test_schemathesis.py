@@ -26,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from tests.gateway.job_servers import Pod, a_job, ended, files
 from tests.gateway.monitors import a_monitor
 
 CHECKS = [
@@ -45,7 +46,7 @@ described = document(asgard_schema(), "test")
 described["paths"] = {
     path: item
     for path, item in described["paths"].items()
-    if path not in ("/api/updates", "/v1/runs:watch")
+    if path not in ("/api/updates", "/v1/runs:watch", "/v1/jobs:watch")
 }
 schema = schemathesis.openapi.from_dict(described)
 
@@ -57,6 +58,7 @@ class Target:
     url: str
     run_id: str
     result_id: str
+    job_id: int
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     found: list[str] = []
 
     async def serve() -> None:
-        async with a_monitor(storage) as served:
+        async with a_monitor(storage, sim_data="local") as served:
             found.append(served.url)
             started.set()
             while not stopping.is_set():  # noqa: ASYNC110  # the event is another thread's
@@ -80,9 +82,20 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         run = client.post("/v1/runs", json={"name": "there", "metadata": {"a": 1}}).json()
         body = {"result": {"result_type": "Solution1D", "data": {"x": [0, 1], "computed": [1, 2]}}}
         result = client.post(f"/v1/runs/{run['id']}/results", json=body).json()
-    yield Target(found[0], run["id"], result["id"])
+    yield Target(found[0], run["id"], result["id"], asyncio.run(a_finished_job(found[0])))
     stopping.set()
     thread.join(20)
+
+
+async def a_finished_job(url: str) -> int:
+    """A job with files and a report."""
+    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+        job_id = await a_job(client)
+        pod = Pod(client)
+        await pod.claim(job_id)
+        await pod.done(files())
+        assert (await ended(client, job_id))["status"] == "completed"
+        return job_id
 
 
 @schema.parametrize()
@@ -95,8 +108,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 def test_every_answer_is_one_that_the_document_allows(case: Any, target: Target) -> None:
     # Half of the requests about a thing are about one that is there.
     parameters = case.path_parameters if case.path_parameters else {}
-    for name in ("run_id", "result_id"):
-        if case.method != "DELETE" and len(str(parameters.get(name, ""))) % 2:
+    for name in ("run_id", "result_id", "job_id"):
+        if name in parameters and case.method != "DELETE" and len(str(parameters[name])) % 2:
             parameters[name] = getattr(target, name)
     answer = case.call(base_url=target.url)
     case.validate_response(answer, checks=CHECKS)

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import pytest
 
+from tests.conftest import a_connection
+from tests.gateway.monitors import a_monitor
 from tests.rpc.process import a_server
 
 
@@ -47,3 +51,18 @@ async def _read(client: httpx.AsyncClient, path: str, first: asyncio.Event) -> s
             said += text
             first.set()
     return said
+
+
+async def test_a_connection_is_kept_for_longer_than_those_who_use_it_again_keep_it(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        monitor = await stack.enter_async_context(a_monitor(tmp_path / "storage"))
+        split = urlsplit(monitor.url)
+        connection = a_connection(split.hostname, split.port)
+        reader, writer = await stack.enter_async_context(connection)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))
+        with pytest.raises(TimeoutError):  # httpx lets go of it after 5 s
+            await asyncio.wait_for(reader.read(1), 6)

@@ -17,6 +17,7 @@ from asgard_server.gateway.app import GatewayOptions, create_app
 from asgard_server.settings import Settings
 from gimle.asgard.core.folder import Folder
 
+from tests.conftest import a_connection
 from tests.gateway.monitors import Served, a_browser, a_monitor
 from tests.gateway.toys import serving
 
@@ -46,14 +47,11 @@ class Wire:
 @asynccontextmanager
 async def a_wire(url: str) -> AsyncIterator[Wire]:
     split = urlsplit(url)
-    reader, writer = await asyncio.open_connection(split.hostname, split.port)
-    writer.write(b"GET /api/updates HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    wire = Wire(reader)
-    assert await wire.data() == {"type": "connected"}
-    try:
+    async with a_connection(split.hostname, split.port) as (reader, writer):
+        writer.write(b"GET /api/updates HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wire = Wire(reader)
+        assert await wire.data() == {"type": "connected"}
         yield wire
-    finally:
-        writer.close()
 
 
 async def test_every_one_of_200_browsers_gets_every_event_once_and_in_order(
@@ -159,7 +157,7 @@ async def test_browsers_that_come_and_go_at_random_miss_nothing(monitor: Served)
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    done = asyncio.Event()
+    saves = 200
 
     async def one() -> list[str]:
         seen: list[str] = []
@@ -168,34 +166,32 @@ async def test_browsers_that_come_and_go_at_random_miss_nothing(monitor: Served)
             async with a_browser(client) as browser:
                 ready.release()
                 last_id = browser.last_id
-            while not (done.is_set() and seen and seen[-1] == made[-1]):
+            # The last is told before it is answered, perhaps: who waits for another waits in vain.
+            while len(seen) < saves:
                 async with a_browser(client, last_id) as browser:
-                    for _ in range(chance.randrange(1, 30)):
-                        if done.is_set() and seen and seen[-1] == made[-1]:
-                            break
-                        seen.append((await browser.event())["object_id"])
+                    some = min(chance.randrange(1, 30), saves - len(seen))
+                    seen += [each["object_id"] for each in await browser.events(some)]
                     last_id = browser.last_id
         return seen
 
-    made: list[str] = []
     ready = asyncio.Semaphore(0)
     readers = [asyncio.create_task(one()) for _ in range(10)]
     for _ in readers:
         await ready.acquire()
-    for _ in range(200):
-        made.append(await monitor.save())  # noqa: PERF401  # readers look at the list meanwhile
-    done.set()
+    made = [await monitor.save() for _ in range(saves)]
     for seen in await asyncio.gather(*readers):
         assert seen == made
 
 
 async def test_a_client_that_reads_nothing_holds_up_nobody(monitor: Served) -> None:
     split = urlsplit(monitor.url)
-    _, stuck = await asyncio.open_connection(split.hostname, split.port, limit=1)
-    stuck.write(b"GET /api/updates HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    stuck.transport.pause_reading()  # type: ignore[attr-defined]  # the socket's transport can
     loop = asyncio.get_running_loop()
-    async with a_wire(monitor.url) as wire:
+    async with (
+        a_connection(split.hostname, split.port, limit=1) as (_, stuck),
+        a_wire(monitor.url) as wire,
+    ):
+        stuck.write(b"GET /api/updates HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        stuck.transport.pause_reading()  # type: ignore[attr-defined]  # the socket's transport can
         run_id = await monitor.save()
         await wire.data()
         for _ in range(100):
@@ -203,8 +199,7 @@ async def test_a_client_that_reads_nothing_holds_up_nobody(monitor: Served) -> N
             result_id = await monitor.add(run_id)
             while (await wire.data())["object_id"] != result_id:
                 pass
-            assert loop.time() - begin < 2
-    stuck.close()
+            assert loop.time() - begin < 10
 
 
 async def test_a_server_that_stops_ends_its_streams_at_once(tmp_path: Path) -> None:

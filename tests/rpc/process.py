@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from pathlib import Path
 class ServerProcess:
     """`asgard serve all` on one folder; `address` is its gRPC, the same over restarts.
 
-    `log`, if given, is the file that gets what it says on standard error.
+    `log`, if given, is the file that gets what it says on standard error; `before`, words of
+    the command line before its own.
     """
 
-    def __init__(self, folder: Path, log: Path | None = None) -> None:
+    def __init__(self, folder: Path, log: Path | None = None, before: Sequence[str] = ()) -> None:
         self.folder = folder
         self.log = log
+        self.before = before
         self.address = ""
         self.page = ""
         self._port = 0
@@ -31,9 +33,8 @@ class ServerProcess:
         arguments = ["serve", "all", "--storage", str(self.folder), "--port", "0"]
         with ExitStack() as files:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "gimle.asgard.cli",
+                *self.before,
+                *(sys.executable, "-m", "gimle.asgard.cli"),
                 *arguments,
                 "--grpc-port",
                 str(self._port),
@@ -44,12 +45,13 @@ class ServerProcess:
         output = self._process.stdout
         assert output is not None
         said = ""
-        while "Ctrl-C" not in said:
+        # The last line of what it says to people; the only one where its log is JSON.
+        while "Ctrl-C" not in said and '"serving"' not in said:
             line = (await asyncio.wait_for(output.readline(), 30)).decode()
             assert line, f"the server ended: {said}"
             said += line
-        found = re.search(r"gRPC\s+(\S+:(\d+))", said)
-        page = re.search(r"http://\S+", said)
+        found = re.search(r"(?:gRPC\s+|\"grpc\": \")([^\s\"]+:(\d+))", said)
+        page = re.search(r"http://[^\s\"]+", said)
         assert found, said
         assert page, said
         self.address, self._port, self.page = found[1], int(found[2]), page[0]
@@ -74,9 +76,11 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def a_server(folder: Path, log: Path | None = None) -> AsyncIterator[ServerProcess]:
+async def a_server(
+    folder: Path, log: Path | None = None, before: Sequence[str] = ()
+) -> AsyncIterator[ServerProcess]:
     """A server over `folder` that is killed when the block ends."""
-    server = ServerProcess(folder, log)
+    server = ServerProcess(folder, log, before)
     await server.start()
     try:
         yield server

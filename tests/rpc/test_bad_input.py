@@ -18,6 +18,8 @@ from tests.rpc.running import Running, a_result, a_service, refusal
 CODE = grpc.StatusCode
 
 LONG = b'{"a":"%s"}' % (b"x" * 2**20)
+DEEP = b"[" * 300 + b"]" * 300
+FILE = b'{"$array":"../../etc/passwd","dtype":"float64","shape":[3]}'
 
 
 def adding(result: NewResult) -> pb.AddResultRequest:
@@ -37,6 +39,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("CreateRun", pb.CreateRunRequest(name="x", metadata=b"[1]"), "metadata"),
     ("CreateRun", pb.CreateRunRequest(name="x", metadata=b"{"), "metadata"),
     ("CreateRun", pb.CreateRunRequest(name="x", metadata=b'{"a":NaN}'), "metadata"),
+    ("CreateRun", pb.CreateRunRequest(name="x", metadata=b'{"a":%s}' % DEEP), "metadata"),
+    ("CreateRun", pb.CreateRunRequest(name="x", metadata=b'{"a":[%s]}' % FILE), "metadata"),
+    ("UpdateRun", pb.UpdateRunRequest(run_id="r", metadata=b'{"a":%s}' % FILE), "metadata"),
     (
         "CreateRun",
         pb.CreateRunRequest(name="x", metadata=LONG),
@@ -82,6 +87,7 @@ BAD: list[tuple[str, Any, str]] = [
     ),
     ("AddResult", adding(a_result(data=b"7")), "result.data"),
     ("AddResult", adding(a_result(display=b"7")), "result.display"),
+    ("AddResult", adding(a_result(display=b'{"a":%s}' % FILE)), "result.display"),
     (
         "AddResult",
         adding(a_result(result_id="a b")),

@@ -87,6 +87,21 @@ def test_a_restart_forgets_nothing(
         assert url.port == httpx.URL(again.url).port
 
 
+def test_a_folder_that_is_only_looked_at_stays_as_it_was(
+    monitor: Monitor, stub: pb_grpc.BlobServiceStub
+) -> None:
+    made = [monitor.storage / name for name in ("asgard.sqlite3", ".asgard/uploads", "blobs")]
+    assert httpx.get(f"{monitor.url}/v1/blobs").json()["blobs"] == []
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.GetBlob(pb.GetBlobRequest(blob_id="none"))
+    assert reason(refused.value) == "BLOB_NOT_FOUND"
+    assert [path.name for path in made if path.exists()] == []
+    blob = upload(stub, "first")
+    assert all(path.exists() for path in made)
+    assert stub.GetBlob(pb.GetBlobRequest(blob_id=blob.blob_id)).blob == blob
+    assert len(httpx.get(f"{monitor.url}/v1/blobs").json()["blobs"]) == 1
+
+
 def test_pages_of_blobs_follow_each_other(stub: pb_grpc.BlobServiceStub) -> None:
     for number in range(5):
         stub.WriteBlob(pb.WriteBlobRequest(name=f"n/{number}", body=b"x"))
@@ -123,6 +138,34 @@ def test_bad_requests_say_why(
     with pytest.raises(grpc.RpcError) as refused:
         getattr(stub, method)(request_)
     assert reason(refused.value) == expected
+
+
+def test_what_is_tried_with_uploads_has_its_documented_reason(
+    stub: pb_grpc.BlobServiceStub,
+) -> None:
+    large = pb.NewUpload(name="large", size_bytes=65 << 20, sha256=SHA)
+    plain = pb.NewUpload(name="plain", size_bytes=5 * 10**9 + 1, plain=True)
+    odd = pb.NewUpload(name="a/../b", size_bytes=1, sha256=SHA)
+    begun = stub.CreateUploads(pb.CreateUploadsRequest(uploads=[large])).uploads[0]
+    blob_id = begun.blob.blob_id
+    part = pb.SignPartsRequest.Part(number=10_001, sha256=SHA)
+    tried: list[tuple[Any, Any, str]] = [
+        (stub.CreateUploads, pb.CreateUploadsRequest(uploads=[plain]), "INVALID_FIELD"),
+        (stub.CreateUploads, pb.CreateUploadsRequest(uploads=[odd]), "INVALID_FIELD"),
+        (stub.SignParts, pb.SignPartsRequest(blob_id=blob_id, parts=[part]), "INVALID_FIELD"),
+    ]
+    for call, request, expected in tried:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request)
+        assert reason(refused.value) == expected
+    item = pb.CompleteUploadsRequest.Item(blob_id=blob_id)
+    outcome = stub.CompleteUploads(pb.CompleteUploadsRequest(uploads=[item])).outcomes[0]
+    assert outcome.problem.reason == "UPLOAD_INCOMPLETE"
+    stub.AbortUploads(pb.AbortUploadsRequest(blob_ids=[blob_id]))
+    part.number = 1
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.SignParts(pb.SignPartsRequest(blob_id=blob_id, parts=[part]))
+    assert reason(refused.value) in ("BLOB_NOT_FOUND", "UPLOAD_ENDED")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class Work:
     async def do(self, request: bytes, context: Any) -> bytes:
         self.begun.append(request)
         if request == b"block":
-            time.sleep(0.6)  # the loop itself is to be late
+            time.sleep(1.2)  # the loop itself is to be late
             return b""
         try:
             await asyncio.sleep(60)
@@ -107,8 +107,9 @@ async def test_work_that_came_while_the_service_was_busy_is_not_begun_too_late()
             with grpc.insecure_channel(address) as channel:
                 method: Any = channel.unary_unary("/test.Work/Do")
                 grpc.channel_ready_future(channel).result(10)
-                blocked = method.future(b"block", timeout=10)
-                time.sleep(0.1)
+                blocked = method.future(b"block", timeout=30)
+                while not work.begun:
+                    time.sleep(0.005)
                 with pytest.raises(grpc.RpcError) as caught:
                     method(b"late", timeout=0.2)
                 assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from asgard_server.rpc.calls import CallInterceptor
 from asgard_server.rpc.errors import DOMAIN, INTERNAL, RULES
-from gimle.asgard.core import errors
+from gimle.asgard.core import errors, job_errors
 from gimle.asgard.v1 import error_reason_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -131,6 +131,56 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
     ),
     (errors.UnknownMethodError("none"), CODE.UNIMPLEMENTED, "UNKNOWN_METHOD", {}),
     (TimeoutError("late"), CODE.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", {}),
+    (job_errors.NotYoursError(7), CODE.PERMISSION_DENIED, "NOT_YOURS", {"jobId": "7"}),
+    (job_errors.ServiceCallersOnlyError(), CODE.PERMISSION_DENIED, "SERVICE_CALLERS_ONLY", {}),
+    (job_errors.DemoModeError(), CODE.PERMISSION_DENIED, "DEMO_MODE", {}),
+    (
+        job_errors.SeedTooLongError(60_000, 50_000),
+        CODE.INVALID_ARGUMENT,
+        "SEED_TOO_LONG",
+        {"limit": "50000", "length": "60000"},
+    ),
+    (job_errors.DuplicateJobError(7), CODE.ALREADY_EXISTS, "DUPLICATE_JOB", {"jobId": "7"}),
+    (
+        job_errors.JobStateError(7, "failed", "only a draft can be changed"),
+        CODE.FAILED_PRECONDITION,
+        "JOB_STATE",
+        {"jobId": "7", "status": "failed"},
+    ),
+    (
+        job_errors.JobNotRetryableError(7, "failed", 8),
+        CODE.FAILED_PRECONDITION,
+        "JOB_NOT_RETRYABLE",
+        {"jobId": "7", "status": "failed"},
+    ),
+    (
+        job_errors.JobClaimedError(7, NOON),
+        CODE.FAILED_PRECONDITION,
+        "JOB_CLAIMED",
+        {"jobId": "7", "expiresAt": "2026-11-21T12:00:00Z"},
+    ),
+    (job_errors.LeaseLostError(7), CODE.FAILED_PRECONDITION, "LEASE_LOST", {"jobId": "7"}),
+    (
+        job_errors.SimDataUploadFailedError(7, ("posts.json", "trades.json")),
+        CODE.FAILED_PRECONDITION,
+        "SIM_DATA_UPLOAD_FAILED",
+        {"jobId": "7", "missing": "posts.json,trades.json"},
+    ),
+    (
+        job_errors.SimDataNotAvailableError(7),
+        CODE.NOT_FOUND,
+        "SIM_DATA_NOT_AVAILABLE",
+        {"jobId": "7"},
+    ),
+    (
+        job_errors.ObjectStorageNotConfiguredError(),
+        CODE.NOT_FOUND,
+        "OBJECT_STORAGE_NOT_CONFIGURED",
+        {},
+    ),
+    (job_errors.ReportNotAvailableError(7), CODE.NOT_FOUND, "REPORT_NOT_AVAILABLE", {"jobId": "7"}),
+    (job_errors.ShareNotFoundError(), CODE.NOT_FOUND, "SHARE_NOT_FOUND", {}),
+    (errors.NotFoundError("job", "7"), CODE.NOT_FOUND, "JOB_NOT_FOUND", {"jobId": "7"}),
 ]
 
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")

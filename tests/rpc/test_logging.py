@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import a_connection
 from tests.rpc.authorities import Authority, files_of
 from tests.rpc.process import a_server
 
@@ -153,10 +153,9 @@ async def test_the_lines_of_a_server_carry_the_id_of_their_request(
             assert answer.status_code == 404
         # No request of HTTP/2 at all: gRPC's core has something to say about it.
         host, _, port = server.address.rpartition(":")
-        _, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        await writer.drain()
-        writer.close()
+        async with a_connection(host, port) as (_, writer):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await writer.drain()
         assert await server.end() == 0
     said = lines_of(log.read_text())
     calls = [line for line in said if line.get("reason") == "RUN_NOT_FOUND"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 import pytest_asyncio
+from gimle.asgard.core import exact
 from gimle.asgard.core.documents import etag
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
@@ -68,6 +70,21 @@ async def test_an_added_result_lies_in_the_folder_and_its_run_lists_it(service: 
 async def test_data_comes_back_as_the_value_that_was_sent(service: Running, data: bytes) -> None:
     result = await add(service, await a_run(service), data=data)
     assert orjson.loads((await get(service, result.result_id)).data) == orjson.loads(data)
+
+
+async def test_long_integers_keep_their_digits_whoever_wrote_them(service: Running) -> None:
+    long = 2**70 + 1
+    run = await a_run(service)
+    sent = await add(service, run, data=b'{"n":%d}' % long)
+    assert exact.loads((await get(service, sent.result_id)).data) == {"n": long}
+    beside = await add(
+        service, run, data=b'{"n":%d,"x":{"$array":"x"}}' % long, arrays={"x": npy(np.arange(2))}
+    )
+    assert exact.loads((await get(service, beside.result_id)).data)["n"] == long
+    # As the json of a script's own language writes it.
+    by_hand = service.folder / "results" / "by-hand.json"
+    by_hand.write_text(json.dumps({"run_id": run, "data": {"n": long}}))
+    assert exact.loads((await get(service, "by-hand")).data) == {"n": long}
 
 
 async def test_arrays_sent_beside_the_data_are_stored_beside_it(service: Running) -> None:

@@ -209,8 +209,7 @@ async def test_a_client_that_goes_away_or_says_nothing_more_leaves_nothing(
         await never.wait()
 
     call = service.stub.WriteResult(parts())
-    await asyncio.sleep(0.2)
-    assert on_their_way(service) == 1
+    await eventually(lambda: on_their_way(service) == 1)
     call.cancel()
     await eventually(lambda: on_their_way(service) == 0)
     monkeypatch.setattr(uploads.Uploads, "idle_seconds", 0.3)

@@ -15,10 +15,10 @@ from asgard_server.feed.memory import MemoryFeed
 from asgard_server.run import events
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import Key
-from asgard_server.run.tokens import TokenMaker
-from asgard_server.run.watch import RunWatch
+from asgard_server.run.watch import TOKENS, RunWatch
 from asgard_server.store.folder import FolderDocuments
 from asgard_server.store.sqlite import SqliteRunIndex
+from asgard_server.watching import frames
 from gimle.asgard.core.documents import RunDocument
 from gimle.asgard.core.errors import StoppingError, WatcherTooSlowError
 from gimle.asgard.core.folder import Folder
@@ -394,13 +394,13 @@ async def test_what_waits_for_a_watcher_is_one_message(place: Place) -> None:
 async def test_a_message_is_closed_before_it_grows_past_its_bound(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MESSAGE_BYTES", 2_000)
+    monkeypatch.setattr(frames, "MESSAGE_BYTES", 2_000)
     for number in range(100):
         await place.change(number)
     watch = place.watched()
     async with reading(watch):
         for snapshot in (True, False):
-            first = "" if snapshot else TokenMaker((await place.index.head())[0], "").token(0)
+            first = "" if snapshot else TOKENS.maker((await place.index.head())[0], "").token(0)
             watcher = watch.watch(snapshot=snapshot, token=first, run_id="")
             seen: list[str] = []
             while len(seen) < 100:

@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from gimle.asgard.client.blobs import Blob, Blobs
 from gimle.asgard.core.s3.place import parse_url
 
-from tests.cluster.processes import ServiceProcess
-from tests.conftest import free_port
+from tests.cluster.blob_processes import BlobReplica
 from tests.engines import minio, postgres
 from tests.engines.s3_store import ROOT
 from tests.sdk.relay import Relay, a_relay
@@ -86,21 +84,6 @@ def kill(process: subprocess.Popen[str]) -> None:
         assert process.wait() == -signal.SIGKILL, "it had ended before"
 
 
-class _BlobReplica(ServiceProcess):
-    """`asgard serve blob`."""
-
-    def __init__(self, environ: dict[str, str], log: Path) -> None:
-        self.port = free_port()
-        super().__init__("blob", environ | {"ASGARD_GRPC_PORT": str(self.port)}, log)
-
-    async def serves(self) -> bool:
-        async with httpx.AsyncClient(timeout=5) as client:
-            try:
-                return (await client.get(f"{self.metrics}/readyz")).status_code == 200
-            except httpx.HTTPError:
-                return False
-
-
 @contextmanager
 def in_a_folder(folder: Path) -> Iterator[Place]:
     """The embedded service."""
@@ -125,7 +108,7 @@ def in_s3(folder: Path) -> Iterator[Place]:
             "ASGARD_S3_PUBLIC_ENDPOINT": f"http://127.0.0.1:{relay.port}",
             "ASGARD_DRAIN_SECONDS": "1",
         }
-        replica = _BlobReplica(environ, folder / "blob.log")
+        replica = BlobReplica(environ, folder / "blob.log")
         try:
             asyncio.run(replica.start())
             yield Place("s3", f"grpc://127.0.0.1:{replica.port}", storage, relay)

@@ -22,7 +22,10 @@ def fill(storage: AsgardStorage) -> None:
         "everything",
         "int(f, x) = g",
         "compose(atom)",
-        {"nan": float("nan"), "big": 2**80, "$key": {"deep": [1.0, None]}},
+        {
+            **{"nan": float("nan"), "big": 2**80, "$key": {"deep": [1.0, None]}},
+            "weights": np.arange(3.0),
+        },
         tags=["b", "a"],
         note="# A note\n",
         created_at=NOON,

@@ -13,7 +13,7 @@ from pathlib import Path
 from gimle.asgard.core.errors import AsgardError
 from gimle.asgard.monitor.storage import AsgardStorage
 
-from tests.conftest import free_port
+from tests.conftest import free_port, index_is_whole
 
 
 class Server:
@@ -41,6 +41,13 @@ class Server:
             assert line, f"the server ended: {said}"
             said += line
         assert re.search(rf":{self.port}\b", said), said
+
+    def until_indexed(self, seconds: float = 60.0) -> None:
+        """Return when the index knows the whole folder: watchers are not reset by it any more."""
+        deadline = time.monotonic() + seconds
+        while not index_is_whole(self.folder):
+            assert time.monotonic() < deadline, "the index is not made"
+            time.sleep(0.02)
 
     @property
     def pid(self) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ import pytest
 from gimle.asgard.client.blobs import Blobs
 from gimle.asgard.v1 import blob_service_pb2 as pb
 
+from tests.engines.terminal import a_terminal
 from tests.sdk.blob_places import Place, asgard_blob, in_a_folder, in_s3, json_of
 from tests.snippets.snippets import ROOT, python_blocks, run_python
 
@@ -27,22 +25,6 @@ from tests.snippets.snippets import ROOT, python_blocks, run_python
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with in_a_folder(tmp_path_factory.mktemp("folder")) as place:
         yield place
-
-
-# TIOCSPTLCK and TIOCGPTN of Linux, which Python does not name.
-_UNLOCK, _NUMBER = 0x40045431, 0x80045430
-
-
-def a_terminal() -> tuple[int, int]:
-    """Both sides of a new terminal."""
-    try:
-        return pty.openpty()
-    except OSError:
-        # Where /dev is bare: the file system of terminals has a multiplexer of its own.
-        controller = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
-        fcntl.ioctl(controller, _UNLOCK, struct.pack("i", 0))
-        (number,) = struct.unpack("I", fcntl.ioctl(controller, _NUMBER, bytes(4)))
-        return controller, os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY)
 
 
 @pytest.fixture

@@ -212,19 +212,21 @@ def test_a_wrong_config_names_its_key() -> None:
         ({}, "base_path"),
         ({"base_path": ""}, "base_path"),
         ({"base_path": "x", "bucket": 1}, "config"),
+        ("./storage", "config"),
         ({"base_path": "x", "durability": "maybe"}, "durability"),
     ):
         with pytest.raises(InvalidFieldError, match=f"^{field}: .*; "):
-            FileStorage(config)
+            FileStorage(config)  # type: ignore[arg-type]  # mistakes under test
     for config, field in (
         ({}, "bucket_name"),
         ({"bucket_name": "B"}, "bucket_name"),
         ({"bucket_name": "bucket", "base_path": "a//b"}, "base_path"),
         ({"bucket_name": "bucket", "bucket": 1}, "config"),
+        ("bucket", "config"),
         ({"bucket_name": "bucket", "endpoint_url": "localhost:9000"}, "endpoint_url"),
     ):
         with pytest.raises(InvalidFieldError, match=f"^{field}: .*; "):
-            S3Storage(config)
+            S3Storage(config)  # type: ignore[arg-type]  # mistakes under test
 
 
 def test_objects_lie_literally_in_the_bucket_and_keys_may_be_given(

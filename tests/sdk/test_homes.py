@@ -17,6 +17,8 @@ from gimle.asgard.core.errors import (
     NotFoundError,
 )
 
+from tests.sdk.homes import Home
+
 RANDOM = np.random.default_rng(7)
 POINT = np.dtype([("at", "f8", (2,)), ("n", "i4")])
 
@@ -142,3 +144,18 @@ def test_many_runs_are_listed_newest_first(storage: AsgardStorage) -> None:
     ids = [storage.create_run(f"{k}", created_at=now + timedelta(0, 0, k)).id for k in range(60)]
     assert [run.id for run in storage.list_runs()] == ids[::-1]
     assert [run.id for run in storage.list_runs(limit=3)] == ids[:-4:-1]
+
+
+def test_a_change_of_kind_alone_is_a_change_and_arrays_may_be_compared(
+    storage: AsgardStorage, home: Home
+) -> None:
+    run = storage.create_run("r", metadata={"n": 1, "a": np.arange(3)})
+    for n, dtype in ((True, float), (1.0, int), (float("nan"), int)):
+        metadata = {"n": n, "a": np.arange(3, dtype=dtype)}
+        storage.update_run(run.id, metadata=metadata)
+        stored = home.open().load_run(run.id).metadata
+        assert type(stored["n"]) is type(n)
+        assert stored["a"].dtype == dtype
+    changed_at = storage.load_run(run.id).updated_at
+    storage.update_run(run.id, metadata={"n": float("nan"), "a": np.arange(3)})
+    assert storage.load_run(run.id).updated_at == changed_at

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from hashlib import sha1, sha256
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 from gimle.asgard.cli.app import build
 from gimle.asgard.core.errors import InvalidNameError
 from gimle.asgard.models.layout import models_in
@@ -20,6 +24,7 @@ from typer.testing import CliRunner
 from tests.engines import minio, versitygw
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
 from tests.sdk.hub_server import a_hub
+from tests.sdk.relay import a_relay
 
 STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
 OTHERS = ("ASGARD_", "MINIO_", "AWS_", "HF_")
@@ -152,15 +157,34 @@ def test_a_cache_goes_in_and_comes_out_whole(shop: Shop, tmp_path: Path) -> None
     assert "there already" in shop.run("pull", ID, "--to", str(home))
 
 
-def test_a_tree_staged_by_other_tools_is_completed(shop: Shop, tmp_path: Path) -> None:
-    client, home = shop.store.client(), tmp_path / "home"
+def stage(shop: Shop, commit: str = COMMIT) -> None:
+    """Put a snapshot into the store as `s5cmd cp` does: its files, and nothing beside them."""
+    client = shop.store.client()
     for name, body in FILES.items():
-        key = f"models/hf-cache/{FOLDER}/snapshots/{COMMIT}/{name}"
+        key = f"models/hf-cache/{FOLDER}/snapshots/{commit}/{name}"
         client.put_object(Bucket=shop.bucket, Key=key, Body=body)
+
+
+def test_a_tree_staged_by_other_tools_is_completed(shop: Shop, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    stage(shop)
     shop.run("pull", "--to", str(home))
     assert (home / FOLDER / "refs" / "main").read_text() == COMMIT
     assert_loads_offline(home, HF_HOME=str(home))
+    assert_loads_offline(home, HF_HUB_CACHE=str(home))
     assert "all are right" in shop.run("verify", "--to", str(home))
+
+
+def test_what_was_staged_in_parts_comes_out_whole(shop: Shop, tmp_path: Path) -> None:
+    stage(shop)
+    weights = os.urandom((6 << 20) + 1)
+    key = f"models/hf-cache/{FOLDER}/snapshots/{COMMIT}/big.safetensors"
+    in_parts = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+    shop.store.client().upload_fileobj(BytesIO(weights), shop.bucket, key, Config=in_parts)
+    assert "-2" in shop.store.client().head_object(Bucket=shop.bucket, Key=key)["ETag"]
+    shop.run("pull", ID, "--to", str(tmp_path))
+    assert (tmp_path / FOLDER / "snapshots" / COMMIT / "big.safetensors").read_bytes() == weights
+    assert "all are right" in shop.run("verify", "--to", str(tmp_path))
 
 
 def test_a_home_with_a_hub_of_its_own_keeps_it(minio_shop: Shop, tmp_path: Path) -> None:
@@ -188,6 +212,112 @@ def test_a_stale_seed_is_cleared_and_a_good_one_kept(minio_shop: Shop, tmp_path:
     minio_shop.run("pull", ID, "--to", str(home))
     assert not (snapshot / "old.bin").exists()
     assert_loads_offline(home, HF_HOME=str(home))
+
+
+OLD = "0" * 40
+
+
+def test_a_seed_of_another_release_does_not_come_first(minio_shop: Shop, tmp_path: Path) -> None:
+    stage(minio_shop)
+    model = tmp_path / FOLDER
+    for hash in (OLD, "1" * 40):
+        (model / "snapshots" / hash).mkdir(parents=True)
+        (model / "snapshots" / hash / "config.json").write_bytes(b"{}")
+    (model / "snapshots" / ("1" * 40) / "whole.safetensors").write_bytes(b"of their own")
+    (model / "snapshots" / ("2" * 40)).mkdir()
+    (model / "snapshots" / ("2" * 40) / "a.safetensors").symlink_to("../../blobs/gone")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(OLD)
+    absent = model / ".no_exist" / COMMIT / "config.json"
+    absent.parent.mkdir(parents=True)
+    absent.touch()
+    minio_shop.run("pull", ID, "--to", str(tmp_path))
+    assert sorted(path.name for path in (model / "snapshots").iterdir()) == ["1" * 40, COMMIT]
+    assert (model / "refs" / "main").read_text() == COMMIT
+    assert not absent.exists()
+    assert_loads_offline(tmp_path, HF_HOME=str(tmp_path))
+
+
+def test_what_another_program_downloads_is_left_alone(minio_shop: Shop, tmp_path: Path) -> None:
+    stage(minio_shop)
+    model = tmp_path / FOLDER
+    (model / "snapshots" / OLD).mkdir(parents=True)
+    (model / "snapshots" / OLD / "config.json").write_bytes(b"{}")
+    (model / "blobs").mkdir()
+    (model / "blobs" / "abc.incomplete").touch()
+    minio_shop.run("pull", ID, "--to", str(tmp_path))
+    assert (model / "snapshots" / OLD / "config.json").exists()
+    long_ago = time.time() - 2 * 3_600
+    os.utime(model / "blobs" / "abc.incomplete", (long_ago, long_ago))
+    minio_shop.run("pull", ID, "--to", str(tmp_path))
+    assert not (model / "snapshots" / OLD).exists()
+    assert not (model / "blobs" / "abc.incomplete").exists()
+
+
+def test_a_reference_to_nothing_is_not_believed(minio_shop: Shop, tmp_path: Path) -> None:
+    stage(minio_shop)
+    minio_shop.store.client().put_object(
+        Bucket=minio_shop.bucket, Key=f"models/hf-cache/{FOLDER}/refs/main", Body=OLD.encode()
+    )
+    minio_shop.run("pull", ID, "--to", str(tmp_path))
+    assert_loads_offline(tmp_path, HF_HOME=str(tmp_path))
+
+
+def test_a_pull_goes_on_where_it_was_killed(minio_shop: Shop, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    size, part = 96 << 20, 32 << 20
+    (made / "big.safetensors").write_bytes(os.urandom(1 << 20) * (size >> 20))
+    (made / "config.json").write_bytes(FILES["config.json"])
+    minio_shop.run("push", str(made), "--name", ID)
+    home = tmp_path / "home"
+    with a_relay(minio_shop.store.port) as relay:
+        relay.mark = int(size * 0.7)
+        variables = {**minio_shop.variables, "MINIO_ENDPOINT": f"127.0.0.1:{relay.port}"}
+        words = ["-m", "gimle.asgard.cli", "models", "pull", ID, "--to", str(home)]
+        pulling = subprocess.Popen([sys.executable, *words], env={**os.environ, **variables})
+        try:
+            assert relay.reached.wait(90)
+        finally:
+            pulling.send_signal(signal.SIGKILL)
+            pulling.wait()
+        assert not list((home / FOLDER / "snapshots").rglob("*.safetensors")), "it is not whole"
+        minio_shop.run("pull", ID, "--to", str(home), MINIO_ENDPOINT=f"127.0.0.1:{relay.port}")
+        assert relay.down < size + part + (4 << 20), "one part again at most"
+    assert "all are right" in minio_shop.run("verify", "--to", str(home))
+
+
+def test_a_model_that_is_there_outlives_its_store(minio_shop: Shop, tmp_path: Path) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    minio_shop.run("pull", ID, "--to", str(home))
+    minio_shop.variables["MINIO_BUCKET"] = "not-there"
+    with a_hub(ID, COMMIT, FILES) as (address, asked):
+        said = minio_shop.run("pull", ID, "--to", str(home), HF_ENDPOINT=address)
+        assert "using what is there" in said
+        assert "NoSuchBucket" in said
+        minio_shop.run("pull", ID, "--to", str(home), "--no-fallback")
+        assert not asked
+        (home / FOLDER / "blobs" / blob("config.json")).unlink()
+        minio_shop.run("pull", ID, "--to", str(home), "--no-fallback", status=1)
+        other = tmp_path / "other"
+        minio_shop.run("pull", ID, "--to", str(other), HF_ENDPOINT=address)
+        assert asked
+        asked.clear()
+        minio_shop.run("pull", ID, "--to", str(other), HF_ENDPOINT=address)
+        assert not asked, "what came from Hugging Face is known to be whole, too"
+    assert_loads_offline(other, HF_HOME=str(other))
+
+
+def test_hugging_face_is_asked_when_the_store_breaks_off(minio_shop: Shop, tmp_path: Path) -> None:
+    stage(minio_shop)
+    with a_relay(minio_shop.store.port) as relay, a_hub(ID, COMMIT, FILES) as (address, asked):
+        relay.cuts = [1] * 1_000
+        minio_shop.variables["MINIO_ENDPOINT"] = f"127.0.0.1:{relay.port}"
+        said = minio_shop.run("pull", ID, "--to", str(tmp_path), HF_ENDPOINT=address)
+    assert "asking Hugging Face" in said
+    assert asked
+    assert_loads_offline(tmp_path, HF_HOME=str(tmp_path))
 
 
 def test_a_folder_of_a_model_gets_a_name_and_a_hash(minio_shop: Shop, tmp_path: Path) -> None:

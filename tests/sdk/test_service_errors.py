@@ -16,7 +16,7 @@ from gimle.asgard.client import errors as table
 from gimle.asgard.client.attempts import pause_before
 from gimle.asgard.client.connection import Connection
 from gimle.asgard.client.errors import raised_by
-from gimle.asgard.core import errors
+from gimle.asgard.core import errors, job_errors
 from gimle.asgard.core.errors import (
     DeletedError,
     InvalidFieldError,
@@ -45,6 +45,21 @@ RAISED: list[Exception] = [
     errors.ResumeTokenUnusableError("too old"),
     errors.WatcherTooSlowError("too slow"),
     errors.StoppingError("stopping"),
+    errors.NotFoundError("job", "7"),
+    job_errors.NotYoursError(7),
+    job_errors.ServiceCallersOnlyError(),
+    job_errors.DemoModeError(),
+    job_errors.SeedTooLongError(60_000, 50_000),
+    job_errors.DuplicateJobError(7),
+    job_errors.JobStateError(7, "failed", "only a draft can be changed"),
+    job_errors.JobNotRetryableError(7, "failed", 8),
+    job_errors.JobClaimedError(7, datetime(2026, 1, 2, 3, 4, 5, 6, UTC)),
+    job_errors.LeaseLostError(7),
+    job_errors.SimDataUploadFailedError(7, ("posts.json", "trades.json")),
+    job_errors.SimDataNotAvailableError(7),
+    job_errors.ObjectStorageNotConfiguredError(),
+    job_errors.ReportNotAvailableError(7),
+    job_errors.ShareNotFoundError(),
 ]
 
 

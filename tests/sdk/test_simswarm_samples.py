@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,46 @@ def test_they_can_be_written_as_files(tmp_path: Path) -> None:
     assert {name: path.read_bytes() for name, path in written.items()} == artifacts(
         4, agents=6, rounds=3
     )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_command_writes_a_job_with_or_without_market_curves(
+    tmp_path: Path, there: bool
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "simswarm.samples",
+        str(tmp_path),
+        "--agents",
+        "5",
+        "--rounds",
+        "3",
+    ]
+    flag = "--market-curves" if there else "--no-market-curves"
+    said = subprocess.run([*command, flag], capture_output=True, text=True, timeout=60, check=True)
+    assert len(said.stdout.splitlines()) == len(list(tmp_path.iterdir())) == 9 + there
+    assert (tmp_path / "market_curves.json").exists() == there
+
+
+def test_agents_react_where_they_are_and_sell_what_they_have() -> None:
+    platform = {
+        entry["action_result"]["post_id"]: entry["platform"]
+        for entry in files()["chat_log.json"]
+        if entry["action_type"] == "CREATE_POST"
+    }
+    for entry in files()["chat_log.json"]:
+        if "post_id" in entry["action_args"]:
+            assert platform[entry["action_args"]["post_id"]] == entry["platform"]
+    held: dict[tuple[str, str], float] = {}
+    trades = files()["trades.json"]
+    for trade in trades:
+        if trade["success"]:
+            key = trade["agent_id"], trade["outcome"]
+            sign = 1 if trade["side"] == "buy" else -1
+            held[key] = held.get(key, 0.0) + sign * trade["shares"]
+            assert held[key] > -1e-6
+    assert any(not trade["success"] for trade in trades)
+    (curve,) = files()["market_curves.json"]
+    assert min(at["price_yes"] for at in curve["points"]) > 0.02
+    assert max(at["price_yes"] for at in curve["points"]) < 0.98

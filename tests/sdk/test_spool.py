@@ -137,6 +137,50 @@ def test_a_later_process_sends_what_a_killed_one_has_kept(server: Server, tmp_pa
     assert [result.data["x"][0] for result in run.results] == [0, 1, 2]
 
 
+def test_processes_may_share_a_spool_and_each_save_is_there_once_and_in_order(
+    server: Server, tmp_path: Path
+) -> None:
+    server.end()
+    code = (
+        "import sys; from gimle.asgard import AsgardStorage\n"
+        "s = AsgardStorage(sys.argv[1], spool=sys.argv[2])\n"
+        "run = s.create_run(sys.argv[3], id=sys.argv[3])\n"
+        "for k in range(20): s.add_result(run, 'T', {'x': [k]}, id=f'{run.id}-{k}')\n"
+        "s.append(f'{run.id}-0', {'x': [7]})\n"
+        "print('kept', flush=True); sys.stdin.read()"
+    )
+    spool = tmp_path / "spool"
+    names = ["one", "two", "three"]
+    saving = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, server.where, str(spool), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for name in names
+    ]
+    try:
+        for process in saving:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"kept\n"
+        looking = AsgardStorage(server.where, spool=spool)
+        assert {entry.run_id for entry in looking.pending()} == {*names}
+        assert len(looking.pending()) == 3 * 22
+        # One of them dies with the lock in its hand, or not: another goes on.
+        saving[0].kill()
+        server.start()
+        until_sent(looking)
+    finally:
+        for process in saving:
+            process.kill()
+            process.communicate()
+    for name in names:
+        results = looking.get_run(name).results
+        assert [result.id for result in results] == [f"{name}-{k}" for k in range(20)]
+        assert results[0].data["x"].tolist() == [0, 7]
+    assert os.listdir(spool / "refused") == []
+
+
 def test_a_refused_save_lies_aside_with_its_reason_and_holds_up_no_other_run(
     server: Server, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,3 +171,36 @@ def test_a_child_does_not_use_its_parent_s_connection(script: Script, wire: Wire
     script.answers.insert(0, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb")
     assert ask(wire, script.url)[1] == b"b"
     assert script.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("resets", "said"), [(True, "reset"), (False, r"silent for 0\.5 s")], ids=["reset", "silent"]
+)
+def test_an_answer_that_breaks_off_is_an_error_of_the_wire(resets: bool, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, Wire(silence_s=0.5) as wire:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        half_read, ended = threading.Event(), threading.Event()
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+                half_read.wait(60)
+                if resets:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                else:
+                    ended.wait(60)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            with wire.request("GET", url, {}) as answer:
+                assert answer.read_into(memoryview(bytearray(4))) == 4
+                half_read.set()
+                with pytest.raises(WireError, match=said):
+                    answer.read()
+        finally:
+            half_read.set()
+            ended.set()
+            serving.join()

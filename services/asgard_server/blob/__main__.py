@@ -11,6 +11,8 @@ from asgard_server.processes.blob_service import BlobService, blob_service
 from asgard_server.processes.listening import listen, url_of
 from asgard_server.processes.metrics_server import Readiness, create_metrics_app
 from asgard_server.processes.page_server import served
+from asgard_server.processes.patience import once_engines_answer
+from asgard_server.processes.saying import say_ready
 from asgard_server.processes.signals import first_to_end, stopped_by_signals
 from asgard_server.processes.starting import start
 from asgard_server.rpc.tracing import Tracer
@@ -52,8 +54,14 @@ async def serve(
     ):
         async with (
             served(create_metrics_app(readiness), listener),
-            blob_service(settings, tracer=tracer) as running,
+            once_engines_answer(
+                lambda: blob_service(settings, tracer=tracer),
+                settings.start_seconds,
+                stopping,
+            ) as running,
         ):
+            if running is None:  # asked to stop while it waited
+                return
             if ready is not None:
                 ready(Addresses(running.address, url_of(listener), running.name))
             failed = await first_to_end(stopping, running.tasks)
@@ -66,11 +74,15 @@ async def serve_and_say(settings: Settings, tracer: Tracer | None = None) -> Non
     """Serve, and say on standard output where, as soon as it is ready."""
 
     def ready(addresses: Addresses) -> None:
-        print(
+        say_ready(
+            settings,
+            "blob",
             f"Asgard keeps the bytes of {addresses.storage}\n"
             f"  gRPC           {addresses.grpc}\n"
             f"  metrics        {addresses.metrics}/metrics",
-            flush=True,
+            grpc=addresses.grpc,
+            metrics=f"{addresses.metrics}/metrics",
+            storage=addresses.storage,
         )
 
     await serve(settings, ready=ready, tracer=tracer)

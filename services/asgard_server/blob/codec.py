@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from gimle.asgard.core.errors import InvalidFieldError, UploadIncompleteError
@@ -132,6 +133,7 @@ def outcome(blob_id: str, done: Blob | Exception) -> pb.CompleteUploadsResponse.
     return pb.CompleteUploadsResponse.Outcome(blob_id=blob_id, problem=problem)
 
 
+@lru_cache(maxsize=256)  # the blobs of one call have most of their moments in common
 def _timestamp(moment: datetime) -> Timestamp:
     since = moment - _EPOCH
     return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)

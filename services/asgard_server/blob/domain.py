@@ -42,6 +42,12 @@ LONGEST_GRANT_SECONDS = 7 * 24 * 3_600
 UPLOAD_DAYS = 7
 # Clocks differ, and a request that began in time may end later.
 MARGIN = timedelta(minutes=15)
+# A grant that holds a little longer than was noted is within the margin: so grants that follow
+# one another, as those of parts do, are not noted one by one.
+UNNOTED = timedelta(minutes=5)
+
+# No copy of 5 GB within a store takes as long.
+COPYING = timedelta(hours=1)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(
@@ -178,6 +184,21 @@ def ready(
         sha256_parts=sha256_parts,
         upload_id=None,
         ready_at=now,
+    )
+
+
+def copy_at(blob_id: str, attempt: str, noted: datetime) -> Blob:
+    """A row that says no more than where a copy lies."""
+    return Blob(
+        id=blob_id,
+        name=blob_id,
+        state="deleted",
+        way="plain",
+        attempt=attempt,
+        content_type=CONTENT_TYPE,
+        created_at=noted,
+        expires_at=noted,
+        grants_until=noted,
     )
 
 

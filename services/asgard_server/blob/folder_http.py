@@ -117,7 +117,8 @@ class BytesEndpoint:
         path = self._bytes.path(allowed.key)
         if not await asyncio.to_thread(path.is_file):
             return _refused(HTTPStatus.NOT_FOUND, "the bytes are gone")
-        headers = {"cache-control": "private, max-age=31536000, immutable"}
+        lasts = "no-cache" if "changes" in query else "private, max-age=31536000, immutable"
+        headers = {"cache-control": lasts}
         if "save-as" in query:
             name = quote(query["save-as"], safe="")
             headers["content-disposition"] = f"attachment; filename*=UTF-8''{name}"

@@ -12,21 +12,22 @@ MIB = 1 << 20
 
 # S3's own limit of the number of parts.
 PARTS = 10_000
-PART_BYTES = 16 * MIB
+PART_BYTES = 32 * MIB
 
 
 class Part(NamedTuple):
-    """A part as the store has it. `sha256` in hexadecimal."""
+    """A part as the store has it. `sha256` in hexadecimal; `etag` where the store gives one."""
 
     number: int
     size_bytes: int
     sha256: str
+    etag: str = ""
 
 
 def part_size(size_bytes: int) -> int:
     """How many bytes each part but the last has: a function of the size alone.
 
-    Whole MiB, at least 16, so few that 10,000 suffice.
+    Whole MiB, at least 32, so few that 10,000 suffice.
     """
     least = -(-size_bytes // PARTS)
     return max(PART_BYTES, -(-least // MIB) * MIB)

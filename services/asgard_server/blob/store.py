@@ -52,6 +52,15 @@ class Table(Protocol):
         somebody has claimed it.
         """
 
+    async def settle_all(self, changes: Sequence[tuple[Blob, Blob]]) -> list[Blob | None]:
+        """Settle many at once, each by itself; None where a row is gone.
+
+        Raises `BlobOwnedError` as `settle` does.
+        """
+
+    async def note_copy(self, copy: Blob, now: datetime) -> None:
+        """Note that the key of `copy` is about to get bytes, before it has any."""
+
     async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
         """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
 
@@ -66,10 +75,16 @@ class Upkeep(Protocol):
     """The table's other face, for the sweeper and for fsck."""
 
     async def overdue(self, now: datetime, limit: int) -> list[Blob]:
-        """Uploads whose time is up, and ended ones whose grants are: those are to be removed."""
+        """Uploads whose time is up, and ended ones whose grants are, margin and all."""
 
     async def forget(self, ids: Sequence[str]) -> None:
         """Remove rows of ended blobs whose bytes are gone."""
+
+    async def copies(self, before: datetime, limit: int) -> list[Blob]:
+        """Copies that were noted before then, as rows that say no more than their keys."""
+
+    async def forget_copies(self, copies: Sequence[Blob]) -> None:
+        """Remove the notes of copies."""
 
     async def known(self, ids: Sequence[str]) -> dict[str, Blob]:
         """Look up rows in any state by their ids; without those missing."""
@@ -108,6 +123,9 @@ class Bytes(Protocol):
 
     async def finish_parts(self, blob: Blob, parts: Sequence[Part]) -> None:
         """Put the parts together, unless the key has bytes already: those are the first's."""
+
+    async def drop_parts(self, blob: Blob) -> None:
+        """Remove the parts of a blob that is put together. Without any it is no error."""
 
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""

@@ -63,6 +63,7 @@ class Sweeper:
             metrics.SWEPT.inc(len(ended))
             if len(overdue) < _PAGE:
                 break
+        await self._copies()
         await self._staged()
         return count
 
@@ -74,6 +75,16 @@ class Sweeper:
             return False
         await self._bytes.remove(blob)
         return blob.grants_until + domain.MARGIN <= self._clock()
+
+    async def _copies(self) -> None:
+        """Copies that have not become their blob: of those who lost, and of those who died."""
+        while noted := await self._upkeep.copies(self._clock() - domain.COPYING, _PAGE):
+            known = await self._upkeep.known([copy.id for copy in noted])
+            for copy in noted:
+                blob = known.get(copy.id)
+                if blob is None or (blob.state, blob.attempt) != ("ready", copy.attempt):
+                    await self._bytes.remove(copy)
+            await self._upkeep.forget_copies(noted)
 
     async def _staged(self) -> None:
         """Bytes that a plain PUT brought after its upload had ended."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from gimle.asgard.core.errors import (
     DigestMismatchError,
@@ -42,6 +43,13 @@ class Begun:
 
     blob: Blob
     put: Grant | None = None
+
+
+class _Looked(NamedTuple):
+    """An upload whose bytes are there, and the row that says so."""
+
+    before: Blob
+    done: Blob
 
 
 class Uploader:
@@ -107,7 +115,7 @@ class Uploader:
         digests = [domain.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
         found = await self._table.find([blob_id for blob_id, _ in asked])
 
-        async def one(blob_id: str, sha256: str | None) -> Blob | Exception:
+        async def one(blob_id: str, sha256: str | None) -> Blob | Exception | _Looked:
             blob = found.get(blob_id)
             if blob is None:
                 return NotFoundError("blob", blob_id)
@@ -118,7 +126,7 @@ class Uploader:
                 return error
 
         work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
-        answers = await asyncio.gather(*work)
+        answers = await self._settled_all(await asyncio.gather(*work))
         metrics.count_uploads(answers)
         return answers
 
@@ -156,7 +164,7 @@ class Uploader:
     async def _note(self, blobs: Sequence[Blob], seconds: Sequence[int]) -> None:
         """Before a grant leaves: the sweeper must not forget a key that it may still change."""
         until = self._clock() + timedelta(seconds=max(seconds))
-        later = [blob for blob in blobs if blob.grants_until < until]
+        later = [blob for blob in blobs if blob.grants_until < until - domain.UNNOTED]
         if later:
             await self._table.grant(later, until)
 
@@ -180,7 +188,27 @@ class Uploader:
 
     # Completing ---------------------------------------------------------------------------
 
-    async def _complete(self, blob: Blob, sha256: str | None) -> Blob:
+    async def _settled_all(
+        self, looked: Sequence[Blob | Exception | _Looked]
+    ) -> list[Blob | Exception]:
+        """What has been found whole becomes ready, all in one transaction."""
+        whole = [each for each in looked if isinstance(each, _Looked)]
+        settled = iter(await self._table.settle_all(whole) if whole else ())
+        answers: list[Blob | Exception] = []
+        for each in looked:
+            if not isinstance(each, _Looked):
+                answers.append(each)
+                continue
+            now = next(settled)
+            if now is None:
+                answers.append(NotFoundError("blob", each.before.id))
+            elif now.state != "ready":
+                answers.append(UploadEndedError(now.id, now.state))
+            else:
+                answers.append(now)
+        return answers
+
+    async def _complete(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
         if blob.state != "uploading":
             if blob.state == "ready":
                 _require_same(blob, sha256)
@@ -196,10 +224,10 @@ class Uploader:
                 return now
             raise
 
-    async def _arrived(self, blob: Blob, sha256: str | None) -> Blob:
+    async def _arrived(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
         match blob.way:
             case "checked":
-                return await self._settled(blob, await self._checked(blob))
+                return _Looked(blob, await self._checked(blob))
             case "parts":
                 return await self._settled(blob, await self._put_together(blob, sha256))
             case "plain":
@@ -238,6 +266,9 @@ class Uploader:
                 )
             await self._bytes.finish_parts(blob, parts or [])
             held = await self._appeared(blob)
+        else:
+            # Of somebody who died before he had removed them: the row will forget their name.
+            await self._bytes.drop_parts(blob)
         if held is None:
             raise UploadIncompleteError(blob.id, "its parts are gone: upload it again")
         wanted = blob.sha256 or sha256
@@ -272,6 +303,8 @@ class Uploader:
         if blob.size_bytes not in (None, arrived.size_bytes):
             raise DigestMismatchError(blob.id, f"{arrived.size_bytes:,} bytes have arrived")
         copy = replace(blob, attempt=new_id(self._clock()))
+        # Whoever dies from here on leaves bytes that no row names: the sweeper finds them by this.
+        await self._table.note_copy(copy, self._clock())
         held = await self._bytes.copy(blob.arrives_at, arrived.etag, copy.key, blob.content_type)
         if held is None:
             # A store that was asked twice may have copied the first time.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from asgard_server.commands.failing import fail
 from asgard_server.processes import starting
 from asgard_server.processes.listening import PortBusyError
+from asgard_server.processes.saying import say_ready, say_why_not
 from asgard_server.processes.starting import StartError
 from asgard_server.settings import SettingError, Settings
 
@@ -86,7 +87,16 @@ def monitor(
     insecure: Insecure = False,
     no_browser: NoBrowser = False,
 ) -> None:
-    """Show the runs of a folder in the browser, live while they are computed."""
+    """Show the runs of a folder in the browser, live while they are computed.
+
+    Examples:
+
+    ```
+    asgard monitor
+    asgard monitor --storage ./my-results --port 8080
+    asgard monitor --storage s3://my-bucket/experiments --no-browser
+    ```
+    """
     settings = _settings(
         storage=storage, port=port, host=host, grpc_port=grpc_port, insecure=insecure or None
     )
@@ -218,10 +228,14 @@ def _run(settings: Settings, serve: starting.Serve, service: str) -> None:
     try:
         starting.run(settings, serve, service=service)
     except PortBusyError as busy:
-        error = starting.port_busy(busy)
-        fail(str(error), error.mend)
+        _cannot(settings, service, starting.port_busy(busy))
     except StartError as error:
-        fail(str(error), error.mend)
+        _cannot(settings, service, error)
+
+
+def _cannot(settings: Settings, service: str, error: StartError) -> NoReturn:
+    say_why_not(settings, service, error)
+    raise typer.Exit(1)
 
 
 def _serve_all(settings: Settings, *, browser: bool) -> None:
@@ -240,17 +254,25 @@ def _serve_all(settings: Settings, *, browser: bool) -> None:
     except PortBusyError as busy:
         _busy(busy, settings, browser)
     except StartError as error:
-        fail(str(error), error.mend)
+        _cannot(settings, "all", error)
 
 
 def _say(addresses: Addresses, settings: Settings) -> None:
-    typer.echo(f"Asgard shows {addresses.storage}")
-    typer.echo(f"  page and REST  {addresses.page}")
-    typer.echo(f"  gRPC           {addresses.grpc}")
+    words = [
+        f"Asgard shows {addresses.storage}",
+        f"  page and REST  {addresses.page}",
+        f"  gRPC           {addresses.grpc}",
+    ]
     if settings.listens_beyond_loopback:
-        typer.echo("  Everybody who reaches this address can read, change and delete runs.")
-    typer.echo("Ctrl-C stops it.")
-    sys.stdout.flush()
+        words.append("  Everybody who reaches this address can read, change and delete runs.")
+    say_ready(
+        settings,
+        "all",
+        "\n".join([*words, "Ctrl-C stops it."]),
+        page=addresses.page,
+        grpc=addresses.grpc,
+        storage=addresses.storage,
+    )
 
 
 def _busy(busy: PortBusyError, settings: Settings, browser: bool) -> None:
@@ -263,8 +285,7 @@ def _busy(busy: PortBusyError, settings: Settings, browser: bool) -> None:
             if browser:
                 _open(page)
             return
-    error = starting.port_busy(busy)
-    fail(str(error), error.mend)
+    _cannot(settings, "all", starting.port_busy(busy))
 
 
 def _storage_served(host: str, port: int) -> str:

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 
 from asgard_server.processes.gateway import (
     BLOB_SERVICE,
+    SIM_DATA_SERVICE,
     channel_to_blob,
     channel_to_run,
     gateway_app,
@@ -20,6 +21,7 @@ from asgard_server.processes.gateway import (
 from asgard_server.processes.listening import listen, url_of
 from asgard_server.processes.metrics_server import create_metrics_app
 from asgard_server.processes.page_server import served
+from asgard_server.processes.saying import say_ready
 from asgard_server.processes.signals import stopped_by_signals
 from asgard_server.processes.starting import start
 from asgard_server.rpc.tracing import Tracer
@@ -55,7 +57,7 @@ async def serve(
         listen(settings.host, settings.metrics_port, "--metrics-port") as probed,
     ):
         async with channel_to_run(settings) as channel, channel_to_blob(settings) as to_blob:
-            others = {BLOB_SERVICE: to_blob}
+            others = {BLOB_SERVICE: to_blob, SIM_DATA_SERVICE: to_blob}
             app = gateway_app(settings, channel, others=others, shows_metrics=False, tracer=tracer)
             numbers = (app.state.registry, REGISTRY)
 
@@ -79,11 +81,15 @@ async def serve_and_say(settings: Settings, tracer: Tracer | None = None) -> Non
     """Serve, and say on standard output where, as soon as it is ready."""
 
     def ready(addresses: Addresses) -> None:
-        print(
+        say_ready(
+            settings,
+            "gateway",
             f"Asgard shows the runs of {addresses.run}\n"
             f"  page and REST  {addresses.page}\n"
             f"  metrics        {addresses.metrics}/metrics",
-            flush=True,
+            page=addresses.page,
+            metrics=f"{addresses.metrics}/metrics",
+            run=addresses.run,
         )
 
     await serve(settings, ready=ready, tracer=tracer)

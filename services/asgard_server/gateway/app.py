@@ -7,21 +7,22 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
-from gimle.asgard.v1 import run_service_pb2 as pb
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import Receive, Scope, Send
 
 from asgard_server.gateway import schema
 from asgard_server.gateway.decode import Decoders
-from asgard_server.gateway.documented import SERVICE, Documented
+from asgard_server.gateway.documented import Documented
 from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import Streams
+from asgard_server.gateway.followed import followed
 from asgard_server.gateway.guard import Guard
 from asgard_server.gateway.health import Health
+from asgard_server.gateway.jobs import SERVICE as JOBS
+from asgard_server.gateway.jobs import JobEndpoints
 from asgard_server.gateway.metrics import Metrics
 from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
@@ -87,10 +88,10 @@ def create_app(
     streams, metrics = Streams(options.keep_alive_seconds), Metrics()
     encoders, decoders = Encoders(), Decoders()
     described = schema.asgard_schema()
-    updates = Updates(_watcher(channel), streams)
+    elsewhere = others or {}
+    updates = Updates(followed(channel, elsewhere.get(JOBS, channel)), streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
     documented = Documented(channel, encoders, updates, streams, options.cache_seconds)
-    elsewhere = others or {}
     translation = Translation(
         lambda service: elsewhere.get(service, channel),
         encoders,
@@ -110,6 +111,9 @@ def create_app(
     for verb, template, handler in routes(described.rpcs, translation):
         table.add(verb, template, handler)
     for verb, template, handler in documented.routes():
+        table.add(verb, template, handler)
+    jobs = JobEndpoints(elsewhere.get(JOBS, channel), described.rpcs, encoders, decoders)
+    for verb, template, handler in jobs.routes():
         table.add(verb, template, handler)
     for verb, template, handler in pages.routes():
         table.add(verb, template, handler)
@@ -140,11 +144,3 @@ def create_app(
     app.state.health = health
     app.state.registry = metrics.registry
     return app
-
-
-def _watcher(channel: grpc.aio.Channel) -> Any:
-    return channel.unary_stream(
-        f"{SERVICE}WatchRuns",
-        request_serializer=pb.WatchRunsRequest.SerializeToString,
-        response_deserializer=pb.WatchRunsResponse.FromString,
-    )

@@ -72,7 +72,10 @@ class Documented:
         given = request.only("page_size", "page_token", "query")
         size = given.get("page_size", "")
         if (size and not re.fullmatch("[0-9]{1,9}", size)) or (size and int(size) < 1):
-            raise invalid("page_size", f"must be an integer from 1 to {MAX_PAGE}")
+            raise invalid(
+                "page_size",
+                f"must be an integer from 1 (more than {MAX_PAGE} are taken as {MAX_PAGE})",
+            )
         if given.get("page_token") and not size:
             raise invalid("page_token", "needs page_size, which the page's link has too")
         asked = Asked(

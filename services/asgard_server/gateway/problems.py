@@ -38,9 +38,14 @@ STATUS_OF_CODE: Mapping[grpc.StatusCode, int] = {
 }
 
 # Reasons whose HTTP status says more than that of their code.
-STATUS_OF_REASON: Mapping[str, int] = {"REQUEST_TOO_LARGE": 413}
+STATUS_OF_REASON: Mapping[str, int] = {"REQUEST_TOO_LARGE": 413, "JOB_NOT_RETRYABLE": 400}
 
-_TITLES = {499: "Client Closed Request", 413: "Content Too Large", 421: "Misdirected Request"}
+_TITLES = {
+    422: "Unprocessable Content",
+    499: "Client Closed Request",
+    413: "Content Too Large",
+    421: "Misdirected Request",
+}
 _GRPC_TOO_LARGE = re.compile(r"(received|sent) message larger than max", re.IGNORECASE)
 
 

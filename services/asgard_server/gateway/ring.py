@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 MAX_ENTRIES = 10_000
@@ -9,35 +10,45 @@ MAX_BYTES = 64 << 20
 # What one send carries at most, so that a client that catches up does not hold the others.
 _CHUNK_BYTES = 256 << 10
 
+Seen = Mapping[int, int]
+"""What a client has seen: of each log, by its number, the revision up to which."""
+
 
 class Entry(NamedTuple):
-    """One event as it goes to every client."""
+    """One event as it goes to every client. `log` says of which change log it is.
+
+    `token` is that log's alone: the id that the event carries may say more.
+    """
 
     revision: int
     token: str
     text: bytes
+    log: int = 0
 
 
 class Ring:
-    """The last 10,000 events or 64 MB of them.
+    """The last 10,000 events or 64 MB of them, of several change logs, as they came.
 
-    A position is the number of events ever put in before it. Positions stay valid
-    for as long as the events behind them are kept; a reset makes every older
-    position stand at the reset event itself.
+    A position is the number of events ever put in before it. Positions stay valid for as long as
+    the events behind them are kept; a reset makes every older position stand at the reset event
+    itself. Of each log the revisions are dense, one event each.
     """
 
     def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._entries: dict[int, Entry] = {}
-        self._positions: dict[str, int] = {}
+        self._places: dict[tuple[int, int], int] = {}
+        self._revisions: dict[int, dict[str, int]] = {}
+        # By log: the revision behind which everything is here, and the newest that is.
+        self._floor: dict[int, int] = {}
+        self._newest: dict[int, int] = {}
         self._bytes = 0
         self._first = 0
         self._reset_at = 0
-        self._floor: int | None = None
-        self._promised = 0
         self._joined: tuple[int, int, bytes] = (-1, -1, b"")
         self.end = 0
+        self.restarts = 0
 
     @property
     def first(self) -> int:
@@ -47,80 +58,101 @@ class Ring:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def begin(self, revision: int, token: str) -> None:
-        """Say from which revision on every event will be put in."""
-        self._floor = revision
+    def begin(self, revision: int, token: str, log: int = 0) -> None:
+        """Say from which revision on every event of a log will be put in."""
+        self._floor[log] = self._newest[log] = revision
         if token:
-            self._positions[token] = self.end
+            self._revisions.setdefault(log, {})[token] = revision
 
     def append(self, entry: Entry) -> None:
         """Put in the newest event."""
-        if self._floor is None:
-            self._floor = entry.revision - 1
+        log = entry.log
+        self._floor.setdefault(log, entry.revision - 1)
+        self._newest[log] = entry.revision
         self._entries[self.end] = entry
+        self._places[log, entry.revision] = self.end
         self.end += 1
         self._bytes += len(entry.text)
         if entry.token:
-            self._positions[entry.token] = self.end
+            self._revisions.setdefault(log, {})[entry.token] = entry.revision
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._drop_oldest()
 
     def restart(self, entry: Entry) -> None:
-        """Forget everything: `entry` says so to the clients, and is all that is kept."""
+        """Forget everything: `entry` says so to the clients, and is all that is kept.
+
+        Of its log the events behind its revision follow; the other logs go on where they are.
+        """
+        self.restarts += 1
         self._entries.clear()
-        self._positions.clear()
+        self._places.clear()
+        self._revisions.clear()
         self._bytes = 0
-        # Behind every position that anybody holds, so that nobody is past the reset.
-        self.end = max(self.end, self._promised)
         self._first = self._reset_at = self.end
-        self._floor = entry.revision
-        self.append(entry)
+        self._floor = dict(self._newest)
+        self._floor[entry.log] = self._newest[entry.log] = entry.revision
+        self._entries[self.end] = entry
+        self.end += 1
+        self._bytes += len(entry.text)
+        if entry.token:
+            self._revisions[entry.log] = {entry.token: entry.revision}
 
     def _drop_oldest(self) -> None:
         oldest = self._entries.pop(self._first)
         self._bytes -= len(oldest.text)
         self._first += 1
-        self._floor = oldest.revision
+        before = self._floor[oldest.log]
+        self._floor[oldest.log] = max(before, oldest.revision)
+        self._places.pop((oldest.log, oldest.revision), None)
         # The token of the dropped event is still good: everything behind it is here.
         # The ones before it are not.
-        for token, position in tuple(self._oldest_tokens()):
-            if position >= self._first:
-                break
-            del self._positions[token]
+        known = self._revisions.get(oldest.log, {})
+        while known and known[token := next(iter(known))] < self._floor[oldest.log]:
+            del known[token]
 
-    def _oldest_tokens(self) -> list[tuple[str, int]]:
-        found = []
-        for token, position in self._positions.items():
-            found.append((token, position))
-            if position >= self._first:
-                break
-        return found
+    def revision_of(self, token: str, log: int = 0) -> int | None:
+        """The revision that a token of a log stands for, None when it is not kept."""
+        return self._revisions.get(log, {}).get(token)
 
-    def position_of(self, token: str) -> int | None:
-        """Position behind the event that carried a token, None when it is not kept."""
-        return self._positions.get(token)
+    def newest(self, log: int) -> int:
+        """The newest revision of a log that is here, -1 before there is one."""
+        return self._newest.get(log, -1)
 
-    def position_behind(self, revision: int) -> int | None:
-        """Position of the first event newer than a revision, None when some are not kept.
+    def position_behind(self, seen: Seen) -> int | None:
+        """Position of the first event that somebody has not seen, None when some are not kept.
 
-        Who has read the log himself may be ahead of the ring. Revisions are dense, one event
-        each: so it is known where that event will be.
+        Some behind it he may have seen: `unseen` leaves those out.
         """
-        if self._floor is None or revision < self._floor:
+        position = self.end
+        for log, revision in seen.items():
+            floor = self._floor.get(log)
+            if floor is None or revision < floor:
+                return None
+            following = self._places.get((log, revision + 1))
+            if following is not None:
+                position = min(position, following)
+        return position
+
+    def unseen(self, position: int, seen: Seen) -> tuple[bytes, int] | None:
+        """Events from a position on that somebody has not seen; else as `read`.
+
+        To be asked until `restarts` grows, or the ring holds all that he has seen.
+        """
+        if position < self._first:
             return None
-        newest = self._entries[self.end - 1].revision if self._entries else self._floor
-        if revision > newest:
-            position = self.end + revision - newest
-            self._promised = max(self._promised, position)
-            return position
-        low, high = self._first, self.end
-        while low < high:
-            middle = (low + high) // 2
-            if self._entries[middle].revision <= revision:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        texts: list[bytes] = []
+        size = 0
+        while position < self.end and size < _CHUNK_BYTES:
+            entry = self._entries[position]
+            position += 1
+            if entry.revision > seen.get(entry.log, -1):
+                texts.append(entry.text)
+                size += len(entry.text)
+        return b"".join(texts), position
+
+    def holds_all_of(self, seen: Seen) -> bool:
+        """Whether whoever has seen so much will see nothing twice from the end on."""
+        return all(self.newest(log) >= revision for log, revision in seen.items())
 
     def read(self, position: int) -> tuple[bytes, int] | None:
         """Events from a position on, as text, and the position behind them.

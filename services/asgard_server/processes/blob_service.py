@@ -24,6 +24,7 @@ from asgard_server.processes.listening import BLOB_PORT, in_url, listen_grpc
 from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.s3 import s3_place, s3_signer
 from asgard_server.processes.signals import cancelled
+from asgard_server.processes.sim_data_service import Local, open_sim_data
 from asgard_server.processes.tls import certificates_of
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
@@ -32,7 +33,9 @@ from asgard_server.settings import S3Prefix, SettingError, Settings
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
 from asgard_server.store.postgres_blobs import PostgresBlobs
+from asgard_server.store.postgres_jobs import PostgresJobs
 from asgard_server.store.sqlite_blobs import SqliteBlobs
+from asgard_server.store.sqlite_jobs import SqliteJobs
 
 BLOB_SERVICE = blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"].full_name
 
@@ -47,13 +50,15 @@ _CONNECTIONS = 4
 class Blobs:
     """BlobService as a part of a process.
 
-    `work` is to be run beside it. `endpoint`, where the bytes lie in a folder: what the URLs of
-    its grants lead to, to be mounted where they say.
+    With it come SimDataService, which shares its database, and what both do in the background:
+    `work` is to be run beside them, and `stop` ends the watches of jobs. `endpoint`, where the
+    bytes lie in a folder: what the URLs of its grants lead to, to be mounted where they say.
     """
 
-    service: Service
+    services: tuple[Service, ...]
     work: Callable[[], Coroutine[Any, Any, None]]
     check: Callable[[], Coroutine[Any, Any, None]]
+    stop: Callable[[], None]
     name: str
     endpoint: BytesEndpoint | None
 
@@ -69,8 +74,10 @@ async def open_blobs(
     """
     async with AsyncExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
-        held, grants, name, endpoint = await _bytes(settings, pool, address)
-        table = await _table(settings, stack)
+        opened = await _bytes(settings, pool, address, stack)
+        held, grants = opened.held, opened.grants
+        table, jobs = await _tables(settings, stack)
+        sim_data = await open_sim_data(settings, jobs, opened.local, pool, stack)
         sweeper = Sweeper(table, table, held, _now)
         handlers = BlobHandlers(
             Uploader(table, held, grants, _now), Keeper(table, held, grants, _now)
@@ -79,9 +86,16 @@ async def open_blobs(
 
         async def check() -> None:
             await table.find(["a-blob-that-is-not-there"])
+            await sim_data.check()
             await held.head("blobs/a-blob/that-is-not-there")
 
-        yield Blobs(Service(BLOB_SERVICE, add, handlers), sweeper.run, check, name, endpoint)
+        async def work() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(sweeper.run())
+                group.create_task(sim_data.work())
+
+        services = (Service(BLOB_SERVICE, add, handlers), sim_data.service)
+        yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +125,15 @@ async def blob_service(
     credentials = None if certificates is None else server_credentials(certificates)
     async with AsyncExitStack() as stack:
         blobs = await stack.enter_async_context(open_blobs(settings))
-        health = Health([BLOB_SERVICE])
-        server = create_server([blobs.service], health, tracer=tracer)
+        health = Health([each.name for each in blobs.services])
+        server = create_server(blobs.services, health, tracer=tracer)
         port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=BLOB_PORT)
         watched = Dependency("store", blobs.check, health)
         await watched.look()
         await server.start()
         stack.push_async_callback(server.stop, settings.drain_seconds)
         tasks = (
-            asyncio.create_task(blobs.work(), name="blob-sweeper"),
+            asyncio.create_task(blobs.work(), name="blob-work"),
             asyncio.create_task(watched.run(), name="dependency"),
         )
         stack.push_async_callback(cancelled, *tasks)
@@ -127,6 +141,7 @@ async def blob_service(
         async def drain() -> None:
             watched.drain()
             await health.stop()
+            blobs.stop()
 
         yield BlobService(
             name=blobs.name,
@@ -137,18 +152,39 @@ async def blob_service(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Where bytes lie, and how requests to there are granted."""
+
+    held: Bytes
+    grants: Grants
+    name: str
+    local: Local | None = None
+    endpoint: BytesEndpoint | None = None
+
+
 async def _bytes(
-    settings: Settings, pool: ThreadPoolExecutor, address: Callable[[], str] | None
-) -> tuple[Bytes, Grants, str, BytesEndpoint | None]:
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+    address: Callable[[], str] | None,
+    stack: AsyncExitStack,
+) -> _Opened:
     storage = settings.storage
     if isinstance(storage, S3Prefix):
         from asgard_server.store.s3_bytes import S3Bytes
         from asgard_server.store.s3_grants import S3Grants
 
         place = await asyncio.to_thread(s3_place, settings, storage)
-        signer = s3_signer(settings, lambda: _now().timestamp())
-        grants = S3Grants(place, signer, settings.rewritten)
-        return await asyncio.to_thread(S3Bytes, place, pool), grants, str(place), None
+        grants = S3Grants(
+            place,
+            s3_signer(settings, _seconds),
+            # What is rewritten comes to a proxy that forwards the store's own Host.
+            reading=s3_signer(settings, _seconds, own=True) if settings.s3_proxy_base else None,
+            rewrite=settings.rewritten,
+        )
+        held = await asyncio.to_thread(S3Bytes, place, pool)
+        stack.push_async_callback(held.close)
+        return _Opened(held, grants, str(place))
     if address is None:
         raise SettingError(
             "ASGARD_STORAGE",
@@ -156,20 +192,28 @@ async def _bytes(
             "give s3://bucket/prefix",
         )
     folder = await asyncio.to_thread(FolderBytes, storage, pool)
-    signed = FolderGrants(await asyncio.to_thread(secret_of, storage), address, _now)
-    return folder, signed, str(storage), BytesEndpoint(folder, signed)
+    await asyncio.to_thread(folder.tidy)
+    with folder.speaking():
+        secret = await asyncio.to_thread(secret_of, storage)
+    signed = FolderGrants(secret, address, _now)
+    local = Local(Path(storage), folder, signed)
+    return _Opened(folder, signed, str(storage), local, BytesEndpoint(folder, signed))
 
 
-async def _table(settings: Settings, stack: AsyncExitStack) -> SqliteBlobs | PostgresBlobs:
+async def _tables(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[SqliteBlobs, SqliteJobs] | tuple[PostgresBlobs, PostgresJobs]:
     if settings.database_url is not None:
         from asgard_server.store import migrate
         from asgard_server.store.postgres_link import Link
 
-        link = await Link.open(settings.database_url, _CONNECTIONS)
+        link = await Link.open(
+            settings.database_url, _CONNECTIONS, planned_once=True, by_index=True
+        )
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)
-        return PostgresBlobs(link)
+        return PostgresBlobs(link), PostgresJobs(link)
     from asgard_server.store.sqlite_database import SqliteDatabase
 
     if isinstance(settings.storage, S3Prefix):
@@ -178,10 +222,15 @@ async def _table(settings: Settings, stack: AsyncExitStack) -> SqliteBlobs | Pos
             "is not set, and blobs in S3 need a database that outlives this machine",
             "give postgresql://user:password@host/database",
         )
-    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE)
+    # A folder that is only looked at stays as it was.
+    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE, when_written=True)
     stack.push_async_callback(database.close)
-    return SqliteBlobs(database)
+    return SqliteBlobs(database), SqliteJobs(database)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _seconds() -> float:
+    return _now().timestamp()

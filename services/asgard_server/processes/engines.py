@@ -14,7 +14,7 @@ from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.folder import Folder
 
 from asgard_server.feed.feed import Feed
-from asgard_server.feed.memory import MemoryFeed
+from asgard_server.processes.bell import open_bell
 from asgard_server.processes.s3 import s3_place
 from asgard_server.run.store import (
     CreatingAtOnce,
@@ -26,7 +26,7 @@ from asgard_server.run.store import (
     RunIndex,
     WatchedPlace,
 )
-from asgard_server.settings import S3Prefix, SettingError, Settings
+from asgard_server.settings import S3Prefix, Settings
 from asgard_server.store.folder import FolderDocuments
 from asgard_server.store.folder_creates import FolderCreates
 from asgard_server.store.measured import measured
@@ -89,19 +89,20 @@ class _Opened:
 
 
 @asynccontextmanager
-async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
+async def open_engines(settings: Settings, *, create: bool = True) -> AsyncIterator[Engines]:
     """Open the engines that `settings` name; they are closed when the block ends.
 
-    Raises `StorageUnavailableError` when one is not there or is another storage's, and its
-    subclass `SchemaError` for a schema that this release cannot use.
+    A folder that is not there is made, if `create`. Raises `StorageUnavailableError` when one is
+    not there or is another storage's, and its subclass `SchemaError` for a schema that this
+    release cannot use.
     """
     async with AsyncExitStack() as stack:
         if isinstance(settings.storage, S3Prefix):
             opened = await _s3(settings, settings.storage, stack)
         else:
-            opened = await _folder(settings, settings.storage, stack)
+            opened = await _folder(settings, settings.storage, stack, create)
         index, creating = await _index(settings, opened, stack)
-        feed, problem = _bell(settings, stack)
+        feed, problem = open_bell(settings, stack)
         if opened.close is not None:
             # Before index and bell are closed: what it still has to write is observed and rung.
             stack.push_async_callback(opened.close)
@@ -117,11 +118,11 @@ async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
         )
 
 
-async def _folder(settings: Settings, path: Path, stack: AsyncExitStack) -> _Opened:
+async def _folder(settings: Settings, path: Path, stack: AsyncExitStack, create: bool) -> _Opened:
     writers = stack.enter_context(
         ThreadPoolExecutor(_WRITERS[settings.durability], "asgard-folder")
     )
-    folder = await asyncio.to_thread(Folder, path, durability=settings.durability)
+    folder = await asyncio.to_thread(Folder, path, durability=settings.durability, create=create)
     place = Path(folder.path)
     network = await asyncio.to_thread(is_network, place)
     documents = FolderDocuments(folder, writers, network=network)
@@ -223,16 +224,3 @@ async def _index(
     )
     stack.push_async_callback(postgres.close)
     return postgres, None
-
-
-def _bell(settings: Settings, stack: AsyncExitStack) -> tuple[Feed, Callable[[], str]]:
-    if settings.redis_url is None:
-        return MemoryFeed(), lambda: ""
-    from asgard_server.feed.redis import RedisFeed
-
-    try:
-        feed = RedisFeed(settings.redis_url)
-    except ValueError as error:
-        raise SettingError("ASGARD_REDIS_URL", "cannot be used", str(error)) from error
-    stack.push_async_callback(feed.aclose)
-    return feed, lambda: feed.problem

@@ -23,9 +23,11 @@ from asgard_server.settings import Settings
 
 _SERVICE = "gimle.asgard.v1.RunService"
 BLOB_SERVICE = "gimle.asgard.v1.BlobService"
+SIM_DATA_SERVICE = "gimle.asgard.v1.SimDataService"
 # Asked again elsewhere when a replica goes away under them: they change nothing.
 _READING = ("GetRun", "ListRuns", "GetResult", "ListResults", "RenderResult")
 _READING_BLOBS = ("GetBlob", "ListBlobs", "ListParts", "ReadBlob", "CreateDownloads")
+_READING_JOBS = ("GetJob", "ListJobs", "GetSimData", "GetReport", "GetSharedJob")
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -34,6 +36,7 @@ _SERVICE_CONFIG = {
             "name": [
                 *({"service": _SERVICE, "method": method} for method in _READING),
                 *({"service": BLOB_SERVICE, "method": method} for method in _READING_BLOBS),
+                *({"service": SIM_DATA_SERVICE, "method": method} for method in _READING_JOBS),
             ],
             "retryPolicy": {
                 "maxAttempts": 3,

@@ -10,6 +10,10 @@ from typing import Any
 
 import uvicorn
 
+# Longer than clients and proxies keep an idle connection (httpx 5 s, nginx 60 s): whoever closes
+# first must be the one who sends, or a request meets a connection that is just being closed.
+KEPT_ALIVE_S = 75
+
 
 class PageServer(uvicorn.Server):
     """Serves an ASGI application on the running loop; `up` is set when it does.
@@ -28,6 +32,7 @@ class PageServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=KEPT_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(drain_seconds)),
             )
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from asgard_server.processes.engines import Engines, open_engines
 from asgard_server.run.observe import Observer
 from asgard_server.run.scan import CHUNK
-from asgard_server.run.store import Entry, Kind
+from asgard_server.run.store import Entry, Key, Kind
 from asgard_server.settings import Settings
 
 Tell = Callable[[str, int], None]
@@ -33,9 +33,10 @@ async def reindex(settings: Settings, tell: Tell, *, rebuild: bool = False) -> R
     """Make the index of `settings` agree with its documents; `tell` hears step and count.
 
     `rebuild`: throw the index away first. What is served meanwhile is what is known so far.
-    Raises what `open_engines` does, and `StorageUnavailableError` when a listing breaks off.
+    Raises what `open_engines` does, also for a folder that is not there, and
+    `StorageUnavailableError` when a listing breaks off.
     """
-    async with open_engines(settings) as engines:
+    async with open_engines(settings, create=False) as engines:
         await engines.documents.check()
         built = False
         if rebuild:
@@ -59,12 +60,19 @@ async def _compare(engines: Engines, tell: Tell, *, built: bool) -> Reindexed:
         different = await engines.index.compare(kind, seen, started_at)
         for start in range(0, len(different), CHUNK):
             tell(f"mending {kind}s", start)
-            await observer.observe(*different[start : start + CHUNK])
+            changed += await _mended(engines, observer, different[start : start + CHUNK])
         documents += seen.count
-        changed += len(different)
     # Also where nothing differed: services that others brought up to date are to look.
     await observer.look()
     return Reindexed(engines.name, documents, changed, built)
+
+
+async def _mended(engines: Engines, observer: Observer, keys: Sequence[Key]) -> int:
+    """Observe documents; count the rows that are others now. Some are only looked at again."""
+    before = await engines.index.rows(keys)
+    await observer.observe(*keys)
+    after = await engines.index.rows(keys)
+    return sum(before.get(key) != after.get(key) for key in keys)
 
 
 class _Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from asgard_server.settings import S3Prefix, SettingError, Settings
@@ -24,21 +25,32 @@ def s3_place(settings: Settings, prefix: S3Prefix) -> Place:
         "aws_secret_access_key": settings.s3_secret_key,
         "region_name": settings.s3_region,
     }
-    return checked_place(
+    place = checked_place(
         *(prefix.bucket, prefix.prefix, "ASGARD_STORAGE", "ASGARD_STORAGE"),
         endpoint=settings.s3_url,
         credentials={name: value for name, value in credentials.items() if value is not None},
     )
+    return replace(place, encryption=_encryption(settings))
 
 
-def s3_signer(settings: Settings, clock: Callable[[], float]) -> Signer:
-    """Who signs URLs for the address that clients use. Raises `SettingError`."""
+def _encryption(settings: Settings) -> dict[str, str]:
+    if settings.s3_encryption == "none":
+        return {}
+    key = settings.s3_kms_key_id
+    return {"ServerSideEncryption": settings.s3_encryption} | ({"SSEKMSKeyId": key} if key else {})
+
+
+def s3_signer(settings: Settings, clock: Callable[[], float], *, own: bool = False) -> Signer:
+    """Who signs URLs for the address that clients use, or for the store's own.
+
+    Raises `SettingError`.
+    """
     import boto3
     from gimle.asgard.core.signing import Endpoint, Signer
 
     session = boto3.Session()
     region = settings.s3_region or session.region_name or _REGION
-    address = settings.s3_public_url or settings.s3_url
+    address = settings.s3_url if own else settings.s3_public_url or settings.s3_url
     endpoint = (
         Endpoint.parse(f"https://s3.{region}.amazonaws.com", style="virtual")
         if address is None
@@ -48,7 +60,7 @@ def s3_signer(settings: Settings, clock: Callable[[], float]) -> Signer:
 
 
 def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Credentials]:
-    from gimle.asgard.core.signing import Credentials
+    from gimle.asgard.core.signing import Credentials, Lent
 
     if settings.s3_access_key is not None and settings.s3_secret_key is not None:
         given = Credentials(settings.s3_access_key, settings.s3_secret_key)
@@ -60,10 +72,5 @@ def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Cre
             "is not set, and AWS_* and this machine name no credentials either",
             "give it and ASGARD_S3_SECRET_KEY",
         )
-
-    def lent() -> Credentials:
-        # Asked each time: those of a role are renewed before they end.
-        now = found.get_frozen_credentials()
-        return Credentials(now.access_key or "", now.secret_key or "", now.token)
-
-    return lent
+    # Asked each time: those of a role are renewed before they end.
+    return Lent(found).credentials

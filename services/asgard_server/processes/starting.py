@@ -101,14 +101,18 @@ def port_busy(busy: PortBusyError) -> StartError:
 
 def start(serve: Serve, *, service: str) -> int:
     """Serve as the environment says; say on standard error why not; answer the exit status."""
+    from asgard_server.processes.saying import say_why_not
+
+    settings: Settings | None = None
     try:
         try:
-            run(Settings.from_environment(os.environ), serve, service=service)
+            settings = Settings.from_environment(os.environ)
+            run(settings, serve, service=service)
         except PortBusyError as busy:
             raise port_busy(busy) from busy
         except SettingError as error:
             raise StartError(str(error)) from error
     except StartError as error:
-        sys.stderr.write(f"asgard: {error}\n" + (f"  {error.mend}\n" if error.mend else ""))
+        say_why_not(settings, service, error)
         return 1
     return 0

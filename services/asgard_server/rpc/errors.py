@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from gimle.asgard.core import errors
+from gimle.asgard.core import errors, job_errors
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -43,6 +43,14 @@ def _blob_state(error: Any) -> dict[str, str]:
 
 def _blob_problem(error: Any) -> dict[str, str]:
     return {"blobId": error.id, "problem": error.problem}
+
+
+def _job(error: Any) -> dict[str, str]:
+    return {"jobId": str(error.job_id)}
+
+
+def _job_state(error: Any) -> dict[str, str]:
+    return {"jobId": str(error.job_id), "status": error.status}
 
 
 _Code = grpc.StatusCode
@@ -115,6 +123,39 @@ RULES: Mapping[type[BaseException], Rule] = {
         "BLOB_TOO_LARGE",
         lambda error: {"limitBytes": str(error.limit_bytes)},
     ),
+    job_errors.NotYoursError: Rule(_Code.PERMISSION_DENIED, "NOT_YOURS", _job),
+    job_errors.ServiceCallersOnlyError: Rule(_Code.PERMISSION_DENIED, "SERVICE_CALLERS_ONLY"),
+    job_errors.DemoModeError: Rule(_Code.PERMISSION_DENIED, "DEMO_MODE"),
+    job_errors.SeedTooLongError: Rule(
+        _Code.INVALID_ARGUMENT,
+        "SEED_TOO_LONG",
+        lambda error: {"limit": str(error.limit), "length": str(error.length)},
+    ),
+    job_errors.DuplicateJobError: Rule(_Code.ALREADY_EXISTS, "DUPLICATE_JOB", _job),
+    job_errors.JobStateError: Rule(_Code.FAILED_PRECONDITION, "JOB_STATE", _job_state),
+    job_errors.JobNotRetryableError: Rule(
+        _Code.FAILED_PRECONDITION, "JOB_NOT_RETRYABLE", _job_state
+    ),
+    job_errors.JobClaimedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "JOB_CLAIMED",
+        lambda error: {
+            "jobId": str(error.job_id),
+            "expiresAt": error.expires_at.isoformat().replace("+00:00", "Z"),
+        },
+    ),
+    job_errors.LeaseLostError: Rule(_Code.FAILED_PRECONDITION, "LEASE_LOST", _job),
+    job_errors.SimDataUploadFailedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "SIM_DATA_UPLOAD_FAILED",
+        lambda error: {"jobId": str(error.job_id), "missing": ",".join(error.missing)},
+    ),
+    job_errors.SimDataNotAvailableError: Rule(_Code.NOT_FOUND, "SIM_DATA_NOT_AVAILABLE", _job),
+    job_errors.ObjectStorageNotConfiguredError: Rule(
+        _Code.NOT_FOUND, "OBJECT_STORAGE_NOT_CONFIGURED"
+    ),
+    job_errors.ReportNotAvailableError: Rule(_Code.NOT_FOUND, "REPORT_NOT_AVAILABLE", _job),
+    job_errors.ShareNotFoundError: Rule(_Code.NOT_FOUND, "SHARE_NOT_FOUND"),
     errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }

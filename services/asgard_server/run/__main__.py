@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from asgard_server.processes.listening import listen, url_of
 from asgard_server.processes.metrics_server import Readiness, create_metrics_app
 from asgard_server.processes.page_server import served
+from asgard_server.processes.patience import once_engines_answer
 from asgard_server.processes.run_service import RunService, run_service
+from asgard_server.processes.saying import say_ready
 from asgard_server.processes.signals import first_to_end, stopped_by_signals
 from asgard_server.processes.starting import start
 from asgard_server.rpc.tracing import Tracer
@@ -35,8 +37,10 @@ async def serve(
 ) -> None:
     """Serve `settings.storage` by gRPC until SIGTERM, SIGINT or `stopping`.
 
-    Then NOT_SERVING is said, watchers are told to resume elsewhere, and calls that have begun
-    are finished, for `drain_seconds` at most. Raises what `run_service` does.
+    An engine that does not answer at the start is waited for, for `start_seconds` at most, while
+    probes are answered. At the end NOT_SERVING is said, watchers are told to resume elsewhere,
+    and calls that have begun are finished, for `drain_seconds` at most. Raises what
+    `run_service` does.
     """
     stopping = stopping or asyncio.Event()
     running: RunService | None = None
@@ -53,8 +57,14 @@ async def serve(
         # Around the service, so that probes and Prometheus see its start and its drain.
         async with (
             served(create_metrics_app(readiness), listener),
-            run_service(settings, else_any_port=False, tracer=tracer) as running,
+            once_engines_answer(
+                lambda: run_service(settings, else_any_port=False, tracer=tracer),
+                settings.start_seconds,
+                stopping,
+            ) as running,
         ):
+            if running is None:  # asked to stop while it waited
+                return
             if ready is not None:
                 ready(Addresses(running.address, url_of(listener), running.name))
             failed = await first_to_end(stopping, running.tasks)
@@ -67,11 +77,15 @@ async def serve_and_say(settings: Settings, tracer: Tracer | None = None) -> Non
     """Serve, and say on standard output where, as soon as it is ready."""
 
     def ready(addresses: Addresses) -> None:
-        print(
+        say_ready(
+            settings,
+            "run",
             f"Asgard keeps {addresses.storage}\n"
             f"  gRPC           {addresses.grpc}\n"
             f"  metrics        {addresses.metrics}/metrics",
-            flush=True,
+            grpc=addresses.grpc,
+            metrics=f"{addresses.metrics}/metrics",
+            storage=addresses.storage,
         )
 
     await serve(settings, ready=ready, tracer=tracer)

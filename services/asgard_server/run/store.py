@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
+from uuid import NAMESPACE_URL, uuid5
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 
@@ -216,8 +217,17 @@ class Write(NamedTuple):
     lists: bool = False
 
 
+def stray_token(key: Key) -> str:
+    """The token under which it is written down that a document may still be written: one each."""
+    return uuid5(NAMESPACE_URL, f"asgard:{key.kind}/{key.id}").hex
+
+
 class Deletion(NamedTuple):
-    """A delete: everything that goes with `key`, by name."""
+    """A delete: everything that goes with `key`, by name.
+
+    One of a result that does not name the result itself is of what was written for it: it never
+    was there, and the id stays free.
+    """
 
     key: Key
     run_id: str
@@ -239,8 +249,20 @@ class Ledger(Protocol):
         are not to be written. A deletion marked later finds the writes, or they find it.
         """
 
+    async def alive(self, tokens: Sequence[str]) -> None:
+        """Say that writes still go on, those that nobody has ended."""
+
     async def end(self, tokens: Sequence[str]) -> None:
         """Forget writes: they came to nothing, or all that follows from them is done."""
+
+    async def stray(self, writes: Sequence[Write]) -> None:
+        """Write down that requests of these writes may still arrive, for which nobody waits.
+
+        It is so from now on until `stray_token` of the document is ended.
+        """
+
+    async def strays(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Writes that may still arrive, written down so long ago."""
 
     async def begun(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
         """Writes that nobody has observed and nobody has begun again for so long."""
@@ -254,8 +276,8 @@ class Ledger(Protocol):
     async def marked(self, older_than_s: float, key: Key | None = None) -> list[Deletion]:
         """Deletions that are not done, and that nobody has marked for so long."""
 
-    async def unmark(self, key: Key) -> None:
-        """Say that a deletion is done."""
+    async def unmark(self, key: Key, *, free: bool = False) -> None:
+        """Say that a deletion is done. `free`: its id may be taken again."""
 
     def held(self, name: str) -> AbstractAsyncContextManager[bool]:
         """Hold the lock `name` inside, if nobody does; say whether it is held."""

@@ -18,7 +18,9 @@ _SECRET_OPTIONS = re.compile(r"password|passwd|secret|token", re.IGNORECASE)
 
 
 def text(name: str, given: str) -> str:
-    """Take it as it is."""
+    """Take it as it is, if it says anything."""
+    if not given.strip():
+        raise SettingError(name, "is empty", "give a value, or leave it out")
     return given
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from asgard_server.settings.errors import SettingError
-from asgard_server.settings.table import ROWS, Row, Settings
+from asgard_server.settings.rows import Row
+from asgard_server.settings.table import ROWS, Settings
 
 # What Kubernetes puts into the environment for each Service of a namespace.
 _LINK = re.compile(r"ASGARD(_.*)?(_SERVICE_(HOST|PORT.*)|_PORT(_[0-9]+_(TCP|UDP).*)?)")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from asgard_server.settings.table import ROWS, Row
+from asgard_server.settings.rows import Row
+from asgard_server.settings.table import ROWS
 
 _HEAD = """\
 # Environment reference

@@ -7,7 +7,8 @@ from typing import Any
 
 from asgard_server.settings.parsing import HIDDEN, without_passwords
 from asgard_server.settings.reading import Effective
-from asgard_server.settings.table import ROWS, Row
+from asgard_server.settings.rows import Row
+from asgard_server.settings.table import ROWS
 
 
 @dataclass(frozen=True, slots=True)

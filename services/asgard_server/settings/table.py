@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,65 +17,9 @@ from urllib.parse import urlsplit
 from asgard_server.settings import parsing, places
 from asgard_server.settings.errors import SettingError
 from asgard_server.settings.places import Endpoint, Storage
+from asgard_server.settings.rows import Row, row
 
 Durability = Literal["durable", "relaxed"]
-Hidden = Literal["", "whole", "passwords"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One setting, as the table describes it.
-
-    `services` says who heeds it. `usually` is the default in words, where its value does not
-    say enough. `hidden` says what of the value is never shown. `instead` names the variable
-    that is heeded where this one is not set, and `agree` says whether the values of both mean
-    the same.
-    """
-
-    name: str
-    default: Any
-    parse: parsing.Parse
-    help: str
-    services: tuple[str, ...]
-    usually: str
-    hidden: Hidden
-    instead: str
-    agree: Callable[[Any, Any], bool]
-
-    @property
-    def variable(self) -> str:
-        """The variable of the environment."""
-        return f"ASGARD_{self.name.upper()}"
-
-    @property
-    def option(self) -> str:
-        """The option of the command line, where it has one."""
-        return "--" + self.name.replace("_", "-")
-
-
-def _same(one: object, other: object) -> bool:
-    return one == other
-
-
-def _row(
-    parse: parsing.Parse,
-    help: str,
-    *,
-    services: str = "run blob gateway all",
-    usually: str = "",
-    hidden: Hidden = "",
-    instead: str = "",
-    agree: Callable[[Any, Any], bool] = _same,
-) -> dict[str, Any]:
-    return {
-        "parse": parse,
-        "help": help,
-        "services": tuple(services.split()),
-        "usually": usually,
-        "hidden": hidden,
-        "instead": instead,
-        "agree": agree,
-    }
 
 
 def _host_and_pid() -> str:
@@ -88,7 +32,7 @@ class Settings:
 
     storage: Storage = field(
         default=Path("storage"),
-        metadata=_row(
+        metadata=row(
             places.storage,
             "Where runs and results lie: a folder, or `s3://bucket/prefix`.",
             services="run blob all",
@@ -97,7 +41,7 @@ class Settings:
     )
     database_url: str | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.url(
                 "postgresql", "postgres", example="postgresql://user:password@host/database"
             ),
@@ -110,7 +54,7 @@ class Settings:
     )
     redis_url: str | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.url(
                 *("redis", "rediss", "unix"),
                 *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
@@ -119,14 +63,14 @@ class Settings:
             "The Redis through which replicas ring each other's bell: `redis://`, `rediss://` "
             "(TLS), `unix://`, `redis+sentinel://host:port,host:port/MASTER` or "
             "`redis+cluster://host:port,host:port`.",
-            services="run all",
+            services="run blob all",
             usually="unset: the bell rings in this process, others look once a second",
             hidden="passwords",
         ),
     )
     host: str = field(
         default="127.0.0.1",
-        metadata=_row(
+        metadata=row(
             parsing.text,
             "The address to listen on. Any other than loopback needs ASGARD_INSECURE as long as "
             "callers are not identified.",
@@ -134,7 +78,7 @@ class Settings:
     )
     port: int = field(
         default=8000,
-        metadata=_row(
+        metadata=row(
             parsing.port,
             "The port of the page and REST; 0 for a free one.",
             services="gateway all",
@@ -142,7 +86,7 @@ class Settings:
     )
     grpc_port: int | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.port,
             "The port of gRPC; 0 for a free one.",
             services="run blob all",
@@ -151,7 +95,7 @@ class Settings:
     )
     metrics_port: int = field(
         default=9464,
-        metadata=_row(
+        metadata=row(
             parsing.port,
             "The port of /metrics, /healthz and /readyz; 0 for a free one. `all` has them on "
             "ASGARD_PORT.",
@@ -160,7 +104,7 @@ class Settings:
     )
     run_address: str = field(
         default="localhost:50051",
-        metadata=_row(
+        metadata=row(
             parsing.text,
             "Where RunService is: any gRPC target, such as `dns:///asgard-run:50051`, whose every "
             "address gets its share of calls.",
@@ -169,7 +113,7 @@ class Settings:
     )
     blob_address: str = field(
         default="localhost:50053",
-        metadata=_row(
+        metadata=row(
             parsing.text,
             "Where BlobService is: any gRPC target, such as `dns:///asgard-blob:50053`.",
             services="gateway",
@@ -177,7 +121,7 @@ class Settings:
     )
     insecure: bool = field(
         default=False,
-        metadata=_row(
+        metadata=row(
             parsing.yes_or_no,
             "Listen beyond loopback although nobody is identified: whoever reaches the address can "
             "read, change and delete everything.",
@@ -185,21 +129,21 @@ class Settings:
     )
     tls_cert_file: Path | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.file,
             "This process's certificate (PEM): shown by its gRPC server, and to other services.",
         ),
     )
     tls_key_file: Path | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.file,
             "The key of ASGARD_TLS_CERT_FILE (PEM).",
         ),
     )
     tls_ca_file: Path | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.file,
             "Who signs the others' certificates (PEM). A gRPC server then takes only clients that "
             "show one; the gateway verifies services by it.",
@@ -207,7 +151,7 @@ class Settings:
     )
     s3_endpoint: Endpoint | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             places.endpoint,
             "The address of the S3 store: `https://host:port`, or `host:port` with "
             "ASGARD_S3_SECURE.",
@@ -219,7 +163,7 @@ class Settings:
     )
     s3_public_endpoint: Endpoint | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             places.endpoint,
             "The address of the S3 store as clients reach it, where that is another one: URLs for "
             "uploads and downloads are signed for it. A proxy there must keep the Host header.",
@@ -229,7 +173,7 @@ class Settings:
     )
     s3_proxy_base: str | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.url("http", "https", example="https://example.org/minio"),
             "Download URLs begin with this instead of the store's address; for a proxy that "
             "forwards the store's own Host.",
@@ -239,7 +183,7 @@ class Settings:
     )
     s3_access_key: str | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.text,
             "The access key of the S3 store.",
             services="run blob all",
@@ -249,7 +193,7 @@ class Settings:
     )
     s3_secret_key: str | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.text,
             "The secret key of ASGARD_S3_ACCESS_KEY.",
             services="run blob all",
@@ -259,7 +203,7 @@ class Settings:
     )
     s3_region: str | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.text,
             "The region of the S3 store.",
             services="run blob all",
@@ -268,7 +212,7 @@ class Settings:
     )
     s3_secure: bool | None = field(
         default=None,
-        metadata=_row(
+        metadata=row(
             parsing.yes_or_no,
             "Whether an ASGARD_S3_ENDPOINT without http:// or https:// is called by HTTPS.",
             services="run blob all",
@@ -276,18 +220,104 @@ class Settings:
             instead="MINIO_SECURE",
         ),
     )
+    minio_endpoint: Endpoint | None = field(
+        default=None,
+        metadata=row(
+            places.endpoint,
+            "Whether there are files of SimSwarm's jobs, and where: the store's `host:port`. Its "
+            "keys are ASGARD_S3_ACCESS_KEY's or MINIO_ACCESS_KEY's, and so on.",
+            services="blob all",
+            usually="unset: `/api/jobs/{job_id}/sim-data` says that no store is configured",
+            called="MINIO_ENDPOINT",
+        ),
+    )
+    minio_bucket: str = field(
+        default="simswarm",
+        metadata=row(
+            parsing.text,
+            "The bucket of MINIO_ENDPOINT that holds them, below `sim-data/`. It must be there.",
+            services="blob all",
+            called="MINIO_BUCKET",
+        ),
+    )
+    sim_data: Literal["store", "local"] = field(
+        default="store",
+        metadata=row(
+            parsing.one_of("store", "local"),
+            "`local` keeps the files of SimSwarm's jobs in the folder of ASGARD_STORAGE, whatever "
+            "MINIO_ENDPOINT says; this server then takes and gives them itself.",
+            services="all",
+            usually="store: as MINIO_ENDPOINT says",
+        ),
+    )
+    report_runner: str = field(
+        default="",
+        metadata=row(
+            parsing.text,
+            "Who writes the report of a job: `module:name` of a function that is called with the "
+            "job, a fetch and a put (docs/simswarm.md).",
+            services="blob all",
+            usually="unset: a plain Markdown report",
+        ),
+    )
+    max_seed_chars: int = field(
+        default=50_000,
+        metadata=row(
+            parsing.whole(1),
+            "Characters that the seed text of a job may have.",
+            services="blob all",
+            instead="MAX_SEED_CHARS",
+        ),
+    )
+    demo_mode: bool = field(
+        default=False,
+        metadata=row(
+            parsing.yes_or_no,
+            "Make no jobs: this server shows those that are there.",
+            services="blob all",
+            instead="DEMO_MODE",
+        ),
+    )
+    s3_encryption: Literal["none", "AES256", "aws:kms"] = field(
+        default="none",
+        metadata=row(
+            parsing.one_of("none", "AES256", "aws:kms"),
+            "What each object is encrypted by, said with every write and signed into every upload "
+            "URL, for buckets whose policy asks for it; `none` leaves it to the bucket.",
+            services="run blob all",
+        ),
+    )
+    s3_kms_key_id: str | None = field(
+        default=None,
+        metadata=row(
+            parsing.text,
+            "The key of ASGARD_S3_ENCRYPTION=aws:kms.",
+            services="run blob all",
+            usually="unset: the bucket's",
+        ),
+    )
+    s3_cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=row(
+            parsing.words,
+            "Origins of pages, with commas between them, whose browsers may use signed URLs: "
+            "`asgard blob init` lets the bucket allow them.",
+            services="blob all",
+            usually="none",
+        ),
+    )
     changes_kept: int = field(
         default=1_000_000,
-        metadata=_row(
+        metadata=row(
             parsing.whole(1_000),
             "Entries of the change log that are kept; a watcher further behind begins again with a "
             "snapshot.",
-            services="run all",
+            services="run blob all",
         ),
     )
     changes_kept_days: int = field(
         default=30,
-        metadata=_row(
+        metadata=row(
             parsing.whole(1),
             "Days for which deleted ids and requests that made something are remembered.",
             services="run all",
@@ -295,7 +325,7 @@ class Settings:
     )
     replica: str = field(
         default_factory=_host_and_pid,
-        metadata=_row(
+        metadata=row(
             parsing.text,
             "The name of this replica in logs and in what it leaves behind for others to finish.",
             usually="host name and process id",
@@ -303,7 +333,7 @@ class Settings:
     )
     tracing: Literal["none", "otlp"] = field(
         default="none",
-        metadata=_row(
+        metadata=row(
             parsing.one_of("none", "otlp"),
             "`otlp` sends spans by OpenTelemetry (extra `otel`; OTEL_* as usual). A caller's "
             "traceparent is passed on in any case.",
@@ -311,7 +341,7 @@ class Settings:
     )
     durability: Durability = field(
         default="durable",
-        metadata=_row(
+        metadata=row(
             parsing.one_of("durable", "relaxed"),
             "`durable` answers when the disk has it; `relaxed` when the kernel has it: a power cut "
             "may lose the last seconds.",
@@ -320,23 +350,32 @@ class Settings:
     )
     cache_seconds: float = field(
         default=3.0,
-        metadata=_row(
+        metadata=row(
             parsing.seconds,
             "Seconds for which the list of runs is kept, unless something changes before; 0 for "
             "not at all.",
             services="gateway all",
         ),
     )
+    start_seconds: float = field(
+        default=60.0,
+        metadata=row(
+            parsing.seconds,
+            "Seconds for which a start waits for a database or an S3 store that does not answer; "
+            "what waiting does not mend ends it at once.",
+            services="run blob",
+        ),
+    )
     drain_seconds: float = field(
         default=5.0,
-        metadata=_row(
+        metadata=row(
             parsing.seconds,
             "Seconds for which a stop waits for calls that have begun.",
         ),
     )
     allowed_hosts: tuple[str, ...] = field(
         default=(),
-        metadata=_row(
+        metadata=row(
             parsing.words,
             "Names, with commas between them, by which the page may be called beside localhost; "
             "`*` for any.",
@@ -346,14 +385,14 @@ class Settings:
     )
     log_level: str = field(
         default="warning",
-        metadata=_row(
+        metadata=row(
             parsing.one_of("debug", "info", "warning", "error"),
             "From which level on is logged: `debug`, `info`, `warning` or `error`.",
         ),
     )
     log_format: str = field(
         default="text",
-        metadata=_row(
+        metadata=row(
             parsing.one_of("text", "json"),
             "`text` for people, `json` for machines; to standard error.",
         ),
@@ -417,6 +456,12 @@ class Settings:
             if self.s3_access_key is None:
                 given, other = other, given
             raise SettingError(given, f"is set and {other} is not", "give both, or none")
+        if self.s3_kms_key_id is not None and self.s3_encryption != "aws:kms":
+            raise SettingError(
+                "ASGARD_S3_KMS_KEY_ID",
+                f"is set, and ASGARD_S3_ENCRYPTION is {self.s3_encryption}",
+                "set that to aws:kms, or leave the key out",
+            )
         secure = self.s3_endpoint.secure if self.s3_endpoint else None
         if secure is not None and self.s3_secure is not None and secure != self.s3_secure:
             raise SettingError(

@@ -1,6 +1,7 @@
 """The bytes of blobs in a folder: `Bytes` for the service, and what the page's process writes.
 
 blobs/{id}/{attempt}            the bytes of a blob, linked there once (link(2))
+sim-data/{job_id}/{file}        a file of a SimSwarm job (folder_artifacts.py)
 .asgard/uploads/staging/...     what plain requests have brought, to be copied
 .asgard/uploads/parts/{upload}/ parts of uploads that go on
 .asgard/uploads/incoming/       requests that are under way
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -43,8 +45,8 @@ class Incoming:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / secrets.token_hex(16)
-        self._file: BinaryIO = self._path.open("xb")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path, self._file = _begun(folder)
         self._hash = hashlib.sha256()
         self.size_bytes = 0
 
@@ -85,22 +87,28 @@ class Incoming:
 
 
 class FolderBytes:
-    """Bytes of blobs below `storage`, read and written in the threads of `pool`."""
+    """Bytes of blobs below `storage`, read and written in the threads of `pool`.
+
+    The folders of uploads are made by the first one.
+    """
 
     def __init__(self, storage: Path, pool: Executor) -> None:
         self._storage = storage
         self._uploads = storage / ".asgard" / "uploads"
         self._pool = pool
-        for name in ("incoming", "parts", "staging"):
-            (self._uploads / name).mkdir(parents=True, exist_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what requests have left whose process has died, in a thread."""
+        with self.speaking():
+            _remove_abandoned(self._uploads / "incoming")
 
     def path(self, key: str) -> Path:
         """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""
         top, *steps = key.split("/")
         if len(steps) != 2 or not all(_STEP.fullmatch(step) for step in steps):
             raise ValueError(f"{key!r} is not a key")
-        if top == "blobs":
-            return self._storage.joinpath("blobs", *steps)
+        if top in ("blobs", "sim-data"):
+            return self._storage.joinpath(top, *steps)
         if top == "staging":
             return self._uploads.joinpath("staging", *steps)
         raise ValueError(f"{key!r} is not a key")
@@ -153,7 +161,7 @@ class FolderBytes:
     async def begin_parts(self, blob: Blob) -> str:
         """Begin an upload in parts; answer what it is called."""
         upload_id = secrets.token_hex(16)
-        await self.in_pool((self._uploads / "parts" / upload_id).mkdir)
+        await self.in_pool(lambda: (self._uploads / "parts" / upload_id).mkdir(parents=True))
         return upload_id
 
     async def parts(self, blob: Blob) -> list[Part] | None:
@@ -193,6 +201,10 @@ class FolderBytes:
             whole.place(self.path(blob.key), once=True)
         self._drop_parts(blob)
 
+    async def drop_parts(self, blob: Blob) -> None:
+        """Remove the parts of a blob that is put together."""
+        await self.in_pool(self._drop_parts, blob)
+
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""
         return await self.in_pool(self._head, self.path(key))
@@ -202,7 +214,10 @@ class FolderBytes:
             stat = path.stat()
         except FileNotFoundError:
             return None
-        return Held(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", _digest_noted(path))
+        digest = _digest_noted(path)
+        if digest is None and path.parent.parent.name == "blobs":
+            digest = _digest_made(path)
+        return Held(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", digest)
 
     async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
         """Copy bytes to a key that has none; None when the source is another one by now."""
@@ -272,6 +287,24 @@ class FolderBytes:
             yield listed
 
 
+def _begun(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new file, locked for as long as its writer lives."""
+    while True:
+        path = folder / secrets.token_hex(16)
+        file = path.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():  # else it was taken for abandoned before it was locked
+            return path, file
+        file.close()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer lives: BlockingIOError
+            path.unlink()
+
+
 def _pour(path: Path, into: Incoming) -> None:
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -302,6 +335,15 @@ def _digest_noted(path: Path) -> str | None:
         return _digest_path(path).read_text() or None
     except FileNotFoundError:
         return None
+
+
+def _digest_made(path: Path) -> str | None:
+    """The digest of bytes whose writer died, or found the disk full, before it noted it."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(OSError):
+        _digest_path(path).write_text(digest)
+    return digest
 
 
 def _sync_folder(path: Path) -> None:

@@ -84,6 +84,15 @@ class FolderGrants:
             headers["range"] = query["range"] = f"bytes={wanted[0]}-{wanted[1]}"
         return self._grant("GET", blob.key, query, headers, seconds)
 
+    def open_put(self, key: str, seconds: int) -> str:
+        """A URL that takes any bytes for a key, more than once: the last ones count."""
+        return self._grant("PUT", key, {"most": str(domain.PLAIN_BYTES)}, {}, seconds).url
+
+    def open_get(self, key: str, content_type: str, seconds: int) -> str:
+        """A URL that reads a key whose bytes may change."""
+        query = {"content-type": content_type, "changes": "1"}
+        return self._grant("GET", key, query, {}, seconds).url
+
     def _grant(
         self, method: str, key: str, query: dict[str, str], headers: dict[str, str], seconds: int
     ) -> Grant:

@@ -16,8 +16,16 @@ from gimle.asgard.core.errors import (
     NotFoundError,
 )
 
-from asgard_server.blob.domain import Blob, same_upload
-from asgard_server.store.blob_rows import COLUMNS, after_prefix, blob_of, micros, row_of
+from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload
+from asgard_server.store.blob_rows import (
+    COLUMNS,
+    after_prefix,
+    blob_of,
+    micros,
+    moment,
+    row_of,
+)
+from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import Link
 
 if TYPE_CHECKING:
@@ -33,11 +41,43 @@ _BLOBS = f"SELECT {', '.join(f'b.{name}' for name in COLUMNS)}, {_OWNERS} FROM a
 _THERE = "b.state IN ('uploading', 'ready')"
 _PLACES = ", ".join(f"${place}" for place in range(1, len(COLUMNS) + 1))
 _INSERT = f"INSERT INTO asgard.blobs ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT DO NOTHING"  # noqa: S608 - ours
+_TYPES = {
+    **dict.fromkeys(COLUMNS, "text"),
+    **dict.fromkeys(
+        ("created_at", "expires_at", "grants_until", "size_bytes", "part_size_bytes", "ready_at"),
+        "bigint",
+    ),
+    "sha256_verified": "boolean",
+}
+
+
+def _arrays(columns: Sequence[str], first: int) -> str:
+    """Arguments that are arrays of these columns, numbered from `first`."""
+    return ", ".join(f"${place}::{_TYPES[name]}[]" for place, name in enumerate(columns, first))
+
+
+# All of them or, where one is there in some way, none.
+_INSERT_ALL = (
+    f"INSERT INTO asgard.blobs ({_COLUMNS}) SELECT * FROM unnest({_arrays(COLUMNS, 1)})"  # noqa: S608 - ours
+    " WHERE NOT EXISTS (SELECT FROM asgard.blobs WHERE id = ANY($1))"
+    f" AND NOT EXISTS (SELECT FROM asgard.blobs b WHERE {_THERE} AND b.name = ANY($2))"
+)
+_COMPLETED = (
+    "state", "attempt", "size_bytes", "sha256", "sha256_verified", "sha256_parts", "upload_id",
+    "ready_at",
+)  # fmt: skip
+_COMPLETE = (
+    f"UPDATE asgard.blobs b SET {', '.join(f'{name} = n.{name}' for name in _COMPLETED)}"  # noqa: S608 - ours
+    f" FROM unnest($1::text[], $2::text[], {_arrays(_COMPLETED, 3)})"
+    f" AS n(id, was, {', '.join(_COMPLETED)})"
+    f" WHERE b.id = n.id AND b.state = 'uploading' AND b.attempt = n.was"
+    f" AND b.id = ANY($1) RETURNING b.id, {_OWNERS}"
+)
 _SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1:], 2))
 _REPLACE = f"UPDATE asgard.blobs SET {_SETTING} WHERE id = $1"  # noqa: S608 - ours
 _OVERDUE = (
     f"({_BLOBS} WHERE b.state = 'uploading' AND b.expires_at <= $1 LIMIT $2) UNION ALL"
-    f" ({_BLOBS} WHERE b.state IN ('abandoned', 'deleted') AND b.grants_until <= $1 LIMIT $2)"
+    f" ({_BLOBS} WHERE b.state IN ('abandoned', 'deleted') AND b.grants_until <= $3 LIMIT $2)"
     " LIMIT $2"
 )
 
@@ -47,6 +87,9 @@ class PostgresBlobs:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._beginning: Gathering[Sequence[Blob], bool] = Gathering(
+            self._begin_anew, company_s=COMPANY_S
+        )
 
     async def _write(self, job: Callable[[Connection], Awaitable[T]]) -> T:
         with self._link.errors():
@@ -68,6 +111,9 @@ class PostgresBlobs:
     async def begin(self, blobs: Sequence[Blob]) -> list[Blob]:
         """Add rows, all or none; answer them, or those that are there for the same upload."""
 
+        if await self._beginning.ask(blobs):
+            return list(blobs)
+
         async def begin(connection: Connection) -> list[Blob]:
             # In the order of names, so that two calls with the same ones wait for each other.
             done: dict[int, Blob] = {}
@@ -76,6 +122,25 @@ class PostgresBlobs:
             return [done[place] for place in range(len(blobs))]
 
         return await self._write(begin)
+
+    async def _begin_anew(self, calls: Sequence[Sequence[Blob]]) -> Sequence[bool]:
+        """Add the rows of each call, unless one of them is there in some way."""
+        if await self._added([blob for blobs in calls for blob in blobs]):
+            return [True] * len(calls)
+        # One call does not stand in the way of the others.
+        return [len(calls) > 1 and await self._added(blobs) for blobs in calls]
+
+    async def _added(self, blobs: Sequence[Blob]) -> bool:
+        """Add rows in one statement, all or none."""
+        # In the order of names, so that two calls with the same ones wait for each other.
+        rows = [row_of(blob) for blob in sorted(blobs, key=lambda blob: blob.name)]
+        with self._link.errors():
+            async with self._link.acquired() as connection:
+                try:
+                    done = await connection.execute(_INSERT_ALL, *zip(*rows, strict=True))
+                except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
+                    return False  # added by others meanwhile, or twice by this call
+        return bool(done == f"INSERT 0 {len(rows)}")
 
     async def find(self, names: Sequence[str]) -> dict[str, Blob]:
         """Look up blobs by ids, or by names behind "name:"; without those missing."""
@@ -103,6 +168,44 @@ class PostgresBlobs:
     async def settle(self, before: Blob, after: Blob) -> Blob:
         """Replace a row that is as `before` says in state and attempt; answer what is there."""
         return await self._write(lambda connection: _settle(connection, before, after))
+
+    async def settle_all(self, changes: Sequence[tuple[Blob, Blob]]) -> list[Blob | None]:
+        """Settle many at once, each by itself; None where a row is gone."""
+        completed = [one for one in changes if one[1].state == "ready"]
+        done = await self._complete(completed) if completed else {}
+        answers: list[Blob | None] = []
+        for before, after in changes:
+            if before.id in done:
+                answers.append(replace(after, owners=done[before.id]))
+                continue
+            try:
+                answers.append(await self.settle(before, after))
+            except NotFoundError:
+                answers.append(None)
+        return answers
+
+    async def _complete(self, changes: Sequence[tuple[Blob, Blob]]) -> dict[str, tuple[str, ...]]:
+        """Make uploads ready in one statement; answer the owners of those that it has found."""
+        rows = [
+            (before.id, before.attempt, *(_value(after, name) for name in _COMPLETED))
+            for before, after in sorted(changes, key=lambda one: one[0].id)
+        ]
+        with self._link.errors():
+            async with self._link.acquired() as connection:
+                try:
+                    found = await connection.fetch(_COMPLETE, *zip(*rows, strict=True))
+                except asyncpg.DeadlockDetectedError:
+                    return {}  # one by one then
+        return {row["id"]: tuple(row["owners"]) for row in found}
+
+    async def note_copy(self, copy: Blob, now: datetime) -> None:
+        """Note that the key of `copy` is about to get bytes, before it has any."""
+        await self._write(
+            lambda connection: connection.execute(
+                "INSERT INTO asgard.blob_copies VALUES ($1, $2, $3)",
+                *(copy.id, copy.attempt, micros(now)),
+            )
+        )
 
     async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
         """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
@@ -155,8 +258,8 @@ class PostgresBlobs:
     # Upkeep
 
     async def overdue(self, now: datetime, limit: int) -> list[Blob]:
-        """Uploads whose time is up, and ended ones whose grants are."""
-        return await self._fetch(_OVERDUE, micros(now), limit)
+        """Uploads whose time is up, and ended ones whose grants are, margin and all."""
+        return await self._fetch(_OVERDUE, micros(now), limit, micros(now - MARGIN))
 
     async def forget(self, ids: Sequence[str]) -> None:
         """Remove rows of ended blobs whose bytes are gone."""
@@ -164,6 +267,26 @@ class PostgresBlobs:
             lambda connection: connection.execute(
                 "DELETE FROM asgard.blobs WHERE id = ANY($1) AND state IN ('abandoned', 'deleted')",
                 list(ids),
+            )
+        )
+
+    async def copies(self, before: datetime, limit: int) -> list[Blob]:
+        """Copies that were noted before then, as rows that say no more than their keys."""
+        rows = await self._link.read(
+            lambda connection: connection.fetch(
+                "SELECT blob_id, attempt, begun_at FROM asgard.blob_copies WHERE begun_at <= $1"
+                " ORDER BY begun_at LIMIT $2",
+                *(micros(before), limit),
+            )
+        )
+        return [copy_at(row[0], row[1], moment(row[2])) for row in rows]
+
+    async def forget_copies(self, copies: Sequence[Blob]) -> None:
+        """Remove the notes of copies."""
+        keys = [(copy.id, copy.attempt) for copy in copies]
+        await self._write(
+            lambda connection: connection.executemany(
+                "DELETE FROM asgard.blob_copies WHERE blob_id = $1 AND attempt = $2", keys
             )
         )
 
@@ -188,6 +311,10 @@ class PostgresBlobs:
             finally:
                 if got:
                     await connection.execute("SELECT pg_advisory_unlock($1)", number)
+
+
+def _value(blob: Blob, column: str) -> Any:
+    return row_of(blob)[COLUMNS.index(column)]
 
 
 async def _begin(connection: Connection, asked: Blob) -> Blob:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from asgard_server.run.store import Deletion, Key, Write
+from asgard_server.run.store import Deletion, Key, Write, stray_token
 from asgard_server.store import migrate
 from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import LOST, Link
@@ -29,6 +29,13 @@ SELECT w.token, w.kind, w.id, w.run_id, $1, clock_timestamp(), string_to_array(w
   FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
     AS w (token, kind, id, run_id, files, lists)
 ON CONFLICT (token) DO UPDATE SET at = excluded.at, files = excluded.files
+"""
+# A stray is a row that is neither to be observed nor to be listed.
+_STRAY = """
+INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
+SELECT w.token, w.kind, w.id, w.run_id, $1, clock_timestamp(), '{}', false, true
+  FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) AS w (token, kind, id, run_id)
+ON CONFLICT (token) DO UPDATE SET at = excluded.at
 """
 _COLUMNS = "replace(token::text, '-', ''), kind, id, run_id, files, lists"
 _MARK = """
@@ -104,7 +111,7 @@ class PostgresLedger:
             # Behind the commit: a deletion that does not find these writes is found here.
             return await connection.fetch(
                 "SELECT kind, id FROM asgard.deletions WHERE kind = 'run' AND id = ANY($1::text[])"
-                " OR kind = 'result' AND id = ANY($2::text[]) AND NOT done",
+                " OR kind = 'result' AND id = ANY($2::text[])",
                 *(runs, results),
             )
 
@@ -119,6 +126,14 @@ class PostgresLedger:
             for some in asked
         ]
 
+    async def alive(self, tokens: Sequence[str]) -> None:
+        """Say that writes still go on, those that nobody has ended."""
+        await self._execute(
+            "UPDATE asgard.writes SET at = clock_timestamp()"
+            " WHERE token = ANY($1::uuid[]) AND NOT observed",
+            tokens,
+        )
+
     async def end(self, tokens: Sequence[str]) -> None:
         """Forget writes."""
         if tokens:
@@ -130,7 +145,24 @@ class PostgresLedger:
 
     async def unlisted(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
         """Observed writes of results that their runs' documents do not name."""
-        return await self._writes("observed", older_than_s, run_id)
+        return await self._writes("observed AND lists", older_than_s, run_id)
+
+    async def stray(self, writes: Sequence[Write]) -> None:
+        """Write down that requests of these writes may still arrive."""
+        if writes:
+            some = {stray_token(write.key): write for write in writes}
+            await self._execute(
+                _STRAY,
+                self._replica,
+                list(some),
+                [write.key.kind for write in some.values()],
+                [write.key.id for write in some.values()],
+                [write.run_id for write in some.values()],
+            )
+
+    async def strays(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Writes that may still arrive, written down so long ago."""
+        return await self._writes("observed AND NOT lists", older_than_s, run_id)
 
     async def _writes(self, which: str, older_than_s: float, run_id: str | None) -> list[Write]:
         of_run = "" if run_id is None else "AND run_id = $2"
@@ -170,13 +202,17 @@ class PostgresLedger:
             for kind, id, run, results, files in rows
         ]
 
-    async def unmark(self, key: Key) -> None:
-        """Say that a deletion is done."""
+    async def unmark(self, key: Key, *, free: bool = False) -> None:
+        """Say that a deletion is done. `free`: its id may be taken again."""
         await self._execute(
             "UPDATE asgard.deletions SET done = true, at = clock_timestamp()"
             " WHERE kind = $1 AND id = $2",
             *key,
         )
+        if free:
+            await self._execute(
+                "DELETE FROM asgard.deletions WHERE kind = $1 AND id = $2 AND done", *key
+            )
         await self._execute(
             "DELETE FROM asgard.deletions WHERE done"  # noqa: S608 - ours
             f" AND at < clock_timestamp() - interval '{_DONE_KEPT}'"

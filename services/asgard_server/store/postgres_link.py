@@ -80,7 +80,7 @@ def errors_of_the_port(place: str) -> Iterator[None]:
         TimeoutError,
     ) as error:
         mend = f"it does not answer as it should ({error or type(error).__name__}); try again"
-        raise StorageUnavailableError(place, mend) from error
+        raise StorageUnavailableError(place, mend, passing=True) from error
 
 
 async def _prepare(connection: Connection) -> None:
@@ -112,13 +112,19 @@ class Link:
         self._pool = pool
 
     @classmethod
-    async def open(cls, dsn: str, connections: int, *, planned_once: bool = False) -> Link:
+    async def open(
+        cls, dsn: str, connections: int, *, planned_once: bool = False, by_index: bool = False
+    ) -> Link:
         """Connect. Raises `StorageUnavailableError`.
 
         `planned_once`: a plan serves all arguments of a statement. To plan anew what writes a
         few rows costs PostgreSQL more than to write them; for a search it may be worth it.
+        `by_index`: no statement reads a whole table, and what was planned while a table was small
+        does not do so either when it has grown.
         """
         settings = _SETTINGS | ({"plan_cache_mode": "force_generic_plan"} if planned_once else {})
+        if by_index:
+            settings |= {"enable_seqscan": "off"}
         with errors_of_the_port(place_of(dsn)):
             pool = await asyncpg.create_pool(
                 dsn,

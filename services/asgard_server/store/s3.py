@@ -168,7 +168,7 @@ class S3Documents(S3Reading):
         try:
             await self._create_results(results, written)
             await self._writing.create(write, body)
-        except StorageUnavailableError:
+        except (StorageUnavailableError, asyncio.CancelledError):
             # Nobody knows whether the run is there, which lists them.
             raise
         except BaseException:

@@ -23,6 +23,7 @@ from gimle.asgard.core.s3.place import Connection, Place
 from asgard_server.blob.domain import Blob, Held
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
+from asgard_server.store.s3_heads import heads_of
 
 T = TypeVar("T")
 
@@ -36,7 +37,13 @@ class S3Bytes:
     def __init__(self, place: Place, pool: Executor) -> None:
         self._place = place
         self._connection = Connection(place)
+        self._heads = heads_of(place, self._connection.client())
         self._pool = pool
+
+    async def close(self) -> None:
+        """Let go of connections, in the loop that has used them."""
+        if self._heads is not None:
+            await self._heads.close()
 
     async def _ask(self, work: Callable[[Any], T]) -> T:
         """Ask the store in a thread; its refusals are said in our words."""
@@ -72,7 +79,12 @@ class S3Bytes:
             )
             try:
                 return [
-                    Part(part["PartNumber"], part["Size"], _hex(part.get("ChecksumSHA256")) or "")
+                    Part(
+                        part["PartNumber"],
+                        part["Size"],
+                        _hex(part.get("ChecksumSHA256")) or "",
+                        part["ETag"],
+                    )
                     for page in pages
                     for part in page.get("Parts", ())
                 ]
@@ -87,17 +99,10 @@ class S3Bytes:
         """Put the parts together, unless the key has bytes already."""
 
         def finish(client: Any) -> None:
-            etags = {
-                part["PartNumber"]: part["ETag"]
-                for page in client.get_paginator("list_parts").paginate(
-                    **self._at(blob.key), UploadId=blob.upload_id
-                )
-                for part in page.get("Parts", ())
-            }
             named = [
                 {
                     "PartNumber": part.number,
-                    "ETag": etags[part.number],
+                    "ETag": part.etag,
                     "ChecksumSHA256": _base64(part.sha256),
                 }
                 for part in parts
@@ -119,8 +124,29 @@ class S3Bytes:
 
         await self._ask(finish_once)
 
+    async def drop_parts(self, blob: Blob) -> None:
+        """Give up all uploads in parts of a key, also those that died before they had a name."""
+        await self._ask(lambda client: self._drop_parts(client, blob))
+
+    def _drop_parts(self, client: Any, blob: Blob) -> None:
+        at = self._at(blob.key)
+        try:
+            found = client.list_multipart_uploads(Bucket=at["Bucket"], Prefix=at["Key"])
+            begun = [
+                each["UploadId"] for each in found.get("Uploads", ()) if each["Key"] == at["Key"]
+            ]
+        except ClientError:  # who may not list gives up the one it knows
+            begun = [] if blob.upload_id is None else [blob.upload_id]
+        for upload_id in begun:
+            with suppress(ClientError):  # put together, or given up, already
+                client.abort_multipart_upload(**at, UploadId=upload_id)
+
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""
+        headers = None if self._heads is None else await self._heads.head(key)
+        if headers is not None:
+            said = headers.get("x-amz-checksum-sha256", "")
+            return _held(int(headers["content-length"]), headers.get("etag", ""), said)
         return await self._ask(lambda client: self._head(client, key))
 
     def _head(self, client: Any, key: str) -> Held | None:
@@ -131,10 +157,7 @@ class S3Bytes:
                 return None
             raise
         said = str(answer.get("ChecksumSHA256") or "")
-        composite, _, count = said.partition("-")
-        if count:
-            return Held(answer["ContentLength"], answer["ETag"], sha256_parts=_hex(composite))
-        return Held(answer["ContentLength"], answer["ETag"], sha256=_hex(said))
+        return _held(answer["ContentLength"], answer["ETag"], said)
 
     async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
         """Copy bytes to a key that has none; None when the source is another one by now."""
@@ -200,9 +223,8 @@ class S3Bytes:
         """Remove everything of a blob. What is gone is no error."""
 
         def remove(client: Any) -> None:
-            if blob.upload_id is not None:
-                with suppress(ClientError):  # put together, or given up, already
-                    client.abort_multipart_upload(**self._at(blob.key), UploadId=blob.upload_id)
+            if blob.way == "parts":
+                self._drop_parts(client, blob)
             for key in {blob.key, blob.arrives_at}:
                 client.delete_object(**self._at(key))
 
@@ -229,6 +251,14 @@ class S3Bytes:
                 after = item["Key"]
             if not answer.get("IsTruncated"):
                 return
+
+
+def _held(size: int, etag: str, said: str) -> Held:
+    """`said` is the store's checksum: of all bytes, or over those of N parts, with "-N" behind."""
+    composite, _, count = said.partition("-")
+    if count:
+        return Held(size, etag, sha256_parts=_hex(composite))
+    return Held(size, etag, sha256=_hex(said))
 
 
 def _code(error: ClientError) -> str:

@@ -18,7 +18,7 @@ from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Deletion, Key, Ledger
+from asgard_server.run.store import Deletion, Key, Ledger, Write
 from asgard_server.store.s3_objects import Object, Objects
 from asgard_server.store.written import Written
 
@@ -62,7 +62,8 @@ class Deleter:
         results = dict.fromkeys((*listed, *also, *unlisted))
         await self._ledger.mark(Deletion(key, run_id, tuple(results)))
         # A write that was begun before is here; one that is begun later finds the mark.
-        results |= dict.fromkeys(await self._others(run_id, None))
+        others = await self._others(run_id, None)
+        results |= dict.fromkeys(key.id for key in others if key.kind == "result")
         unlisted = [write.key.id for write in await self._ledger.unlisted(0, run_id)]
         results |= dict.fromkeys(unlisted)
         deletion = Deletion(key, run_id, tuple(results))
@@ -103,6 +104,10 @@ class Deleter:
     async def finish(self, deletion: Deletion) -> None:
         """Remove all that a deletion names, and what its results name."""
         key = deletion.key
+        strays = {write.key for write in await self._ledger.strays(0, deletion.run_id)}
+        if key.kind == "run":
+            more = (one.id for one in sorted(strays) if one.kind == "result")
+            deletion = deletion._replace(results=tuple(dict.fromkeys((*deletion.results, *more))))
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def look(result_id: str) -> list[str] | None:
@@ -119,12 +124,37 @@ class Deleter:
             # The documents that name them go first.
             deletion = deletion._replace(files=tuple(files))
             await self._ledger.mark(deletion)
-        if key.kind == "run":
-            await self._objects.delete([document_path(*key)])
-        await self._objects.delete(document_path("result", one) for one in results)
+        never_was = key.kind == "result" and not deletion.results
+        keys = [Key("result", one) for one in results]
+        if key.kind == "run" or never_was:
+            keys.append(key)
+        for one in keys:
+            if one in strays:
+                await self._bar(one)
+        # The run first: whoever lists it meanwhile finds no results missing.
+        for kind in ("run", "result"):
+            gone = [one for one in keys if one.kind == kind and one not in strays]
+            await self._objects.delete(document_path(*one) for one in gone)
         await self._objects.delete(f"files/{name}" for name in deletion.files)
         await self._gone([*(Key("result", one) for one in deletion.results), key])
-        await self._ledger.unmark(key)
+        await self._ledger.unmark(key, free=never_was)
+
+    async def _bar(self, key: Key) -> None:
+        """Leave a document without a byte, on which the condition of a late request fails."""
+        path = document_path(*key)
+        while await self._objects.create(path, b"") is None:
+            found = await self._objects.get(path)
+            if found is not None:
+                await self._empty(key, found)
+                return
+
+    async def unbar(self, stray: Write) -> None:
+        """Remove what `_bar` has left, when nothing can arrive any more."""
+        path = document_path(*stray.key)
+        found = await self._objects.get(path)
+        if found is not None and not found.body:
+            await self._objects.delete([path])
+        await self._ledger.end([stray.token])
 
     async def _files_of(self, result_id: str, deletion: Deletion) -> list[str] | None:
         """The array files of a result, None when it is another run's."""
@@ -141,9 +171,9 @@ class Deleter:
 
     async def _find(self, key: Key) -> Object:
         found = await self._objects.get(document_path(*key))
-        if found is not None and not found.body:
-            await self.finish_begun(key)
         if found is None or not found.body:
+            # Whoever is told that it is gone is told so of all that goes with it.
+            await self.finish_begun(key)
             raise NotFoundError(key.kind, key.id)
         return found
 
@@ -160,19 +190,27 @@ class Deleter:
                 continue
             return
 
-    async def _others(self, run_id: str, key: Key | None) -> set[str]:
-        """Wait until writes that were begun before have ended; results among them."""
-        results: set[str] = set()
+    async def _others(self, run_id: str, key: Key | None) -> set[Key]:
+        """Wait until writes that were begun before have ended; answer what they wrote.
+
+        Those that do not end are given up: their writers are refused, and what they have sent
+        may arrive when it likes.
+        """
+        keys: set[Key] = set()
         end = time.monotonic() + DEAD_AFTER_S
-        while time.monotonic() < end:
+        while True:
             begun = [
                 write
                 for write in await self._ledger.begun(0, run_id)
                 if key is None or write.key == key
             ]
-            results |= {write.key.id for write in begun if write.key.kind == "result"}
-            done = self._written.tokens({write.key for write in begun})
-            if all(write.token in done for write in begun):
-                break
+            keys |= {write.key for write in begun}
+            done = self._written.tokens(keys)
+            begun = [write for write in begun if write.token not in done]
+            if not begun:
+                return keys
+            if time.monotonic() > end:
+                await self._ledger.stray(begun)
+                await self._ledger.end([write.token for write in begun])
+                return keys
             await asyncio.sleep(_LOOK_EVERY_S)
-        return results

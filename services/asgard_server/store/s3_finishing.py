@@ -23,6 +23,8 @@ GIVEN_UP_AFTER_S = 60.0
 # A deletion says so once before each step, and a step has thousands of objects at most.
 _DELETES_FOR_S = 60.0
 _LISTS_WITHIN_S = 5.0
+# A store refuses a request that was signed a quarter of an hour ago, whenever it arrives.
+STRAYS_FOR_S = 20 * 60.0
 _AT_ONCE = 64
 
 log = structlog.get_logger()
@@ -69,6 +71,8 @@ class Finisher:
             await observe(*(Key("result", one) for one in deletion.results), deletion.key)
         for run_id in {write.run_id for write in await self._ledger.unlisted(_LISTS_WITHIN_S)}:
             self._lists.add(run_id)
+        for stray in await self._ledger.strays(STRAYS_FOR_S):
+            await self._deleter.unbar(stray)
 
     async def _observe_begun(self, observe: Observe) -> None:
         """Observe what was being written by somebody who is dead, or could not say the end."""
@@ -83,6 +87,8 @@ class Finisher:
         for start in range(0, len(plain), _AT_ONCE):
             some = plain[start : start + _AT_ONCE]
             log.info("observing writes that nobody ended", writes=len(some))
+            # What the dead have sent may arrive when they are forgotten.
+            await self._ledger.stray(some)
             for write in some:
                 self._writing.note(write)
             await observe(*dict.fromkeys(write.key for write in some))
@@ -93,12 +99,13 @@ class Finisher:
             return False
         if long_ago:
             # From now on the writer is refused, should he live after all; or he has just said so.
-            deletion = Deletion(write.key, write.run_id, (write.key.id,), write.files)
+            deletion = Deletion(write.key, write.run_id, (), write.files)
             await self._ledger.mark(deletion)
             still = await self._ledger.begun(GIVEN_UP_AFTER_S, write.run_id)
             if any(one.token == write.token for one in still):
+                await self._ledger.stray([write])
                 await self._ledger.end([write.token])
                 await self._deleter.finish(deletion)
             else:
-                await self._ledger.unmark(write.key)
+                await self._ledger.unmark(write.key, free=True)
         return True

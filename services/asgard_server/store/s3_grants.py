@@ -14,25 +14,39 @@ from asgard_server.blob.domain import Blob
 from asgard_server.blob.parts import part_bytes
 from asgard_server.blob.store import Grant
 
+_HEADERS = {
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+}
 _READ_CACHE = "private, max-age=31536000, immutable"
 
 
 class S3Grants:
     """Signs for the address that clients use; `rewrite` changes download URLs on their way out.
 
-    The signature covers the host: `signer` is for the public endpoint, where there is one.
+    The signature covers the host: `signer` is for the public endpoint, where there is one, and
+    `reading`, where downloads are rewritten, for the host that their proxy forwards.
     """
 
     def __init__(
-        self, place: Place, signer: Signer, rewrite: Callable[[str], str] = lambda url: url
+        self,
+        place: Place,
+        signer: Signer,
+        *,
+        reading: Signer | None = None,
+        rewrite: Callable[[str], str] = lambda url: url,
     ) -> None:
         self._place = place
+        self._encryption = {
+            _HEADERS[name]: value for name, value in sorted(place.encryption.items())
+        }
         self._signer = signer
+        self._reading = reading or signer
         self._rewrite = rewrite
 
     def put(self, blob: Blob, seconds: int) -> Grant:
         """One request for all bytes: write-once with size and digest where those are declared."""
-        headers = {"content-type": blob.content_type}
+        headers = {"content-type": blob.content_type, **self._encryption}
         if blob.way == "checked":
             headers |= {
                 "content-length": str(blob.size_bytes),
@@ -66,7 +80,8 @@ class S3Grants:
     def _grant(
         self, method: str, key: str, seconds: int, headers: dict[str, str], query: dict[str, str]
     ) -> Grant:
-        url = self._signer.presign(
+        signer = self._reading if method == "GET" else self._signer
+        url = signer.presign(
             method,
             self._place.bucket,
             self._place.key(key),
@@ -74,7 +89,7 @@ class S3Grants:
             headers=headers,
             query=query,
         )
-        expires_at = datetime.fromtimestamp(self._signer.expire_time(seconds), UTC)
+        expires_at = datetime.fromtimestamp(signer.expire_time(seconds), UTC)
         return Grant(url, method, headers, expires_at)
 
 

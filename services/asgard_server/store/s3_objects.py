@@ -53,6 +53,13 @@ class Object(NamedTuple):
     modified: datetime
 
 
+class Made(NamedTuple):
+    """A new object's etag. `unanswered`: another attempt to write it may still arrive."""
+
+    etag: str
+    unanswered: bool
+
+
 class Listed(NamedTuple):
     """An object in a listing: its path below the place."""
 
@@ -125,8 +132,8 @@ class Objects:
             raise self._said(error) from error
         return str(meta["e_tag"]) if meta["size"] else None
 
-    async def create(self, path: str, body: bytes) -> str | None:
-        """Write a new object; answer its etag, None when there is one already."""
+    async def create(self, path: str, body: bytes) -> Made | None:
+        """Write a new object; answer None when there is one already."""
         try:
             return await self._put(path, body, "create")
         except ConflictError:
@@ -137,27 +144,33 @@ class Objects:
 
         Raises ConflictError when another one is there, or none.
         """
-        return await self._put(path, body, {"e_tag": etag})
+        return (await self._put(path, body, {"e_tag": etag})).etag
 
-    async def _put(self, path: str, body: bytes, mode: Any) -> str:
+    async def _put(self, path: str, body: bytes, mode: Any) -> Made:
         key = self.place.key(path)
-        attempts = 0
+        attempts = unanswered = 0
 
         async def write() -> str:
-            nonlocal attempts
+            nonlocal attempts, unanswered
             attempts += 1
-            answer = await obstore.put_async(self._store, key, body, mode=mode, use_multipart=False)
+            try:
+                answer = await obstore.put_async(
+                    self._store, key, body, mode=mode, use_multipart=False
+                )
+            except BaseError as error:
+                unanswered += _status(error) is None
+                raise
             return str(answer["e_tag"])
 
         try:
-            return await self._patiently(write)
+            return Made(await self._patiently(write), unanswered > 0)
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             self._refuse_missing_bucket(error)
             if attempts > 1:
                 # The first attempt may have done it, and only its answer been lost.
                 there = await self.get(path)
                 if there is not None and there.body == body:
-                    return there.etag
+                    return Made(there.etag, unanswered > 0)
             raise ConflictError(path) from error
 
     async def delete(self, paths: Iterable[str]) -> None:
@@ -261,6 +274,10 @@ def _store(place: Place, **client: Any) -> S3Store:
     }
     if endpoint is not None:
         options["endpoint"] = endpoint
+    if place.encryption:
+        options["server_side_encryption"] = place.encryption["ServerSideEncryption"]
+        if "SSEKMSKeyId" in place.encryption:
+            options["sse_kms_key_id"] = place.encryption["SSEKMSKeyId"]
     if "aws_access_key_id" in given:
         options["access_key_id"] = given["aws_access_key_id"]
         options["secret_access_key"] = given["aws_secret_access_key"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,10 +18,11 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.folder.arrayfiles import ArrayFile, take_out
 from gimle.asgard.core.folder.layout import array_name
+from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.reading import document_path
 
 from asgard_server.run.store import Found, Key, Ledger, Write
-from asgard_server.store.s3_objects import Objects
+from asgard_server.store.s3_objects import Made, Objects
 from asgard_server.store.written import Written
 
 # A writer that lives says so this often; others take it for dead after three times that.
@@ -54,15 +56,20 @@ class Writing:
         self._finish = finish
 
     async def begin(self, *writes: Write) -> None:
-        """Write writes down. Raises NotFoundError when their run is being deleted, or was."""
+        """Write writes down.
+
+        Raises NotFoundError when they, or their run, are being deleted, or were.
+        """
         gone = await self._ledger.begin(writes)
         if gone:
             for key in gone:
-                if key.kind == "run":
-                    await self.forget(*writes)
-                    raise NotFoundError("run", key.id)
-                await self._finish(key)
-            await self._ledger.begin(writes)
+                if key.kind == "result":
+                    await self._finish(key)
+            # An id that was given up is free when that is finished; a deleted one never is.
+            gone = await self._ledger.begin(writes)
+        for key in sorted(gone, reverse=True):  # the run before its results
+            await self.forget(*writes)
+            raise NotFoundError(*key)
 
     async def still(self, write: Write) -> None:
         """Make sure that nobody has taken us for dead.
@@ -76,7 +83,7 @@ class Writing:
             if Key("run", write.run_id) in gone:
                 raise NotFoundError("run", write.run_id)
             raise StorageUnavailableError(
-                str(self._objects.place), "the writing of arrays was given up; save again"
+                str(self._objects.place), "the writing was given up; save again"
             )
 
     async def forget(self, *writes: Write) -> None:
@@ -86,24 +93,41 @@ class Writing:
 
     async def create(self, write: Write, body: bytes) -> None:
         """Write a new document. Raises AlreadyExistsError."""
-        path = document_path(*write.key)
+        path, at = document_path(*write.key), time.monotonic()
         with self.alive(write):
-            etag = await self._objects.create(path, body)
-            if etag is None:
+            made = await self._objects.create(path, body)
+            if made is None:
                 there = await self._objects.get(path)
                 if there is not None and not there.body:
+                    # Whoever emptied it has taken us for dead, or is done with the id.
+                    await self.still(write)
                     await self._finish(write.key)
-                    etag = await self._objects.create(path, body)
-        if etag is None:
+                    made = await self._over_nothing(path, body)
+            if made is not None and made.unanswered:
+                await self._ledger.stray((write,))
+        if made is None:
             await self.forget(write)
             raise AlreadyExistsError(write.key.kind, write.key.id)
-        self._written.note(write, None, Found(body, etag, datetime.now(UTC)))
+        self._written.note(write, None, Found(body, made.etag, datetime.now(UTC)), at)
+
+    async def _over_nothing(self, path: str, body: bytes) -> Made | None:
+        """Write a new document, also in the place of one without a byte."""
+        made = await self._objects.create(path, body)
+        if made is not None:
+            return made
+        there = await self._objects.get(path)
+        if there is None or there.body:
+            return None
+        with suppress(ConflictError):
+            return Made(await self._objects.replace(path, body, there.etag), unanswered=False)
+        return None
 
     async def replace(self, write: Write, body: bytes, etag: str) -> None:
         """Write a document in the place of the one with `etag`. Raises ConflictError."""
+        at = time.monotonic()
         with self.alive(write):
             new = await self._objects.replace(document_path(*write.key), body, etag)
-        self._written.note(write, etag, Found(body, new, datetime.now(UTC)))
+        self._written.note(write, etag, Found(body, new, datetime.now(UTC)), at)
 
     def note(self, write: Write) -> None:
         """Say that a document may have changed, so that the index reads it and ends the write."""
@@ -118,7 +142,7 @@ class Writing:
 
         async def say() -> None:
             with suppress(StorageUnavailableError):
-                await self._ledger.begin(writes)
+                await self._ledger.alive([write.token for write in writes])
 
         def again() -> None:
             nonlocal timer

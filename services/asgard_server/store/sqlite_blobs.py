@@ -14,8 +14,15 @@ from gimle.asgard.core.errors import (
     NotFoundError,
 )
 
-from asgard_server.blob.domain import Blob, same_upload
-from asgard_server.store.blob_rows import COLUMNS, after_prefix, blob_of, micros, row_of
+from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload
+from asgard_server.store.blob_rows import (
+    COLUMNS,
+    after_prefix,
+    blob_of,
+    micros,
+    moment,
+    row_of,
+)
 from asgard_server.store.sqlite_database import SqliteDatabase
 
 _ALL = ", ".join(COLUMNS)
@@ -56,6 +63,29 @@ class SqliteBlobs:
         """Replace a row that is as `before` says in state and attempt; answer what is there."""
         return await self._database.write(lambda connection: _settle(connection, before, after))
 
+    async def settle_all(self, changes: Sequence[tuple[Blob, Blob]]) -> list[Blob | None]:
+        """Settle many at once, each by itself; None where a row is gone."""
+
+        def settle(connection: sqlite3.Connection) -> list[Blob | None]:
+            answers: list[Blob | None] = []
+            for before, after in changes:
+                try:
+                    answers.append(_settle(connection, before, after))
+                except NotFoundError:
+                    answers.append(None)
+            return answers
+
+        return await self._database.write(settle)
+
+    async def note_copy(self, copy: Blob, now: datetime) -> None:
+        """Note that the key of `copy` is about to get bytes, before it has any."""
+        row = (copy.id, copy.attempt, micros(now))
+
+        def note(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO blob_copies VALUES (?, ?, ?)", row)
+
+        await self._database.write(note)
+
     async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
         """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
 
@@ -90,8 +120,8 @@ class SqliteBlobs:
     # Upkeep
 
     async def overdue(self, now: datetime, limit: int) -> list[Blob]:
-        """Uploads whose time is up, and ended ones whose grants are."""
-        at = micros(now)
+        """Uploads whose time is up, and ended ones whose grants are, margin and all."""
+        at, ended = micros(now), micros(now - MARGIN)
 
         def overdue(connection: sqlite3.Connection) -> list[Blob]:
             rows = connection.execute(
@@ -99,7 +129,7 @@ class SqliteBlobs:
                 " WHERE state = 'uploading' AND expires_at <= ? LIMIT ?)"
                 f" UNION ALL SELECT * FROM (SELECT {_ALL} FROM blobs"
                 " WHERE state IN ('abandoned', 'deleted') AND grants_until <= ? LIMIT ?) LIMIT ?",
-                (at, limit, at, limit, limit),
+                (at, limit, ended, limit, limit),
             )
             return [blob_of(row) for row in rows]
 
@@ -112,6 +142,30 @@ class SqliteBlobs:
             connection.executemany(
                 "DELETE FROM blobs WHERE id = ? AND state IN ('abandoned', 'deleted')",
                 [(blob_id,) for blob_id in ids],
+            )
+
+        await self._database.write(forget)
+
+    async def copies(self, before: datetime, limit: int) -> list[Blob]:
+        """Copies that were noted before then, as rows that say no more than their keys."""
+
+        def copies(connection: sqlite3.Connection) -> list[Blob]:
+            rows = connection.execute(
+                "SELECT blob_id, attempt, begun_at FROM blob_copies WHERE begun_at <= ?"
+                " ORDER BY begun_at LIMIT ?",
+                (micros(before), limit),
+            )
+            return [copy_at(row[0], row[1], moment(row[2])) for row in rows]
+
+        return await self._database.read(copies)
+
+    async def forget_copies(self, copies: Sequence[Blob]) -> None:
+        """Remove the notes of copies."""
+        keys = [(copy.id, copy.attempt) for copy in copies]
+
+        def forget(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "DELETE FROM blob_copies WHERE blob_id = ? AND attempt = ?", keys
             )
 
         await self._database.write(forget)

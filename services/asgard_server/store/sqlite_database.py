@@ -33,11 +33,13 @@ class SqliteDatabase:
     """A database file. Jobs are functions of a connection, run in threads.
 
     Writing jobs that wait share a transaction; each of them is all or nothing. Methods raise
-    `StorageUnavailableError`, `StorageFullError`, and what the job raises.
+    `StorageUnavailableError`, `StorageFullError`, and what the job raises. One that is made only
+    when it is written reads as an empty one until then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, when_written: bool = False) -> None:
         self._path = path
+        self._awaited = when_written
         self._writing = ThreadPoolExecutor(1, "asgard-sql-write")
         self._reading = ThreadPoolExecutor(_READERS, "asgard-sql-read")
         self._local = threading.local()
@@ -45,15 +47,16 @@ class SqliteDatabase:
         self._lane: Lane[Job, Any] = Lane(self._writing, self._write)
 
     @classmethod
-    async def open(cls, path: Path) -> SqliteDatabase:
+    async def open(cls, path: Path, *, when_written: bool = False) -> SqliteDatabase:
         """Open the file, or make it, and bring its schema up to this release.
 
-        Raises `StorageUnavailableError`, also for a file that a newer release has written.
+        `when_written`: a file that is not there is made by whoever writes first. Raises
+        `StorageUnavailableError`, also for a file that a newer release has written.
         """
-        database = cls(path)
+        database = cls(path, when_written=when_written)
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(database._writing, database._migrate)
+            await loop.run_in_executor(database._writing, database._begin)
         except BaseException:
             await database.close()
             raise
@@ -74,7 +77,7 @@ class SqliteDatabase:
 
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         with self._speaking():
-            connection = self._connection()
+            connection = self._empty() if self._is_awaited() else self._connection()
             connection.execute("BEGIN")
             try:
                 return job(connection)
@@ -83,6 +86,8 @@ class SqliteDatabase:
 
     def _write(self, jobs: Sequence[Job]) -> list[Any]:
         with self._speaking():
+            if self._awaited:
+                self._migrate()
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -109,6 +114,28 @@ class SqliteDatabase:
             self._local.connection = made
         return made
 
+    def _begin(self) -> None:
+        if not self._is_awaited():
+            self._migrate()
+
+    def _is_awaited(self) -> bool:
+        """Whether there is no file yet, or somebody is just making it."""
+        if self._awaited and self._path.exists():
+            with contextlib.closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as made:
+                (version,) = made.execute("PRAGMA user_version").fetchone()
+            self._awaited = not version
+        return self._awaited
+
+    def _empty(self) -> sqlite3.Connection:
+        """What a reader sees of a file that is not there yet: all tables, without a row."""
+        made: sqlite3.Connection | None = getattr(self._local, "empty", None)
+        if made is None:
+            made = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            self._open.append(made)
+            self._apply(made)
+            self._local.empty = made
+        return made
+
     def _migrate(self) -> None:
         with self._speaking():
             connection = self._connection()
@@ -119,6 +146,7 @@ class SqliteDatabase:
             except BaseException:
                 connection.rollback()
                 raise
+            self._awaited = False
 
     def _apply(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from asgard_server.run.store import Deletion, Key, Write
+from asgard_server.run.store import Deletion, Key, Write, stray_token
 from asgard_server.store.gathering import Gathering
 from asgard_server.store.sqlite_link import Link
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
@@ -97,6 +97,16 @@ class SqliteLedger:
 
         return await self._write(write_down)
 
+    async def alive(self, tokens: Sequence[str]) -> None:
+        """Say that writes still go on, those that nobody has ended."""
+        now = time.time()
+        await self._write(
+            lambda connection: connection.executemany(
+                "UPDATE writes SET at = ? WHERE token = ? AND NOT observed",
+                [(now, token) for token in tokens],
+            )
+        )
+
     async def end(self, tokens: Sequence[str]) -> None:
         """Forget writes."""
         if tokens:
@@ -108,18 +118,34 @@ class SqliteLedger:
 
     async def begun(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
         """Writes that nobody has observed and nobody has begun again for so long."""
-        return await self._writes(0, older_than_s, run_id)
+        return await self._writes("NOT observed", older_than_s, run_id)
 
     async def unlisted(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
         """Observed writes of results that their runs' documents do not name."""
-        return await self._writes(1, older_than_s, run_id)
+        return await self._writes("observed AND lists", older_than_s, run_id)
 
-    async def _writes(self, observed: int, older_than_s: float, run_id: str | None) -> list[Write]:
+    async def stray(self, writes: Sequence[Write]) -> None:
+        """Write down that requests of these writes may still arrive."""
+        now = time.time()
+        await self._write(
+            # A stray is a row that is neither to be observed nor to be listed.
+            lambda connection: connection.executemany(
+                "INSERT INTO writes VALUES (?, ?, ?, ?, ?, '[]', 0, 1)"
+                " ON CONFLICT (token) DO UPDATE SET at = excluded.at",
+                [(stray_token(write.key), *write.key, write.run_id, now) for write in writes],
+            )
+        )
+
+    async def strays(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
+        """Writes that may still arrive, written down so long ago."""
+        return await self._writes("observed AND NOT lists", older_than_s, run_id)
+
+    async def _writes(self, which: str, older_than_s: float, run_id: str | None) -> list[Write]:
         of_run = "" if run_id is None else "AND run_id = ?"
         rows = await self._fetch(
             "SELECT token, kind, id, run_id, files, lists FROM writes"  # noqa: S608 - ours
-            f" WHERE observed = ? AND at <= ? {of_run} ORDER BY at LIMIT 10000",
-            *(observed, time.time() - older_than_s, *(() if run_id is None else (run_id,))),
+            f" WHERE {which} AND at <= ? {of_run} ORDER BY at LIMIT 10000",
+            *(time.time() - older_than_s, *(() if run_id is None else (run_id,))),
         )
         return [
             Write(token, Key(kind, id), run, tuple(json.loads(files)), bool(lists))
@@ -153,14 +179,16 @@ class SqliteLedger:
             for kind, id, run, results, files in rows
         ]
 
-    async def unmark(self, key: Key) -> None:
-        """Say that a deletion is done."""
+    async def unmark(self, key: Key, *, free: bool = False) -> None:
+        """Say that a deletion is done. `free`: its id may be taken again."""
 
         def say(connection: sqlite3.Connection) -> None:
             now = time.time()
             connection.execute(
                 "UPDATE deletions SET done = 1, at = ? WHERE kind = ? AND id = ?", (now, *key)
             )
+            if free:
+                connection.execute("DELETE FROM deletions WHERE kind = ? AND id = ?", key)
             connection.execute("DELETE FROM deletions WHERE done AND at < ?", (now - _DONE_KEPT_S,))
 
         await self._write(say)
@@ -215,14 +243,12 @@ def _in_transaction(connection: sqlite3.Connection, job: Callable[[sqlite3.Conne
 
 
 def _gone(connection: sqlite3.Connection, writes: Iterable[Write]) -> list[Key]:
-    """Documents and runs of these writes that are being deleted, or runs that were."""
+    """Documents and runs of these writes that are being deleted, or were."""
     keys = {key for write in writes for key in (write.key, Key("run", write.run_id))}
     return [
         key
         for key in keys
-        if connection.execute(
-            "SELECT 1 FROM deletions WHERE kind = ? AND id = ? AND (kind = 'run' OR NOT done)", key
-        ).fetchone()
+        if connection.execute("SELECT 1 FROM deletions WHERE kind = ? AND id = ?", key).fetchone()
     ]
 
 

@@ -11,13 +11,15 @@ from asgard_server.run.store import Found, Key, Write
 
 # By then another replica has observed what this one could not.
 FORGOTTEN_AFTER_S = 60.0
+# Half the time after which others take a writer for dead.
+BELIEVED_FOR_S = 5.0
 _LOOKED_AT = 4_096
 
 
 class Note(NamedTuple):
     """A write that is done. `replaced`: the stamp before it, None for a new document.
 
-    `found`: the document as it was written, None when it must be read.
+    `found`: the document as it was written, None when it must be read. `at`: when it was sent.
     """
 
     write: Write
@@ -37,9 +39,11 @@ class Written:
         self._notes: dict[Key, list[Note]] = {}
         self._lock = threading.Lock()
 
-    def note(self, write: Write, replaced: str | None, found: Found | None) -> None:
-        """Say that a document has been written."""
-        note = Note(write, replaced, found, time.monotonic())
+    def note(
+        self, write: Write, replaced: str | None, found: Found | None, at: float | None = None
+    ) -> None:
+        """Say that a document has been written, by a request sent at `at`, now unless given."""
+        note = Note(write, replaced, found, time.monotonic() if at is None else at)
         with self._lock:
             self._notes.setdefault(write.key, []).append(note)
             if len(self._notes) > _LOOKED_AT:
@@ -73,11 +77,13 @@ def standing(notes: Sequence[Note], stamp: str | None) -> Found | None:
     """The document that these writes have made of the state `stamp`.
 
     None when they did not all follow from it, one after the other: somebody else has written
-    between them, and only the place knows who was last.
+    between them, and only the place knows who was last. So where one took long: a writer who is
+    taken for dead is not waited for, and what he has written may be gone.
     """
     found: Found | None = None
+    late = time.monotonic() - BELIEVED_FOR_S
     for note in notes:
-        if note.found is None or note.replaced != stamp:
+        if note.found is None or note.replaced != stamp or note.at < late:
             return None
         found, stamp = note.found, note.found.stamp
     return found

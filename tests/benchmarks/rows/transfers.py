@@ -1,14 +1,9 @@
-"""Bytes to and from MinIO, digests computed and verified, against s5cmd on the same store."""
+"""Bytes to and from MinIO by the library alone, digests computed and verified, against s5cmd."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gimle.asgard.core.signing import Credentials, Endpoint, Signer
 from gimle.asgard.transfer import (
@@ -22,64 +17,35 @@ from gimle.asgard.transfer import (
     upload,
 )
 
-from tests.benchmarks.figures import Bench, Figure, median, share
+from tests.benchmarks import moving
+from tests.benchmarks.figures import Bench, Figure
 from tests.engines import minio
-from tests.engines.s3_store import ACCESS_KEY, ROOT, SECRET_KEY, Store
-
-UP, DOWN = 1.0, 0.8
-_MIB = 1 << 20
+from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
 
 
 def measure(bench: Bench) -> list[Figure]:
     """One large file, many small ones, a tree of both; ours and theirs in turns, the medians."""
     store = minio.server()
-    name = store.bucket()
-    bucket = Bucket(
-        Signer(Endpoint.parse(store.endpoint), Credentials(ACCESS_KEY, SECRET_KEY)), name
-    )
+    signer = Signer(Endpoint.parse(store.endpoint), Credentials(ACCESS_KEY, SECRET_KEY))
+    bucket = Bucket(signer, store.bucket())
     figures = []
-    tree_mib = 512 if bench.quick else 2_048
-    loads = {
-        "256 MiB": {"one": 256 * _MIB},
-        "2,000 small files": {f"{number:04}.json": 2_048 for number in range(2_000)},
-        f"a tree of {tree_mib} MiB": _tree(tree_mib * _MIB),
-    }
-    for what, files in loads.items():
+    for files in (
+        moving.one_file(),
+        moving.small_files(),
+        moving.a_tree(moving.tree_mib(bench)),
+    ):
         folder = bench.folder / "transfers"
-        _fill(folder / "in", files)
-        rounds = bench.few(5, 3) if what != f"a tree of {tree_mib} MiB" else bench.few(3, 1)
-        figures += _compared(what, folder, store, bucket, len(files), sum(files.values()), rounds)
+        files.write(folder / "in")
+        figures += _compared(files, folder, store, bucket, files.rounds(bench))
         shutil.rmtree(folder)
         bucket.delete([one.key for one in bucket.list("")])
     return figures
 
 
-def _tree(bytes: int) -> dict[str, int]:
-    """A fourth each in one file, in files of 64 MiB, of 4 MiB, and of 256 KiB."""
-    fourth = bytes // 4
-    sizes = {"large/one": fourth}
-    for folder, each in (("shards", 64 * _MIB), ("arrays", 4 * _MIB), ("small", _MIB // 4)):
-        sizes |= {f"{folder}/{number:04}": each for number in range(fourth // each)}
-    return sizes
-
-
-def _fill(folder: Path, files: dict[str, int]) -> None:
-    block = os.urandom(_MIB)
-    for number, (name, size) in enumerate(files.items()):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            file.write(number.to_bytes(4, "big")[: size - file.tell()])
-            while left := size - file.tell():
-                file.write(block[:left])
-
-
 def _compared(
-    what: str, folder: Path, store: Store, bucket: Bucket, files: int, size: int, rounds: int
+    files: moving.Files, folder: Path, store: Store, bucket: Bucket, rounds: int
 ) -> list[Figure]:
-    theirs = _s5cmd(store)
-    few_bytes = size < files * _MIB // 64
-    amount, unit = (files, "files/s") if few_bytes else (size / _MIB, "MiB/s")
+    theirs = moving.s5cmd(store)
 
     def fetch() -> None:
         wanted = [
@@ -88,6 +54,10 @@ def _compared(
         ]
         download(wanted, DirectDownloads(bucket))
 
+    def clear() -> None:
+        shutil.rmtree(folder / "out")
+        shutil.rmtree(folder / "out2")
+
     sides = (
         (
             lambda: upload(tree(folder / "in", "ours"), DirectUploads(bucket)),
@@ -95,55 +65,8 @@ def _compared(
         ),
         (fetch, lambda: theirs(f"s3://{bucket.name}/theirs/*", f"{folder}/out2/")),
     )
-    up: list[tuple[float, float]] = []
-    down: list[tuple[float, float]] = []
-    for number in range(rounds):
-        for pair, seconds in zip(sides, (up, down), strict=True):
-            # Who comes first finds another page cache: they take turns in that too.
-            if number % 2:
-                other, ours = _timed(pair[1]), _timed(pair[0])
-            else:
-                ours, other = _timed(pair[0]), _timed(pair[1])
-            seconds.append((ours, other))
-        shutil.rmtree(folder / "out")
-        shutil.rmtree(folder / "out2")
+    up, up2, down, down2 = moving.in_turns(rounds, sides, clear)
     return [
-        share(
-            f"{direction} of {what}, against s5cmd",
-            amount / median([ours for ours, _ in seconds]),
-            amount / median([other for _, other in seconds]),
-            least,
-            unit,
-            note,
-        )
-        for direction, seconds, least, note in (
-            ("upload", up, UP, "which computes no SHA-256 of parts"),
-            ("download", down, DOWN, "which verifies nothing"),
-        )
+        moving.against_s5cmd("upload", files, up, up2, moving.UP, moving.CHECKED_UP),
+        moving.against_s5cmd("download", files, down, down2, moving.DOWN, moving.CHECKED_DOWN),
     ]
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    os.sync()  # what others have left to be written is not for this one to wait for
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def _s5cmd(store: Store) -> Callable[[str, str], None]:
-    binary = shutil.which("s5cmd")
-    if binary is None:
-        subprocess.run([ROOT / ".ci" / "setup-s5cmd"], check=True)
-        binary = str(ROOT / ".cache" / "engines" / "bin" / "s5cmd")
-    environment = {
-        **os.environ,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_REGION": "us-east-1",
-    }
-
-    def copy(source: str, target: str) -> None:
-        command = [binary, "--endpoint-url", store.endpoint, "cp", source, target]
-        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-    return copy

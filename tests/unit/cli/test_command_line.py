@@ -14,8 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from gimle.asgard.cli import app
+from gimle.asgard.cli.app import build
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.monitor.storage import AsgardStorage
+from typer.testing import CliRunner
+
+from tests.conftest import free_port
+from tests.engines.terminal import a_terminal
+from tests.sdk.servers import Server
 
 COMMAND = [sys.executable, "-m", "gimle.asgard.cli"]
 GRACE_S = 30.0
@@ -71,6 +79,20 @@ def test_help_explains_with_examples(
     said = asgard(*arguments).stdout
     for word in words:
         assert word in said
+
+
+def test_every_command_has_an_example_in_its_help() -> None:
+    found: list[str] = []
+
+    def look(command: Any, name: str) -> None:
+        for word, one in getattr(command, "commands", {}).items():
+            look(one, f"{name} {word}")
+        if not hasattr(command, "commands"):
+            found.append(name)
+            assert f"{name} " in f"{command.help}\n".replace("\n", " "), f"{name} has none"
+
+    look(typer.main.get_command(build()), "asgard")
+    assert {"asgard monitor", "asgard example", "asgard serve run", "asgard runs list"} <= {*found}
 
 
 def test_the_examples_are_listed_by_category(asgard: Asgard) -> None:
@@ -193,6 +215,37 @@ def test_one_that_fails_is_told_and_does_not_hide_the_status(
     assert "lower `rate`" in done.stderr
     (row,) = json.loads(asgard("runs", "list", "--json").stdout)
     assert row["status"] == "failed"
+
+
+def test_what_is_saved_through_a_service_is_said_by_its_address(
+    asgard: Asgard, tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "served")
+    server.start()
+    try:
+        said = asgard("example", "basic/01_integration.yaml", "--storage", server.where).stdout
+        assert f"Saved 1 run(s) in {server.where}\n" in said
+        assert "asgard monitor" not in said  # which shows folders and S3
+        assert "Integration" in asgard("runs", "list", "--storage", server.where).stdout
+    finally:
+        server.end()
+    refused = ["example", "basic/01_integration.yaml", "--monitor", "--storage", server.where]
+    assert "leave it out" in asgard(*refused, status=1).stderr
+
+
+def test_on_a_terminal_it_is_said_what_is_waited_for(tmp_path: Path) -> None:
+    controller, terminal = a_terminal()
+    where = f"grpc://127.0.0.1:{free_port()}"  # where nobody is: asked for a quarter of a minute
+    with subprocess.Popen(
+        [*COMMAND, "runs", "list", "--storage", where], stderr=terminal, env=environment()
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        while f"Listing the runs of {where}".encode() not in shown:
+            shown += os.read(controller, 4_096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(GRACE_S) == 130
+    os.close(controller)
 
 
 def test_fsck_finds_and_mends_what_is_not_whole(asgard: Asgard, tmp_path: Path) -> None:
@@ -328,3 +381,20 @@ def test_help_needs_no_numerics() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stderr.split() == []
+
+
+def test_without_the_server_the_library_checks_documents_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "entry_points", lambda group: ())
+    AsgardStorage(tmp_path, durability="relaxed").create_run(name="r")
+    done = CliRunner().invoke(app.build(), ["fsck", "--storage", str(tmp_path), "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["runs"]) == (0, 1), done.output
+    away = ["fsck", "--storage", "s3://bucket/prefix"]
+    monkeypatch.setenv("ASGARD_S3_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    done = CliRunner().invoke(app.build(), away)
+    assert (done.exit_code, "is the store running" in done.stderr) == (3, True), done.output
+    done = CliRunner().invoke(app.build(), ["blob", "init"])
+    assert (done.exit_code, "pip install asgard-server" in done.stderr) == (1, True)

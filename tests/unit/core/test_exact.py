@@ -198,3 +198,23 @@ def test_a_broken_document_is_a_value_error(body: bytes) -> None:
 
 def test_a_marker_nobody_knows_is_left_alone() -> None:
     assert exact.loads(b'{"$schema": "x", "a": {"$ref": 1}}') == {"$schema": "x", "a": {"$ref": 1}}
+
+
+@given(VALUES, st.lists(st.integers(-(2**1000), 2**1000) | st.floats(allow_nan=False), max_size=5))
+def test_digits_that_other_programs_write_are_read_to_the_last(value: Any, numbers: Any) -> None:
+    written = json.dumps({"exact": json.loads(exact.dumps(value)), "numbers": numbers})
+    if "Infinity" not in written:
+        read = exact.loads(written)
+        assert same(read["numbers"], numbers)
+        assert same(read["exact"], exact.loads(exact.dumps(value)))
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**300])
+@pytest.mark.parametrize("form", ["[%d]", '{"a":[0.00012345678901234567,%d]}', '["$",%d]'])
+def test_integers_around_the_edges_of_64_bits_are_read_exactly(number: int, form: str) -> None:
+    assert str(number) in str(exact.loads(form % number))
+
+
+def test_fractions_are_not_taken_for_long_integers() -> None:
+    assert not exact.holds_long_integers(b"[0.00012345678901234567,1.0,0.000123456789012345678]")
+    assert exact.holds_long_integers(b"[0.00012345678901234567,1234567890123456789012]")

@@ -98,10 +98,10 @@ def test_a_bad_formula_says_why(text: str, words: str) -> None:
 
 
 def test_a_tower_of_powers_costs_nothing() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     value = Expression("9^9^9^9^9^9").evaluate()
     assert math.isinf(float(value))
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 @settings(max_examples=300, deadline=None)

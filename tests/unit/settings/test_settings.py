@@ -92,6 +92,8 @@ def test_a_value_of_the_command_line_is_checked_under_its_option() -> None:
         Settings.from_environment({}, port=70_000)
     with pytest.raises(SettingError, match="--storage is 'gs://x'"):
         Settings.from_environment({}, storage="gs://x")
+    with pytest.raises(SettingError, match="--run-address is empty"):
+        Settings.from_environment({}, run_address="")
 
 
 @pytest.mark.parametrize(

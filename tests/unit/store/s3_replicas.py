@@ -25,7 +25,6 @@ from gimle.asgard.core.s3.place import Place
 
 from tests.contract.document_places import STORES, place_in
 from tests.engines import postgres
-from tests.engines.s3_store import Store
 
 
 def a_run(**fields: Any) -> RunDocument:
@@ -73,7 +72,7 @@ class Replica:
 class Cluster:
     """A prefix, a database, and the replicas that were opened over them."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Any, folder: Path) -> None:
         self.store = store
         self.place: Place = place_in(store)
         self.folder = folder
@@ -119,9 +118,9 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(store: str, folder: Path) -> AsyncIterator[Cluster]:
-    """A cluster over a store by its name."""
-    opened = Cluster(STORES[store](), folder)
+async def cluster(store: str | Any, folder: Path) -> AsyncIterator[Cluster]:
+    """A cluster over a store, or one by its name."""
+    opened = Cluster(STORES[store]() if isinstance(store, str) else store, folder)
     try:
         yield opened
     finally:

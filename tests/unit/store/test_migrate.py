@@ -49,6 +49,13 @@ async def test_many_who_migrate_at_once_apply_each_step_once(dsn: str) -> None:
     assert await ask(dsn, "SELECT count(*) FROM asgard.migrations") == len(names)
 
 
+def test_the_transcript_of_a_cluster_by_hand_applies_every_step() -> None:
+    said = (Path(__file__).parents[3] / "docs" / "operate" / "by-hand.md").read_text()
+    steps = [step.name for step in migrations()]
+    assert f"this release needs {len(steps)}:" in said
+    assert [line[8:] for line in said.splitlines() if line.startswith("applied ")] == steps
+
+
 async def test_a_database_that_was_not_migrated_is_refused_with_what_to_do(dsn: str) -> None:
     with pytest.raises(SchemaError, match="run `asgard migrate`"):
         await open_index(dsn, Shelf())

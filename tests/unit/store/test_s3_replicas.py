@@ -209,14 +209,28 @@ async def test_a_delete_that_broke_off_is_finished_by_another(
     hurried(alive)
     async with running(alive.documents.run(alive.observer.observe)):
 
-        async def gone() -> bool:
-            return await alive.index.run(run.id) is None
+        async def done() -> bool:
+            return not await alive.ledger.marked(0)
 
-        await eventually(gone)
+        await eventually(done)  # the mark goes last
+    assert await alive.index.run(run.id) is None
     assert [await house.keys(folder) for folder in ("runs", "results", "files")] == [[], [], []]
-    assert await alive.ledger.marked(0) == []
     with pytest.raises(NotFoundError):
         await alive.add(a_result(run.id))
+
+
+async def test_a_delete_that_is_asked_again_answers_when_nothing_is_left(house: Cluster) -> None:
+    dead, alive = await house.replica(), await house.replica()
+    run = a_run()
+    results = [a_result(run.id, computed=np.arange(2_000.0)), a_result(run.id)]
+    await dead.create(run, results)
+    key = Key("run", run.id)
+    await dead.ledger.mark(Deletion(key, run.id, tuple(result.id for result in results)))
+    await dead.documents._objects.delete([f"runs/{run.id}.json"])  # and here it died
+    with pytest.raises(NotFoundError):
+        await alive.documents.delete(key, await alive.index.result_ids(run.id))
+    assert [await house.keys(folder) for folder in ("runs", "results", "files")] == [[], [], []]
+    assert await alive.ledger.marked(0) == []
 
 
 async def test_arrays_of_a_dead_writer_go_and_those_of_a_living_one_stay(

@@ -63,13 +63,13 @@ export function pretty(text: string): string {
 }
 
 const pieces =
-  /(\d+(?:\.\d+)?(?:e[+-]?\d+)?)|([A-Za-z_]\w*)(?=\s*\()|([A-Za-z_]\w*)|(\s+)|([^\w\s]+)/gi;
+  /(\[\d+\s*->\s*\d+\])|(\d+(?:\.\d+)?(?:e[+-]?\d+)?)|([A-Za-z_]\w*)(?=\s*\()|([A-Za-z_]\w*)|(\s+)|([^\w\s]+)/gi;
 
 export function Formula({ text }: { text: string }) {
   const parts = [];
   for (const match of pretty(text).matchAll(pieces)) {
-    const [piece, digits, called, , , mark] = match;
-    const kind = digits ? "digits" : called ? "called" : mark ? "sign" : "";
+    const [piece, arity, digits, called, , , mark] = match;
+    const kind = arity ? "arity" : digits ? "digits" : called ? "called" : mark ? "sign" : "";
     parts.push(
       kind ? (
         <span class={kind} key={match.index}>

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
@@ -10,23 +9,15 @@ from starlette.types import ASGIApp
 
 from asgard_server.gateway.answers import Answer, serve
 from asgard_server.gateway.decode import Decoders
-from asgard_server.gateway.openapi import documented, errors
+from asgard_server.gateway.openapi import documented, errors, jobs
 from asgard_server.gateway.openapi.messages import Messages
+from asgard_server.gateway.openapi.operations import VARIABLE, operation
 from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Handler
-from asgard_server.gateway.schema import Binding, Rpc, Schema, message_of
+from asgard_server.gateway.schema import Schema
 from asgard_server.gateway.transcode import Asks
 
 Json = dict[str, Any]
-
-ETAG: Json = {
-    "ETag": {
-        "description": "Send it back in If-None-Match, and an unchanged body is a 304.",
-        "schema": {"type": "string"},
-    }
-}
-_HTTP_BODY = "google.api.HttpBody"
-_VARIABLE = re.compile(r"\{([^}=]+)(?:=[^}]*)?\}")
 
 
 def document(described: Schema, version: str) -> Json:
@@ -36,10 +27,11 @@ def document(described: Schema, version: str) -> Json:
     paths: dict[str, Json] = {}
     for rpc in described.rpcs:
         for binding in rpc.bindings:
-            path = _VARIABLE.sub(r"{\1}", binding.template)
-            operation = _operation(rpc, binding, Asks(rpc, binding, decoders), messages)
-            paths.setdefault(path, {})[binding.verb.lower()] = operation
+            path = VARIABLE.sub(r"{\1}", binding.template)
+            made = operation(rpc, binding, Asks(rpc, binding, decoders), messages)
+            paths.setdefault(path, {})[binding.verb.lower()] = made
     paths.update(documented.paths(messages))
+    paths.update(jobs.paths(described.rpcs, decoders, messages))
     services = {rpc.service for rpc in described.rpcs}
     return {
         "openapi": "3.1.0",
@@ -54,102 +46,14 @@ def document(described: Schema, version: str) -> Json:
             {"name": s.rpartition(".")[2], "description": messages.comment(s)}
             for s in sorted(services)
         ]
-        + documented.TAGS,
+        + documented.TAGS
+        + jobs.TAGS,
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted({**messages.components, "Problem": errors.PROBLEM}.items())),
             "responses": errors.component_responses(),
         },
     }
-
-
-def _operation(rpc: Rpc, binding: Binding, asks: Asks, messages: Messages) -> Json:
-    comment = messages.comment(rpc.full_name)
-    variables = _VARIABLE.findall(binding.template)
-    made: Json = {
-        "operationId": rpc.name[0].lower() + rpc.name[1:],
-        "tags": [rpc.service.rpartition(".")[2]],
-        "summary": comment.partition(". ")[0].partition(".\n")[0].replace("\n", " ").rstrip("."),
-        "description": comment,
-    }
-    parameters = [_variable(rpc, name, messages) for name in variables]
-    for name, field in asks.parameters.items():
-        parameters.append(
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": messages.comment(field.descriptor.full_name),
-                "schema": messages.parameter(field.descriptor),
-            }
-        )
-    if parameters:
-        made["parameters"] = parameters
-    if binding.body:
-        made["requestBody"] = _body(rpc, binding, frozenset(variables), messages)
-    made["responses"] = {
-        "200": _success(rpc, binding, messages),
-        **({"304": {"description": "Unchanged."}} if _has_etag(rpc, binding) else {}),
-        **errors.responses(comment, names_a_thing=bool(variables), has_body=bool(binding.body)),
-    }
-    return made
-
-
-def _variable(rpc: Rpc, name: str, messages: Messages) -> Json:
-    descriptor = rpc.input
-    *outer, last = name.split(".")
-    for step in outer:
-        descriptor = message_of(descriptor.fields_by_name[step])
-    field = descriptor.fields_by_name[last]
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": messages.comment(field.full_name),
-        "schema": {**messages.parameter(field), "minLength": 1},
-    }
-
-
-def _body(rpc: Rpc, binding: Binding, in_path: frozenset[str], messages: Messages) -> Json:
-    if binding.body == "*":
-        shown = messages.input(rpc.input, in_path)
-    else:
-        shown = messages.input(message_of(rpc.input.fields_by_name[binding.body]))
-    # No body is an empty object: enough where nothing is required.
-    required = "required" in messages.components[shown["$ref"].rpartition("/")[2]]
-    return {"required": required, "content": {"application/json": {"schema": shown}}}
-
-
-def _has_etag(rpc: Rpc, binding: Binding) -> bool:
-    return binding.verb == "GET" and not rpc.streaming
-
-
-def _success(rpc: Rpc, binding: Binding, messages: Messages) -> Json:
-    shown = rpc.output
-    if binding.response_body:
-        shown = message_of(rpc.output.fields_by_name[binding.response_body])
-    if shown.full_name == _HTTP_BODY:
-        content: Json = {
-            "application/json": {"schema": {}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        }
-    elif rpc.streaming:
-        content = {
-            "text/event-stream": {
-                "schema": {
-                    "type": "string",
-                    "description": "Server-sent events; `data` of each is JSON: "
-                    f"{messages.output(shown)['$ref']}. A failure is an event named `error` "
-                    "whose data is a Problem.",
-                }
-            }
-        }
-    else:
-        content = {"application/json": {"schema": messages.output(shown)}}
-    made: Json = {"description": messages.comment(shown.full_name) or "Done.", "content": content}
-    if _has_etag(rpc, binding):
-        made["headers"] = ETAG
-    return made
 
 
 def endpoint(described: Schema, version: str) -> Handler:

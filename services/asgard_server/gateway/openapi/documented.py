@@ -129,7 +129,7 @@ def _updates() -> Json:
         "tags": ["Monitor"],
         "summary": "Changes as they happen",
         "description": "Server-sent events without names. `data` is one of "
-        '`{"type":"connected"}`, `{"type":"update"|"delete","object_type":"run"|"result",'
+        '`{"type":"connected"}`, `{"type":"update"|"delete","object_type":"run"|"result"|"job",'
         '"object_id":...}` (of a result also `run_id`) and `{"type":"reset"}`: read again '
         "what you show. Never ends by itself.",
         "parameters": [

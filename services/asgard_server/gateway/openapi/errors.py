@@ -48,6 +48,7 @@ _WHEN = {
     409: "The present state of the thing does not allow it; `reason` says why.",
     413: "The body is too large.",
     415: "The body is not JSON.",
+    422: "A parameter or a field breaks its rule, where SimSwarm's documents say so.",
     429: "A limit is reached; try again later.",
     500: "A defect, or a stored document that cannot be read.",
     503: "The service or its storage cannot be reached now.",

@@ -117,7 +117,10 @@ def _members(result_id: str, body: bytes) -> Mapping[str, bytes]:
     try:
         if len(body) > _SPLICE_BYTES:
             return members(body)
-        return {key: orjson.dumps(value) for key, value in orjson.loads(body).items()}
+        whole = orjson.loads(body).items()
+        if exact.holds_long_integers(body):
+            return members(body)
+        return {key: orjson.dumps(value) for key, value in whole}
     except (ValueError, AttributeError) as error:
         raise DocumentError(result_id, f"is not a JSON object: {error}") from None
 

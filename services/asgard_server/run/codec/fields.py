@@ -66,7 +66,21 @@ def json_object(
     value = parsed(parse, body, name)
     if not isinstance(value, dict):
         raise InvalidFieldError(name, "is not a JSON object", 'give an object, as in {"key": 1}')
+    if b'"$array"' in body:
+        _refuse_references(value, name)
     return value
+
+
+def _refuse_references(value: dict[str, Any], name: str) -> None:
+    """A caller names no file of ours: an array comes with its elements, or beside the data."""
+    from gimle.asgard.core.growth import references
+
+    for ref in references(value):
+        raise InvalidFieldError(
+            name,
+            f"refers to an array in the file {ref.path!r}",
+            'give its elements: {"$array": [...], "dtype": ..., "shape": ...}',
+        )
 
 
 def parsed(parse: Callable[[Any], Any], body: Any, name: str) -> Any:

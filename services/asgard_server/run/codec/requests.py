@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from gimle.asgard.core import exact
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2 as pb
@@ -65,7 +64,7 @@ def data(body: bytes, arrays: Arrays, at: str = "") -> dict[str, Any]:
         return json_object(body, f"{at}data", domain.DATA_LIMIT_BYTES)
     from asgard_server.run.arrays import place
 
-    found = json_object(body, f"{at}data", domain.DATA_LIMIT_BYTES, orjson.loads)
+    found = json_object(body, f"{at}data", domain.DATA_LIMIT_BYTES, exact.parse)
     restored = parsed(exact.restore, place(found, arrays, at), f"{at}data")
     if not isinstance(restored, dict):
         raise InvalidFieldError(f"{at}data", "is an array", "give an object that names its fields")

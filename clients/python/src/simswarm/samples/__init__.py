@@ -47,12 +47,18 @@ def artifacts(
 
 
 def write(
-    folder: Path, seed: int = 0, *, agents: int = AGENTS, rounds: int = ROUNDS
+    folder: Path,
+    seed: int = 0,
+    *,
+    agents: int = AGENTS,
+    rounds: int = ROUNDS,
+    market_curves: bool | None = None,
 ) -> dict[str, Path]:
     """Write the files of one job into a folder; answer their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
-    for name, body in artifacts(seed, agents=agents, rounds=rounds).items():
+    made = artifacts(seed, agents=agents, rounds=rounds, market_curves=market_curves)
+    for name, body in made.items():
         written[name] = folder / name
         written[name].write_bytes(body)
     return written

@@ -13,7 +13,7 @@ Action = dict[str, Any]
 QUESTION = "Will the city council approve the river bridge?"
 PLATFORMS = ("twitter", "reddit")
 MARKET = "polymarket"
-LIQUIDITY = 120.0
+LIQUIDITY = 600.0
 FIRST_ROUND = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 _FIRST = ("Ada", "Bo", "Carmen", "Elif", "Farid", "Greta", "Hiro", "Kofi", "Lena", "Mei", "Omar")
@@ -58,6 +58,8 @@ class World:
     follows: list[tuple[Agent, Agent, str]] = field(default_factory=list)
     prices: list[tuple[int, float, float]] = field(default_factory=list)
     """After each trade: its round, the price of YES, the money moved so far."""
+    held: dict[tuple[str, int], float] = field(default_factory=dict)
+    """How many shares of a side an agent has."""
 
 
 def played(seed: int, agents: int, rounds: int) -> World:
@@ -154,11 +156,11 @@ class _Acting:
         return f"About {topic}: the new bridge {reason}. {end}"
 
     def _post(self) -> str | None:
-        """A post of the last rounds, the newer the likelier."""
+        """A post of the agent's platform in the last rounds, the newer the likelier."""
         recent = [
             entry["action_result"]["post_id"]
             for entry in self.world.log[-400:]
-            if entry["action_type"] == "CREATE_POST"
+            if entry["action_type"] == "CREATE_POST" and entry["platform"] == self.agent.platform
         ]
         return recent[int(len(recent) * self.chance.random() ** 0.5)] if recent else None
 
@@ -175,8 +177,10 @@ class _Acting:
         side = 0 if self.chance.random() < (self.agent.stance + 1) / 2 else 1
         amount = round(self.chance.uniform(1, 40), 2)
         arguments = {"market_id": "m1", "outcome": ("YES", "NO")[side], "amount": amount}
-        if not buys and self.shares[side] < amount:
+        holding = self.agent.id, side
+        if not buys and self.world.held.get(holding, 0.0) < amount:
             return arguments, None, False
+        self.world.held[holding] = self.world.held.get(holding, 0.0) + (amount if buys else -amount)
         before = _cost(self.shares)
         self.shares[side] += amount if buys else -amount
         money = abs(_cost(self.shares) - before)

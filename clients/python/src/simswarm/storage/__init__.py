@@ -6,7 +6,12 @@ presigned URL; the report task reads and writes them in its own process.
 
 from __future__ import annotations
 
-from simswarm.storage.artifacts import ArtifactMissingError, fetch_artifact, put_report_md
+from simswarm.storage.artifacts import (
+    ArtifactMissingError,
+    ArtifactStore,
+    fetch_artifact,
+    put_report_md,
+)
 from simswarm.storage.sim_data import (
     DOWNLOAD_EXPIRY,
     SIM_DATA_FILES,
@@ -19,6 +24,7 @@ __all__ = [
     "SIM_DATA_FILES",
     "UPLOAD_EXPIRY",
     "ArtifactMissingError",
+    "ArtifactStore",
     "SimDataStorage",
     "fetch_artifact",
     "put_report_md",

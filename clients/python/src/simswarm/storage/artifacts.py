@@ -22,6 +22,32 @@ class ArtifactMissingError(Exception):
     """The file is not there, or there is no store."""
 
 
+class ArtifactStore:
+    """The files of jobs in one bucket: what the functions below do, for a store named otherwise."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    @classmethod
+    def signed_by(cls, signer: Signer, bucket: str) -> ArtifactStore:
+        """A bucket of the store that `signer` signs for."""
+        return cls(Bucket(signer, bucket))
+
+    def fetch_artifact(self, job_id: int, filename: str) -> bytes:
+        """Read one file of a job whole; raises as the function of this name does."""
+        try:
+            return self._bucket.read(object_path(job_id, filename), MOST_BYTES)
+        except RefusedError as error:
+            if error.code == "NoSuchKey":
+                raise ArtifactMissingError(object_path(job_id, filename)) from error
+            raise
+
+    def put_report_md(self, job_id: int, markdown: str) -> None:
+        """Write a job's `report.md`. Raises TransferError."""
+        key = object_path(job_id, "report.md")
+        self._bucket.write(key, markdown.encode(), "text/markdown")
+
+
 def fetch_artifact(job_id: int, filename: str) -> bytes:
     """Read one file of a job whole.
 
@@ -31,12 +57,7 @@ def fetch_artifact(job_id: int, filename: str) -> bytes:
     bucket = _bucket()
     if bucket is None:
         raise ArtifactMissingError(f"{filename}: MINIO_ENDPOINT is not set")
-    try:
-        return bucket.read(object_path(job_id, filename), MOST_BYTES)
-    except RefusedError as error:
-        if error.code == "NoSuchKey":
-            raise ArtifactMissingError(object_path(job_id, filename)) from error
-        raise
+    return ArtifactStore(bucket).fetch_artifact(job_id, filename)
 
 
 def put_report_md(job_id: int, markdown: str) -> None:
@@ -48,7 +69,7 @@ def put_report_md(job_id: int, markdown: str) -> None:
     if bucket is None:
         logger.warning("MINIO_ENDPOINT is not set: the report of job %s is not stored", job_id)
         return
-    bucket.write(object_path(job_id, "report.md"), markdown.encode(), "text/markdown")
+    ArtifactStore(bucket).put_report_md(job_id, markdown)
 
 
 def _bucket() -> Bucket | None:

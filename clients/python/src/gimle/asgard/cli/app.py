@@ -1,7 +1,8 @@
 """The commands of `asgard`: those of the SDK, and those other distributions add.
 
 A distribution adds a command by an entry point in the group `gimle.asgard.commands`: its name is
-the command's, its value a function that Typer can read, or a Typer of several commands.
+the command's, its value a function that Typer can read, or a Typer of several commands. A name
+with a dot, `blob.init`, adds to a group of commands; `fsck` comes in the place of the SDK's own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated
 
 import typer
-from gimle.asgard.cli import blobs, copying, example, fsck, models, runs
+from gimle.asgard.cli import blobs, copying, example, fsck, models, runs, sim_data
 from gimle.asgard.cli.speaking import error_console, plain_errors
 
 GROUP = "gimle.asgard.commands"
@@ -21,6 +22,7 @@ ELSEWHERE = {
     "config": "Show the settings of the server that hold here.",
     "migrate": "Bring the schema of the database up to this release.",
     "reindex": "Make the index of a storage agree with its documents.",
+    "blob.init": "Make the bucket, and let pages and uploads use it.",
 }
 """Commands that come with asgard-server, and what they do."""
 
@@ -44,13 +46,18 @@ def build() -> typer.Typer:
     app.command("copy")(plain_errors(copying.copy))
     app.add_typer(models.app, name="models")
     app.add_typer(blobs.app, name="blob")
-    app.command("fsck")(plain_errors(fsck.fsck))
+    app.add_typer(sim_data.app, name="sim-data")
     added = {point.name: point for point in entry_points(group=GROUP)}
+    if "fsck" not in added:
+        app.command("fsck")(plain_errors(fsck.fsck))
+    groups = {"blob": blobs.app}
     for name, point in sorted(added.items()):
-        _add(app, name, point)
+        group, _, inner = name.rpartition(".")
+        _add(groups.get(group, app), inner, point)
     for name, purpose in ELSEWHERE.items():
         if name not in added:
-            _missing(app, name, purpose, "it comes with asgard-server")
+            group, _, inner = name.rpartition(".")
+            _missing(groups.get(group, app), inner, purpose, "it comes with asgard-server")
     return app
 
 

@@ -50,7 +50,12 @@ def example(
     ] = False,
     storage: Annotated[
         str,
-        typer.Option("--storage", "-s", envvar="ASGARD_STORAGE", help="The folder to save in."),
+        typer.Option(
+            "--storage",
+            "-s",
+            envvar="ASGARD_STORAGE",
+            help="Where to save: a folder, s3://bucket/prefix or grpc://host:port.",
+        ),
     ] = "storage",
     port: Annotated[
         int | None,
@@ -116,6 +121,11 @@ def _run(
 
     for path in paths:
         load(path)
+    if monitor and _is_served(storage):
+        fail(
+            f"--monitor shows a folder or s3://bucket/prefix, not {storage}",
+            "leave it out: the service at that address has a page of its own",
+        )
     place = AsgardStorage(storage)
     if pace is None:
         pace = WATCHING_PACE if monitor else 0.0
@@ -132,19 +142,29 @@ def _run(
             raise typer.Exit(INTERRUPTED)
         out = error_console() if as_json else console()
         out.print(
-            f"Saved {len(rows) - failed} run(s) in {Path(storage).resolve()}"
+            f"Saved {len(rows) - failed} run(s) in {_in_full(storage)}"
             + (f"; {failed} failed" if failed else ""),
             markup=False,
         )
         if shown is not None:
             shown.keep_up(out, interruptions)
-        elif not as_json:
+        elif not as_json and failed < len(rows) and not _is_served(storage):
             out.print(f"Look at them with: asgard monitor --storage {storage}", markup=False)
     finally:
         if shown is not None:
             shown.stop()
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _is_served(storage: str) -> bool:
+    """Whether a service keeps the storage, which has a page of its own."""
+    return storage.startswith(("grpc://", "grpcs://"))
+
+
+def _in_full(storage: str) -> str:
+    """The storage by its whole path, or its address."""
+    return storage if "://" in storage else str(Path(storage).resolve())
 
 
 def _compute(

@@ -129,7 +129,8 @@ def pull_models(
     """Fetch a model, or all of the store, into a cache that huggingface_hub and vLLM load offline.
 
     Snapshots that are there already are not fetched again. When the store is not set, fails or
-    lacks the model, the reason is printed and Hugging Face is asked instead.
+    lacks the model, the reason is printed; a model that was fetched whole before will do, and
+    else Hugging Face is asked instead.
 
     Ends with 0 when the model is there, from wherever it came; 1 when it is not; 2 when the
     command was not understood.
@@ -145,6 +146,7 @@ def pull_models(
     from gimle.asgard.models import pull
     from gimle.asgard.models.fallback import fetch_from_hub, reason
     from gimle.asgard.models.layout import check_id, default_home
+    from gimle.asgard.models.seeds import whole
     from gimle.asgard.transfer import TransferError
     from rich.filesize import decimal
 
@@ -155,12 +157,14 @@ def pull_models(
         with _shown("pulling") as listener:
             pulled = pull(_bucket(bucket), home, model, progress=listener)
     except (StoreOffError, TransferError, NotFoundError, InvalidFieldError) as error:
-        if model is None or not fallback:
+        if model is None:
             fail(reason(error))
-        error_console().print(
-            f"asgard: {reason(error)}\n  asking Hugging Face for {model}", markup=False
-        )
-        console().print(str(fetch_from_hub(home, model)), markup=False)
+        there = whole(home, model)
+        if there is None and not fallback:
+            fail(reason(error))
+        next = "using what is there" if there else f"asking Hugging Face for {model}"
+        error_console().print(f"asgard: {reason(error)}\n  {next}", markup=False)
+        console().print(str(there or fetch_from_hub(home, model)), markup=False)
         return
     if not pulled:
         fail("the store has no model", "put one there: asgard models push PATH")

@@ -20,7 +20,7 @@ from rich.console import Console
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 15.0
 
-_ADDRESS = re.compile(r"https?://\S+")
+_ADDRESS = re.compile(r'https?://[^\s"]+')
 
 
 class MonitorProcess:

@@ -1,4 +1,4 @@
-"""`asgard runs`: list, show and delete the runs of a folder."""
+"""`asgard runs`: list, show and delete the runs of a storage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from gimle.asgard.cli.speaking import console, existing, fail, plain_errors
+from gimle.asgard.cli.speaking import console, existing, fail, plain_errors, waiting
 
 if TYPE_CHECKING:
     from gimle.asgard.monitor.storage import AsgardStorage, Result, Run
@@ -21,7 +21,12 @@ app = typer.Typer(
 
 Storage = Annotated[
     str,
-    typer.Option("--storage", "-s", envvar="ASGARD_STORAGE", help="The folder of the runs."),
+    typer.Option(
+        "--storage",
+        "-s",
+        envvar="ASGARD_STORAGE",
+        help="A folder, s3://bucket/prefix or grpc://host:port.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
 Id = Annotated[
@@ -36,17 +41,19 @@ def list_runs(
     ] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs of a folder, newest first.
+    """List the runs of a storage, newest first.
 
     Examples:
 
     ```
     asgard runs list
     asgard runs list --storage ./my-results --limit 5
+    asgard runs list --storage grpc://localhost:50051
     asgard runs list --limit 0 --json | jq -r '.[].id'
     ```
     """
-    runs = _open(storage).list_runs(limit or None)
+    with waiting(f"Listing the runs of {storage}"):
+        runs = _open(storage).list_runs(limit or None)
     if as_json:
         console().print_json(json.dumps([_run_json(run) for run in runs]))
         return
@@ -79,8 +86,9 @@ def show(
     asgard runs show 0198c0de --json
     ```
     """
-    run = _find(_open(storage), run_id)
-    results = run.results
+    with waiting(f"Reading from {storage}"):
+        run = _find(_open(storage), run_id)
+        results = run.results
     if as_json:
         shown = _run_json(run) | {"results": [_result_json(result) for result in results]}
         console().print_json(json.dumps(shown))
@@ -121,15 +129,17 @@ def delete(
     asgard runs delete 0198c0de 0198c0df --yes
     ```
     """
-    place = _open(storage)
-    runs = list({run.id: run for run in (_find(place, one) for one in run_ids)}.values())
+    with waiting(f"Reading from {storage}"):
+        place = _open(storage)
+        runs = list({run.id: run for run in (_find(place, one) for one in run_ids)}.values())
     if not yes:
         for run in runs:
             typer.echo(f"{run.id}  {run.name}, {len(run.result_ids)} result(s)", err=True)
         if not typer.confirm(f"Delete {len(runs)} run(s) for ever?", err=True):
             fail("nothing was deleted")
     for run in runs:
-        place.delete_run(run)
+        with waiting(f"Deleting {run.id}"):
+            place.delete_run(run)
         if not as_json:
             console().print(f"Deleted {run.id}", markup=False)
     if as_json:

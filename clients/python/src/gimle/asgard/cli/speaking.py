@@ -6,12 +6,14 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import typer
 from gimle.asgard.core.errors import AsgardError
 from rich.console import Console
+from rich.markup import escape
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,6 +30,11 @@ def console() -> Console:
 def error_console() -> Console:
     """Where progress and errors go."""
     return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def waiting(what: str) -> AbstractContextManager[object]:
+    """Say what is waited for, on a terminal, as long as it lasts."""
+    return error_console().status(escape(what))
 
 
 def fail(problem: str, mend: str = "") -> NoReturn:

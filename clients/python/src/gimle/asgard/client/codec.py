@@ -96,7 +96,12 @@ def append_call(result_id: str, data: Any, at: int) -> Outgoing:
 
 def update_request(old: RunDocument, new: RunDocument, etag: str) -> pb.UpdateRunRequest | None:
     """The request that makes `new` of `old`, None when no field it can change differs."""
-    changed = [name for name in CHANGEABLE if getattr(old, name) != getattr(new, name)]
+    # Their bytes are compared, as `same_run` does.
+    changed = [
+        name
+        for name in CHANGEABLE
+        if exact.dumps([getattr(old, name)]) != exact.dumps([getattr(new, name)])
+    ]
     if not changed:
         return None
     request = pb.UpdateRunRequest(run_id=old.id, etag=etag)

@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import grpc
@@ -59,7 +60,7 @@ class Connection:
     seconds each attempt may take; with large arrays longer, by their size. progress: is told
     how far these have come. service: the generated stub of the service that is called.
 
-    Thread-safe; each process has its own channel.
+    Thread-safe; each process has its own channel. It may be pickled, without `progress`.
     """
 
     def __init__(
@@ -95,6 +96,11 @@ class Connection:
         self._pid = 0
         self._channel: Channel | None = None
         self._stub: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach the same service from the process that this is sent to."""
+        settings = {"patience": self._patience, "timeout": self.timeout, "service": self._service}
+        return partial(Connection, **settings), (self.place,)
 
     def close(self) -> None:
         """Close the channel. It opens again when needed."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
+from gimle.asgard.client import job_rows
 from gimle.asgard.core import errors
 from gimle.asgard.core.documents import parse_time
 from google.rpc import error_details_pb2, status_pb2
@@ -94,6 +95,7 @@ _REASONS: Mapping[str, _Row] = {
     ),
     "DEADLINE_EXCEEDED": lambda message, info, place: too_late(place),
     "INTERNAL": lambda message, info, place: errors.ServiceError(f"{place}: {message}"),
+    **job_rows.ROWS,
 }
 
 # Without an ErrorInfo: said by gRPC or by a proxy, not by the service.

@@ -12,7 +12,7 @@ from gimle.asgard.client.attempts import pause_before
 from gimle.asgard.client.connection import SLOWEST_BYTES_A_SECOND, Connection
 from gimle.asgard.client.outgoing import STREAMED_BYTES
 from gimle.asgard.client.watching import watch
-from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.documents import ResultDocument, RunDocument, same_run
 from gimle.asgard.core.errors import EtagMismatchError, LengthMismatchError, NotFoundError
 from gimle.asgard.core.growth import committed_length
 from gimle.asgard.core.watching import Event
@@ -31,8 +31,15 @@ class GrpcHome:
     they create, appends the length they expect, updates the etag they have seen.
     """
 
+    #: How many documents are worth reading side by side: each is a call to the service.
+    reads_at_once = 16
+
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach the same service from the process that this is sent to."""
+        return GrpcHome, (self.connection,)
 
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()
@@ -49,7 +56,7 @@ class GrpcHome:
             message = self._call("GetRun", pb.GetRunRequest(run_id=run_id)).run
             old = codec.run(message)
             new = change(old)
-            if new == old:
+            if same_run(new, old):
                 break
             ending = codec.finish_request(old, new)
             request = codec.update_request(old, new, message.etag)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 from gimle.asgard.client.entries import Entry, entries_in, entry_of, lock, write_array
@@ -42,6 +43,10 @@ class Spool:
         with self._named():
             self._arrays.mkdir(parents=True, exist_ok=True)
             self._aside.mkdir(exist_ok=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Share the same folder in the process that this is sent to."""
+        return Spool, (self.path,)
 
     def empty(self) -> bool:
         """Whether nothing waits, of whatever process."""

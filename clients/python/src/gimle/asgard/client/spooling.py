@@ -22,7 +22,7 @@ from gimle.asgard.client.outgoing import Outgoing
 from gimle.asgard.client.replaying import Pending, Replayer, pending
 from gimle.asgard.client.spool import Spool
 from gimle.asgard.core.arrays import dtype_name
-from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.documents import ResultDocument, RunDocument, same_run
 from gimle.asgard.core.errors import (
     AsgardError,
     LengthMismatchError,
@@ -48,6 +48,7 @@ class SpoolingHome(GrpcHome):
     def __init__(self, connection: Connection, spool: Spool) -> None:
         super().__init__(connection)
         self.spool = spool
+        # What follows is of this process: another one begins without.
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, RunDocument] = OrderedDict()
         self._results: OrderedDict[str, ResultDocument] = OrderedDict()
@@ -55,6 +56,10 @@ class SpoolingHome(GrpcHome):
         self._replayer = Replayer(connection, spool)
         if not spool.empty():
             self._replayer.wake()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach the same service by the same spool from the process that this is sent to."""
+        return SpoolingHome, (self.connection, self.spool)
 
     # Saves
 
@@ -83,7 +88,7 @@ class SpoolingHome(GrpcHome):
                 error = failed
         old = self._known(self._runs, run_id, "run", error)
         new = change(old)
-        if new == old:
+        if same_run(new, old):
             return old
         ending = codec.finish_request(old, new)
         request = codec.update_request(old, new, self._etags.pop(run_id, ""))

@@ -20,21 +20,33 @@ _TYPES: dict[int, ObjectType] = {
     _Change.OBJECT_TYPE_RESULT: "result",
 }
 
+# What a watch from now says first, to `watch` alone: it knows where now is.
+_NOW = Event("snapshot_end")
+
 
 def watch(connection: Connection, *, snapshot: bool, token: str = "") -> Iterator[Event]:
     """Say what changes, in order and once, over restarts of the service.
 
-    Behind `token`, else from a snapshot or from now. When the service can no longer tell
-    what came behind the last token, it is a reset and a snapshot. Raises
+    Behind `token`, else from a snapshot or from now: from this call on, which waits for the
+    service to say where that is, however late the first event is asked for. When the service
+    can no longer tell what came behind the last token, it is a reset and a snapshot. Raises
     StorageUnavailableError when the service cannot be reached to begin with.
     """
-    watching = _Watching(snapshot=snapshot, token=token)
+    events = _events(connection, _Watching(snapshot=snapshot, token=token))
+    if not snapshot and not token:
+        next(events)
+    return events
+
+
+def _events(connection: Connection, watching: _Watching) -> Iterator[Event]:
     started, failures = time.monotonic(), 0
     while True:
         call = connection.stub.WatchRuns(watching.request())
         try:
             for message in call:
                 failures = 0
+                if watching.begins_now:
+                    yield _NOW
                 yield from watching.events(message)
         except grpc.RpcError as error:
             failed = raised_by(error, connection.place)
@@ -57,6 +69,11 @@ class _Watching:
         self.heard = False
         self._snapshot = snapshot
         self._token = token
+
+    @property
+    def begins_now(self) -> bool:
+        """Whether the message at hand is the first of a watch from now."""
+        return not (self.heard or self._snapshot or self._token)
 
     def begin_anew(self) -> None:
         """Begin the next stream at a snapshot."""

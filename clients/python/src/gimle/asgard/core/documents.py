@@ -14,7 +14,7 @@ from typing import Any
 
 from gimle.asgard.core import exact
 from gimle.asgard.core.arrays import ArrayRef
-from gimle.asgard.core.errors import DocumentError
+from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.core.ids import are_ids, id_time, is_id
 
 __all__ = [
@@ -99,7 +99,10 @@ def encode_run(run: RunDocument) -> bytes:
         body["finished_at"] = format_time(run.finished_at)
     if run.extra:
         body.update(run.extra)
-    return exact.dumps(body)
+    try:
+        return exact.dumps(body)
+    except InvalidFieldError as error:  # of nesting, which nothing else has
+        raise InvalidFieldError("metadata", error.problem, error.mend) from None
 
 
 def encode_result(result: ResultDocument) -> bytes:
@@ -173,6 +176,14 @@ def decode_result(
         fields.object("display"),
         fields.rest,
     )
+
+
+def same_run(one: RunDocument, other: RunDocument) -> bool:
+    """Whether two documents say the same of a run.
+
+    Their bytes are compared: to Python 1, 1.0 and True are equal, and arrays cannot say.
+    """
+    return one is other or encode_run(one) == encode_run(other)
 
 
 def digest(body: bytes) -> bytes:

@@ -113,12 +113,16 @@ class CannotAppendError(AsgardError, ValueError):
 
 
 class StorageUnavailableError(AsgardError, OSError):
-    """The storage place is gone, unreadable, or another one than was opened."""
+    """The storage place is gone, unreadable, or another one than was opened.
 
-    def __init__(self, place: str, mend: str) -> None:
+    `passing`: it did not answer at all; waiting may be all that is needed.
+    """
+
+    def __init__(self, place: str, mend: str, *, passing: bool = False) -> None:
         super().__init__(f"the storage {place} is not available: {mend}")
         self.place = place
         self.mend = mend
+        self.passing = passing
 
 
 class StorageFullError(AsgardError, OSError):

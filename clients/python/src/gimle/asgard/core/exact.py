@@ -15,6 +15,8 @@ lists, numpy scalars as Python numbers of the same value.
 
 from __future__ import annotations
 
+import json
+import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
@@ -27,7 +29,7 @@ from gimle.asgard.core.arrays import ArrayRef, as_array, float_name, inline
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.core.restoring import restore
 
-__all__ = ["dumps", "dumps_plain", "loads", "restore"]
+__all__ = ["dumps", "dumps_plain", "holds_long_integers", "loads", "parse", "restore"]
 
 _OPTIONS = (
     orjson.OPT_PASSTHROUGH_DATETIME
@@ -36,6 +38,10 @@ _OPTIONS = (
 )
 # Python refuses to write longer integers in decimal (sys.get_int_max_str_digits).
 _DECIMAL_BITS = 8192
+# The shortest integer that 64 bits do not hold has so many digits.
+_LONG = b"0" * 19
+_LONG_INTEGER = re.compile(rb"[^0-9.][0-9]{19}")
+_DIGITS = bytes(0x30 if byte in b"0123456789" else 0x20 for byte in range(256))
 
 
 def dumps(value: Any) -> bytes:
@@ -79,7 +85,7 @@ def loads(body: bytes | str) -> Any:
     Raises ValueError for what is not JSON or has a broken marker. Markers not known here
     are left as they are.
     """
-    value = orjson.loads(body)
+    value = parse(body)
     marked = '"$' in body if isinstance(body, str) else b'"$' in body
     if not marked:
         return value
@@ -89,6 +95,29 @@ def loads(body: bytes | str) -> Any:
         raise ValueError(f"a number does not fit its type: {error}") from error
     except RecursionError:
         raise ValueError("it is nested deeper than its markers can be followed") from None
+
+
+def parse(body: bytes | str) -> Any:
+    """Parse JSON and leave its markers as they are; integers have every digit.
+
+    orjson makes a float of an integer above 64 bits, which other programs write as it is.
+    Raises ValueError.
+    """
+    value = orjson.loads(body)
+    if not holds_long_integers(body):
+        return value
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("it is nested deeper than its integers can be followed") from None
+
+
+def holds_long_integers(body: bytes | str) -> bool:
+    """Whether there may be integers above 64 bits; some text and short ones are taken for such."""
+    raw = body.encode() if isinstance(body, str) else body
+    # Twice as fast as the pattern alone, which has to tell from fractions such as 0.000123...
+    place = raw.translate(_DIGITS).find(_LONG)
+    return place == 0 or (place > 0 and _LONG_INTEGER.search(raw, place - 1) is not None)
 
 
 class _UnstorableError(TypeError):

@@ -64,20 +64,31 @@ def watch_by_looking(
 ) -> Iterator[Event]:
     """Look at `place` every `seconds`, and say what has changed since.
 
-    snapshot: begin with everything there is. pulse: what moves with every change and is
+    snapshot: begin with everything there is; else what changes from this call on is told, however
+    late the first event is asked for. pulse: what moves with every change and is
     cheap to ask; while it rests, the place is not listed. Changes that follow one another
     faster than one looks are one. Raises StorageUnavailableError when the place goes away;
     nothing is believed deleted then.
     """
     looker = _Looker(place)
     felt = pulse() if pulse is not None else None
+    if not snapshot:
+        looker.begin()
+    return _looking(looker, snapshot, seconds, pulse, felt)
+
+
+def _looking(
+    looker: _Looker,
+    snapshot: bool,
+    seconds: float,
+    pulse: Callable[[], Hashable] | None,
+    felt: Hashable,
+) -> Iterator[Event]:
     moved_at = time.monotonic()
     if snapshot:
         yield Event("reset")
         yield from looker.changes()
         yield Event("snapshot_end")
-    else:
-        looker.begin()
     while True:
         time.sleep(seconds)
         if pulse is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from gimle.asgard.core.errors import AsgardError, NotFoundError
 from gimle.asgard.models.layout import folder_of
 from gimle.asgard.models.pulling import prepared
+from gimle.asgard.models.seeds import note_whole
 
 
 class FallbackError(AsgardError):
@@ -26,7 +27,9 @@ def fetch_from_hub(home: Path, id: str) -> Path:
 
     folder_of(id)  # a name that could lead elsewhere is refused before anything is made
     try:
-        return Path(snapshot_download(id, cache_dir=prepared(home)))
+        snapshot = Path(snapshot_download(id, cache_dir=prepared(home)))
+        note_whole(snapshot)
+        return snapshot
     except (HfHubHTTPError, OSError, ValueError) as error:
         said = str(error).strip().partition("\n")[0]
         raise FallbackError(f"Hugging Face cannot give {id}: {said}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,9 +18,9 @@ from gimle.asgard.models.layout import (
     Snapshot,
     blob_name,
     folder_of,
-    is_hash,
     models_in,
 )
+from gimle.asgard.models.seeds import clear_stale, note_whole
 from gimle.asgard.transfer import (
     Bucket,
     DirectDownloads,
@@ -34,8 +33,6 @@ from gimle.asgard.transfer.checking import holds
 from gimle.asgard.transfer.progress import Listener
 
 _ASKERS = 16
-_ABANDONED_S = 3_600
-"""After this long without a byte, an unfinished download of huggingface_hub is nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,8 @@ def pull(
         for model in models.values()
         for snapshot in model.snapshots.values()
     ]
+    for model in models.values():
+        clear_stale(cache / folder_of(model.id), model)
     missing: list[Wanted] = []
     with ThreadPoolExecutor(_ASKERS) as askers:
         for one in pulls:
@@ -86,6 +85,7 @@ def pull(
     download(_once(missing), DirectDownloads(bucket), progress=progress, stop=stop)
     for one in pulls:
         one.link()
+        note_whole(one.snapshot_folder)
     for model in models.values():
         _write_refs(cache / folder_of(model.id), model, bucket)
         _lead_to(home, cache, folder_of(model.id))
@@ -190,10 +190,6 @@ class _Pull:
                     path.rmdir()  # only when nothing is left in it
             elif path.relative_to(self.snapshot_folder).as_posix() not in kept or not path.exists():
                 path.unlink()
-        if (self.folder / "blobs").is_dir():
-            for path in (self.folder / "blobs").glob("*.incomplete"):
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                    path.unlink()
 
     def link(self) -> None:
         """Let every file appear: a link to its blob, as huggingface_hub makes them."""
@@ -212,14 +208,25 @@ class _Pull:
 
 
 def _write_refs(folder: Path, model: Model, bucket: Bucket) -> None:
-    """The references of the bucket; without any, `main` is what was written last."""
+    """The references of the bucket; `main` leads to one of its snapshots in any case.
+
+    Where it names none, `main` stays if it is one of them, else it becomes the one written last.
+    """
     texts = {name: bucket.read(stored.key, 1 << 10).decode() for name, stored in model.refs.items()}
-    hashes = {name: text.strip() for name, text in texts.items() if is_hash(text.strip())}
-    if not hashes and not (folder / "refs" / "main").exists():
-        hashes = {"main": model.newest().hash}
+    hashes = {name: text.strip() for name, text in texts.items()}
+    hashes = {name: hash for name, hash in hashes.items() if hash in model.snapshots}
+    if "main" not in hashes and _main(folder) not in model.snapshots:
+        hashes["main"] = model.newest().hash
     for name, hash in hashes.items():
         path = folder / "refs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.asgard-part")
         beside.write_text(hash)
         os.replace(beside, path)
+
+
+def _main(folder: Path) -> str:
+    try:
+        return (folder / "refs" / "main").read_text().strip()
+    except OSError:
+        return ""

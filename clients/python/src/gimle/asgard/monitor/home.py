@@ -22,6 +22,11 @@ Where = str | os.PathLike[str]
 class Home(Protocol):
     """What keeps documents. Every write is atomic; errors are those of core.errors."""
 
+    @property
+    def reads_at_once(self) -> int:
+        """How many documents are worth reading side by side."""
+        ...
+
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()
     ) -> tuple[RunDocument, list[ResultDocument]]:

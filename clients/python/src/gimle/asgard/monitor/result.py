@@ -29,6 +29,14 @@ class Result:
         self._whole = whole
         self._lock = threading.RLock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock, which is of this process."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.RLock()
+
     @property
     def id(self) -> str:
         """The id, a UUID."""

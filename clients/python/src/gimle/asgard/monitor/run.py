@@ -9,6 +9,7 @@ from typing import Any
 from gimle.asgard.core.documents import RunDocument
 from gimle.asgard.core.errors import DocumentError, NotFoundError
 from gimle.asgard.monitor.home import Home
+from gimle.asgard.monitor.reading import read_all
 from gimle.asgard.monitor.result import Result
 
 _log = logging.getLogger("gimle.asgard")
@@ -69,16 +70,15 @@ class Run:
 
     def read_results(self) -> list[Result]:
         """Read the results listed; those that are gone or unreadable are left out, and logged."""
-        results = []
-        for result_id in self.result_ids:
-            try:
-                document = self._home.read_result_document(result_id)
-            except (NotFoundError, DocumentError) as error:
-                _log.warning("run %s: %s", self.id, error)
-                continue
-            if document.run_id == self.id:
-                results.append(Result(self._home, document, whole=False))
-        return results
+        return read_all(self._readable_result, self.result_ids, at_once=self._home.reads_at_once)
+
+    def _readable_result(self, result_id: str) -> Result | None:
+        try:
+            document = self._home.read_result_document(result_id)
+        except (NotFoundError, DocumentError) as error:
+            _log.warning("run %s: %s", self.id, error)
+            return None
+        return Result(self._home, document, whole=False) if document.run_id == self.id else None
 
     def added(self, result: Result) -> None:
         """Take note of a result just saved."""

@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from gimle.asgard.core.documents import RunDocument
@@ -28,6 +27,7 @@ from gimle.asgard.monitor import fields
 from gimle.asgard.monitor.documents import new_result, new_run
 from gimle.asgard.monitor.fields import UNCHANGED, Unchanged
 from gimle.asgard.monitor.home import Home, Reach, Where, open_home, watch_home
+from gimle.asgard.monitor.reading import read_all
 from gimle.asgard.monitor.result import Result
 from gimle.asgard.monitor.run import Run
 
@@ -239,18 +239,19 @@ class AsgardStorage:
         Only runs whose ids are not UUIDv7 have to be read to be put in order. Documents
         that cannot be read are left out, and logged.
         """
-        if limit is not None and limit < 0:
-            raise InvalidFieldError("limit", f"{limit} is negative", "give a number from 0")
-        return list(islice(self._readable_runs(), limit))
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise InvalidFieldError("limit", f"is {limit!r}", "give a whole number from 0, or None")
+        ids = self._home.run_ids_newest_first()
+        return read_all(self._readable_run, ids, at_once=self._home.reads_at_once, limit=limit)
 
-    def _readable_runs(self) -> Iterable[Run]:
-        for run_id in self._home.run_ids_newest_first():
-            try:
-                yield self.load_run(run_id)
-            except NotFoundError:
-                continue
-            except DocumentError as error:
-                _log.warning("%s", error)
+    def _readable_run(self, run_id: str) -> Run | None:
+        try:
+            return self.load_run(run_id)
+        except NotFoundError:
+            return None
+        except DocumentError as error:
+            _log.warning("%s", error)
+            return None
 
     def load_result(self, result_id: str) -> Result:
         """Load a result with its data; arrays above 1 MiB are memory-mapped."""
@@ -272,8 +273,9 @@ class AsgardStorage:
         """Say what changes, whoever changes it, for as long as you ask: a script, a notebook.
 
         start: "snapshot" says first what there is, between "reset" and "snapshot_end"; "now"
-        does not. token: that of an event, to go on behind it; one that is no longer known
-        (those of a folder end with its watch) is answered by a reset and a snapshot.
+        does not, and says what changes from this call on. token: that of an event, to go on
+        behind it; one that is no longer known (those of a folder end with its watch) is
+        answered by a reset and a snapshot.
         Event says what an event has. Leave the loop to end the watch.
         """
         if start not in ("snapshot", "now"):

@@ -13,6 +13,7 @@ from gimle.asgard.transfer.downloading import Wanted, download
 from gimle.asgard.transfer.errors import (
     BusyError,
     RefusedError,
+    TooLargeError,
     TransferError,
     TransferStoppedError,
     WrongBytesError,
@@ -47,6 +48,7 @@ __all__ = [
     "RefusedError",
     "Remote",
     "Stored",
+    "TooLargeError",
     "TransferError",
     "TransferStoppedError",
     "Uploads",

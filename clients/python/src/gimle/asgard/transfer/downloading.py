@@ -17,7 +17,14 @@ from gimle.asgard.transfer.digests import Digest
 from gimle.asgard.transfer.errors import RefusedError, WrongBytesError
 from gimle.asgard.transfer.grants import Downloads, Grant, Remote
 from gimle.asgard.transfer.lanes import LANES, Task, Work
-from gimle.asgard.transfer.partial import Partial, Plan, emptied, locked, partial_path
+from gimle.asgard.transfer.partial import (
+    UNHASHED,
+    Partial,
+    Plan,
+    emptied,
+    locked,
+    partial_path,
+)
 from gimle.asgard.transfer.patience import patiently
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import fresh, reading
@@ -147,13 +154,15 @@ class _Downloading:
             each = min(digest.part_bytes, remote.size)
         file = Partial(one.target, Plan(remote.size, remote.etag, each))
         large = _Large(remote, file, self.source.grants([remote])[0])
+        if digest is not None and digest.part_bytes is None:
+            large.hash = digest.hash()
         with self._lock:
             self._open.add(large)
         large.waiting.extend(n for n in range(file.plan.ranges) if file.digest(n) is None)
         large.left = len(large.waiting)
         self.meter.add(0, sum(map(file.received, range(file.plan.ranges))))
-        if large.left == 0:
-            self._finish(large, wire)
+        if large.left == 0 and (large.hash is None or self._followed(large, wire)):
+            self._finish(large)
         for _ in range(min(_RANGES_AT_ONCE, large.left)):
             self._next_range(large)
 
@@ -169,16 +178,19 @@ class _Downloading:
             large.left -= 1
             last = large.left == 0
         self._next_range(large)
-        if last:
-            self._finish(large, wire)
+        if self._followed(large, wire) if large.hash is not None else last:
+            self._finish(large)
 
     def _fetch_range(self, large: _Large, number: int, wire: Wire) -> None:
         """Fetch what is missing of a range, noting each chunk."""
         self.work.check()
         file, plan = large.file, large.file.plan
         first, end = plan.bounds(number)
-        hash = (large.remote.digest or _ANY).hash()
-        offset = _rehashed(file, first, first + file.received(number), hash, wire.buffer)
+        digest = large.remote.digest
+        hash = None if digest is None or digest.part_bytes is None else digest.hash()
+        offset = first + file.received(number)
+        if hash is not None:
+            _rehashed(file, first, offset, hash, wire.buffer)
         if offset < end:
             grant = large.grant = self._fresh(large.remote, large.grant)
             headers = reading(grant, large.remote.etag, offset, end - 1)
@@ -187,7 +199,8 @@ class _Downloading:
                     raise _refused(large.remote, answer)
                 while offset < end and (count := answer.read_into(wire.buffer)):
                     chunk = wire.buffer[:count]
-                    hash.update(chunk)
+                    if hash is not None:
+                        hash.update(chunk)
                     _written(file.file, chunk, offset)
                     offset += count
                     if offset - first >= file.received(number) + _NOTED_BYTES:
@@ -196,16 +209,35 @@ class _Downloading:
                     self.work.check()
             if offset != end:
                 raise WireError(f"{large.remote.name}: the answer ended before its time")
-        file.note(number, end - first, hash.digest())
+        file.note(number, end - first, UNHASHED if hash is None else hash.digest())
 
-    def _finish(self, large: _Large, wire: Wire) -> None:
+    def _followed(self, large: _Large, wire: Wire) -> bool:
+        """Hash all ranges that are there, in their order; whether the last one was hashed here.
+
+        The digest of all bytes is made while others are fetched. One lane at a time does it.
+        """
+        while True:
+            with self._lock:
+                number, plan = large.followed, large.file.plan
+                if large.hash is None or large.following or number == plan.ranges:
+                    return False
+                if large.file.digest(number) is None:
+                    return False
+                large.following = True
+            _rehashed(large.file, *plan.bounds(number), large.hash, wire.buffer)
+            self.work.check()
+            with self._lock:
+                large.followed += 1
+                large.following = False
+                if large.followed == plan.ranges:
+                    return True
+
+    def _finish(self, large: _Large) -> None:
         """All ranges are there: compare, and let the file appear."""
         digest, file = large.remote.digest, large.file
         if digest is not None:
-            if digest.part_bytes is None:
-                hash = digest.hash()
-                _rehashed(file, 0, file.plan.size, hash, wire.buffer)
-                found = hash.digest()
+            if large.hash is not None:
+                found = large.hash.digest()
             else:
                 size = digest.hash().digest_size
                 parts = (file.digest(n) or b"" for n in range(file.plan.ranges))
@@ -233,13 +265,19 @@ def _is_small(remote: Remote) -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Large:
-    """An object that is fetched by ranges: `left` are not there yet, `waiting` not begun."""
+    """An object that is fetched by ranges: `left` are not there yet, `waiting` not begun.
+
+    Where the digest is of all its bytes, `hash` has taken those of the ranges below `followed`.
+    """
 
     remote: Remote
     file: Partial
     grant: Grant
     left: int = 0
     waiting: deque[int] = field(default_factory=deque)
+    hash: _Hash | None = None
+    followed: int = 0
+    following: bool = False
 
 
 def _copied(answer: Answer, buffer: memoryview, file: int, hash: _Hash) -> int:

@@ -2,6 +2,7 @@
 
 TransferError             also OSError
 ├── RefusedError          the store, or a proxy before it, said no
+├── TooLargeError         more than one request carries
 ├── WrongBytesError       what arrived, or what lies there, is not what was promised
 ├── BusyError             another process is at the same target
 └── TransferStoppedError  the caller asked to stop; a later call goes on where it ended
@@ -34,6 +35,18 @@ class RefusedError(TransferError):
     def passing(self) -> bool:
         """Whether the same request may succeed a moment later."""
         return self.status in {408, 429, 500, 502, 503, 504}
+
+
+class TooLargeError(TransferError):
+    """`name` has more bytes than a store takes in one request: said before any is sent."""
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{name}: has {size:,} bytes, and one request carries at most {limit:,}; upload it in "
+            "parts (`asgard blob put` does)"
+        )
+        self.name = name
+        self.limit = limit
 
 
 class WrongBytesError(TransferError):

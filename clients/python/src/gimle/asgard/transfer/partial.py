@@ -24,6 +24,9 @@ from gimle.asgard.transfer.errors import BusyError
 _ROW = struct.Struct("<Q32s")
 _LENGTH = struct.Struct("<I")
 _NONE = bytes(32)
+UNHASHED = b"\xff" * 32
+"""Instead of its digest, of a range that is there whole: only all bytes together have one."""
+
 _LONGEST_NAME = 240  # bytes: most file systems take 255
 
 

@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from gimle.asgard.transfer.bucket import refusal
-from gimle.asgard.transfer.errors import RefusedError, WrongBytesError
+from gimle.asgard.transfer.errors import RefusedError, TooLargeError, WrongBytesError
 from gimle.asgard.transfer.grants import Grant
 from gimle.asgard.transfer.lanes import Work
 from gimle.asgard.transfer.patience import patiently
 from gimle.asgard.transfer.wire import Body, Wire
+
+ONE_REQUEST_BYTES = 5 * 10**9
+"""What S3 takes as the body of one request, a part or a whole object."""
 
 _MARGIN_S = 30.0
 _MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
@@ -23,13 +26,23 @@ def fresh(grant: Grant, renew: Callable[[], Grant]) -> Grant:
     return renew()
 
 
+def require_one_request(name: str, size: int) -> None:
+    """Raise TooLargeError for more bytes than a store takes in one request.
+
+    It would say so after the last of them.
+    """
+    if size > ONE_REQUEST_BYTES:
+        raise TooLargeError(name, size, ONE_REQUEST_BYTES)
+
+
 def send(
     wire: Wire, work: Work, name: str, grant: Grant, body: Body, renew: Callable[[], Grant]
 ) -> str:
     """Send a body; answer its ETag, "" when the place had it already.
 
-    Raises RefusedError, WrongBytesError, WireError.
+    Raises TooLargeError, RefusedError, WrongBytesError, WireError.
     """
+    require_one_request(name, len(body) if isinstance(body, bytes) else body.size)
 
     def once() -> str:
         work.check()

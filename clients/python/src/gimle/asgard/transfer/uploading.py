@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from gimle.asgard.transfer.errors import WrongBytesError
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _SMALL_BYTES = 1 << 20
 _BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
+_AHEAD_PARTS = 16
+"""How many parts may be hashed before they are sent: leave to send them is asked for together."""
 
 
 def upload(
@@ -118,7 +122,7 @@ class _Uploading:
     def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
         with file.path.open("rb", buffering=0) as opened:
             body = FilePart(opened.fileno(), 0, size)
-            measured = Measured(file, size, _hashed(body, wire.buffer, [sha256()])[0])
+            measured = Measured(file, size, _hashed(body, wire.buffer, sha256()))
             grant = self.to.whole([measured])[0]
             if grant is not None:
                 send(wire, self.work, file.name, grant, body, self._renewed(measured))
@@ -141,59 +145,112 @@ class _Uploading:
             self.meter.add(1, size)
             return
         parts = []
-        whole = sha256() if self.to.wants_sha256 else None
-        with file.path.open("rb", buffering=0) as opened:
-            for part in _parts(opened.fileno(), size, begun.part_bytes, whole):
+        with (
+            file.path.open("rb", buffering=0) as opened,
+            _Ahead(opened.fileno(), size, begun.part_bytes, self.to.wants_sha256) as ahead,
+        ):
+            grants: dict[int, Grant] = {}
+            for part in ahead:
                 self.work.check()
-                there = begun.arrived.get(part.number)
-                if there is not None and (there.size, there.sha256) == (part.size, part.sha256):
-                    parts.append(there)
+                if _has(begun, part):
+                    parts.append(begun.arrived[part.number])
                     self.meter.add(0, part.size)
                     continue
-                offset = (part.number - 1) * begun.part_bytes
-                parts.append(
-                    self._sent(begun, part, FilePart(opened.fileno(), offset, part.size), wire)
-                )
+                if part.number not in grants:
+                    asked = [part, *(one for one in ahead.hashed() if not _has(begun, one))]
+                    lent = self.to.parts(begun, asked)
+                    grants = {one.number: grant for one, grant in zip(asked, lent, strict=True)}
+                body = FilePart(opened.fileno(), (part.number - 1) * begun.part_bytes, part.size)
+                parts.append(self._sent(begun, part, grants[part.number], body, wire))
                 self.meter.add(0, part.size, part.size)
-        digest = None if whole is None else whole.digest()
+            digest = ahead.whole()
         self.to.complete(begun, Measured(file, size, digest), parts)
         self.meter.add(1)
 
-    def _sent(self, begun: Begun, part: Part, body: FilePart, wire: Wire) -> Part:
-        def leave() -> Grant:
+    def _sent(self, begun: Begun, part: Part, grant: Grant, body: FilePart, wire: Wire) -> Part:
+        def renew() -> Grant:
             return self.to.parts(begun, [part])[0]
 
-        return replace(part, etag=send(wire, self.work, begun.name, leave(), body, leave))
+        return replace(part, etag=send(wire, self.work, begun.name, grant, body, renew))
 
 
-def _parts(fd: int, size: int, each: int, whole: _Hash | None) -> Iterator[Part]:
-    """The parts of a file; the next is read and hashed while the caller is at one."""
-    buffer = memoryview(bytearray(CHUNK_BYTES))
-
-    def read(number: int) -> Part:
-        first = (number - 1) * each
-        part = FilePart(fd, first, min(each, size - first))
-        hashes = [sha256()] if whole is None else [sha256(), whole]
-        return Part(number, part.size, _hashed(part, buffer, hashes)[0])
-
-    count = -(-size // each)
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(read, 1)
-        for number in range(1, count + 1):
-            part = coming.result()
-            if number < count:
-                coming = ahead.submit(read, number + 1)
-            yield part
+def _has(begun: Begun, part: Part) -> bool:
+    """Whether an earlier attempt has brought a part."""
+    there = begun.arrived.get(part.number)
+    return there is not None and (there.size, there.sha256) == (part.size, part.sha256)
 
 
-def _hashed(part: FilePart, buffer: memoryview, hashes: Sequence[_Hash]) -> Sequence[bytes]:
-    """The digests of a part of a file."""
+class _Ahead:
+    """The parts of a file; those that come are read and hashed while the caller is at one."""
+
+    def __init__(self, fd: int, size: int, each: int, whole: bool) -> None:
+        self._file = fd
+        self._size, self._each = size, each
+        self._whole = sha256() if whole else None
+        self._following: Future[None] | None = None
+        self._buffer = memoryview(bytearray(CHUNK_BYTES))
+        self._numbers = iter(range(1, -(-size // each) + 1))
+        self._thread = ThreadPoolExecutor(1)
+        self._coming: deque[Future[Part]] = deque()
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Part]:
+        while self._fill():
+            yield self._coming.popleft().result()
+
+    def _fill(self) -> bool:
+        while len(self._coming) < _AHEAD_PARTS and (number := next(self._numbers, None)):
+            self._coming.append(self._thread.submit(self._read, number))
+            if self._whole is not None:
+                # After the part's own digest, which is waited for.
+                self._following = self._thread.submit(self._follow, number, self._whole)
+        return bool(self._coming)
+
+    def hashed(self) -> Iterator[Part]:
+        """The parts behind the last one that have been hashed already."""
+        self._fill()
+        for one in self._coming:
+            if not one.done():
+                return
+            yield one.result()
+
+    def whole(self) -> bytes | None:
+        """The digest of all parts, None when it was not asked for."""
+        if self._whole is None:
+            return None
+        if self._following is not None:
+            self._following.result()
+        return self._whole.digest()
+
+    def _read(self, number: int) -> Part:
+        part = self._part(number)
+        return Part(number, part.size, _hashed(part, self._buffer, sha256()))
+
+    def _follow(self, number: int, whole: _Hash) -> None:
+        _hashed(self._part(number), self._buffer, whole)
+
+    def _part(self, number: int) -> FilePart:
+        first = (number - 1) * self._each
+        return FilePart(self._file, first, min(self._each, self._size - first))
+
+
+def _hashed(part: FilePart, buffer: memoryview, hash: _Hash) -> bytes:
+    """Hash a part of a file; answer the digest of all that the hash has taken."""
     offset, left = part.offset, part.size
     while left:
         count = os.preadv(part.file, [buffer[: min(left, len(buffer))]], offset)
         if count == 0:
             raise WireError("the file became shorter while it was read")
-        for one in hashes:
-            one.update(buffer[:count])
+        hash.update(buffer[:count])
         offset, left = offset + count, left - count
-    return [one.digest() for one in hashes]
+    return hash.digest()

@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from gimle.asgard.transfer.errors import TransferError
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 19
 """How much is read, hashed and written at a time: what fits a core's own cache."""
 
 UNDERWAY_BYTES = 1 << 20
@@ -29,7 +29,7 @@ CONNECT_S = 10.0
 SILENCE_S = 120.0
 """How long a store may say nothing: completing a large upload takes it a while."""
 
-_SILENCE = struct.pack("@ll", int(SILENCE_S), 0)  # a timeval
+_TOLD_BYTES = 1 << 20
 _MOST_HEAD_BYTES = 1 << 16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -38,13 +38,23 @@ class WireError(TransferError):
     """The connection broke, or what came over it was not HTTP."""
 
 
+def _broken(error: OSError, silence_s: float) -> WireError:
+    if isinstance(error, BlockingIOError | TimeoutError):  # of the kernel, of Python
+        return WireError(f"silent for {silence_s:g} s")
+    return WireError(str(error) or type(error).__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """The body of a request: `size` bytes of an open file from `offset` on."""
+    """The body of a request: `size` bytes of an open file from `offset` on.
+
+    `told` hears of each MiB or less that has gone, and may raise to end the request.
+    """
 
     file: int
     offset: int
     size: int
+    told: Callable[[int], None] | None = None
 
 
 Body = bytes | FilePart
@@ -59,17 +69,20 @@ class Origin:
     port: int
     name: str  # the Host header
 
-    def connect(self) -> socket.socket:
-        """Make a connection. Raises OSError."""
-        plain = socket.create_connection((self.host, self.port), CONNECT_S)
+    def connect(self, connect_s: float, silence_s: float) -> socket.socket:
+        """Make a connection that bears a silence of so long. Raises OSError."""
+        plain = socket.create_connection((self.host, self.port), connect_s)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNDERWAY_BYTES)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A socket that blocks, with the kernel's own timeouts: one call fills or sends all.
-        plain.settimeout(None)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            plain.setsockopt(socket.SOL_SOCKET, option, _SILENCE)
         if not self.secure:
+            # A socket that blocks, with the kernel's own timeouts: one call fills or sends all.
+            plain.settimeout(None)
+            silence = struct.pack("@ll", int(silence_s), int(silence_s % 1 * 1e6))  # a timeval
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                plain.setsockopt(socket.SOL_SOCKET, option, silence)
             return plain
+        # Python's TLS would begin again at each of the kernel's timeouts, for ever.
+        plain.settimeout(silence_s)
         try:
             return trusted().wrap_socket(plain, server_hostname=self.host)
         except BaseException:
@@ -130,6 +143,14 @@ class Answer:
 
     def read_into(self, into: memoryview) -> int:
         """Fill a part of `into`; answer how much, 0 at the end. Raises WireError."""
+        try:
+            return self._read_into(into)
+        except WireError:
+            raise
+        except OSError as error:
+            raise _broken(error, self._line.silence_s) from error
+
+    def _read_into(self, into: memoryview) -> int:
         if self._chunked and not self._left:
             self._next_chunk()
         if self._left == 0 or self._whole:
@@ -181,8 +202,9 @@ class Answer:
 class _Line:
     """One connection: bytes out, bytes in, what came too early kept."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.socket = origin.connect()
+    def __init__(self, origin: Origin, connect_s: float, silence_s: float) -> None:
+        self.socket = origin.connect(connect_s, silence_s)
+        self.silence_s = silence_s
         self.fresh = True
         self._early = b""
 
@@ -203,14 +225,17 @@ class _Line:
             return
         self.socket.sendall(head)
         offset, left = body.offset, body.size
+        step = left if body.told is None else _TOLD_BYTES
         while left:
             if isinstance(self.socket, ssl.SSLSocket):
                 count = os.preadv(body.file, [buffer[: min(left, len(buffer))]], offset)
                 self.socket.sendall(buffer[:count])
             else:
-                count = os.sendfile(self.socket.fileno(), body.file, offset, left)
+                count = os.sendfile(self.socket.fileno(), body.file, offset, min(left, step))
             if count == 0:
                 raise WireError("the file became shorter while it was sent")
+            if body.told is not None:
+                body.told(count)
             offset, left = offset + count, left - count
 
     def receive_into(self, into: memoryview) -> int:
@@ -254,9 +279,13 @@ class _Line:
 
 
 class Wire:
-    """The connections of one thread, and its buffer. Not thread-safe: each lane has its own."""
+    """The connections of one thread, and its buffer. Not thread-safe: each lane has its own.
 
-    def __init__(self) -> None:
+    `silence_s` is how long the other side may neither take nor give a byte.
+    """
+
+    def __init__(self, connect_s: float = CONNECT_S, silence_s: float = SILENCE_S) -> None:
+        self._waits = connect_s, silence_s
         self.buffer = memoryview(bytearray(CHUNK_BYTES))
         self._lines: dict[Origin, _Line] = {}
         self._process = os.getpid()
@@ -308,7 +337,7 @@ class Wire:
             line = self._lines.get(origin)
             try:
                 if line is None:
-                    line = self._lines[origin] = _Line(origin)
+                    line = self._lines[origin] = _Line(origin, *self._waits)
                 try:
                     line.send(head, body, self.buffer)
                 except (BrokenPipeError, ConnectionResetError):
@@ -323,7 +352,8 @@ class Wire:
                     continue  # closed by the other side while it was idle
                 if isinstance(error, TransferError):
                     raise
-                raise WireError(f"{origin.name}: {error or type(error).__name__}") from error
+                said = _broken(error, self._waits[1]) if line else error
+                raise WireError(f"{origin.name}: {said or type(error).__name__}") from error
             line.fresh = False
             return answer
 

@@ -93,6 +93,42 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
     metadata: limitBytes.
     """
+    ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """NOT_FOUND. metadata: jobId."""
+    ERROR_REASON_NOT_YOURS: _ErrorReason.ValueType  # 41
+    """PERMISSION_DENIED. The job is somebody else's. metadata: jobId."""
+    ERROR_REASON_DEMO_MODE: _ErrorReason.ValueType  # 42
+    """PERMISSION_DENIED. This server is a demonstration: no jobs are made."""
+    ERROR_REASON_SEED_TOO_LONG: _ErrorReason.ValueType  # 43
+    """INVALID_ARGUMENT. The seed text is longer than this server takes. metadata: limit, length."""
+    ERROR_REASON_DUPLICATE_JOB: _ErrorReason.ValueType  # 44
+    """ALREADY_EXISTS. The same job was asked for less than a minute ago and is going on.
+    metadata: jobId (of that one).
+    """
+    ERROR_REASON_JOB_STATE: _ErrorReason.ValueType  # 45
+    """FAILED_PRECONDITION. The state of the job does not allow it. metadata: jobId, status."""
+    ERROR_REASON_JOB_NOT_RETRYABLE: _ErrorReason.ValueType  # 46
+    """FAILED_PRECONDITION. Only a job that failed and was not retried yet can be. metadata: jobId,
+    status.
+    """
+    ERROR_REASON_JOB_CLAIMED: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION. Another worker holds the job. metadata: jobId, expiresAt."""
+    ERROR_REASON_LEASE_LOST: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION. The lease is not this worker's any more. metadata: jobId."""
+    ERROR_REASON_SIM_DATA_UPLOAD_FAILED: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION. Not all files of a job have arrived. metadata: jobId, missing (their
+    names, with commas between).
+    """
+    ERROR_REASON_SIM_DATA_NOT_AVAILABLE: _ErrorReason.ValueType  # 50
+    """NOT_FOUND. The job has no files that could be had, or is not there. metadata: jobId."""
+    ERROR_REASON_OBJECT_STORAGE_NOT_CONFIGURED: _ErrorReason.ValueType  # 51
+    """NOT_FOUND. This server has no object store for the files of jobs."""
+    ERROR_REASON_REPORT_NOT_AVAILABLE: _ErrorReason.ValueType  # 52
+    """NOT_FOUND. The report of the job is not written. metadata: jobId."""
+    ERROR_REASON_SHARE_NOT_FOUND: _ErrorReason.ValueType  # 53
+    """NOT_FOUND. No job is shared by this token."""
+    ERROR_REASON_SERVICE_CALLERS_ONLY: _ErrorReason.ValueType  # 54
+    """PERMISSION_DENIED. Only a workflow or a worker may do this."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -176,3 +212,39 @@ ERROR_REASON_BLOB_TOO_LARGE: ErrorReason.ValueType  # 26
 """RESOURCE_EXHAUSTED. Too large to pass through the service: ask for a grant.
 metadata: limitBytes.
 """
+ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 40
+"""NOT_FOUND. metadata: jobId."""
+ERROR_REASON_NOT_YOURS: ErrorReason.ValueType  # 41
+"""PERMISSION_DENIED. The job is somebody else's. metadata: jobId."""
+ERROR_REASON_DEMO_MODE: ErrorReason.ValueType  # 42
+"""PERMISSION_DENIED. This server is a demonstration: no jobs are made."""
+ERROR_REASON_SEED_TOO_LONG: ErrorReason.ValueType  # 43
+"""INVALID_ARGUMENT. The seed text is longer than this server takes. metadata: limit, length."""
+ERROR_REASON_DUPLICATE_JOB: ErrorReason.ValueType  # 44
+"""ALREADY_EXISTS. The same job was asked for less than a minute ago and is going on.
+metadata: jobId (of that one).
+"""
+ERROR_REASON_JOB_STATE: ErrorReason.ValueType  # 45
+"""FAILED_PRECONDITION. The state of the job does not allow it. metadata: jobId, status."""
+ERROR_REASON_JOB_NOT_RETRYABLE: ErrorReason.ValueType  # 46
+"""FAILED_PRECONDITION. Only a job that failed and was not retried yet can be. metadata: jobId,
+status.
+"""
+ERROR_REASON_JOB_CLAIMED: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION. Another worker holds the job. metadata: jobId, expiresAt."""
+ERROR_REASON_LEASE_LOST: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION. The lease is not this worker's any more. metadata: jobId."""
+ERROR_REASON_SIM_DATA_UPLOAD_FAILED: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION. Not all files of a job have arrived. metadata: jobId, missing (their
+names, with commas between).
+"""
+ERROR_REASON_SIM_DATA_NOT_AVAILABLE: ErrorReason.ValueType  # 50
+"""NOT_FOUND. The job has no files that could be had, or is not there. metadata: jobId."""
+ERROR_REASON_OBJECT_STORAGE_NOT_CONFIGURED: ErrorReason.ValueType  # 51
+"""NOT_FOUND. This server has no object store for the files of jobs."""
+ERROR_REASON_REPORT_NOT_AVAILABLE: ErrorReason.ValueType  # 52
+"""NOT_FOUND. The report of the job is not written. metadata: jobId."""
+ERROR_REASON_SHARE_NOT_FOUND: ErrorReason.ValueType  # 53
+"""NOT_FOUND. No job is shared by this token."""
+ERROR_REASON_SERVICE_CALLERS_ONLY: ErrorReason.ValueType  # 54
+"""PERMISSION_DENIED. Only a workflow or a worker may do this."""

@@ -28,6 +28,11 @@ class FileStorage:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        if not isinstance(config, Mapping):
+            kind = type(config).__name__
+            raise InvalidFieldError(
+                "config", f"is a {kind}, not a dict", 'give {"base_path": "./storage"}'
+            )
         unknown = sorted(config.keys() - _KEYS)
         if unknown:
             raise InvalidFieldError(

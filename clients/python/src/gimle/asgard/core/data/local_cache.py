@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from gimle.asgard.core.data.serialisable import Serialisable
 from gimle.asgard.core.data.storage import Storage
@@ -23,6 +24,10 @@ class LocalCache:
 
     def __repr__(self) -> str:
         return f"LocalCache({self._storage!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Begin empty before the same storage, in the process that this is sent to."""
+        return LocalCache, (self._storage,)
 
     def path(self) -> str:
         """Answer the base path of the storage behind."""

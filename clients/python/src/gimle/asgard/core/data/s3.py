@@ -37,6 +37,11 @@ class S3Storage:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        if not isinstance(config, Mapping):
+            kind = type(config).__name__
+            raise InvalidFieldError(
+                "config", f"is a {kind}, not a dict", 'give {"bucket_name": "my-bucket"}'
+            )
         unknown = sorted(config.keys() - _KEYS)
         if unknown:
             raise InvalidFieldError(
@@ -46,6 +51,7 @@ class S3Storage:
             raise InvalidFieldError(
                 "bucket_name", "is missing", 'give {"bucket_name": "my-bucket"}'
             )
+        self._config = dict(config)
         self._given = config.get("base_path") or ""
         self._place = checked_place(
             config["bucket_name"],
@@ -59,6 +65,10 @@ class S3Storage:
 
     def __repr__(self) -> str:
         return f"S3Storage({str(self._place)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same place in the process that this is sent to."""
+        return S3Storage, (self._config,)
 
     def path(self) -> str:
         """Answer the base path, as it was given."""

@@ -16,6 +16,7 @@ from gimle.asgard.core.documents import (
     encode_result,
     encode_result_plain,
     encode_run,
+    same_run,
 )
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
@@ -98,6 +99,10 @@ class Folder(Reading):
 
     def __repr__(self) -> str:
         return f"Folder({self.path!r}, durability={self.durability!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same folder in the process that this is sent to."""
+        return partial(Folder, durability=self.durability, create=False), (self.path,)
 
     def close(self) -> None:
         """Close the lock files. They open again when needed."""
@@ -203,8 +208,7 @@ class Folder(Reading):
         with self._locks.run(run_id):
             old = self.read_run(run_id)
             new = change(old)
-            # Their bytes are compared: to Python 1, 1.0 and True are equal, and arrays cannot say.
-            if new is old or encode_run(new) == encode_run(old):
+            if same_run(new, old):
                 return old
             if new.id != run_id:
                 raise InvalidFieldError("id", "a run keeps its id", f"leave it {run_id}")

@@ -36,12 +36,14 @@ class Finding:
         orphan_array, temporary, unfinished, unknown.
     path: below the storage folder.
     repaired: whether `repair` mended it; what is younger than 24 hours is left alone.
+    size_bytes: what it takes, where it is bytes that nobody needs.
     """
 
     kind: str
     path: str
     problem: str
     repaired: bool = False
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -248,10 +250,11 @@ class _Examination:
         full = f"{self.layout.root}/{path}"
         if not os.path.lexists(full):
             return False
+        size = _size(full)
         repaired = self.repair and self._old(path)
         if repaired:
             files.remove(full)
-        self._found(kind, path, problem, repaired)
+        self._found(kind, path, problem, repaired, size)
         return repaired
 
     def _old(self, path: str) -> bool:
@@ -261,5 +264,14 @@ class _Examination:
             return False
         return time.time() - changed > OLD_SECONDS
 
-    def _found(self, kind: str, path: str, problem: str, repaired: bool = False) -> None:
-        self.findings.append(Finding(kind, path, problem, repaired))
+    def _found(
+        self, kind: str, path: str, problem: str, repaired: bool = False, size: int = 0
+    ) -> None:
+        self.findings.append(Finding(kind, path, problem, repaired, size))
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return 0

@@ -26,11 +26,12 @@ def open_place(layout: Layout, *, create: bool, durable: bool, now: datetime) ->
         raise StorageUnavailableError(layout.root, "it is a file; name a folder")
     if not create and not os.path.isdir(layout.root):
         raise StorageUnavailableError(layout.root, "there is no such folder; create it first")
+    # Asked first: nothing is made in a place of a format that is not known here.
+    storage_id = read_storage_id(layout)
     try:
         for folder in layout.folders:
             if not os.path.isdir(folder):
                 os.makedirs(folder, exist_ok=True)
-        storage_id = read_storage_id(layout)
         if storage_id is None:
             body = {"format": FORMAT, "storage_id": str(uuid4()), "created_at": format_time(now)}
             files.create(layout.root, METADATA, orjson.dumps(body), durable=durable)
@@ -40,7 +41,7 @@ def open_place(layout: Layout, *, create: bool, durable: bool, now: datetime) ->
             raise
         readable = os.path.isdir(layout.root)
         if readable and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return read_storage_id(layout)
+            return storage_id
         raise files.unavailable(layout.root, error) from error
     return storage_id
 
@@ -48,9 +49,12 @@ def open_place(layout: Layout, *, create: bool, durable: bool, now: datetime) ->
 def read_storage_id(layout: Layout) -> str | None:
     """The id in the folder's metadata, None when it has none.
 
-    Raises StorageUnavailableError for a newer format.
+    Raises StorageUnavailableError for a newer format, and where it may not be read.
     """
-    body = files.read(layout.metadata)
+    try:
+        body = files.read(layout.metadata)
+    except OSError as error:
+        raise files.unavailable(layout.root, error) from error
     if body is None:
         return None
     try:

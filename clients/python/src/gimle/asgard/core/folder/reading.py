@@ -31,6 +31,9 @@ from gimle.asgard.core.reading import EPOCH, newest_first, with_arrays
 class Reading:
     """What a folder can be asked."""
 
+    #: How many documents are worth reading side by side: the file system is near.
+    reads_at_once = 1
+
     path: str
     storage_id: str | None
     _layout: Layout

@@ -17,6 +17,7 @@ from gimle.asgard.core.documents import (
     encode_result,
     encode_result_plain,
     encode_run,
+    same_run,
 )
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
@@ -55,6 +56,9 @@ class Bucket(Reading):
     out of reach or refuses, StorageFullError when it has no room.
     """
 
+    #: How many documents are worth reading side by side: each is a trip to the store.
+    reads_at_once = 16
+
     def __init__(self, place: Place) -> None:
         self.place = place
         self._objects = Objects(place)
@@ -66,6 +70,10 @@ class Bucket(Reading):
 
     def __repr__(self) -> str:
         return f"Bucket({str(self.place)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Open the same place in the process that this is sent to."""
+        return Bucket, (self.place,)
 
     def create_run(
         self, run: RunDocument, results: Sequence[ResultDocument] = ()
@@ -139,7 +147,7 @@ class Bucket(Reading):
                 found = self.find("run", run_id)
                 old = decode_run(found.body, run_id, found.modified)
                 new = change(old)
-                if new == old:
+                if same_run(new, old):
                     return old, old
                 if new.id != run_id:
                     raise InvalidFieldError("id", "a run keeps its id", f"leave it {run_id}")

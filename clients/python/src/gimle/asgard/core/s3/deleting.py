@@ -70,9 +70,8 @@ class Deleter:
     def _find(self, kind: str, id: str) -> Found:
         """A document that is there; one whose delete had begun is gone for good first."""
         found = self.objects.get(document_path(kind, id))
-        if found is not None and not found.body:
-            self.finish(id)
         if found is None or not found.body:
+            self.finish(id)
             raise NotFoundError(kind, id)
         return found
 

@@ -122,6 +122,18 @@ def old_intents(objects: Objects) -> Iterator[tuple[str, str, list[str]]]:
             yield entry.path, result_id, names
 
 
+def files_of_intents(objects: Objects) -> Iterator[str]:
+    """Every array file that an intent names, however old: it is its writer's, or the sweeper's."""
+    for entry in objects.list(INTENTS):
+        found = objects.get(entry.path)
+        if found is None:
+            continue
+        try:
+            yield from map(str, orjson.loads(found.body)["files"])
+        except (ValueError, TypeError, KeyError):
+            continue
+
+
 def _own(names: list[Any], results: list[str]) -> list[str]:
     """Those array files that are the results' own."""
     return [

@@ -97,6 +97,16 @@ class Objects:
         return Found(body, answer["ETag"], answer["LastModified"])
 
     @_speaking
+    def there(self, path: str) -> bool:
+        """Whether there is an object with at least a byte."""
+        try:
+            return bool(self._client.head_object(**self._at(path))["ContentLength"])
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return False
+            raise
+
+    @_speaking
     def read_into(self, path: str, offset: int, into: memoryview) -> bool:
         """Fill `into` from `offset` on; answer False when there is no such object."""
         if not into:
@@ -248,7 +258,8 @@ def translated(place: Place, error: ClientError | BotoCoreError) -> AsgardError:
         mend = "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         return StorageUnavailableError(str(place), mend)
     if isinstance(error, BotoCoreError):
-        return StorageUnavailableError(str(place), f"{error}; is the store running there?")
+        mend = f"{error}; is the store running there?"
+        return StorageUnavailableError(str(place), mend, passing=True)
     code = _code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     said = error.response.get("Error", {}).get("Message") or code
@@ -260,4 +271,4 @@ def translated(place: Place, error: ClientError | BotoCoreError) -> AsgardError:
         mend = f"{said} ({code}); check the AWS_* credentials and what they allow"
     else:
         mend = f"{said} ({code})"
-    return StorageUnavailableError(str(place), mend)
+    return StorageUnavailableError(str(place), mend, passing=(status or 0) >= 500)

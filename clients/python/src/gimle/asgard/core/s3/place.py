@@ -7,12 +7,14 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from gimle.asgard.core.errors import InvalidFieldError
+from gimle.asgard.core.signing.endpoint import Endpoint
+from gimle.asgard.core.signing.settings import keys, secure, setting
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _STEP = re.compile(r"[^/\\\x00-\x1f\x7f]+")
@@ -25,13 +27,14 @@ class Place:
     """A prefix of a bucket.
 
     credentials: boto3's own words (aws_access_key_id, ...); what is not there is read from
-    the environment, a profile or the machine's role, as every AWS tool does.
+    AWS's own variables, a profile or the machine's role, as every AWS tool does.
     """
 
     bucket: str
     prefix: str
     endpoint: str | None = None
-    credentials: Mapping[str, Any] = field(default_factory=dict)
+    credentials: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    encryption: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
@@ -77,21 +80,32 @@ def checked_place(
             f"{prefix!r} is not a prefix",
             f"give names with single slashes between them, {_MOST_PREFIX_BYTES} bytes at most",
         )
-    return Place(bucket, inside, _endpoint(endpoint), dict(credentials or {}))
+    return Place(bucket, inside, _endpoint(endpoint), _credentials(credentials or {}))
 
 
 def _endpoint(given: object) -> str | None:
     """The store's address; None leaves it to boto3, which reads AWS_ENDPOINT_URL."""
-    name, value = "endpoint_url", given
     if not given:
-        name, value = "ASGARD_S3_ENDPOINT", os.environ.get("ASGARD_S3_ENDPOINT")
-    if not value:
-        return None
-    if not isinstance(value, str) or not re.match(r"https?://[^/\s]+", value):
+        text = setting(os.environ, "ENDPOINT")
+        return Endpoint.parse(text, secure=secure(os.environ)).url if text else None
+    if not isinstance(given, str) or not re.match(r"https?://[^/\s]+", given):
         raise InvalidFieldError(
-            name, f"{value!r} is not an address", "give one like http://localhost:9000"
+            "endpoint_url", f"{given!r} is not an address", "give one like http://localhost:9000"
         )
-    return value
+    return given
+
+
+def _credentials(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Who asks, in boto3's words: as given, else as the store's variables say, else boto3 looks."""
+    found = dict(given)
+    if not any(name in found for name in ("aws_access_key_id", "aws_secret_access_key")):
+        own = keys(os.environ)
+        if own is not None:
+            found["aws_access_key_id"], found["aws_secret_access_key"] = own
+    region = setting(os.environ, "REGION")
+    if region:
+        found.setdefault("region_name", region)
+    return found
 
 
 class Connection:
@@ -122,8 +136,8 @@ def _client(place: Place) -> Any:
         max_pool_connections=_CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": 6},
         # Other stores do not know all the checksums that Amazon's does.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
+        request_checksum_calculation=_checksums("AWS_REQUEST_CHECKSUM_CALCULATION"),
+        response_checksum_validation=_checksums("AWS_RESPONSE_CHECKSUM_VALIDATION"),
     )
     options: dict[str, Any] = dict(place.credentials)
     if place.endpoint is not None:
@@ -132,8 +146,28 @@ def _client(place: Place) -> Any:
         session = boto3.Session()
         if "region_name" not in options and session.region_name is None:
             options["region_name"] = "us-east-1"
-        return session.client("s3", config=config, **options)
+        client = session.client("s3", config=config, **options)
     except (BotoCoreError, ValueError) as error:
         raise InvalidFieldError(
             "AWS settings", str(error), "set AWS_* variables or the config's keys"
         ) from error
+    if place.encryption:
+
+        def encrypted(params: dict[str, Any], **_: Any) -> None:
+            params.update(place.encryption)
+
+        for call in ("PutObject", "CopyObject", "CreateMultipartUpload"):
+            client.meta.events.register(f"provide-client-params.s3.{call}", encrypted)
+    return client
+
+
+def _checksums(variable: str) -> Literal["when_supported", "when_required"]:
+    """When checksums go along that nobody asked for: as every AWS tool is told, else seldom."""
+    match os.environ.get(variable, "").lower():
+        case "when_supported":
+            return "when_supported"
+        case "when_required" | "":
+            return "when_required"
+        case other:
+            mend = "give when_supported or when_required"
+            raise InvalidFieldError(variable, f"is {other!r}", mend)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gimle.asgard.core.signing.endpoint import Endpoint
-from gimle.asgard.core.signing.settings import StoreSettings
+from gimle.asgard.core.signing.settings import Lent, StoreSettings
 from gimle.asgard.core.signing.signer import LONGEST_S, UNSIGNED, Credentials, Signer
 
-__all__ = ["LONGEST_S", "UNSIGNED", "Credentials", "Endpoint", "Signer", "StoreSettings"]
+__all__ = ["LONGEST_S", "UNSIGNED", "Credentials", "Endpoint", "Lent", "Signer", "StoreSettings"]

@@ -42,6 +42,11 @@ class Endpoint:
     path: str = ""
     style: Style = "path"
 
+    @property
+    def url(self) -> str:
+        """The address, as clients of S3 take it."""
+        return f"{self.scheme}://{self.netloc}{self.path}"
+
     @classmethod
     def parse(cls, text: str, *, secure: bool = True, style: Style = "path") -> Endpoint:
         """Read `https://host:port` or `host:port`; `secure` decides for the second.

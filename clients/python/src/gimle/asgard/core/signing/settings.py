@@ -35,15 +35,14 @@ class StoreSettings:
         bucket is MINIO_BUCKET. Without keys those of AWS_ACCESS_KEY_ID count, and with boto3
         whatever else it finds. Raises InvalidFieldError: two values for one thing, or no keys.
         """
-        text = _one(environ, "ENDPOINT")
+        text = setting(environ, "ENDPOINT")
         if not text:
             return None
-        secure = _one(environ, "SECURE").lower() in ("", "true")
         return cls(
-            Endpoint.parse(text, secure=secure),
+            Endpoint.parse(text, secure=secure(environ)),
             _credentials(environ),
             bucket or environ.get("MINIO_BUCKET") or DEFAULT_BUCKET,
-            _one(environ, "REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
+            setting(environ, "REGION") or environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
         )
 
     def signer(self) -> Signer:
@@ -51,7 +50,8 @@ class StoreSettings:
         return Signer(self.endpoint, self.credentials, region=self.region)
 
 
-def _one(environ: Mapping[str, str], name: str) -> str:
+def setting(environ: Mapping[str, str], name: str) -> str:
+    """`ASGARD_S3_{name}`, else `MINIO_{name}`, else nothing. Raises InvalidFieldError for two."""
     ours, theirs = environ.get(f"ASGARD_S3_{name}", ""), environ.get(f"MINIO_{name}", "")
     if ours and theirs and ours != theirs:
         raise InvalidFieldError(
@@ -62,13 +62,23 @@ def _one(environ: Mapping[str, str], name: str) -> str:
     return ours or theirs
 
 
-def _credentials(environ: Mapping[str, str]) -> Credentials | Callable[[], Credentials]:
-    access, secret = _one(environ, "ACCESS_KEY"), _one(environ, "SECRET_KEY")
-    if access and secret:
-        return Credentials(access, secret)
-    if access or secret:
+def secure(environ: Mapping[str, str]) -> bool:
+    """Whether an endpoint without http:// or https:// is called by HTTPS."""
+    return setting(environ, "SECURE").lower() in ("", "true")
+
+
+def keys(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """The two keys of the store, if its own variables name them. Raises InvalidFieldError."""
+    access, secret = setting(environ, "ACCESS_KEY"), setting(environ, "SECRET_KEY")
+    if bool(access) != bool(secret):
         missing = "MINIO_SECRET_KEY" if access else "MINIO_ACCESS_KEY"
         raise InvalidFieldError(missing, "is not set", "set both keys or none")
+    return (access, secret) if access else None
+
+
+def _credentials(environ: Mapping[str, str]) -> Credentials | Callable[[], Credentials]:
+    if (own := keys(environ)) is not None:
+        return Credentials(*own)
     access = environ.get("AWS_ACCESS_KEY_ID", "")
     secret = environ.get("AWS_SECRET_ACCESS_KEY", "")
     if access and secret:
@@ -77,13 +87,13 @@ def _credentials(environ: Mapping[str, str]) -> Credentials | Callable[[], Crede
         # Profiles, roles and what else AWS users have; botocore renews what is lent.
         found = import_module("boto3").Session().get_credentials()
         if found is not None:
-            return _Lent(found).credentials
+            return Lent(found).credentials
     raise InvalidFieldError(
         "MINIO_ACCESS_KEY", "is not set", "set MINIO_ACCESS_KEY and MINIO_SECRET_KEY, or AWS_*"
     )
 
 
-class _Lent:
+class Lent:
     """Credentials that botocore keeps fresh; the same object for as long as they are the same."""
 
     def __init__(self, source: object) -> None:
@@ -91,6 +101,7 @@ class _Lent:
         self._last = Credentials("", "")
 
     def credentials(self) -> Credentials:
+        """Whose turn it is now."""
         now = self._source.get_frozen_credentials()  # type: ignore[attr-defined]  # boto is optional
         found = Credentials(now.access_key, now.secret_key, now.token)
         if found != self._last:

@@ -125,10 +125,10 @@ class RunCopy:
         """Whether the source still is what was copied of it."""
         source = self._homes.source
         now = source.read_run(run.id)
-        if now != run and (
-            run_difference(run, now, extra=True)
-            or (now.status, now.finished_at, now.results)
-            != (run.status, run.finished_at, run.results)
+        if run_difference(run, now, extra=True) or (now.status, now.finished_at, now.results) != (
+            run.status,
+            run.finished_at,
+            run.results,
         ):
             return False
         for result_id, document in self._compared.items():

@@ -1,30 +1,45 @@
-"""Resume tokens of WatchRuns: kind, epoch, revision and filter, opaque to clients."""
+"""Resume tokens of watches: kind, epoch, revision and filter, opaque to clients."""
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from dataclasses import dataclass
 from hashlib import blake2b
 from struct import Struct
 from struct import error as StructError
 
 from gimle.asgard.core.errors import ResumeTokenUnusableError
 
-# A letter for the log of runs: a token of another service's log is not of this kind.
-_KIND = b"r"
 _TOKEN = Struct(">c8s8sq")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of one log. `kind` is a letter that no other log has, `watch` its RPC's name,
+    `others` what a filter of it chooses.
+    """
+
+    kind: bytes
+    watch: str
+    others: str
+
+    def maker(self, epoch: str, scope: str) -> TokenMaker:
+        """The tokens of one epoch and one filter."""
+        return TokenMaker(self, epoch, scope)
 
 
 class TokenMaker:
     """The tokens of one epoch and one filter: only the revision differs between them."""
 
-    def __init__(self, epoch: str, run_id: str) -> None:
+    def __init__(self, tokens: Tokens, epoch: str, scope: str) -> None:
+        self._of = tokens
         self._epoch = _short(epoch)
-        self._filter = _short(run_id)
+        self._filter = _short(scope)
 
     def token(self, revision: int) -> str:
         """The token to resume from behind `revision`."""
-        packed = _TOKEN.pack(_KIND, self._epoch, self._filter, revision)
+        packed = _TOKEN.pack(self._of.kind, self._epoch, self._filter, revision)
         return urlsafe_b64encode(packed).decode().rstrip("=")
 
     def revision(self, token: str, head: int) -> int:
@@ -34,10 +49,10 @@ class TokenMaker:
             kind, epoch, chosen, revision = _TOKEN.unpack(packed)
         except (Base64Error, StructError, ValueError):
             kind, epoch, chosen, revision = b"", b"", b"", 0
-        if kind != _KIND:
-            raise unusable("it is no token of WatchRuns")
+        if kind != self._of.kind:
+            raise unusable(f"it is no token of {self._of.watch}")
         if chosen != self._filter:
-            raise unusable("it belongs to a watch of other runs")
+            raise unusable(f"it belongs to a watch of other {self._of.others}")
         if epoch != self._epoch or not 0 <= revision <= head:
             raise unusable("the index has been built anew since")
         return int(revision)

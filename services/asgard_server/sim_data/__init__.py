@@ -1,0 +1,1 @@
+"""SimDataService: SimSwarm's jobs, their files, and the report that is written of them."""

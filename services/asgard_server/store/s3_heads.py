@@ -1,0 +1,127 @@
+"""HEAD of many objects, over connections that are kept: a tenth of what boto3 takes for each.
+
+Whoever completes thousands of uploads asks that often. Only a plain 200 is answered from here;
+whatever else a store says, or does not say, the patient client of `S3Bytes` is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from gimle.asgard.core.s3.place import Place
+from gimle.asgard.core.signing import Credentials, Endpoint, Lent, Signer
+
+_KEPT = 16
+_PATIENCE_S = 5.0
+# A store that cannot be reached so (through a proxy, by an authority that only boto3 knows) is
+# not tried each time.
+_REST_S = 10.0
+_CHECKSUMS = {"x-amz-checksum-mode": "ENABLED"}
+_LINE = re.compile(rb"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
+_AMAZON = re.compile(r"https://s3[.-].*\.amazonaws\.com(\.cn)?")
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Heads:
+    """Asks one store, of one bucket. To be used from one event loop at a time."""
+
+    def __init__(self, place: Place, signer: Signer) -> None:
+        self._place = place
+        self._signer = signer
+        parts = urlsplit(signer.sign("HEAD", place.bucket, "key")[0])
+        self._host, self._netloc = parts.hostname or "", parts.netloc
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._port = parts.port or (443 if self._tls else 80)
+        self._idle: list[Streams] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rests_until = 0.0
+
+    async def head(self, path: str) -> dict[str, str] | None:
+        """The headers of an object that is there; None says nothing."""
+        if time.monotonic() < self._rests_until:
+            return None
+        if self._loop is not asyncio.get_running_loop():
+            self._loop, self._idle = asyncio.get_running_loop(), []
+        url, headers = self._signer.sign(
+            "HEAD", self._place.bucket, self._place.key(path), headers=_CHECKSUMS
+        )
+        target = url[url.index("/", 8) :]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        request = f"HEAD {target} HTTP/1.1\r\nhost: {self._netloc}\r\n{lines}\r\n".encode("latin-1")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                answer = await self._asked(request)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            self._rests_until = time.monotonic() + _REST_S
+            return None
+        if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
+            return None
+        return {
+            name.decode("latin-1").lower(): value.decode("latin-1").strip()
+            for name, value in _LINE.findall(answer)
+        }
+
+    async def close(self) -> None:
+        """Close all connections."""
+        idle, self._idle = self._idle, []
+        for _, writer in idle:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # they are closed by the loop's next turn
+
+    async def _asked(self, request: bytes) -> bytes:
+        while self._idle:
+            streams = self._idle.pop()
+            try:
+                return await self._over(streams, request)
+            except (OSError, asyncio.IncompleteReadError):
+                continue  # closed by the other side while it was idle
+        streams = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
+        return await self._over(streams, request)
+
+    async def _over(self, streams: Streams, request: bytes) -> bytes:
+        reader, writer = streams
+        kept = False
+        try:
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            kept = b"\r\nconnection: close" not in answer.lower() and len(self._idle) < _KEPT
+            return answer
+        finally:
+            if kept:
+                self._idle.append(streams)
+            else:
+                writer.transport.abort()
+
+
+def heads_of(place: Place, client: Any) -> Heads | None:
+    """Heads of the store that a client of boto3 asks; None where nobody says who signs."""
+    address = client.meta.endpoint_url
+    style: Any = "virtual" if _AMAZON.match(address) else "path"
+    credentials = _credentials(place)
+    if credentials is None:
+        return None
+    signer = Signer(
+        Endpoint.parse(address, style=style), credentials, region=client.meta.region_name
+    )
+    return Heads(place, signer)
+
+
+def _credentials(place: Place) -> Callable[[], Credentials] | None:
+    given = place.credentials
+    if "aws_access_key_id" in given:
+        fixed = Credentials(
+            given["aws_access_key_id"],
+            given["aws_secret_access_key"],
+            given.get("aws_session_token"),
+        )
+        return lambda: fixed
+    found = boto3.Session().get_credentials()
+    return None if found is None else Lent(found).credentials

@@ -1,0 +1,1 @@
+"""Watching the change log of a service: what all services have in common."""

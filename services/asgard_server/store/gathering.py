@@ -20,7 +20,9 @@ class Gathering(Generic[Job, Answer]):
 
     `work` answers each job, in order, with an answer or the exception to be raised. What it
     raises itself is raised to all whose jobs it had. `company_s`: how long to wait for as many
-    as asked together the last time.
+    as asked together the last time. `returning`: whoever is answered asks again at once, and is
+    waited for beside those who came meanwhile. Without that, callers who once fell into two
+    groups stay two, each served while the other's jobs are made and in the way of it.
     """
 
     def __init__(
@@ -29,10 +31,12 @@ class Gathering(Generic[Job, Answer]):
         *,
         most: int = MOST,
         company_s: float = 0.0,
+        returning: bool = False,
     ) -> None:
         self._work = work
         self._most = most
         self._company_s = company_s
+        self._returning = returning
         self._waiting: list[tuple[Job, asyncio.Future[Answer]]] = []
         self._driving: asyncio.Task[None] | None = None
         self._expected = 1
@@ -62,9 +66,10 @@ class Gathering(Generic[Job, Answer]):
                     await self._wait_for_company()
                 batch = self._waiting[: self._most]
                 del self._waiting[: self._most]
-                # One round without company is chance; who is alone for two is alone.
-                self._expected, before = max(len(batch), before), len(batch)
                 await self._serve([one for one in batch if not one[1].done()])
+                count = len(batch) + (len(self._waiting) if self._returning else 0)
+                # One round without company is chance; who is alone for two is alone.
+                self._expected, before = max(count, before), count
         finally:
             self._driving = None
 

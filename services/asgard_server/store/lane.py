@@ -19,8 +19,6 @@ from typing import Generic, NamedTuple, TypeVar
 # ask again: whoever has just been answered does. One who is alone never waits for company.
 LOOK_S = 0.0002
 LOOKS = 10
-# A patient handover ends after so many times its patience.
-LONGEST = 5
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -37,53 +35,23 @@ class Handover(Generic[Job, Answer]):
     """Collects the jobs that tasks of one turn of the loop have, and hands them over together.
 
     To be used from one event loop at a time. `take` gets what was collected, on the loop.
-    With `patience_s`, where several have asked at once as many are waited for, until none has
-    come for so long: whoever has just been answered asks again. One who is alone never waits
-    for company, and nobody more than `LONGEST` times as long.
     """
 
-    def __init__(
-        self, take: Callable[[list[Asked[Job, Answer]]], None], patience_s: float = 0.0
-    ) -> None:
+    def __init__(self, take: Callable[[list[Asked[Job, Answer]]], None]) -> None:
         self._take = take
-        self._patience_s = patience_s
         self._asked: list[Asked[Job, Answer]] = []
-        self._expected = 1
-        self._seen = 0
-        self._deadline = 0.0
-        self._due: asyncio.Handle | None = None
 
     def ask(self, job: Job) -> asyncio.Future[Answer]:
         """The future of a job's answer. A job that is given up may be done all the same."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
+        if not self._asked:
+            loop.call_soon(self._hand_over)
         self._asked.append(Asked(job, future))
-        if self._due is None:
-            if self._expected > 1:
-                self._deadline = loop.time() + LONGEST * self._patience_s
-                self._wait(loop)
-            else:
-                self._due = loop.call_soon(self._hand_over)
-        elif len(self._asked) == self._expected:
-            self._due.cancel()
-            self._due = loop.call_soon(self._hand_over)
         return future
 
-    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._seen = len(self._asked)
-        self._due = loop.call_later(self._patience_s, self._hand_over_if_quiet, loop)
-
-    def _hand_over_if_quiet(self, loop: asyncio.AbstractEventLoop) -> None:
-        if len(self._asked) > self._seen and loop.time() < self._deadline:
-            self._wait(loop)
-        else:
-            self._hand_over()
-
     def _hand_over(self) -> None:
-        asked, self._asked, self._due = self._asked, [], None
-        if self._patience_s:
-            # Those who left are missed for a while, not for ever.
-            self._expected = max(len(asked), self._expected - 1)
+        asked, self._asked = self._asked, []
         try:
             self._take(asked)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from asgard_server.store.lane import Asked, Handover, Lane, answer
+from asgard_server.store.lane import Lane
 
 
 @pytest.fixture
@@ -109,57 +108,3 @@ async def test_a_pool_that_has_ended_refuses_those_who_ask(pool: ThreadPoolExecu
     pool.shutdown()
     with pytest.raises(RuntimeError, match="shutdown"):
         await lane.ask(1)
-
-
-async def test_those_who_were_answered_together_are_handed_over_together_again() -> None:
-    batches: list[int] = []
-
-    def take(asked: list[Asked[int, int]]) -> None:
-        batches.append(len(asked))
-        answer(asked, [one.job for one in asked])
-
-    handover: Handover[int, int] = Handover(take, patience_s=1.0)
-
-    async def ask_again(number: int) -> None:
-        for turn in range(3):
-            await asyncio.sleep(0.005 * number * turn)
-            assert await handover.ask(number) == number
-
-    await asyncio.gather(*(ask_again(number) for number in range(4)))
-    assert batches == [4, 4, 4]
-
-
-async def test_patience_with_those_who_left_ends() -> None:
-    batches: list[int] = []
-
-    def take(asked: list[Asked[int, int]]) -> None:
-        batches.append(len(asked))
-        answer(asked, [one.job for one in asked])
-
-    handover: Handover[int, int] = Handover(take, patience_s=0.1)
-    await asyncio.gather(*(handover.ask(number) for number in range(4)))
-    for number in range(5):
-        assert await asyncio.wait_for(handover.ask(number), 5) == number
-    assert batches == [4, 1, 1, 1, 1, 1]
-    began = time.monotonic()
-    for number in range(20):
-        await handover.ask(number)
-    assert time.monotonic() - began < 1, "one who is alone waits for nobody"
-
-
-async def test_patience_lasts_while_others_come() -> None:
-    batches: list[int] = []
-
-    def take(asked: list[Asked[int, int]]) -> None:
-        batches.append(len(asked))
-        answer(asked, [one.job for one in asked])
-
-    handover: Handover[int, int] = Handover(take, patience_s=0.5)
-
-    async def ask_late(number: int) -> None:
-        await asyncio.sleep(0.3 * number)
-        assert await handover.ask(number) == number
-
-    await asyncio.gather(*(handover.ask(number) for number in range(4)))
-    await asyncio.gather(*(ask_late(number) for number in range(4)))
-    assert batches == [4, 4]

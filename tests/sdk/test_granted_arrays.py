@@ -51,7 +51,7 @@ storage.add_result("run", "T", {"x": values}, id="large")
 print("saved", flush=True)
 """
 MIB = 1 << 20
-PART = 16 * MIB
+PART = 32 * MIB
 
 
 def test_whoever_is_killed_and_begins_again_sends_one_part_again_at_most(place: Place) -> None:

@@ -80,6 +80,20 @@ async def test_an_id_is_good_at_another_gateway_which_reads_the_logs(tmp_path: P
         assert await browser.event() == of_job(live)
 
 
+async def test_an_id_of_before_the_first_job_is_good_after_a_restart(tmp_path: Path) -> None:
+    """The log of jobs has no file before it has an entry."""
+    storage = tmp_path / "storage"
+    async with a_monitor(storage) as served, a_browser(served.client) as browser:
+        last_id = browser.last_id
+    assert not (storage / "asgard.sqlite3").exists()
+    async with a_monitor(storage) as served:
+        async with a_browser(served.client, last_id) as browser:
+            first = await a_job(served.client)
+            assert await browser.event() == of_job(first)
+        async with a_browser(served.client, last_id) as browser:
+            assert await browser.event() == of_job(first)
+
+
 async def test_of_many_changes_of_both_none_is_missed_or_told_twice(served: Served) -> None:
     async with a_browser(served.client) as browser:
         last_id = browser.last_id

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gimle.asgard.core.folder.layout import Layout
+from gimle.asgard.core.folder.place import read_storage_id
 from gimle.asgard.v1 import (
     blob_service_pb2,
     blob_service_pb2_grpc,
@@ -240,7 +242,8 @@ async def _tables(
     # A folder that is only looked at stays as it was.
     database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE, when_written=True)
     stack.push_async_callback(database.close)
-    return SqliteBlobs(database), SqliteJobs(database)
+    layout = Layout(str(settings.storage))
+    return SqliteBlobs(database), SqliteJobs(database, lambda: read_storage_id(layout) or "")
 
 
 def _now() -> datetime:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,16 +22,20 @@ _INSERT = (
 )
 _REPLACE = f"UPDATE jobs SET {', '.join(f'{name} = ?' for name in COLUMNS[1:])} WHERE id = ?"  # noqa: S608 - ours
 _LIVE = ", ".join(f"'{status}'" for status in LIVE)
+_NAMELESS = "nameless"
 _LISTED = "owner = ? AND superseded_by IS NULL AND deleted_at IS NULL"
 
 
 class SqliteJobs:
-    """Rows of jobs in one database file."""
+    """Rows of jobs in one database file.
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    `name` answers what its log is called, the same in every process of this storage: a log without
+    an entry may have no file yet that could say so, and is resumed all the same.
+    """
+
+    def __init__(self, database: SqliteDatabase, name: Callable[[], str] = lambda: "") -> None:
         self._database = database
-        # Of the log as long as it is empty, and from then on: there may be no file yet.
-        self._epoch = secrets.token_hex(16)
+        self._name = name
 
     # Jobs
 
@@ -259,7 +262,7 @@ class SqliteJobs:
         connection.execute(
             "UPDATE job_log_head SET revision = revision + 1,"
             " epoch = CASE epoch WHEN '' THEN ? ELSE epoch END",
-            (self._epoch,),
+            (self._name() or _NAMELESS,),
         )
         connection.execute("INSERT INTO job_log SELECT revision, ? FROM job_log_head", (job_id,))
 
@@ -267,7 +270,7 @@ class SqliteJobs:
         epoch, revision, trimmed = connection.execute(
             "SELECT epoch, revision, trimmed FROM job_log_head"
         ).fetchone()
-        return epoch or self._epoch, revision, trimmed
+        return epoch or self._name() or _NAMELESS, revision, trimmed
 
 
 def _there(

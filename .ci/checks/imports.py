@@ -78,6 +78,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.sim_data.leases": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
     f"{SERVER}.sim_data.wishes": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
     f"{SERVER}.sim_data.store": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
+    # What fsck asks of everybody who keeps bytes is asked in one form.
+    f"{SERVER}.sim_data.owning": {f"{SERVER}.sim_data", f"{SERVER}.blob.holdings"},
     # The report task reads and writes as a program beside the store does.
     f"{SERVER}.sim_data.report_task": {f"{SDK}.core", f"{SERVER}.sim_data", "simswarm"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
@@ -94,7 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
-    f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob"},
+    f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob", f"{SERVER}.sim_data.owning"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
     },

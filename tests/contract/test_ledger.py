@@ -263,3 +263,16 @@ async def test_a_crash_before_the_commit_leaves_the_write_to_others(desk: Desk) 
     shelf.poisoned = None
     await index.observe([write.key])
     assert await ledger.begun(0) == []
+
+
+async def test_what_was_begun_is_known_after_the_index_was_made_anew(desk: Desk) -> None:
+    ledger = await desk.ledger()
+    index = await desk.index(Shelf(), Written())
+    write = Write(uuid4().hex, Key("result", "x"), "r", ("x_a.npy",))
+    deletion = Deletion(Key("run", "gone"), "gone", ("y",), ("y_a.npy",))
+    await ledger.begin([write])
+    await ledger.mark(deletion)
+    await index.forget()
+    assert await index.building()
+    assert await ledger.begun(0) == [write]
+    assert await ledger.marked(0) == [deletion]

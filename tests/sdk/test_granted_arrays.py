@@ -116,7 +116,7 @@ def test_a_run_is_saved_whole_with_the_arrays_of_its_results(place: Place) -> No
 def test_where_the_store_is_out_of_reach_arrays_go_through_the_service_and_it_is_said(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nowhere(self: wire.Origin) -> None:
+    def nowhere(self: wire.Origin, *options: object) -> None:
         raise ConnectionRefusedError("nobody there")
 
     monkeypatch.setattr(wire.Origin, "connect", nowhere)

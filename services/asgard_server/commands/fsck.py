@@ -27,9 +27,10 @@ def fsck(
 ) -> None:
     """Check a storage: documents, arrays, blobs; what is missing, and what nobody needs.
 
-    Blobs are held against the database that knows them (ASGARD_DATABASE_URL, or asgard.sqlite3 in
-    the folder). Nothing is changed without --repair, and nothing younger than a day is removed,
-    nor what a URL may still change: services and uploads may go on meanwhile.
+    Blobs, and the files of SimSwarm's jobs, are held against the database that knows them
+    (ASGARD_DATABASE_URL, or asgard.sqlite3 in the folder). Nothing is changed without --repair, and
+    nothing younger than a day is removed, nor what a URL may still change: services and uploads may
+    go on meanwhile.
 
     Ends with status 0 when all is well, or is now; 1 when something is left that is not, or there
     is no storage; 2 for wrong options; 3 when the storage or its database cannot be asked.

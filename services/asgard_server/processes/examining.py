@@ -1,4 +1,4 @@
-"""`asgard fsck` put together: documents and blobs of the engines that settings name."""
+"""`asgard fsck` put together: documents, blobs and files of jobs, of the engines of settings."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from asgard_server.blob.holdings import Holdings, Owner, Rows
 from asgard_server.processes.s3 import s3_place
 from asgard_server.run.store import Ledger
 from asgard_server.settings import S3Prefix, Settings
+from asgard_server.sim_data.owning import JobFiles
 from asgard_server.store.folder_holdings import FolderHoldings
 
 if TYPE_CHECKING:
@@ -67,18 +68,26 @@ async def examine(
                 lambda: Folder(storage, create=False).fsck(repair=repair)
             )
             holdings, name = FolderHoldings(storage, pool), str(storage)
-        rows = await _rows(settings, stack)
-        if rows is None:
+        tables = await _tables(settings, stack)
+        if tables is None:
             blobs = await _unknown(holdings)
         else:
-            examiner = Examiner(rows, holdings, _now, owners=_owners(), young=young, tell=tell)
+            rows, jobs = tables
+            owners = await _owners(settings, jobs, holdings, pool)
+            examiner = Examiner(rows, holdings, _now, owners=owners, young=young, tell=tell)
             blobs = await examiner.examine(repair=repair, deep=deep)
     return Whole(name, replace(report, findings=[*report.findings, *blobs.findings]), blobs)
 
 
-def _owners() -> tuple[tuple[Owner, Holdings], ...]:
-    """Who keeps bytes under keys of their own, and in which store: nobody so far."""
-    return ()
+async def _owners(
+    settings: Settings, jobs: JobFiles, holdings: Holdings, pool: Executor
+) -> tuple[tuple[Owner, Holdings], ...]:
+    """Who keeps bytes under keys of their own, and in which store: SimSwarm's jobs."""
+    if settings.minio_endpoint is not None and settings.sim_data == "store":
+        place = await asyncio.to_thread(s3_place, settings, S3Prefix(settings.minio_bucket))
+        return ((jobs, await asyncio.to_thread(_s3_holdings, place, pool)),)
+    # Whoever asks need not have been told how the server keeps them: a folder shows it.
+    return () if isinstance(settings.storage, S3Prefix) else ((jobs, holdings),)
 
 
 async def _unknown(holdings: Holdings) -> Examined:
@@ -103,18 +112,20 @@ def _s3_holdings(place: Place, pool: Executor) -> Holdings:
     return S3Holdings(place, pool)
 
 
-async def _rows(settings: Settings, stack: AsyncExitStack) -> Rows | None:
-    """The table of blobs, None where none is named or has been made."""
+async def _tables(settings: Settings, stack: AsyncExitStack) -> tuple[Rows, JobFiles] | None:
+    """The tables of blobs and of jobs, None where none is named or has been made."""
     if settings.database_url is not None:
         from asgard_server.store import migrate
         from asgard_server.store.postgres_blobs import PostgresBlobs
+        from asgard_server.store.postgres_jobs import PostgresJobs
         from asgard_server.store.postgres_link import Link
 
         link = await Link.open(settings.database_url, _CONNECTIONS)
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)
-        return PostgresBlobs(link)
+        postgres = PostgresJobs(link)
+        return PostgresBlobs(link), JobFiles(postgres, postgres)
     if isinstance(settings.storage, S3Prefix):
         return None
     path = Path(settings.storage) / _DATABASE
@@ -122,10 +133,12 @@ async def _rows(settings: Settings, stack: AsyncExitStack) -> Rows | None:
         return None
     from asgard_server.store.sqlite_blobs import SqliteBlobs
     from asgard_server.store.sqlite_database import SqliteDatabase
+    from asgard_server.store.sqlite_jobs import SqliteJobs
 
     database = await SqliteDatabase.open(path)
     stack.push_async_callback(database.close)
-    return SqliteBlobs(database)
+    sqlite = SqliteJobs(database)
+    return SqliteBlobs(database), JobFiles(sqlite, sqlite)
 
 
 async def _documents_in_s3(

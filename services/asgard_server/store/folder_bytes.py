@@ -168,7 +168,7 @@ class FolderBytes:
             # Nobody but its key remembers it.
             upload_id = _upload_of(blob.key)
             folder = self._uploads / "parts" / upload_id
-            await self.in_pool(lambda: folder.mkdir(exist_ok=True))
+            await self.in_pool(lambda: folder.mkdir(parents=True, exist_ok=True))
             return upload_id
         upload_id = secrets.token_hex(16)
         await self.in_pool(lambda: (self._uploads / "parts" / upload_id).mkdir(parents=True))

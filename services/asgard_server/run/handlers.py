@@ -166,7 +166,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         key = Key("run", check_id(request.run_id))
         results = await self._index.result_ids(key.id)
         await self._documents.delete(key, results)
-        await self._observer.observe(*(Key("result", each) for each in results), key)
+        await self._observer.deleted(*(Key("result", each) for each in results), key)
         return pb.DeleteRunResponse()
 
     # Results ------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         key = Key("result", check_id(request.result_id, "result_id"))
         result = await self._stored(key)
         await self._documents.delete(key)
-        await self._observer.observe(key, Key("run", result.run_id))
+        await self._observer.deleted(key, Key("run", result.run_id))
         return one_pb.DeleteResultResponse()
 
     async def RenderResult(

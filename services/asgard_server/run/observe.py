@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+from gimle.asgard.core.errors import StorageFullError
+
 from asgard_server.feed.feed import Feed
 from asgard_server.run.store import Key, ResultRow, RunIndex
 
 TOPIC = "runs"
+# Deletes that are observed late, in one transaction: the less it takes, the sooner there is room.
+_LATE_AT_ONCE = 64
+
+log = structlog.get_logger()
 
 
 class Observer:
@@ -20,6 +27,7 @@ class Observer:
         self._index = index
         self._feed = feed
         self._head = ("", 0)
+        self._late: dict[Key, None] = {}
 
     async def observe(self, *keys: Key) -> int:
         """Index and log `keys` as their documents now are; answer the head revision.
@@ -29,6 +37,19 @@ class Observer:
         revision = await self._index.observe(keys)
         await self.ring(revision)
         return revision
+
+    async def deleted(self, *keys: Key) -> None:
+        """Observe what has just been deleted: now, or when the index has room for it.
+
+        A delete makes room, and whoever saves at that moment takes it. The documents are gone
+        all the same, which is what was asked for: that the index says so late fails nobody.
+        Raises `StorageUnavailableError`.
+        """
+        try:
+            await self.observe(*keys)
+        except StorageFullError as error:
+            log.warning("a delete is indexed when there is room", problem=str(error))
+            self._late.update(dict.fromkeys(keys))
 
     async def take_in(self, keys: Sequence[Key], result: Key) -> ResultRow | None:
         """Observe, and answer the row of one of the results as well, None when it is gone."""
@@ -42,7 +63,14 @@ class Observer:
         await self._feed.ring(TOPIC, revision)
 
     async def look(self) -> None:
-        """Ring if the head has moved since the last look: another process may have logged."""
+        """Observe deletes that there was no room for, and ring if the head has moved since.
+
+        Another process may have logged. Raises `StorageFullError` while there still is no room.
+        """
+        while late := list(self._late)[:_LATE_AT_ONCE]:
+            await self.observe(*late)
+            for key in late:
+                self._late.pop(key, None)
         head = await self._index.head()
         if head != self._head:
             self._head = head

@@ -147,6 +147,7 @@ def test_what_is_young_is_left_to_whoever_writes_it(
     assert not any(one.repaired for one in report.findings)
     # Older than any writer takes, and younger than a day: told of, and nothing is removed.
     monkeypatch.setattr(fsck, "FINISHED_AFTER_S", NOW)
+    monkeypatch.setattr(fsck, "BARRED_FOR_S", 0)
     report = examined(place, old=OLD_SECONDS, repair=True)
     assert kinds(report) == FLAWS
     assert [one.kind for one in report.findings if one.repaired] == ["unlisted"]
@@ -232,6 +233,26 @@ def test_a_delete_that_has_begun_is_finished_by_repairing(
     assert [
         each.path for folder in ("runs", "results", "files") for each in objects.list(folder)
     ] == []
+
+
+def test_a_document_that_bars_late_writes_is_its_services_own(
+    bucket: Bucket, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = Objects(place)
+    a_run(bucket, {"k": 1})
+    objects.put("runs/late.json", b"")
+    objects.put("results/late.json", b"")
+    # Older than any delete takes, and younger than a late write may be.
+    monkeypatch.setattr(fsck, "FINISHED_AFTER_S", NOW)
+    assert examined(place, old=OLD_SECONDS, repair=True).findings == []
+    # As old as it likes, as long as a ledger names it.
+    barred = UnderWay(documents=frozenset({"runs/late.json", "results/late.json"}))
+    assert examined(place, repair=True, under_way=barred).findings == []
+    found = examined(place, repair=True).findings
+    assert {(one.kind, one.path, one.repaired) for one in found} == {
+        ("unfinished", "runs/late.json", True),
+        ("unfinished", "results/late.json", True),
+    }
 
 
 def test_a_place_without_metadata_is_refused(place: Place) -> None:

@@ -18,7 +18,7 @@ from gimle.asgard.core.folder.fsck import Finding
 from asgard_server.blob.examining import DAY, Examined, Examiner
 from asgard_server.blob.holdings import Holdings, Owner, Rows
 from asgard_server.processes.s3 import s3_place
-from asgard_server.run.store import Ledger
+from asgard_server.run.store import Key, Ledger
 from asgard_server.settings import S3Prefix, Settings
 from asgard_server.sim_data.owning import JobFiles
 from asgard_server.store.folder_holdings import FolderHoldings
@@ -194,12 +194,24 @@ async def _under_way(settings: Settings, known: str | None, stack: AsyncExitStac
         ledger = in_file
     else:
         return UnderWay()
+    return await _named_by(ledger)
+
+
+async def _named_by(ledger: Ledger) -> UnderWay:
+    from gimle.asgard.core.s3.fsck import UnderWay
+    from gimle.asgard.core.s3.reading import document_path
+
     begun, unlisted = await ledger.begun(0), await ledger.unlisted(0)
+    marked = await ledger.marked(0)
     named = [write.files for write in (*begun, *unlisted)]
-    named += [deletion.files for deletion in await ledger.marked(0)]
+    named += [deletion.files for deletion in marked]
+    emptied = {stray.key for stray in await ledger.strays(0)}
+    emptied |= {each.key for each in marked}
+    emptied |= {Key("result", one) for each in marked for one in each.results}
     return UnderWay(
         files=frozenset(name for names in named for name in names),
-        results=frozenset(write.key[1] for write in (*begun, *unlisted)),
+        results=frozenset(write.key.id for write in (*begun, *unlisted)),
+        documents=frozenset(document_path(*key) for key in emptied),
     )
 
 

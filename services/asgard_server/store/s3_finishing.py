@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
+from gimle.asgard.core.s3.markers import BARRED_FOR_S
 from gimle.asgard.core.s3.reading import document_path
 
 from asgard_server.run.store import Deletion, Key, Ledger, Write
@@ -24,7 +25,7 @@ GIVEN_UP_AFTER_S = 60.0
 _DELETES_FOR_S = 60.0
 _LISTS_WITHIN_S = 5.0
 # A store refuses a request that was signed a quarter of an hour ago, whenever it arrives.
-STRAYS_FOR_S = 20 * 60.0
+STRAYS_FOR_S: float = BARRED_FOR_S
 _AT_ONCE = 64
 
 log = structlog.get_logger()

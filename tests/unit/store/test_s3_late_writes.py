@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from asgard_server.processes.examining import examine
 from asgard_server.run.store import Key
+from asgard_server.settings import Settings
 from asgard_server.store import s3_deleting, s3_finishing, s3_objects
 from asgard_server.store.s3_writing import new_write
 from botocore.exceptions import ClientError
@@ -17,6 +20,7 @@ from gimle.asgard.core.errors import AlreadyExistsError, NotFoundError
 
 from tests.cluster.faulty_store import FaultyStore, faulty
 from tests.contract.document_places import STORES
+from tests.engines import postgres
 from tests.unit.store.s3_replicas import (
     Cluster,
     Replica,
@@ -139,6 +143,36 @@ async def test_a_result_that_nobody_knew_of_does_not_come_to_a_deleted_run(
     await delete(alive, run)
     assert not await arrives(house, "results", result.id, encode_result(result))
     await swept(house, alive, monkeypatch)
+
+
+async def test_what_bars_a_late_write_is_no_finding(
+    house: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, alive = await house.replica(), never_lists(await house.replica())
+    run = a_run()
+    result = a_result(run.id)
+    await dead.ledger.begin([new_write(Key("run", run.id), run.id)])
+    await alive.create(run)
+    await dead.ledger.begin([new_write(Key("result", result.id), run.id, lists=True)])
+    await delete(alive, run)
+    assert len(await house.keys("runs")) == len(await house.keys("results")) == 1
+    monkeypatch.setenv("ASGARD_STORAGE", str(house.place))
+    monkeypatch.setenv("ASGARD_DATABASE_URL", await postgres.database_of(house.folder))
+    for name, value in house.store.variables.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_environment(os.environ)
+
+    async def found(repair: bool = False) -> list[str]:
+        # However long ago it was: the ledger names them.
+        whole = await examine(
+            settings, lambda step, count: None, repair=repair, young=timedelta(minutes=-1)
+        )
+        return [one.path for one in whole.report.findings]
+
+    assert await found(repair=True) == []
+    assert len(await house.keys("runs")) == len(await house.keys("results")) == 1
+    await alive.ledger.end([stray.token for stray in await alive.ledger.strays(0)])
+    assert sorted(await found()) == [f"results/{result.id}.json", f"runs/{run.id}.json"]
 
 
 async def test_a_slow_writer_is_refused_when_what_he_writes_is_deleted_under_him(

@@ -22,6 +22,7 @@ from gimle.asgard.core.s3.arrays_checked import names_in, owners_of, problem_of
 from gimle.asgard.core.s3.bucket import Bucket
 from gimle.asgard.core.s3.deleting import Deleter, array_names
 from gimle.asgard.core.s3.markers import (
+    BARRED_FOR_S,
     DELETING,
     FINISHED_AFTER_S,
     files_of_intents,
@@ -46,10 +47,13 @@ class UnderWay:
 
     files: arrays that are being written, or are being deleted.
     results: those it will list in their runs by itself.
+    documents: paths of those that it is deleting, or keeps without a byte, so that a late write
+        does not bring them back; it removes them in its time.
     """
 
     files: frozenset[str] = frozenset()
     results: frozenset[str] = frozenset()
+    documents: frozenset[str] = frozenset()
 
 
 def examine(
@@ -172,10 +176,17 @@ class _Examination:
             self._found("unfinished", entry.path, "a delete has begun and not ended", 0, done)
         for listed in self.entries.values():
             for id, entry in listed.items():
-                if not entry.size and id not in marked and self._settled(entry):
+                if not entry.size and id not in marked and not self._barred(entry):
                     self._removable(
                         "unfinished", entry, "its delete has begun, and what it was is gone"
                     )
+
+    def _barred(self, entry: Entry) -> bool:
+        """Whether a document has no byte on purpose: to bar a late write, or in a delete."""
+        # Whose ledger is not at hand is believed to end it as soon as others end a delete.
+        long_enough = BARRED_FOR_S + FINISHED_AFTER_S
+        young = entry.age_s <= min(long_enough, self.old_seconds)
+        return young or entry.path in self.under_way.documents
 
     def _memberships(self) -> None:
         members: dict[str, list[str]] = {}

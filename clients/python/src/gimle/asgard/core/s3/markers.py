@@ -26,6 +26,8 @@ WRITER_LIVES_S = 12 * 3600
 SWEPT_AFTER_S = 24 * 3600
 FINISHED_AFTER_S = 600
 """By then whoever began a delete has finished it, or has died."""
+BARRED_FOR_S = 1200
+"""So long a service keeps a deleted document that a late write would bring back, without a byte."""
 
 
 class Intent:

@@ -25,10 +25,12 @@ BY_CHANCE = (
     "tests/contract/test_index_search.py",
     "tests/unit/store",
     "tests/unit/core",
+    "tests/unit/render",
+    "tests/unit/signing",
     "tests/cluster",
 )
 # What tests take from their environment where there is more time than in `make test`.
-MORE = {"TESTS_ROUNDS": "20", "TESTS_WRITES": "500"}
+MORE = {"TESTS_ROUNDS": "20", "TESTS_WRITES": "500", "TESTS_EXAMPLES": "1500"}
 
 
 def soak(minutes: float, arguments: list[str]) -> int:

@@ -25,6 +25,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a closed connection is news 
 
 STARTED_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 15.0
+# Of tests that take long for what one more generated value may show; more of them in `make soak`.
+EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "150"))
 
 
 @dataclass(frozen=True)

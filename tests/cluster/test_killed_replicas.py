@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(1800)  # on a busy machine
 
 CALLERS = 6
 # 500 where there is time for it (make soak).
-WRITES_A_ROUND = int(os.environ.get("TESTS_WRITES", "150"))
+WRITES_A_ROUND = int(os.environ.get("TESTS_WRITES", "100"))
 
 
 async def test_a_killed_replica_loses_no_write_and_no_watcher_an_event(

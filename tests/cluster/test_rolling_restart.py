@@ -12,7 +12,7 @@ import pytest
 from gimle.asgard.monitor.storage import AsgardStorage
 
 from tests.cluster.balancing import balanced
-from tests.cluster.processes import a_cluster
+from tests.cluster.processes import a_cluster, eventually
 from tests.cluster.truth import settled
 from tests.cluster.watchers import all_saw_everything, watchers
 
@@ -30,6 +30,14 @@ class Scripts:
         self.names: dict[str, str] = {}
         self.owners: dict[str, str] = {}
         self.calls = 0
+
+    async def until(self, calls: int) -> None:
+        """Wait until so many calls have been answered."""
+
+        async def answered() -> bool:
+            return self.calls >= calls
+
+        await eventually(answered, 60.0, what="that the scripts go on")
 
     def script(self, seed: int) -> None:
         """One of them: runs with results, read again, listed, renamed, finished, deleted."""
@@ -73,9 +81,9 @@ async def test_a_rolling_restart_fails_no_call_and_loses_no_event(
                 tasks.create_task(asyncio.to_thread(scripts.script, seed))
             try:
                 for process in (*cluster.replicas, *cluster.gateways):
-                    await asyncio.sleep(chance.uniform(0.5, 1.5))
+                    await scripts.until(scripts.calls + chance.randrange(20, 60))
                     await process.restart()
-                await asyncio.sleep(1.0)
+                await scripts.until(scripts.calls + 20)
             finally:
                 scripts.stopping = True
         print(f"{scripts.calls} calls")

@@ -23,8 +23,8 @@ from tests.cluster.watchers import all_saw_everything, watchers
 from tests.rpc.running import refused
 
 # More than the gateway and the service keep for those who are behind (10,000 changes), and what
-# the kernel takes for a connection that is not read (4 MB).
-SAVES, RESULTS = 120, 300
+# the kernel takes for a connection that is not read (4 MB): the longer an id, the sooner.
+SAVES, RESULTS = 90, 300
 STOPPED_S = 8.0
 TOO_SLOW = (grpc.StatusCode.RESOURCE_EXHAUSTED, "WATCHER_TOO_SLOW")
 
@@ -41,7 +41,8 @@ async def save(stub: Any) -> None:
     """A run with many results, in one call: many changes at once."""
     run_id = new_id(datetime.now(UTC))
     results = [
-        NewResult(result_id=f"{run_id}-{n}", result_type="Any", data=b"{}") for n in range(RESULTS)
+        NewResult(result_id=f"{run_id}-{n:080}", result_type="Any", data=b"{}")
+        for n in range(RESULTS)
     ]
     run = pb.CreateRunRequest(run_id=run_id, name="many")
     await stub.SaveRun(pb.SaveRunRequest(run=run, results=results))

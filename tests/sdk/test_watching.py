@@ -19,6 +19,12 @@ from tests.sdk.homes import Home
 from tests.sdk.servers import Server
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a watch look into a store every 100 ms, not every two seconds."""
+    monkeypatch.setattr("gimle.asgard.monitor.home._S3_SECONDS", 0.1)
+
+
 def said(event: Event) -> tuple[str, str | None, str | None]:
     return event.kind, event.object_id, event.run_id
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from tests.conftest import EXAMPLES
 from tests.unit.render.results import a_result, view_of
 
 
@@ -157,7 +158,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 BOUND = st.none() | FINITE
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     result_type=st.sampled_from([*NAMES, "Other"]),
     data=st.dictionaries(st.sampled_from(ROLES), VALUES, max_size=5) | VALUES,
@@ -211,7 +212,7 @@ FITTING = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     result_type=st.sampled_from(list(NAMES)),
     data=FITTING,

@@ -18,6 +18,8 @@ from gimle.asgard.core.signing import LONGEST_S, Credentials, Endpoint, Signer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import EXAMPLES
+
 BUCKET = "a.bucket-of-tests"
 ENDPOINTS = (
     "http://127.0.0.1:9000",
@@ -98,7 +100,7 @@ def at(now: int) -> Any:
     return patch("botocore.auth.get_current_datetime", lambda *_: frozen)
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     endpoint=st.sampled_from(ENDPOINTS),
     style=st.sampled_from(["path", "virtual"]),
@@ -144,7 +146,7 @@ def test_urls_to_read_and_delete(
     )
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     endpoint=st.sampled_from(ENDPOINTS),
     style=st.sampled_from(["path", "virtual"]),
@@ -196,7 +198,7 @@ def test_urls_to_write(
     )
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     endpoint=st.sampled_from(ENDPOINTS),
     style=st.sampled_from(["path", "virtual"]),

@@ -27,5 +27,5 @@ def chance() -> random.Random:
 
 @pytest.fixture
 def rounds() -> int:
-    """How many times a process is killed: 3, or TESTS_ROUNDS."""
-    return int(os.environ.get("TESTS_ROUNDS", "3"))
+    """How many times a process is killed: 10, or TESTS_ROUNDS."""
+    return int(os.environ.get("TESTS_ROUNDS", "10"))

@@ -18,6 +18,12 @@ from gimle.asgard.core.errors import InvalidFieldError, StorageUnavailableError
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
+STORED = pb.Result(
+    result_id="x",
+    run_id="r",
+    result_type="T",
+    data=b'{"x":{"$array":"files/x_x.npy","dtype":"float64","shape":[400000]}}',
+)
 HEAD = pb.ReadResultResponse(
     result=pb.Result(
         result_id="x",
@@ -38,6 +44,9 @@ class Slow(pb_grpc.RunServiceServicer):
     def GetRun(self, request: Any, context: Any) -> Any:
         self.asked += 1
         self.released.wait(20)
+
+    def GetResult(self, request: Any, context: Any) -> Any:
+        return pb.GetResultResponse(result=STORED)
 
     def ReadResult(self, request: Any, context: Any) -> Iterator[Any]:
         self.asked += 1

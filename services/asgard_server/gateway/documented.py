@@ -70,13 +70,13 @@ class Documented:
     async def runs(self, request: Request) -> ASGIApp:
         """All runs, or a page of them."""
         given = request.only("page_size", "page_token", "query")
-        size = given.get("page_size", "")
-        if (size and not re.fullmatch("[0-9]{1,9}", size)) or (size and int(size) < 1):
+        size = given.get("page_size")
+        if size is not None and (not re.fullmatch("[0-9]{1,9}", size) or int(size) < 1):
             raise invalid(
                 "page_size",
                 f"must be an integer from 1 (more than {MAX_PAGE} are taken as {MAX_PAGE})",
             )
-        if given.get("page_token") and not size:
+        if given.get("page_token") and size is None:
             raise invalid("page_token", "needs page_size, which the page's link has too")
         asked = Asked(
             min(int(size or 0), MAX_PAGE), given.get("page_token", ""), given.get("query", "")

@@ -133,6 +133,54 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """NOT_FOUND. No job is shared by this token."""
     ERROR_REASON_SERVICE_CALLERS_ONLY: _ErrorReason.ValueType  # 54
     """PERMISSION_DENIED. Only a workflow or a worker may do this."""
+    ERROR_REASON_ASSET_NOT_FOUND: _ErrorReason.ValueType  # 80
+    """NOT_FOUND. metadata: assetId."""
+    ERROR_REASON_COMPONENT_NOT_FOUND: _ErrorReason.ValueType  # 81
+    """NOT_FOUND. metadata: assetId, component."""
+    ERROR_REASON_PRINCIPAL_NOT_FOUND: _ErrorReason.ValueType  # 82
+    """NOT_FOUND. metadata: principalId."""
+    ERROR_REASON_ASSET_ORG_MISMATCH: _ErrorReason.ValueType  # 83
+    """INVALID_ARGUMENT. The organization is not that of the experiment. metadata: experimentId,
+    organizationId (the experiment's).
+    """
+    ERROR_REASON_ASSET_STATE: _ErrorReason.ValueType  # 84
+    """FAILED_PRECONDITION. The state of the asset does not allow it. metadata: assetId, state."""
+    ERROR_REASON_ASSET_INCOMPLETE: _ErrorReason.ValueType  # 85
+    """FAILED_PRECONDITION. Components have not arrived. metadata: assetId, missing (their names, with
+    commas between).
+    """
+    ERROR_REASON_NOT_AWAITING_REVIEW: _ErrorReason.ValueType  # 86
+    """FAILED_PRECONDITION. metadata: assetId."""
+    ERROR_REASON_ASSET_LINKED: _ErrorReason.ValueType  # 87
+    """FAILED_PRECONDITION. Something refers to the asset. metadata: assetId, experiment_input_assets,
+    variation_input_assets, experiment_output_assets (how many of each).
+    """
+    ERROR_REASON_ASSET_INVALIDATED: _ErrorReason.ValueType  # 88
+    """FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
+    ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 89
+    """FAILED_PRECONDITION. Nobody would be left who may administer it. metadata: id."""
+    ERROR_REASON_NOT_A_MEMBER: _ErrorReason.ValueType  # 90
+    """PERMISSION_DENIED. The caller is not a member of the scope. metadata: scopeId."""
+    ERROR_REASON_NO_PREVIEW: _ErrorReason.ValueType  # 91
+    """FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
+    ERROR_REASON_EXPERIMENT_NOT_FOUND: _ErrorReason.ValueType  # 100
+    """NOT_FOUND. metadata: experimentId."""
+    ERROR_REASON_VARIATION_NOT_FOUND: _ErrorReason.ValueType  # 101
+    """NOT_FOUND. metadata: variationId ("<experiment>/<number>")."""
+    ERROR_REASON_EXPERIMENT_STATE: _ErrorReason.ValueType  # 102
+    """FAILED_PRECONDITION. The state of the experiment or variation does not allow it. metadata:
+    experimentId, state, mend.
+    """
+    ERROR_REASON_EXPERIMENT_RETRACTED: _ErrorReason.ValueType  # 103
+    """FAILED_PRECONDITION. The experiment is retracted. metadata: experimentId, reason."""
+    ERROR_REASON_RUN_STATE: _ErrorReason.ValueType  # 104
+    """FAILED_PRECONDITION. The status of the run does not allow it. metadata: runId, status."""
+    ERROR_REASON_WANDB_PARTIAL_TRIPLE: _ErrorReason.ValueType  # 105
+    """INVALID_ARGUMENT. Of the three names of a W&B run some are missing. metadata: field."""
+    ERROR_REASON_ALREADY_CONCLUDED_BY: _ErrorReason.ValueType  # 106
+    """FAILED_PRECONDITION. The experiment has what it may have once. metadata: experimentId, assetId."""
+    ERROR_REASON_LINK_NOT_FOUND: _ErrorReason.ValueType  # 107
+    """FAILED_PRECONDITION. The link is not there. metadata: assetId."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -256,3 +304,51 @@ ERROR_REASON_SHARE_NOT_FOUND: ErrorReason.ValueType  # 53
 """NOT_FOUND. No job is shared by this token."""
 ERROR_REASON_SERVICE_CALLERS_ONLY: ErrorReason.ValueType  # 54
 """PERMISSION_DENIED. Only a workflow or a worker may do this."""
+ERROR_REASON_ASSET_NOT_FOUND: ErrorReason.ValueType  # 80
+"""NOT_FOUND. metadata: assetId."""
+ERROR_REASON_COMPONENT_NOT_FOUND: ErrorReason.ValueType  # 81
+"""NOT_FOUND. metadata: assetId, component."""
+ERROR_REASON_PRINCIPAL_NOT_FOUND: ErrorReason.ValueType  # 82
+"""NOT_FOUND. metadata: principalId."""
+ERROR_REASON_ASSET_ORG_MISMATCH: ErrorReason.ValueType  # 83
+"""INVALID_ARGUMENT. The organization is not that of the experiment. metadata: experimentId,
+organizationId (the experiment's).
+"""
+ERROR_REASON_ASSET_STATE: ErrorReason.ValueType  # 84
+"""FAILED_PRECONDITION. The state of the asset does not allow it. metadata: assetId, state."""
+ERROR_REASON_ASSET_INCOMPLETE: ErrorReason.ValueType  # 85
+"""FAILED_PRECONDITION. Components have not arrived. metadata: assetId, missing (their names, with
+commas between).
+"""
+ERROR_REASON_NOT_AWAITING_REVIEW: ErrorReason.ValueType  # 86
+"""FAILED_PRECONDITION. metadata: assetId."""
+ERROR_REASON_ASSET_LINKED: ErrorReason.ValueType  # 87
+"""FAILED_PRECONDITION. Something refers to the asset. metadata: assetId, experiment_input_assets,
+variation_input_assets, experiment_output_assets (how many of each).
+"""
+ERROR_REASON_ASSET_INVALIDATED: ErrorReason.ValueType  # 88
+"""FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
+ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 89
+"""FAILED_PRECONDITION. Nobody would be left who may administer it. metadata: id."""
+ERROR_REASON_NOT_A_MEMBER: ErrorReason.ValueType  # 90
+"""PERMISSION_DENIED. The caller is not a member of the scope. metadata: scopeId."""
+ERROR_REASON_NO_PREVIEW: ErrorReason.ValueType  # 91
+"""FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
+ERROR_REASON_EXPERIMENT_NOT_FOUND: ErrorReason.ValueType  # 100
+"""NOT_FOUND. metadata: experimentId."""
+ERROR_REASON_VARIATION_NOT_FOUND: ErrorReason.ValueType  # 101
+"""NOT_FOUND. metadata: variationId ("<experiment>/<number>")."""
+ERROR_REASON_EXPERIMENT_STATE: ErrorReason.ValueType  # 102
+"""FAILED_PRECONDITION. The state of the experiment or variation does not allow it. metadata:
+experimentId, state, mend.
+"""
+ERROR_REASON_EXPERIMENT_RETRACTED: ErrorReason.ValueType  # 103
+"""FAILED_PRECONDITION. The experiment is retracted. metadata: experimentId, reason."""
+ERROR_REASON_RUN_STATE: ErrorReason.ValueType  # 104
+"""FAILED_PRECONDITION. The status of the run does not allow it. metadata: runId, status."""
+ERROR_REASON_WANDB_PARTIAL_TRIPLE: ErrorReason.ValueType  # 105
+"""INVALID_ARGUMENT. Of the three names of a W&B run some are missing. metadata: field."""
+ERROR_REASON_ALREADY_CONCLUDED_BY: ErrorReason.ValueType  # 106
+"""FAILED_PRECONDITION. The experiment has what it may have once. metadata: experimentId, assetId."""
+ERROR_REASON_LINK_NOT_FOUND: ErrorReason.ValueType  # 107
+"""FAILED_PRECONDITION. The link is not there. metadata: assetId."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 SDK = "gimle.asgard"
 SERVER = "asgard_server"
-ROOTS = {"gimle", "simswarm", "saas", SERVER}
+ROOTS = {"gimle", "simswarm", "saas", "methodic", SERVER}
 FORMAT = {f"{SDK}.core", f"{SDK}.v1"}
 SCIENCE = {f"{SDK}.{room}" for room in ("equation", "circuit", "runtime", "examples")}
 EVERYTHING = {SDK, SERVER}
@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SDK}.cli": {SDK, "simswarm"},
     "simswarm": {"simswarm", f"{SDK}.client", f"{SDK}.transfer", f"{SDK}.core", f"{SDK}.v1"},
     "saas": {"saas", "simswarm"},
+    "methodic": {"methodic", f"{SDK}.transfer", f"{SDK}.core"},
     # The server: the stored format and the protos of the SDK, nothing else of it.
     SERVER: set(),
     f"{SERVER}.settings": {f"{SDK}.core"},

@@ -78,6 +78,8 @@ class Problem(Exception):
             "detail": self.detail,
             "code": self.code,
             "reason": self.reason,
+            # What Chronicle's pages call the code: "asset_linked".
+            "error": self.reason.lower(),
             "metadata": dict(self.metadata),
         }
         if self.errors:

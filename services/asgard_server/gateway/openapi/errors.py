@@ -21,6 +21,7 @@ PROBLEM: Json = {
         "detail": {"type": "string", "description": "What is wrong, and its mend. For people."},
         "code": {"type": "string", "description": "Name of the gRPC status."},
         "reason": {"type": "string", "description": "Stable name of the reason."},
+        "error": {"type": "string", "description": "The reason in lower case."},
         "metadata": {
             "type": "object",
             "additionalProperties": {"type": "string"},
@@ -37,7 +38,7 @@ PROBLEM: Json = {
         },
         "request_id": {"type": "string", "description": "Under which the log has it."},
     },
-    "required": ["type", "title", "status", "detail", "code", "reason", "metadata"],
+    "required": ["type", "title", "status", "detail", "code", "reason", "error", "metadata"],
 }
 
 _WHEN = {

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SDK}.circuit": SCIENCE | {f"{SDK}.core"},
     f"{SDK}.runtime": SCIENCE | {f"{SDK}.core", f"{SDK}.monitor"},
     f"{SDK}.examples": SCIENCE | {f"{SDK}.core", f"{SDK}.monitor"},
-    f"{SDK}.cli": {SDK, "simswarm"},
+    f"{SDK}.cli": {SDK, "simswarm", "methodic"},
     "simswarm": {"simswarm", f"{SDK}.client", f"{SDK}.transfer", f"{SDK}.core", f"{SDK}.v1"},
     "saas": {"saas", "simswarm"},
     "methodic": {"methodic", f"{SDK}.transfer", f"{SDK}.core"},

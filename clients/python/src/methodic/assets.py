@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gimle.asgard.core.ids import new_id
+from gimle.asgard.transfer.progress import Listener
 
 from methodic import moving, paths
 from methodic.answers import Answer, Answers
@@ -195,7 +197,12 @@ class Assets(AssetReview, AssetAccess):
         return found
 
     def download(
-        self, asset_id: str, dest_dir: str | os.PathLike[str], *, progress: Any = None
+        self,
+        asset_id: str,
+        dest_dir: str | os.PathLike[str],
+        *,
+        progress: Listener | None = None,
+        stop: threading.Event | None = None,
     ) -> Paths:
         """Fetch every component into a folder, straight to disk, and compare digests.
 
@@ -211,6 +218,7 @@ class Assets(AssetReview, AssetAccess):
             Path(dest_dir),
             lambda: self.get(asset_id, include_presigned=True),
             progress=progress,
+            stop=stop,
         )
 
     def lineage(

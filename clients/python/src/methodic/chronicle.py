@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
+from gimle.asgard.transfer.progress import Listener, Progress
+
 from methodic import config
+from methodic.answers import Answer
 from methodic.assets import Assets
 from methodic.background import Background
 from methodic.datasets import Datasets
 from methodic.errors import ChronicleConfigError
 from methodic.experiments import Experiments, Variations
 from methodic.handles import Experiment
+from methodic.moving import AssetUploads, Source, send_all
 from methodic.run import Run
 from methodic.runs import Runs
 from methodic.scopes import Me, Owner
@@ -97,6 +103,21 @@ class Chronicle:
     def resume_uploads(self, tracker: UploadTracker) -> list[Future[str]]:
         """Go on, in the background, with what an earlier process has left of its uploads."""
         return [self._background.resume(each, tracker) for each in tracker.get_pending_uploads()]
+
+    def send(
+        self,
+        made: Answer,
+        files: Sequence[Source],
+        progress: Listener | None = None,
+        stop: threading.Event | None = None,
+    ) -> Progress:
+        """Send the files of an asset just made, by what the server answered; then finalize it."""
+        to = AssetUploads(self._transport, made.asset_id, made.uploads)
+        return send_all(files, to, progress=progress, stop=stop)
+
+    def audit(self, **of: str | None) -> Iterator[Answer]:
+        """Who did what when, the newest first: of an asset_id, experiment_id, organization_id."""
+        yield from self._transport.pages("/v1/audit", "entries", page_size=1_000, **of)
 
     def close(self) -> None:
         """End background uploads (a tracker knows them) and connections; again is no error."""

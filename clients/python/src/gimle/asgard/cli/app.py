@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated
 
 import typer
-from gimle.asgard.cli import blobs, copying, example, fsck, models, runs, sim_data
+from gimle.asgard.cli import assets, blobs, copying, example, fsck, models, runs, sim_data
 from gimle.asgard.cli.speaking import error_console, plain_errors
 
 GROUP = "gimle.asgard.commands"
@@ -45,6 +45,7 @@ def build() -> typer.Typer:
     app.add_typer(runs.app, name="runs")
     app.command("copy")(plain_errors(copying.copy))
     app.add_typer(models.app, name="models")
+    app.add_typer(assets.app, name="assets")
     app.add_typer(blobs.app, name="blob")
     app.add_typer(sim_data.app, name="sim-data")
     added = {point.name: point for point in entry_points(group=GROUP)}

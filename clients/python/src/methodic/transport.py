@@ -11,6 +11,7 @@ import httpx
 
 from methodic.answers import readable
 from methodic.config import Config
+from methodic.encoding import encoded
 from methodic.errors import ServerUnavailableError, refusal
 
 ATTEMPTS = 4
@@ -70,12 +71,17 @@ class Transport:
     ) -> Any:
         """One request; answer its JSON, readable both ways. Raises ChronicleError."""
         asked = {key: _in_query(value) for key, value in (query or {}).items() if value is not None}
-        sent = None if body is None else {k: v for k, v in body.items() if v is not None}
+        sent, kind = b"", {}
+        if body is not None:
+            sent = encoded({key: value for key, value in body.items() if value is not None})
+            kind = {"content-type": "application/json"}
         wait = _FIRST_WAIT_S
         for attempt in range(1, ATTEMPTS + 1):
             last = not safe or attempt == ATTEMPTS
             try:
-                answer = self._client.request(method, path, params=asked, json=sent)
+                answer = self._client.request(
+                    method, path, params=asked, content=sent, headers=kind
+                )
             except httpx.TransportError as error:
                 if last:
                     raise ServerUnavailableError(

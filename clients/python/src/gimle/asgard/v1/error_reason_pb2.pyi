@@ -133,6 +133,30 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """NOT_FOUND. No job is shared by this token."""
     ERROR_REASON_SERVICE_CALLERS_ONLY: _ErrorReason.ValueType  # 54
     """PERMISSION_DENIED. Only a workflow or a worker may do this."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 60
+    """UNAUTHENTICATED. Nobody is identified, or the API key or token is none of this server's."""
+    ERROR_REASON_FORBIDDEN: _ErrorReason.ValueType  # 61
+    """PERMISSION_DENIED. The caller can read the thing, and may not do this to it."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 62
+    """UNAUTHENTICATED. The API key or token was good until a while ago: get a new one."""
+    ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 63
+    """NOT_FOUND. metadata: userId."""
+    ERROR_REASON_ORGANIZATION_NOT_FOUND: _ErrorReason.ValueType  # 64
+    """NOT_FOUND. metadata: organizationId."""
+    ERROR_REASON_TEAM_NOT_FOUND: _ErrorReason.ValueType  # 65
+    """NOT_FOUND. metadata: teamId."""
+    ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 66
+    """NOT_FOUND. metadata: keyId."""
+    ERROR_REASON_PRINCIPAL_NOT_FOUND: _ErrorReason.ValueType  # 67
+    """NOT_FOUND. No user, organisation or team has this handle or id. metadata: principalId (as it
+    was given).
+    """
+    ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 68
+    """FAILED_PRECONDITION. Nobody would be left who administers it. metadata: what, principal."""
+    ERROR_REASON_NOT_A_MEMBER: _ErrorReason.ValueType  # 69
+    """PERMISSION_DENIED. The caller is not a member of the organisation or team it named.
+    metadata: scope.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -256,3 +280,27 @@ ERROR_REASON_SHARE_NOT_FOUND: ErrorReason.ValueType  # 53
 """NOT_FOUND. No job is shared by this token."""
 ERROR_REASON_SERVICE_CALLERS_ONLY: ErrorReason.ValueType  # 54
 """PERMISSION_DENIED. Only a workflow or a worker may do this."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 60
+"""UNAUTHENTICATED. Nobody is identified, or the API key or token is none of this server's."""
+ERROR_REASON_FORBIDDEN: ErrorReason.ValueType  # 61
+"""PERMISSION_DENIED. The caller can read the thing, and may not do this to it."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 62
+"""UNAUTHENTICATED. The API key or token was good until a while ago: get a new one."""
+ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 63
+"""NOT_FOUND. metadata: userId."""
+ERROR_REASON_ORGANIZATION_NOT_FOUND: ErrorReason.ValueType  # 64
+"""NOT_FOUND. metadata: organizationId."""
+ERROR_REASON_TEAM_NOT_FOUND: ErrorReason.ValueType  # 65
+"""NOT_FOUND. metadata: teamId."""
+ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 66
+"""NOT_FOUND. metadata: keyId."""
+ERROR_REASON_PRINCIPAL_NOT_FOUND: ErrorReason.ValueType  # 67
+"""NOT_FOUND. No user, organisation or team has this handle or id. metadata: principalId (as it
+was given).
+"""
+ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 68
+"""FAILED_PRECONDITION. Nobody would be left who administers it. metadata: what, principal."""
+ERROR_REASON_NOT_A_MEMBER: ErrorReason.ValueType  # 69
+"""PERMISSION_DENIED. The caller is not a member of the organisation or team it named.
+metadata: scope.
+"""

@@ -157,6 +157,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """PERMISSION_DENIED. The caller is not a member of the organisation or team it named.
     metadata: scope.
     """
+    ERROR_REASON_IN_USE: _ErrorReason.ValueType  # 70
+    """FAILED_PRECONDITION. It cannot be deleted while things belong to it. metadata: what, and how many
+    there are of each kind (teams, assets, experiments).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -303,4 +307,8 @@ ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 68
 ERROR_REASON_NOT_A_MEMBER: ErrorReason.ValueType  # 69
 """PERMISSION_DENIED. The caller is not a member of the organisation or team it named.
 metadata: scope.
+"""
+ERROR_REASON_IN_USE: ErrorReason.ValueType  # 70
+"""FAILED_PRECONDITION. It cannot be deleted while things belong to it. metadata: what, and how many
+there are of each kind (teams, assets, experiments).
 """

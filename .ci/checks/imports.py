@@ -50,7 +50,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     SERVER: set(),
     f"{SERVER}.settings": {f"{SDK}.core"},
     f"{SERVER}.logging": {f"{SERVER}.rpc.requests"},
-    f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
+    # Who calls: asked by the plumbing, known to every service.
+    f"{SERVER}.auth": FORMAT | {f"{SERVER}.auth"},
+    f"{SERVER}.auth.principal": set(),
+    f"{SERVER}.auth.callers": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
@@ -58,6 +62,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")},
+    # What the rules of access say, and who did it, are written down where they are kept.
+    f"{SERVER}.store.sql": {f"{SDK}.core"}
+    | {f"{SERVER}.{room}" for room in ("store", "access", "auth.principal", "rpc.requests")},
+    f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
@@ -114,6 +122,8 @@ PURE = (
     f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
+    *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
+    f"{SERVER}.access.domain",
 )
 """Rooms that know no technology: their words are those of the domain."""
 

@@ -111,7 +111,7 @@ def asset_message(asset: Asset) -> asset_pb2.Asset:
         content_type=asset.content_type,
         asset_config=(asset.config_json or "{}").encode(),
         metadata=(asset.metadata_json or "{}").encode(),
-        components=map(_component, asset.components),
+        components=map(_component, asset.files),
         size_bytes=asset.size_bytes,
         create_time=timestamp(asset.created_at),
         update_time=timestamp(asset.updated_at),

@@ -120,6 +120,14 @@ class Asset:
         return self.kind == "reference" or self.size_bytes is not None
 
     @property
+    def files(self) -> tuple[Component, ...]:
+        """What can be read of it: its components; of what came inline one, the default."""
+        if self.kind != "inline":
+            return self.components
+        whole = Component(DEFAULT, self.content_type, None, self.size_bytes, self.sha256)
+        return (whole,)
+
+    @property
     def blobs_owner(self) -> str:
         """The name by which it claims blobs."""
         return f"asset/{self.id}"

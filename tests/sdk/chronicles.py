@@ -1,0 +1,54 @@
+"""A Chronicle client of a whole embedded server, for tests that are plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from methodic import Chronicle
+
+from tests.gateway.monitors import Served, a_monitor
+
+
+@contextmanager
+def a_server(storage: Path, **settings: Any) -> Iterator[Served]:
+    """The server, in a loop of its own thread, until the block ends."""
+    found: list[Served] = []
+    failures: list[BaseException] = []
+    ready, ended = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with a_monitor(storage, **settings) as served:
+            found.append(served)
+            ready.set()
+            await asyncio.to_thread(ended.wait)
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name="a-server")
+    thread.start()
+    try:
+        ready.wait()
+        if failures:
+            raise failures[0]
+        yield found[0]
+    finally:
+        ended.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def a_client(served: Served, api_key: str = "sk_user_nobody_knows", **settings: Any) -> Chronicle:
+    """A client of it."""
+    return Chronicle(server_url=served.url, api_key=api_key, **settings)

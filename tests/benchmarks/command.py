@@ -25,6 +25,7 @@ ROWS = (
     "saving",
     "live",
     "creating",
+    "registering",
     "rebuilding",
     "starting",
     "listing",

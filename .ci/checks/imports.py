@@ -49,7 +49,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     SERVER: set(),
     f"{SERVER}.settings": {f"{SDK}.core"},
     f"{SERVER}.logging": {f"{SERVER}.rpc.requests"},
-    f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc"},
+    # Who calls: asked by the plumbing, known to every service.
+    f"{SERVER}.auth": FORMAT | {f"{SERVER}.auth"},
+    f"{SERVER}.auth.principal": set(),
+    f"{SERVER}.auth.callers": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
@@ -113,6 +117,7 @@ PURE = (
     f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
+    *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

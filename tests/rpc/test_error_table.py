@@ -10,7 +10,7 @@ import grpc
 import pytest
 from asgard_server.rpc.calls import CallInterceptor
 from asgard_server.rpc.errors import DOMAIN, INTERNAL, RULES
-from gimle.asgard.core import errors, job_errors
+from gimle.asgard.core import access_errors, errors, job_errors
 from gimle.asgard.v1 import error_reason_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -187,6 +187,30 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
     (job_errors.ReportNotAvailableError(7), CODE.NOT_FOUND, "REPORT_NOT_AVAILABLE", {"jobId": "7"}),
     (job_errors.ShareNotFoundError(), CODE.NOT_FOUND, "SHARE_NOT_FOUND", {}),
     (errors.NotFoundError("job", "7"), CODE.NOT_FOUND, "JOB_NOT_FOUND", {"jobId": "7"}),
+    (access_errors.UnauthenticatedError(), CODE.UNAUTHENTICATED, "UNAUTHENTICATED", {}),
+    (access_errors.TokenExpiredError(), CODE.UNAUTHENTICATED, "TOKEN_EXPIRED", {}),
+    (access_errors.ForbiddenError("not yours"), CODE.PERMISSION_DENIED, "FORBIDDEN", {}),
+    (
+        access_errors.NotAMemberError("t/ml"),
+        CODE.PERMISSION_DENIED,
+        "NOT_A_MEMBER",
+        {"scope": "t/ml"},
+    ),
+    (
+        access_errors.LastAdministratorError("o/acme", "@alice"),
+        CODE.FAILED_PRECONDITION,
+        "LAST_ADMINISTRATOR",
+        {"what": "o/acme", "principal": "@alice"},
+    ),
+    *(
+        (
+            errors.NotFoundError(kind, "x1"),
+            CODE.NOT_FOUND,
+            f"{kind.upper()}_NOT_FOUND",
+            {f"{kind}Id": "x1"},
+        )
+        for kind in ("user", "organization", "team", "key", "principal")
+    ),
 ]
 
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")

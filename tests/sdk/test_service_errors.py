@@ -16,7 +16,7 @@ from gimle.asgard.client import errors as table
 from gimle.asgard.client.attempts import pause_before
 from gimle.asgard.client.connection import Connection
 from gimle.asgard.client.errors import raised_by
-from gimle.asgard.core import errors, job_errors
+from gimle.asgard.core import access_errors, errors, job_errors
 from gimle.asgard.core.errors import (
     DeletedError,
     InvalidFieldError,
@@ -60,6 +60,15 @@ RAISED: list[Exception] = [
     job_errors.ObjectStorageNotConfiguredError(),
     job_errors.ReportNotAvailableError(7),
     job_errors.ShareNotFoundError(),
+    access_errors.UnauthenticatedError(),
+    access_errors.TokenExpiredError(),
+    access_errors.ForbiddenError("not yours"),
+    access_errors.NotAMemberError("t/ml"),
+    access_errors.LastAdministratorError("o/acme", "@alice"),
+    *(
+        errors.NotFoundError(kind, "x1")
+        for kind in ("user", "organization", "team", "key", "principal")
+    ),
 ]
 
 

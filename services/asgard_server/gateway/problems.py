@@ -40,6 +40,9 @@ STATUS_OF_CODE: Mapping[grpc.StatusCode, int] = {
 # Reasons whose HTTP status says more than that of their code.
 STATUS_OF_REASON: Mapping[str, int] = {"REQUEST_TOO_LARGE": 413, "JOB_NOT_RETRYABLE": 400}
 
+# What a 401 says a client can do about it (RFC 6750).
+_CHALLENGES = {"TOKEN_EXPIRED": 'Bearer error="invalid_token"'}
+
 _TITLES = {
     422: "Unprocessable Content",
     499: "Client Closed Request",
@@ -178,6 +181,8 @@ def from_grpc(error: grpc.aio.AioRpcError) -> Problem:
         if code is grpc.StatusCode.UNAVAILABLE:
             detail = "the service behind the gateway cannot be reached; try again"
     status = STATUS_OF_REASON.get(reason, STATUS_OF_CODE.get(code, 500))
+    if status == 401:
+        headers["www-authenticate"] = _CHALLENGES.get(reason, "Bearer")
     if status == 503:
         headers.setdefault("retry-after", "1")
     return Problem(status, detail, code.name, reason, metadata, tuple(violations), headers)

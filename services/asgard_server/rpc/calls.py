@@ -21,6 +21,7 @@ from gimle.asgard.core.errors import (
 )
 from google.protobuf.message import DecodeError
 
+from asgard_server.auth.callers import Authenticate, everybody_is_local, identified
 from asgard_server.rpc import metrics, requests
 from asgard_server.rpc.errors import INTERNAL, failure, rule_for
 from asgard_server.rpc.tracing import Tracer, Wrapping
@@ -30,6 +31,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # Of these the operator learns at once; the others are the caller's business.
 _WARN = frozenset({"STORAGE_UNAVAILABLE", "STORAGE_FULL", "DOCUMENT_UNREADABLE"})
+
+_OF_GRPC = "/grpc."
 
 
 class _Refused:
@@ -42,11 +45,22 @@ class _Refused:
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps each method with the translation of errors, the log and the metrics."""
+    """Wraps each method with the translation of errors, the log and the metrics.
 
-    def __init__(self, *, limit_bytes: int, tracer: Tracer | None = None) -> None:
+    `authenticate` says who calls, which `auth.callers.caller()` then answers; those of gRPC itself
+    (health, reflection) ask nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit_bytes: int,
+        tracer: Tracer | None = None,
+        authenticate: Authenticate = everybody_is_local,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._tracer = tracer
+        self._authenticate = authenticate
         self._wrapped: dict[str, Handler] = {}
         self._unknown: Handler = grpc.unary_unary_rpc_method_handler(self._unknown_method)
 
@@ -77,6 +91,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             or handler.stream_unary
             or handler.stream_stream
         )
+        if not method.startswith(_OF_GRPC):
+            behaviour = identified(behaviour, self._authenticate)
         take = _taking(handler.request_deserializer, self._limit_bytes)
         give = handler.response_serializer
         if handler.unary_unary:

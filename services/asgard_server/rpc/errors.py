@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from gimle.asgard.core import errors, job_errors
+from gimle.asgard.core import access_errors, errors, job_errors
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -159,6 +159,17 @@ RULES: Mapping[type[BaseException], Rule] = {
     ),
     job_errors.ReportNotAvailableError: Rule(_Code.NOT_FOUND, "REPORT_NOT_AVAILABLE", _job),
     job_errors.ShareNotFoundError: Rule(_Code.NOT_FOUND, "SHARE_NOT_FOUND"),
+    access_errors.UnauthenticatedError: Rule(_Code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    access_errors.TokenExpiredError: Rule(_Code.UNAUTHENTICATED, "TOKEN_EXPIRED"),
+    access_errors.ForbiddenError: Rule(_Code.PERMISSION_DENIED, "FORBIDDEN"),
+    access_errors.NotAMemberError: Rule(
+        _Code.PERMISSION_DENIED, "NOT_A_MEMBER", lambda error: {"scope": error.scope}
+    ),
+    access_errors.LastAdministratorError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "LAST_ADMINISTRATOR",
+        lambda error: {"what": error.what, "principal": error.principal},
+    ),
     errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }

@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from asgard_server.auth.callers import Authenticate, everybody_is_local
 from asgard_server.rpc.calls import CallInterceptor
 from asgard_server.rpc.tracing import Tracer
 
@@ -82,14 +83,20 @@ def create_server(
     *,
     limit_bytes: int = LIMIT_BYTES,
     tracer: Tracer | None = None,
+    authenticate: Authenticate = everybody_is_local,
 ) -> grpc.aio.Server:
     """A server of `services` that listens nowhere yet; with a `tracer`, each call is a span.
+
+    `authenticate` says who calls: unless it is given, everybody is the local user.
 
     Methods that stream answers must yield serialised messages: they are written
     once for all watchers, not once for each.
     """
     server = grpc.aio.server(
-        interceptors=[CallInterceptor(limit_bytes=limit_bytes, tracer=tracer)], options=OPTIONS
+        interceptors=[
+            CallInterceptor(limit_bytes=limit_bytes, tracer=tracer, authenticate=authenticate)
+        ],
+        options=OPTIONS,
     )
     for service in services:
         recorder = _Recorder()

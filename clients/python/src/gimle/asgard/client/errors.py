@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 from gimle.asgard.client import job_rows
-from gimle.asgard.core import errors
+from gimle.asgard.core import access_errors, errors
 from gimle.asgard.core.documents import parse_time
 from google.rpc import error_details_pb2, status_pb2
 
@@ -40,6 +40,15 @@ def _kind(message: str) -> str:
     """What there is already: the reason speaks of runs, results and blobs alike."""
     found = re.match(r"there is already an? (\w+) ", message)
     return found[1] if found else "run"
+
+
+def _missing(*kinds: str) -> dict[str, _Row]:
+    """The rows of what is said to be missing: `KIND_NOT_FOUND` with `kindId`."""
+
+    def row(kind: str) -> _Row:
+        return lambda message, info, place: errors.NotFoundError(kind, info[f"{kind}Id"])
+
+    return {f"{kind.upper()}_NOT_FOUND": row(kind) for kind in kinds}
 
 
 _REASONS: Mapping[str, _Row] = {
@@ -96,6 +105,14 @@ _REASONS: Mapping[str, _Row] = {
     ),
     "DEADLINE_EXCEEDED": lambda message, info, place: too_late(place),
     "INTERNAL": lambda message, info, place: errors.ServiceError(f"{place}: {message}"),
+    "UNAUTHENTICATED": lambda message, info, place: access_errors.UnauthenticatedError(message),
+    "TOKEN_EXPIRED": lambda message, info, place: access_errors.TokenExpiredError(message),
+    "FORBIDDEN": lambda message, info, place: access_errors.ForbiddenError(message),
+    "NOT_A_MEMBER": lambda message, info, place: access_errors.NotAMemberError(info["scope"]),
+    "LAST_ADMINISTRATOR": lambda message, info, place: access_errors.LastAdministratorError(
+        info["what"], info["principal"]
+    ),
+    **_missing("user", "organization", "team", "key", "principal"),
     **job_rows.ROWS,
 }
 

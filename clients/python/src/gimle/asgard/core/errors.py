@@ -27,6 +27,8 @@ AsgardError
     ├── BlobTooLargeError         the blob is too large to pass through the service
     └── UnknownMethodError        the service has no such method
 
+What is raised of who you are and what you may is in access_errors.py, of jobs in job_errors.py.
+
 Values that can not be stored at all (object arrays, sets, functions) raise a
 plain TypeError that names the field.
 """

@@ -133,12 +133,38 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """NOT_FOUND. No job is shared by this token."""
     ERROR_REASON_SERVICE_CALLERS_ONLY: _ErrorReason.ValueType  # 54
     """PERMISSION_DENIED. Only a workflow or a worker may do this."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 60
+    """UNAUTHENTICATED. Nobody is identified, or the API key or token is none of this server's."""
+    ERROR_REASON_FORBIDDEN: _ErrorReason.ValueType  # 61
+    """PERMISSION_DENIED. The caller can read the thing, and may not do this to it."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 62
+    """UNAUTHENTICATED. The API key or token was good until a while ago: get a new one."""
+    ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 63
+    """NOT_FOUND. metadata: userId."""
+    ERROR_REASON_ORGANIZATION_NOT_FOUND: _ErrorReason.ValueType  # 64
+    """NOT_FOUND. metadata: organizationId."""
+    ERROR_REASON_TEAM_NOT_FOUND: _ErrorReason.ValueType  # 65
+    """NOT_FOUND. metadata: teamId."""
+    ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 66
+    """NOT_FOUND. metadata: keyId."""
+    ERROR_REASON_PRINCIPAL_NOT_FOUND: _ErrorReason.ValueType  # 67
+    """NOT_FOUND. No user, organisation or team has this handle or id. metadata: principalId (as it
+    was given).
+    """
+    ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 68
+    """FAILED_PRECONDITION. Nobody would be left who administers it. metadata: what, principal."""
+    ERROR_REASON_NOT_A_MEMBER: _ErrorReason.ValueType  # 69
+    """PERMISSION_DENIED. The caller is not a member of the organisation or team it named.
+    metadata: scope.
+    """
+    ERROR_REASON_IN_USE: _ErrorReason.ValueType  # 70
+    """FAILED_PRECONDITION. It cannot be deleted while things belong to it. metadata: what, and how many
+    there are of each kind (teams, assets, experiments).
+    """
     ERROR_REASON_ASSET_NOT_FOUND: _ErrorReason.ValueType  # 80
     """NOT_FOUND. metadata: assetId."""
     ERROR_REASON_COMPONENT_NOT_FOUND: _ErrorReason.ValueType  # 81
     """NOT_FOUND. metadata: assetId, component."""
-    ERROR_REASON_PRINCIPAL_NOT_FOUND: _ErrorReason.ValueType  # 82
-    """NOT_FOUND. metadata: principalId."""
     ERROR_REASON_ASSET_ORG_MISMATCH: _ErrorReason.ValueType  # 83
     """INVALID_ARGUMENT. The organization is not that of the experiment. metadata: experimentId,
     organizationId (the experiment's).
@@ -157,10 +183,6 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """
     ERROR_REASON_ASSET_INVALIDATED: _ErrorReason.ValueType  # 88
     """FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
-    ERROR_REASON_LAST_ADMINISTRATOR: _ErrorReason.ValueType  # 89
-    """FAILED_PRECONDITION. Nobody would be left who may administer it. metadata: id."""
-    ERROR_REASON_NOT_A_MEMBER: _ErrorReason.ValueType  # 90
-    """PERMISSION_DENIED. The caller is not a member of the scope. metadata: scopeId."""
     ERROR_REASON_NO_PREVIEW: _ErrorReason.ValueType  # 91
     """FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
     ERROR_REASON_EXPERIMENT_NOT_FOUND: _ErrorReason.ValueType  # 100
@@ -304,12 +326,38 @@ ERROR_REASON_SHARE_NOT_FOUND: ErrorReason.ValueType  # 53
 """NOT_FOUND. No job is shared by this token."""
 ERROR_REASON_SERVICE_CALLERS_ONLY: ErrorReason.ValueType  # 54
 """PERMISSION_DENIED. Only a workflow or a worker may do this."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 60
+"""UNAUTHENTICATED. Nobody is identified, or the API key or token is none of this server's."""
+ERROR_REASON_FORBIDDEN: ErrorReason.ValueType  # 61
+"""PERMISSION_DENIED. The caller can read the thing, and may not do this to it."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 62
+"""UNAUTHENTICATED. The API key or token was good until a while ago: get a new one."""
+ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 63
+"""NOT_FOUND. metadata: userId."""
+ERROR_REASON_ORGANIZATION_NOT_FOUND: ErrorReason.ValueType  # 64
+"""NOT_FOUND. metadata: organizationId."""
+ERROR_REASON_TEAM_NOT_FOUND: ErrorReason.ValueType  # 65
+"""NOT_FOUND. metadata: teamId."""
+ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 66
+"""NOT_FOUND. metadata: keyId."""
+ERROR_REASON_PRINCIPAL_NOT_FOUND: ErrorReason.ValueType  # 67
+"""NOT_FOUND. No user, organisation or team has this handle or id. metadata: principalId (as it
+was given).
+"""
+ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 68
+"""FAILED_PRECONDITION. Nobody would be left who administers it. metadata: what, principal."""
+ERROR_REASON_NOT_A_MEMBER: ErrorReason.ValueType  # 69
+"""PERMISSION_DENIED. The caller is not a member of the organisation or team it named.
+metadata: scope.
+"""
+ERROR_REASON_IN_USE: ErrorReason.ValueType  # 70
+"""FAILED_PRECONDITION. It cannot be deleted while things belong to it. metadata: what, and how many
+there are of each kind (teams, assets, experiments).
+"""
 ERROR_REASON_ASSET_NOT_FOUND: ErrorReason.ValueType  # 80
 """NOT_FOUND. metadata: assetId."""
 ERROR_REASON_COMPONENT_NOT_FOUND: ErrorReason.ValueType  # 81
 """NOT_FOUND. metadata: assetId, component."""
-ERROR_REASON_PRINCIPAL_NOT_FOUND: ErrorReason.ValueType  # 82
-"""NOT_FOUND. metadata: principalId."""
 ERROR_REASON_ASSET_ORG_MISMATCH: ErrorReason.ValueType  # 83
 """INVALID_ARGUMENT. The organization is not that of the experiment. metadata: experimentId,
 organizationId (the experiment's).
@@ -328,10 +376,6 @@ variation_input_assets, experiment_output_assets (how many of each).
 """
 ERROR_REASON_ASSET_INVALIDATED: ErrorReason.ValueType  # 88
 """FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
-ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 89
-"""FAILED_PRECONDITION. Nobody would be left who may administer it. metadata: id."""
-ERROR_REASON_NOT_A_MEMBER: ErrorReason.ValueType  # 90
-"""PERMISSION_DENIED. The caller is not a member of the scope. metadata: scopeId."""
 ERROR_REASON_NO_PREVIEW: ErrorReason.ValueType  # 91
 """FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
 ERROR_REASON_EXPERIMENT_NOT_FOUND: ErrorReason.ValueType  # 100

@@ -61,6 +61,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")},
+    # What the rules of access say, and who did it, are written down where they are kept.
+    f"{SERVER}.store.sql": {f"{SDK}.core"}
+    | {f"{SERVER}.{room}" for room in ("store", "access", "auth.principal", "rpc.requests")},
+    f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
@@ -118,6 +122,7 @@ PURE = (
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
     *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
+    f"{SERVER}.access.domain",
 )
 """Rooms that know no technology: their words are those of the domain."""
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from asgard_server.rpc.calls import CallInterceptor
 from asgard_server.rpc.errors import DOMAIN, INTERNAL, RULES
-from gimle.asgard.core import access_errors, errors, job_errors
+from gimle.asgard.core import access_errors, asset_errors, errors, job_errors
 from gimle.asgard.v1 import error_reason_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -209,7 +209,49 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
             f"{kind.upper()}_NOT_FOUND",
             {f"{kind}Id": "x1"},
         )
-        for kind in ("user", "organization", "team", "key", "principal")
+        for kind in ("user", "organization", "team", "key", "principal", "asset", "experiment")
+    ),
+    (
+        asset_errors.AssetStateError("a1", "abandoned", "make a new one"),
+        CODE.FAILED_PRECONDITION,
+        "ASSET_STATE",
+        {"assetId": "a1", "state": "abandoned", "mend": "make a new one"},
+    ),
+    (
+        asset_errors.AssetIncompleteError("a1", ["x/y", "z"]),
+        CODE.FAILED_PRECONDITION,
+        "ASSET_INCOMPLETE",
+        {"assetId": "a1", "missing": "x/y,z"},
+    ),
+    (
+        asset_errors.NotAwaitingReviewError("a1"),
+        CODE.FAILED_PRECONDITION,
+        "NOT_AWAITING_REVIEW",
+        {"assetId": "a1"},
+    ),
+    (
+        asset_errors.AssetLinkedError("a1", {"experiment_input_assets": 2}),
+        CODE.FAILED_PRECONDITION,
+        "ASSET_LINKED",
+        {"assetId": "a1", "experiment_input_assets": "2"},
+    ),
+    (
+        asset_errors.AssetInvalidatedError("a1", "wrong data"),
+        CODE.FAILED_PRECONDITION,
+        "ASSET_INVALIDATED",
+        {"assetId": "a1", "reason": "wrong data"},
+    ),
+    (
+        asset_errors.AssetOrgMismatchError("e1", "org_1"),
+        CODE.INVALID_ARGUMENT,
+        "ASSET_ORG_MISMATCH",
+        {"experimentId": "e1", "organizationId": "org_1"},
+    ),
+    (
+        asset_errors.NoPreviewError("a1", "it is a picture of 5 MiB"),
+        CODE.FAILED_PRECONDITION,
+        "NO_PREVIEW",
+        {"assetId": "a1"},
     ),
 ]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from gimle.asgard.core import access_errors, errors, job_errors
+from gimle.asgard.core import access_errors, asset_errors, errors, job_errors
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -51,6 +51,10 @@ def _job(error: Any) -> dict[str, str]:
 
 def _job_state(error: Any) -> dict[str, str]:
     return {"jobId": str(error.job_id), "status": error.status}
+
+
+def _asset(error: Any) -> dict[str, str]:
+    return {"assetId": error.asset_id}
 
 
 _Code = grpc.StatusCode
@@ -170,6 +174,38 @@ RULES: Mapping[type[BaseException], Rule] = {
         "LAST_ADMINISTRATOR",
         lambda error: {"what": error.what, "principal": error.principal},
     ),
+    asset_errors.AssetStateError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "ASSET_STATE",
+        lambda error: {**_asset(error), "state": error.state, "mend": error.mend},
+    ),
+    asset_errors.AssetIncompleteError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "ASSET_INCOMPLETE",
+        lambda error: {**_asset(error), "missing": ",".join(error.missing[:100])},
+    ),
+    asset_errors.NotAwaitingReviewError: Rule(
+        _Code.FAILED_PRECONDITION, "NOT_AWAITING_REVIEW", _asset
+    ),
+    asset_errors.AssetLinkedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "ASSET_LINKED",
+        lambda error: {**_asset(error), **{kind: str(n) for kind, n in error.links.items()}},
+    ),
+    asset_errors.AssetInvalidatedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "ASSET_INVALIDATED",
+        lambda error: {**_asset(error), "reason": error.reason},
+    ),
+    asset_errors.AssetOrgMismatchError: Rule(
+        _Code.INVALID_ARGUMENT,
+        "ASSET_ORG_MISMATCH",
+        lambda error: {
+            "experimentId": error.experiment_id,
+            "organizationId": error.organization_id,
+        },
+    ),
+    asset_errors.NoPreviewError: Rule(_Code.FAILED_PRECONDITION, "NO_PREVIEW", _asset),
     errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }

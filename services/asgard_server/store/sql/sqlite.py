@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
 from asgard_server.store.sql.session import Engine, Row, Session
@@ -53,13 +54,19 @@ class SqliteSessions:
 
     async def write(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run work as one transaction; it shares the disk's flush with what waits beside it."""
-        return await self._database.write(lambda connection: _ended(work, connection))
+        return await self._database.write(_within(work))
 
     async def read(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run work that sees one moment of the database."""
-        return await self._database.read(lambda connection: _ended(work, connection))
+        return await self._database.read(_within(work))
 
     look = read
+
+
+def _within(work: Callable[[Session], Awaitable[T]]) -> Callable[[sqlite3.Connection], T]:
+    """Work as a job of the thread, which knows the request that it is done for."""
+    context = copy_context()
+    return lambda connection: context.run(_ended, work, connection)
 
 
 def _ended(work: Callable[[Session], Awaitable[T]], connection: sqlite3.Connection) -> T:

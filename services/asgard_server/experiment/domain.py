@@ -262,7 +262,10 @@ def variation_retracted(variation: Variation, reason: str, by: str, now: datetim
     """The variation, taken back. Raises `ExperimentStateError` for an open one."""
     if variation.state == "open":
         raise ExperimentStateError(
-            variation.experiment_id, "open", "delete the experiment", f"the variation {variation.id}"
+            variation.experiment_id,
+            "open",
+            "delete the experiment",
+            f"the variation {variation.id}",
         )
     return replace(variation, retraction=_taken_back(variation.retraction, reason, by, None, now))
 
@@ -329,3 +332,13 @@ def _moved(experiment: Experiment, state: State, now: datetime) -> Experiment:
     if state not in _NEXT[experiment.state]:
         raise ExperimentStateError(experiment.id, experiment.state, f"it cannot become {state}")
     return replace(experiment, state=state, updated_at=now)
+
+
+def variation_gone(variation: Variation) -> ExperimentStateError:
+    """What is raised of a variation that was taken back."""
+    return ExperimentStateError(
+        variation.experiment_id,
+        "retracted",
+        "add another variation",
+        f"the variation {variation.id}",
+    )

@@ -1,8 +1,8 @@
 """The rules of a run of a variation: who computes it, for how long it is believed, how it ends.
 
-Pure, like domain.py. A start gives its worker a lease with a token of its own, and raises the fence:
-what comes with an older token is late, and is refused. A lease that ends without a heartbeat ends the
-run: there is no taking over, but another run.
+Pure, like domain.py. A start gives its worker a lease with a token of its own, and raises the
+fence: what comes with an older token is late, and is refused. A lease that ends without a heartbeat
+ends the run: there is no taking over, but another run.
 """
 
 from __future__ import annotations

@@ -66,7 +66,12 @@ class NewVariation:
 
 
 def experiment(
-    texts: Mapping[str, str], id: str, parents: Sequence[Parent], by: str, now: datetime, **owner: Any
+    texts: Mapping[str, str],
+    id: str,
+    parents: Sequence[Parent],
+    by: str,
+    now: datetime,
+    **owner: Any,
 ) -> Asked:
     """An experiment as it is asked for; `texts` by the names of fields.
 
@@ -88,7 +93,7 @@ def experiment(
             *([checked[name] for name in sorted(checked)], title),
             *([[each.id, each.tentative] for each in known], sorted(owner.items())),
         ),
-        **checked,
+        **cast(Any, checked),
     )
     return Asked(experiment=made, parents=known, **owner)
 

@@ -493,7 +493,7 @@ class RetractExperimentResponse(message.Message):
     EXPERIMENT_FIELD_NUMBER: builtins.int
     INVALIDATED_OUTPUTS_FIELD_NUMBER: builtins.int
     invalidated_outputs: builtins.int
-    """How many outputs became invalid by this call."""
+    """How many outputs are invalid by it."""
     @builtins.property
     def experiment(self) -> experiment_pb2.Experiment: ...
     def __init__(

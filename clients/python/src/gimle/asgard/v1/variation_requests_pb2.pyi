@@ -165,7 +165,7 @@ class RetractVariationResponse(message.Message):
     VARIATION_FIELD_NUMBER: builtins.int
     INVALIDATED_OUTPUTS_FIELD_NUMBER: builtins.int
     invalidated_outputs: builtins.int
-    """How many outputs became invalid by this call."""
+    """How many outputs are invalid by it."""
     @builtins.property
     def variation(self) -> experiment_pb2.Variation: ...
     def __init__(

@@ -6,7 +6,6 @@ is answered as entries for the log, whose statement is the last of the transacti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 

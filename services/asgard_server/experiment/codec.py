@@ -337,6 +337,7 @@ def lineage(found: Lineage) -> requests.GetExperimentLineageResponse:
                 deprecated=_flag(step.deprecated),
                 invalidated=_flag(step.invalidated),
                 tentative=step.tentative,
+                variation=step.variation,
             )
             for step in found.steps
         ],

@@ -209,8 +209,9 @@ def committed(
     if undecided := [each for each in tentative if each not in resolution]:
         raise ExperimentStateError(
             experiment.id,
-            f"open, with parents that are not decided: {', '.join(undecided)}",
+            experiment.state,
             "give tentative_links: promote or drop for each",
+            problem=f"with parents that are not decided: {', '.join(undecided)}",
         )
     return Committed(
         replace(_moved(experiment, "committed", now), committed_at=now),
@@ -296,8 +297,9 @@ def moved_to(
             return experiment
         raise ExperimentStateError(
             experiment.id,
-            f"owned by the organization {experiment.organization_id}",
+            experiment.state,
             "only an experiment of one's own can be moved",
+            problem=f"and owned by the organization {experiment.organization_id}",
         )
     return replace(
         experiment,
@@ -316,8 +318,8 @@ def _require_report(
         return good[-1]
     if waiting := [each.asset_id for each in known if each.awaits]:
         mend = f"approve {waiting[-1]}"
-    problem = f"{experiment.state}, without a {kind} that is ready"
-    raise ExperimentStateError(experiment.id, problem, mend)
+    problem = f"without a {kind} that is ready"
+    raise ExperimentStateError(experiment.id, experiment.state, mend, problem=problem)
 
 
 def _taken_back(

@@ -190,7 +190,10 @@ class Keeper:
             found = domain.require(await held(rows, id, by, "delete"), "delete")
             if children := await rows.experiments.children(id):
                 raise ExperimentStateError(
-                    id, f"a parent of {children:,} others", "take it out of their parents before"
+                    id,
+                    found.state,
+                    "take it out of their parents before",
+                    problem=f"and a parent of {children:,} others",
                 )
             # Told before it goes: who could read it is to know.
             await rows.record(Told("experiment.delete", found, by, now, {"title": found.title}))
@@ -431,7 +434,9 @@ async def _refuse_circle(rows: Rows, id: str, parents: Sequence[Parent]) -> None
     behind, known = [each.id for each in parents], set[str]()
     while behind:
         if (one := behind.pop()) == id:
-            raise ExperimentStateError(id, "built upon itself by these parents", "leave them out")
+            raise ExperimentStateError(
+                id, "open", "leave them out", problem="and would be built upon itself"
+            )
         if one not in known:
             known.add(one)
             behind += [each.id for each in await rows.experiments.parents(one)]

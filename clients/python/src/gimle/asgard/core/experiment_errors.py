@@ -15,10 +15,16 @@ from gimle.asgard.core.errors import ServiceError
 
 
 class ExperimentStateError(ServiceError):
-    """The experiment, or its variation, is `state`; `mend` says what can be done."""
+    """The experiment, or `what` of it, is `state`; `problem` where that is not all.
 
-    def __init__(self, experiment_id: str, state: str, mend: str, what: str = "") -> None:
-        super().__init__(f"{what or f'the experiment {experiment_id}'} is {state}; {mend}")
+    `mend` says what can be done.
+    """
+
+    def __init__(
+        self, experiment_id: str, state: str, mend: str, what: str = "", problem: str = ""
+    ) -> None:
+        told = ", ".join(filter(None, (state, problem)))
+        super().__init__(f"{what or f'the experiment {experiment_id}'} is {told}; {mend}")
         self.experiment_id = experiment_id
         self.state = state
         self.mend = mend

@@ -961,7 +961,9 @@ class GetExperimentLineageResponse(message.Message):
         DEPRECATED_FIELD_NUMBER: builtins.int
         INVALIDATED_FIELD_NUMBER: builtins.int
         TENTATIVE_FIELD_NUMBER: builtins.int
+        VARIATION_FIELD_NUMBER: builtins.int
         parent_id: builtins.str
+        """Empty where nothing is known of where the asset comes from."""
         child_id: builtins.str
         kind: builtins.str
         """"parent" where it was said, "asset" where an output of one is an input of the other."""
@@ -970,6 +972,8 @@ class GetExperimentLineageResponse(message.Message):
         asset_type: builtins.str
         tentative: builtins.bool
         """A parent that is not decided yet."""
+        variation: builtins.int
+        """The variation that the asset is an input of; absent for the experiment itself."""
         @builtins.property
         def deprecated(self) -> asset_pb2.AssetFlag: ...
         @builtins.property
@@ -985,12 +989,15 @@ class GetExperimentLineageResponse(message.Message):
             deprecated: asset_pb2.AssetFlag | None = ...,
             invalidated: asset_pb2.AssetFlag | None = ...,
             tentative: builtins.bool = ...,
+            variation: builtins.int | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = typing.Literal["deprecated", b"deprecated", "invalidated", b"invalidated"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = typing.Literal["_variation", b"_variation", "deprecated", b"deprecated", "invalidated", b"invalidated", "variation", b"variation"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["asset_id", b"asset_id", "asset_type", b"asset_type", "child_id", b"child_id", "deprecated", b"deprecated", "invalidated", b"invalidated", "kind", b"kind", "parent_id", b"parent_id", "tentative", b"tentative"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = typing.Literal["_variation", b"_variation", "asset_id", b"asset_id", "asset_type", b"asset_type", "child_id", b"child_id", "deprecated", b"deprecated", "invalidated", b"invalidated", "kind", b"kind", "parent_id", b"parent_id", "tentative", b"tentative", "variation", b"variation"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__variation: _TypeAlias = typing.Literal["variation"]  # noqa: Y015
+        _WhichOneofArgType__variation: _TypeAlias = typing.Literal["_variation", b"_variation"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__variation) -> _WhichOneofReturnType__variation | None: ...
 
     NODES_FIELD_NUMBER: builtins.int
     EDGES_FIELD_NUMBER: builtins.int

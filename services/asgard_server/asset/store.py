@@ -183,7 +183,9 @@ class Blobs(Protocol):
         """Grant uploads that have begun anew."""
 
     async def complete(self, asset: Asset) -> dict[str, Arrived]:
-        """Look at what has arrived; answer that by name. Raises `DigestMismatchError`."""
+        """Look at what has arrived; answer that by name, and keep it if it is all. Until then what
+        was sent may be sent anew. Raises `DigestMismatchError`.
+        """
 
     async def claim(self, asset: Asset) -> None:
         """Say that the asset needs its blobs."""

@@ -1,4 +1,4 @@
-"""The embedded shape: RunService, BlobService and the page in one process.
+"""The embedded shape: RunService, BlobService, AssetService and the page in one process.
 
 Calls between the page's gateway and the services are gRPC as everywhere, over an abstract
 Unix socket.
@@ -17,9 +17,16 @@ from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.place import read_storage_id
 
+from asgard_server.processes.asset_service import AssetParts, open_assets, tables_of
+from asgard_server.processes.bell import open_bell
 from asgard_server.processes.blob_service import Blobs, open_blobs
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
-from asgard_server.processes.run_service import RunService, run_service
+from asgard_server.processes.run_service import (
+    RunService,
+    address_inside,
+    channel_inside,
+    run_service,
+)
 from asgard_server.processes.signals import cancelled, stopped_by_signals
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
@@ -51,11 +58,13 @@ async def serve(
     stopping = stopping or asyncio.Event()
     with stopped_by_signals(stopping), listen(settings.host, settings.port, "--port") as listener:
         async with AsyncExitStack() as stack:
+            inside = address_inside()
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
+            assets = [await _assets(settings, each, inside, stack) for each in blobs]
+            parts: list[Blobs | AssetParts] = [*blobs, *assets]
+            beside = [one for each in parts for one in each.services]
             service = await stack.enter_async_context(
-                run_service(
-                    settings, beside=[one for each in blobs for one in each.services], tracer=tracer
-                )
+                run_service(settings, beside=beside, inside=inside, tracer=tracer)
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page
@@ -76,7 +85,7 @@ async def serve(
                 for each in blobs:
                     each.stop()
 
-            sweeping = [asyncio.create_task(each.work(), name="blob-work") for each in blobs]
+            sweeping = [asyncio.create_task(each.work()) for each in parts]
             failed = await serve_page(
                 app,
                 listener,
@@ -116,3 +125,14 @@ async def _blobs(
         # A folder that may only be read is still shown.
         structlog.get_logger("asgard.blob").warning("blobs are not served", error=str(error))
         return []
+
+
+async def _assets(
+    settings: Settings, blobs: Blobs, inside: str, stack: AsyncExitStack
+) -> AssetParts:
+    """AssetService, where BlobService is: its tables are in the same file, or in the database."""
+    tables = await tables_of(settings, blobs.file, stack)
+    feed, _ = open_bell(settings, stack, measured=False)
+    channel = channel_inside(inside)
+    stack.push_async_callback(channel.close)
+    return open_assets(settings, tables, channel, "this process", feed)

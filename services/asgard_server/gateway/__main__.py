@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from prometheus_client import REGISTRY
 
-from asgard_server.processes.gateway import (
+from asgard_server.processes.channels import (
+    ASSET_SERVICE,
     BLOB_SERVICE,
     SIM_DATA_SERVICE,
+    channel_to_asset,
     channel_to_blob,
     channel_to_run,
-    gateway_app,
-    readiness_of,
-    serve_page,
 )
+from asgard_server.processes.gateway import gateway_app, readiness_of, serve_page
 from asgard_server.processes.listening import listen, url_of
 from asgard_server.processes.metrics_server import create_metrics_app
 from asgard_server.processes.page_server import served
@@ -56,8 +56,12 @@ async def serve(
         listen(settings.host, settings.port, "--port") as listener,
         listen(settings.host, settings.metrics_port, "--metrics-port") as probed,
     ):
-        async with channel_to_run(settings) as channel, channel_to_blob(settings) as to_blob:
-            others = {BLOB_SERVICE: to_blob, SIM_DATA_SERVICE: to_blob}
+        async with (
+            channel_to_run(settings) as channel,
+            channel_to_blob(settings) as to_blob,
+            channel_to_asset(settings) as to_asset,
+        ):
+            others = {BLOB_SERVICE: to_blob, SIM_DATA_SERVICE: to_blob, ASSET_SERVICE: to_asset}
             app = gateway_app(settings, channel, others=others, shows_metrics=False, tracer=tracer)
             numbers = (app.state.registry, REGISTRY)
 

@@ -44,6 +44,7 @@ from asgard_server.store.folder_grants import FolderGrants, secret_of
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.postgres_jobs import PostgresJobs
 from asgard_server.store.sqlite_blobs import SqliteBlobs
+from asgard_server.store.sqlite_database import SqliteDatabase
 from asgard_server.store.sqlite_jobs import SqliteJobs
 
 BLOB_SERVICE = blob_service_pb2.DESCRIPTOR.services_by_name["BlobService"].full_name
@@ -64,6 +65,7 @@ class Blobs:
     With it come SimDataService, which shares its database, and what both do in the background:
     `work` is to be run beside them, and `stop` ends the watches of jobs. `endpoint`, where the
     bytes lie in a folder: what the URLs of its grants lead to, to be mounted where they say.
+    `file`: the database of its tables, where that is a file that others of this process share.
     """
 
     services: tuple[Service, ...]
@@ -72,6 +74,7 @@ class Blobs:
     stop: Callable[[], None]
     name: str
     endpoint: BytesEndpoint | None
+    file: SqliteDatabase | None
 
 
 @asynccontextmanager
@@ -87,7 +90,7 @@ async def open_blobs(
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
         opened = await _bytes(settings, pool, address, stack)
         held, grants = opened.held, opened.grants
-        table, jobs = await _tables(settings, stack)
+        table, jobs, file = await _tables(settings, stack)
         sim_data = await open_sim_data(settings, jobs, opened.local, pool, stack)
         sweeper = Sweeper(table, table, held, _now)
         handlers = BlobHandlers(
@@ -112,7 +115,7 @@ async def open_blobs(
             Service(GRANT_SERVICE, add_grants, lending),
             sim_data.service,
         )
-        yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint)
+        yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint, file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,7 @@ async def _bytes(
 
 async def _tables(
     settings: Settings, stack: AsyncExitStack
-) -> tuple[SqliteBlobs, SqliteJobs] | tuple[PostgresBlobs, PostgresJobs]:
+) -> tuple[SqliteBlobs, SqliteJobs, SqliteDatabase] | tuple[PostgresBlobs, PostgresJobs, None]:
     if settings.database_url is not None:
         from asgard_server.store import migrate
         from asgard_server.store.postgres_link import Link
@@ -230,9 +233,7 @@ async def _tables(
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)
-        return PostgresBlobs(link), PostgresJobs(link)
-    from asgard_server.store.sqlite_database import SqliteDatabase
-
+        return PostgresBlobs(link), PostgresJobs(link), None
     if isinstance(settings.storage, S3Prefix):
         raise SettingError(
             "ASGARD_DATABASE_URL",
@@ -243,7 +244,8 @@ async def _tables(
     database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE, when_written=True)
     stack.push_async_callback(database.close)
     layout = Layout(str(settings.storage))
-    return SqliteBlobs(database), SqliteJobs(database, lambda: read_storage_id(layout) or "")
+    jobs = SqliteJobs(database, lambda: read_storage_id(layout) or "")
+    return SqliteBlobs(database), jobs, database
 
 
 def _now() -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
@@ -16,68 +15,8 @@ from asgard_server.gateway.health import Health
 from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.page_server import PageServer
 from asgard_server.processes.signals import first_to_end
-from asgard_server.processes.tls import certificates_of
-from asgard_server.rpc.channel import open_channel
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
-
-_SERVICE = "gimle.asgard.v1.RunService"
-BLOB_SERVICE = "gimle.asgard.v1.BlobService"
-SIM_DATA_SERVICE = "gimle.asgard.v1.SimDataService"
-# Asked again elsewhere when a replica goes away under them: they change nothing.
-_READING = ("GetRun", "ListRuns", "GetResult", "ListResults", "RenderResult")
-_READING_BLOBS = ("GetBlob", "ListBlobs", "ListParts", "ReadBlob", "CreateDownloads")
-_READING_JOBS = ("GetJob", "ListJobs", "GetSimData", "GetReport", "GetSharedJob")
-
-_SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [
-                *({"service": _SERVICE, "method": method} for method in _READING),
-                *({"service": BLOB_SERVICE, "method": method} for method in _READING_BLOBS),
-                *({"service": SIM_DATA_SERVICE, "method": method} for method in _READING_JOBS),
-            ],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
-
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A replica that comes back is to be used at once, also after a long outage.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # And so is a new one, as soon as a connection is lost.
-    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-    # A machine that vanishes says nothing. No more often than servers allow.
-    ("grpc.keepalive_time_ms", 15_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-)
-
-
-def channel_to_run(settings: Settings) -> grpc.aio.Channel:
-    """A channel to every replica of RunService that `run_address` names; nothing is called yet.
-
-    Raises `CertificateError` when the certificates of `settings` cannot be used.
-    """
-    return open_channel(settings.run_address, certificates_of(settings), _CHANNEL_OPTIONS)
-
-
-def channel_to_blob(settings: Settings) -> grpc.aio.Channel:
-    """A channel to every replica of BlobService; else as `channel_to_run`."""
-    return open_channel(settings.blob_address, certificates_of(settings), _CHANNEL_OPTIONS)
 
 
 def gateway_app(

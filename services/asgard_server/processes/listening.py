@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the command line knows these errors, and does not wait for 
     import grpc
 
 GRPC_PORT = 50_051
+ASSET_PORT = 50_052
 BLOB_PORT = 50_053
 
 # How long a client may leave what it was sent unacknowledged.

@@ -69,12 +69,14 @@ async def run_service(
     settings: Settings,
     *,
     beside: Sequence[Service] = (),
+    inside: str = "",
     else_any_port: bool = True,
     tracer: Tracer | None = None,
 ) -> AsyncIterator[RunService]:
     """RunService over the engines of `settings`, served by gRPC until the block ends.
 
-    Other services may be served `beside` it, from the same port. `else_any_port`: where the
+    Other services may be served `beside` it, from the same port; they reach each other by the
+    address `inside`, one of `address_inside`, which nobody else finds. `else_any_port`: where the
     usual port is taken, a free one will do. With a `tracer`, each call is a span. Raises
     `PortBusyError`, `AddressError`, `CertificateError` and what `open_engines` does.
     """
@@ -86,8 +88,8 @@ async def run_service(
         observer = Observer(engines.index, engines.feed)
         watch = RunWatch(engines.index, engines.feed, _now)
         noticer = Noticer(engines.documents, engines.index, observer)
-        inside = f"unix-abstract:asgard-{os.getpid()}-{secrets.token_hex(8)}"
-        channel = grpc.aio.insecure_channel(inside, options=_CHANNEL_OPTIONS)
+        inside = inside or address_inside()
+        channel = channel_inside(inside)
         stack.push_async_callback(channel.close)
         granting = Granting(
             _grants(settings, beside, channel, stack),
@@ -145,6 +147,16 @@ async def run_service(
             reconciled=noticer.reconciled,
             drain=drain,
         )
+
+
+def address_inside() -> str:
+    """An address by which services of this process reach each other."""
+    return f"unix-abstract:asgard-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def channel_inside(address: str) -> grpc.aio.Channel:
+    """A channel to the services of this process; nothing is called yet."""
+    return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
 
 
 def _now() -> datetime:

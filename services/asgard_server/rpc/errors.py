@@ -182,7 +182,11 @@ RULES: Mapping[type[BaseException], Rule] = {
     asset_errors.AssetIncompleteError: Rule(
         _Code.FAILED_PRECONDITION,
         "ASSET_INCOMPLETE",
-        lambda error: {**_asset(error), "missing": ",".join(error.missing[:100])},
+        lambda error: {
+            **_asset(error),
+            "missing": ",".join(error.missing),
+            "count": str(error.count),
+        },
     ),
     asset_errors.NotAwaitingReviewError: Rule(
         _Code.FAILED_PRECONDITION, "NOT_AWAITING_REVIEW", _asset
@@ -206,6 +210,16 @@ RULES: Mapping[type[BaseException], Rule] = {
         },
     ),
     asset_errors.NoPreviewError: Rule(_Code.FAILED_PRECONDITION, "NO_PREVIEW", _asset),
+    asset_errors.ComponentNotFoundError: Rule(
+        _Code.NOT_FOUND,
+        "COMPONENT_NOT_FOUND",
+        lambda error: {**_asset(error), "component": error.component},
+    ),
+    asset_errors.ContentTooLargeError: Rule(
+        _Code.RESOURCE_EXHAUSTED,
+        "REQUEST_TOO_LARGE",
+        lambda error: {"limitBytes": str(error.limit_bytes)},
+    ),
     errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }

@@ -52,7 +52,7 @@ def row(
     parse: parsing.Parse,
     help: str,
     *,
-    services: str = "run blob gateway all",
+    services: str = "run asset blob gateway all",
     usually: str = "",
     hidden: Hidden = "",
     instead: str = "",

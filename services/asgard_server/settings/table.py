@@ -47,7 +47,7 @@ class Settings:
             ),
             "The PostgreSQL database of index and change log, `postgresql://...`; several replicas "
             "share it.",
-            services="run blob all",
+            services="run asset blob all",
             usually="unset: SQLite, beside the documents of a folder",
             hidden="passwords",
         ),
@@ -63,7 +63,7 @@ class Settings:
             "The Redis through which replicas ring each other's bell: `redis://`, `rediss://` "
             "(TLS), `unix://`, `redis+sentinel://host:port,host:port/MASTER` or "
             "`redis+cluster://host:port,host:port`.",
-            services="run blob all",
+            services="run asset blob all",
             usually="unset: the bell rings in this process, others look once a second",
             hidden="passwords",
         ),
@@ -89,8 +89,8 @@ class Settings:
         metadata=row(
             parsing.port,
             "The port of gRPC; 0 for a free one.",
-            services="run blob all",
-            usually="50051, of `blob` 50053 (`all`: a free one where that is taken)",
+            services="run asset blob all",
+            usually="50051, of `asset` 50052, of `blob` 50053 (`all`: a free one where taken)",
         ),
     )
     metrics_port: int = field(
@@ -99,7 +99,7 @@ class Settings:
             parsing.port,
             "The port of /metrics, /healthz and /readyz; 0 for a free one. `all` has them on "
             "ASGARD_PORT.",
-            services="run blob gateway",
+            services="run asset blob gateway",
         ),
     )
     run_address: str = field(
@@ -116,8 +116,16 @@ class Settings:
         metadata=row(
             parsing.text,
             "Where BlobService is: any gRPC target, such as `dns:///asgard-blob:50053`. `run` asks "
-            "it for grants of large arrays in S3.",
-            services="run gateway",
+            "it for grants of large arrays in S3, `asset` for the bytes of assets.",
+            services="run asset gateway",
+        ),
+    )
+    asset_address: str = field(
+        default="localhost:50052",
+        metadata=row(
+            parsing.text,
+            "Where AssetService is: any gRPC target, such as `dns:///asgard-asset:50052`.",
+            services="gateway",
         ),
     )
     insecure: bool = field(
@@ -313,7 +321,7 @@ class Settings:
             parsing.whole(1_000),
             "Entries of the change log that are kept; a watcher further behind begins again with a "
             "snapshot.",
-            services="run blob all",
+            services="run asset blob all",
         ),
     )
     changes_kept_days: int = field(
@@ -321,7 +329,7 @@ class Settings:
         metadata=row(
             parsing.whole(1),
             "Days for which deleted ids and requests that made something are remembered.",
-            services="run all",
+            services="run asset all",
         ),
     )
     replica: str = field(
@@ -364,7 +372,7 @@ class Settings:
             parsing.seconds,
             "Seconds for which a start waits for a database or an S3 store that does not answer; "
             "what waiting does not mend ends it at once.",
-            services="run blob",
+            services="run asset blob",
         ),
     )
     drain_seconds: float = field(

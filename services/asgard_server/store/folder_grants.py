@@ -53,8 +53,9 @@ class FolderGrants:
 
     def put(self, blob: Target, seconds: int) -> Grant:
         """One request for all bytes: write-once with size and digest where those are declared."""
-        query = {"content-type": blob.content_type}
-        headers = {"content-type": blob.content_type}
+        # Who sends a plain PUT says of what type it is as it likes: what counts is the blob's.
+        headers = {} if blob.way == "plain" else {"content-type": blob.content_type}
+        query = dict(headers)
         if blob.way == "checked":
             query |= {"size": str(blob.size_bytes), "sha256": str(blob.sha256), "once": "1"}
             headers["content-length"] = str(blob.size_bytes)

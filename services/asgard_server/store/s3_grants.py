@@ -46,7 +46,10 @@ class S3Grants:
 
     def put(self, blob: Target, seconds: int) -> Grant:
         """One request for all bytes: write-once with size and digest where those are declared."""
-        headers = {"content-type": blob.content_type, **self._encryption}
+        headers = dict(self._encryption)
+        # Who sends a plain PUT says of what type it is as it likes: the copy has the blob's.
+        if blob.way != "plain":
+            headers["content-type"] = blob.content_type
         if blob.way == "checked":
             headers |= {
                 "content-length": str(blob.size_bytes),

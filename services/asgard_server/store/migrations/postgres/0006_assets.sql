@@ -107,6 +107,8 @@ CREATE TABLE asgard.assets (
   updated_at bigint NOT NULL,
   ready_at bigint,
   abandoned_at bigint,
+  -- When the bytes of an abandoned one were let go.
+  released_at bigint,
   created_by text COLLATE "C" NOT NULL,
   organization_id text COLLATE "C",
   team_id text COLLATE "C",
@@ -132,7 +134,8 @@ CREATE INDEX assets_by_time ON asgard.assets (created_at, id);
 CREATE INDEX assets_by_experiment ON asgard.assets (experiment_id, variation, run, created_at, id);
 CREATE INDEX assets_by_series ON asgard.assets (series_id, version);
 CREATE INDEX assets_pending ON asgard.assets (created_at) WHERE state = 'pending';
-CREATE INDEX assets_abandoned ON asgard.assets (abandoned_at) WHERE state = 'abandoned';
+CREATE INDEX assets_abandoned ON asgard.assets (abandoned_at)
+  WHERE state = 'abandoned' AND released_at IS NULL;
 CREATE TABLE asgard.asset_contents (
   asset_id text COLLATE "C" NOT NULL PRIMARY KEY REFERENCES asgard.assets (id),
   body bytea NOT NULL

@@ -106,6 +106,8 @@ CREATE TABLE assets (
   updated_at INTEGER NOT NULL,
   ready_at INTEGER,
   abandoned_at INTEGER,
+  -- When the bytes of an abandoned one were let go.
+  released_at INTEGER,
   created_by TEXT NOT NULL,
   organization_id TEXT,
   team_id TEXT,
@@ -131,7 +133,8 @@ CREATE INDEX assets_by_time ON assets (created_at, id);
 CREATE INDEX assets_by_experiment ON assets (experiment_id, variation, run, created_at, id);
 CREATE INDEX assets_by_series ON assets (series_id, version);
 CREATE INDEX assets_pending ON assets (created_at) WHERE state = 'pending';
-CREATE INDEX assets_abandoned ON assets (abandoned_at) WHERE state = 'abandoned';
+CREATE INDEX assets_abandoned ON assets (abandoned_at)
+  WHERE state = 'abandoned' AND released_at IS NULL;
 CREATE TABLE asset_contents (
   asset_id TEXT NOT NULL PRIMARY KEY REFERENCES assets (id),
   body BLOB NOT NULL

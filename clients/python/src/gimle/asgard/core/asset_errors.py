@@ -7,7 +7,9 @@ ServiceError
 ├── AssetLinkedError         experiments or variations refer to it
 ├── AssetInvalidatedError    it is not to be built on
 ├── AssetOrgMismatchError    the organisation is not that of the experiment
-└── NoPreviewError           nothing of it can be shown without harm
+├── NoPreviewError           nothing of it can be shown without harm
+├── ComponentNotFoundError   the asset has no component of this name
+└── ContentTooLargeError     what comes with a call has too many bytes
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gimle.asgard.core.errors import ServiceError
+
+# What fits beside the rest into the trailers of a call.
+_TOLD_BYTES = 2_000
 
 
 class AssetStateError(ServiceError):
@@ -28,14 +33,15 @@ class AssetStateError(ServiceError):
 
 
 class AssetIncompleteError(ServiceError):
-    """Of the asset's components those in `missing` have not arrived."""
+    """Of the asset's components some have not arrived: `missing` names the first of `count`."""
 
-    def __init__(self, asset_id: str, missing: Sequence[str]) -> None:
-        few = ", ".join(missing[:20])
-        more = f" and {len(missing) - 20:,} more" if len(missing) > 20 else ""
-        super().__init__(f"the asset {asset_id} is incomplete: {few}{more} have not arrived")
+    def __init__(self, asset_id: str, missing: Sequence[str], count: int = 0) -> None:
+        self.missing = _first(missing)
+        self.count = count or len(missing)
+        more = self.count - len(self.missing)
+        told = ", ".join(self.missing) + (f" and {more:,} more" if more else "")
+        super().__init__(f"the asset {asset_id} is incomplete: {told} have not arrived")
         self.asset_id = asset_id
-        self.missing = tuple(missing)
 
 
 class NotAwaitingReviewError(ServiceError):
@@ -90,3 +96,33 @@ class NoPreviewError(ServiceError):
     def __init__(self, asset_id: str, why: str) -> None:
         super().__init__(f"the asset {asset_id} has no preview: {why}; download it")
         self.asset_id = asset_id
+
+
+class ComponentNotFoundError(ServiceError):
+    """The asset has no `component` of this name."""
+
+    def __init__(self, asset_id: str, component: str) -> None:
+        super().__init__(f"the asset {asset_id} has no component {component}")
+        self.asset_id = asset_id
+        self.component = component
+
+
+class ContentTooLargeError(ServiceError):
+    """What came with a call has more than `limit_bytes` bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the content has more than {limit_bytes:,} bytes; name components, and upload it"
+        )
+        self.limit_bytes = limit_bytes
+
+
+def _first(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as far as they may be told."""
+    told, size = [], 0
+    for name in names:
+        size += len(name.encode("utf-8", "replace")) + 2
+        if told and size > _TOLD_BYTES:
+            break
+        told.append(name)
+    return tuple(told)

@@ -1,0 +1,1 @@
+"""AssetService: durable outputs and inputs of simulations, from creation to deletion."""

@@ -1,0 +1,107 @@
+"""Delivers what was left to be done in other services: once at least, in the order of each key.
+
+Whoever receives it does the same once more without harm (docs/protocols.md 14).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import structlog
+from gimle.asgard.core.errors import AsgardError
+
+SECONDS = 1.0
+_PAGE = 50
+_LONGEST = timedelta(minutes=5)
+
+Receiver: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Does what a body says. What it raises is tried again later."""
+
+
+class Word(NamedTuple):
+    """Something that is to be done."""
+
+    number: int
+    kind: str
+    key: str
+    body: Mapping[str, Any]
+    attempts: int
+
+
+class Outbox(Protocol):
+    """The rows of what is to be done."""
+
+    async def due(self, now: datetime, limit: int) -> list[Word]:
+        """What is due, of each key the first one alone."""
+
+    async def done(self, number: int) -> None:
+        """Forget one that was done."""
+
+    async def later(self, number: int, due_at: datetime, problem: str) -> None:
+        """Try one again, but not before then."""
+
+
+class Turns(Protocol):
+    """Of several replicas one does what is to be done once."""
+
+    def turn(self, name: str) -> AsyncIterator[bool]:
+        """Hold a lock among replicas while iterated; yields once whether it was got."""
+
+
+class Delivery:
+    """Delivers once a second; of several replicas one does. `receivers` by the kinds of words."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        turns: Turns,
+        clock: Callable[[], datetime],
+        receivers: Mapping[str, Receiver],
+        *,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._outbox = outbox
+        self._turns = turns
+        self._clock = clock
+        self._receivers = receivers
+        self._seconds = seconds
+        self._log = structlog.get_logger("asgard.outbox")
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            try:
+                async for mine in self._turns.turn("outbox"):
+                    if mine:
+                        await self.deliver()
+            except AsgardError as error:
+                self._log.warning("nothing is delivered", error=str(error))
+            await asyncio.sleep(self._seconds)
+
+    async def deliver(self) -> int:
+        """Deliver what is due; answer how much of it was done."""
+        count = 0
+        while words := await self._outbox.due(self._clock(), _PAGE):
+            done = await self._all(words)
+            count += done
+            if not done:
+                break
+        return count
+
+    async def _all(self, words: Sequence[Word]) -> int:
+        return sum(await asyncio.gather(*map(self._one, words)))
+
+    async def _one(self, word: Word) -> bool:
+        try:
+            await self._receivers[word.kind](word.body)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, and told
+            wait = min(timedelta(seconds=2**word.attempts), _LONGEST)
+            self._log.warning("not delivered", kind=word.kind, key=word.key, error=str(error))
+            problem = str(error) or type(error).__name__
+            await self._outbox.later(word.number, self._clock() + wait, problem)
+            return False
+        await self._outbox.done(word.number)
+        return True

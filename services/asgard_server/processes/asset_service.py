@@ -1,0 +1,190 @@
+"""AssetService put together: its tables, who keeps its bytes, and what it does in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+from gimle.asgard.v1 import asset_service_pb2, asset_service_pb2_grpc
+
+from asgard_server.asset.finishing import Finisher
+from asgard_server.asset.handlers import AssetHandlers
+from asgard_server.asset.keeping import Keeper
+from asgard_server.asset.listing import Lists
+from asgard_server.asset.releasing import releasing
+from asgard_server.asset.store import Turns
+from asgard_server.asset.sweeping import Sweeper
+from asgard_server.asset.telling import bell
+from asgard_server.feed.feed import Feed
+from asgard_server.outbox.delivery import Delivery
+from asgard_server.processes.bell import open_bell
+from asgard_server.processes.channels import channel_to_blob
+from asgard_server.processes.health import Dependency
+from asgard_server.processes.listening import ASSET_PORT, in_url, listen_grpc
+from asgard_server.processes.metrics_server import Readiness
+from asgard_server.processes.signals import cancelled
+from asgard_server.processes.tls import certificates_of
+from asgard_server.rpc.credentials import server_credentials
+from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.rpc.tracing import Tracer
+from asgard_server.settings import SettingError, Settings
+from asgard_server.store.rpc_blobs import RpcBlobs
+from asgard_server.store.sql import asset_log
+from asgard_server.store.sql.asset_upkeep import LinkTurns, OwnTurns, SqlUpkeep
+from asgard_server.store.sql.asset_versions import SqlVersions
+from asgard_server.store.sql.assets import SqlAssets
+from asgard_server.store.sql.outbox import SqlOutbox
+from asgard_server.store.sql.session import Database
+from asgard_server.store.sql.sqlite import SqliteSessions
+from asgard_server.store.sqlite_database import SqliteDatabase
+
+ASSET_SERVICE = asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"].full_name
+
+_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Where assets are kept, what that is called, and how replicas take turns."""
+
+    database: Database
+    turns: Turns
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssetParts:
+    """AssetService as a part of a process: `work` is to be run beside it."""
+
+    services: tuple[Service, ...]
+    work: Callable[[], Coroutine[Any, Any, None]]
+    check: Callable[[], Coroutine[Any, Any, None]]
+
+
+def open_assets(
+    settings: Settings, tables: Tables, to_blobs: grpc.aio.Channel, blobs_at: str, feed: Feed
+) -> AssetParts:
+    """AssetService over its tables; `to_blobs` leads to BlobService, which is `blobs_at`."""
+
+    async def head() -> int:
+        return (await tables.database.look(asset_log.head))[1]
+
+    told = bell(head, feed)
+    assets, upkeep = SqlAssets(tables.database), SqlUpkeep(tables.database)
+    blobs = RpcBlobs(to_blobs, blobs_at)
+    remember = timedelta(days=settings.changes_kept_days)
+    sweeper = Sweeper(assets, upkeep, tables.turns, _now, told, remember=remember)
+    delivery = Delivery(
+        SqlOutbox(tables.database), tables.turns, _now, {"blobs.release": releasing(blobs)}
+    )
+    handlers = AssetHandlers(
+        Keeper(assets, blobs, _now, told),
+        Finisher(assets, blobs, _now, told),
+        Lists(assets, SqlVersions(tables.database), _now, told),
+        _now,
+    )
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sweeper.run())
+            group.create_task(delivery.run())
+
+    async def check() -> None:
+        await head()
+
+    add = asset_service_pb2_grpc.add_AssetServiceServicer_to_server
+    return AssetParts((Service(ASSET_SERVICE, add, handlers),), work, check)
+
+
+async def tables_of(
+    settings: Settings, file: SqliteDatabase | None, stack: AsyncExitStack
+) -> Tables:
+    """Where assets are kept: in PostgreSQL, or in the file of an embedded server's tables.
+
+    Raises `StorageUnavailableError`, and `SettingError` where there is neither.
+    """
+    if file is not None:
+        return Tables(SqliteSessions(file), OwnTurns(), str(file))
+    if settings.database_url is None:
+        raise SettingError(
+            "ASGARD_DATABASE_URL",
+            "is not set, and replicas of AssetService share a database",
+            "give postgresql://user:password@host/database, or use `asgard serve all`",
+        )
+    from asgard_server.store import migrate
+    from asgard_server.store.postgres_link import Link
+    from asgard_server.store.sql.postgres import PostgresSessions
+
+    link = await Link.open(
+        settings.database_url, _CONNECTIONS, planned_once=True, by_index=True, search_path="asgard"
+    )
+    stack.push_async_callback(link.close)
+    async with link.connection() as connection:
+        await migrate.check(connection, link.place)
+    return Tables(PostgresSessions(link), LinkTurns(link), link.place)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetService:
+    """AssetService as it runs in a process of its own.
+
+    `name` is what its database is called. `drain` says NOT_SERVING: what has begun is still
+    finished.
+    """
+
+    name: str
+    address: str
+    tasks: tuple[asyncio.Task[None], ...]
+    readiness: Callable[[], Readiness]
+    drain: Callable[[], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def asset_service(
+    settings: Settings, *, tracer: Tracer | None = None
+) -> AsyncIterator[AssetService]:
+    """AssetService over the engines of `settings`, served by gRPC until the block ends.
+
+    Raises `PortBusyError`, `AddressError`, `CertificateError` and what `tables_of` does.
+    """
+    certificates = certificates_of(settings)
+    credentials = None if certificates is None else server_credentials(certificates)
+    async with AsyncExitStack() as stack:
+        tables = await tables_of(settings, None, stack)
+        feed, _ = open_bell(settings, stack)
+        to_blobs = channel_to_blob(settings)
+        stack.push_async_callback(to_blobs.close)
+        assets = open_assets(settings, tables, to_blobs, settings.blob_address, feed)
+        health = Health([each.name for each in assets.services])
+        server = create_server(assets.services, health, tracer=tracer)
+        port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=ASSET_PORT)
+        watched = Dependency("database", assets.check, health)
+        await watched.look()
+        await server.start()
+        stack.push_async_callback(server.stop, settings.drain_seconds)
+        tasks = (
+            asyncio.create_task(assets.work(), name="asset-work"),
+            asyncio.create_task(watched.run(), name="dependency"),
+        )
+        stack.push_async_callback(cancelled, *tasks)
+
+        async def drain() -> None:
+            watched.drain()
+            await health.stop()
+
+        yield AssetService(
+            name=tables.place,
+            address=f"{in_url(settings.host)}:{port}",
+            tasks=tasks,
+            readiness=watched.readiness,
+            drain=drain,
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,96 @@
+"""Whose a new asset is: its experiment's owner, a team, an organisation, or whoever makes it."""
+
+from __future__ import annotations
+
+from gimle.asgard.core.access_errors import ForbiddenError, NotAMemberError
+from gimle.asgard.core.asset_errors import AssetOrgMismatchError
+from gimle.asgard.core.errors import NotFoundError
+
+from asgard_server.access.domain import Owner
+from asgard_server.asset.domain import OutputOf
+from asgard_server.asset.wishes import Asked
+from asgard_server.auth.principal import Principal
+from asgard_server.store.sql import access
+from asgard_server.store.sql.scopes import Scope, scope_of
+from asgard_server.store.sql.session import Session
+
+
+async def owner_of(session: Session, asked: Asked, by: Principal) -> Owner:
+    """Whose it becomes; the experiment it is an output of is held from here on.
+
+    Raises `NotFoundError`, `NotAMemberError`, `ForbiddenError`, `AssetOrgMismatchError`.
+    """
+    named = await _named(session, asked)
+    if asked.asset.output_of is None:
+        _require_member(named, asked, by)
+        return named
+    owner = await _of_experiment(session, asked.asset.output_of, by)
+    if asked.organization and named.organization_id != owner.organization_id:
+        raise AssetOrgMismatchError(
+            asked.asset.output_of.experiment_id, owner.organization_id or ""
+        )
+    if asked.team and named.team_id != owner.team_id:
+        raise AssetOrgMismatchError(
+            asked.asset.output_of.experiment_id, owner.organization_id or ""
+        )
+    return owner
+
+
+async def _named(session: Session, asked: Asked) -> Owner:
+    """The organisation and the team that the caller names."""
+    organization = await _scope(session, "organization", asked.organization)
+    team = await _scope(session, "team", asked.team)
+    if team is None:
+        return Owner(None if organization is None else organization.id)
+    if organization is not None and team.organization_id != organization.id:
+        raise NotFoundError("team", asked.team)  # of this organisation
+    return Owner(team.organization_id, team.id)
+
+
+async def _scope(session: Session, kind: str, text: str) -> Scope | None:
+    if not text:
+        return None
+    found = await scope_of(session, text)
+    if found is None or found.kind != kind:
+        raise NotFoundError(kind, text)
+    return found
+
+
+def _require_member(owner: Owner, asked: Asked, by: Principal) -> None:
+    if by.sees_everything:
+        return
+    if owner.team_id is not None:
+        if owner.team_id not in by.teams and owner.organization_id not in by.organizations:
+            raise NotAMemberError(asked.team)
+    elif owner.organization_id is not None and owner.organization_id not in by.organizations:
+        raise NotAMemberError(asked.organization)
+
+
+async def _of_experiment(session: Session, output: OutputOf, by: Principal) -> Owner:
+    await access.hold(session, "experiment", output.experiment_id)
+    await access.require(session, "experiment", output.experiment_id, by, "write")
+    if by.run is not None and (
+        by.run.experiment_id != output.experiment_id
+        or by.run.variation != output.variation
+        or by.run.run != output.run
+    ):
+        raise ForbiddenError("a worker's key makes outputs of its own run alone")
+    await _require_there(session, output)
+    row = await session.one(
+        "SELECT organization_id, team_id FROM experiments WHERE id = ?", output.experiment_id
+    )
+    return Owner(*row) if row is not None else Owner()
+
+
+async def _require_there(session: Session, output: OutputOf) -> None:
+    if output.variation is None:
+        return
+    named = f"{output.experiment_id}/{output.variation}"
+    query = "SELECT 1 FROM variations WHERE experiment_id = ? AND number = ?"
+    if not await session.value(query, output.experiment_id, output.variation):
+        raise NotFoundError("variation", named)
+    if output.run is None:
+        return
+    query = "SELECT 1 FROM variation_runs WHERE experiment_id = ? AND variation = ? AND number = ?"
+    if not await session.value(query, output.experiment_id, output.variation, output.run):
+        raise NotFoundError("run", f"{named}/{output.run}")

@@ -1,0 +1,103 @@
+"""What the sweeper and fsck ask of the tables of assets: the port `Upkeep`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from asgard_server.store.blob_rows import micros
+from asgard_server.store.postgres_link import Link
+from asgard_server.store.sql.among import among
+from asgard_server.store.sql.assets import leave_release
+from asgard_server.store.sql.session import Database, Session
+
+
+class SqlUpkeep:
+    """The port `Upkeep` over a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def overdue(self, before: datetime, limit: int) -> list[str]:
+        """Pending assets of before then that nobody is to approve, or that are not whole."""
+
+        async def overdue(session: Session) -> list[str]:
+            rows = await session.all(
+                "SELECT id FROM assets WHERE state = 'pending' AND created_at < ?"
+                " AND (pending_reasons = '[]' OR (kind <> 'reference' AND size_bytes IS NULL))"
+                " ORDER BY created_at LIMIT ?",
+                *(micros(before), limit),
+            )
+            return [row[0] for row in rows]
+
+        return await self._database.read(overdue)
+
+    async def release(self, before: datetime, now: datetime, limit: int) -> int:
+        """Remove the content of assets abandoned before then, and leave word that their blobs are
+        to go; answer how many assets those were.
+        """
+
+        async def release(session: Session) -> int:
+            rows = await session.all(
+                "SELECT id FROM assets WHERE state = 'abandoned' AND released_at IS NULL"
+                f" AND abandoned_at < ? ORDER BY id LIMIT ?{session.for_update}",
+                *(micros(before), limit),
+            )
+            for (asset_id,) in rows:
+                await session.run("DELETE FROM asset_contents WHERE asset_id = ?", asset_id)
+                await session.run(
+                    "UPDATE asset_texts SET content = '' WHERE asset_id = ?", asset_id
+                )
+                await session.run(
+                    "UPDATE assets SET released_at = ? WHERE id = ?", micros(now), asset_id
+                )
+                await leave_release(session, f"asset/{asset_id}", micros(now))
+            return len(rows)
+
+        return await self._database.write(release)
+
+    async def owners(self, names: Sequence[str]) -> set[str]:
+        """Which of these names of owners of blobs are of assets that are there."""
+
+        async def owners(session: Session) -> set[str]:
+            ids = [name.partition("/")[2] for name in names if name.startswith("asset/")]
+            chosen, keys = among(session, "id", ids)
+            rows = await session.all(f"SELECT id FROM assets WHERE {chosen}", keys)  # noqa: S608 - ours
+            return {f"asset/{row[0]}" for row in rows}
+
+        return await self._database.read(owners)
+
+    async def forget(self, before: datetime) -> None:
+        """Forget ids that were deleted before then."""
+
+        async def forget(session: Session) -> None:
+            await session.run("DELETE FROM deleted_ids WHERE deleted_at < ?", micros(before))
+
+        await self._database.write(forget)
+
+
+class OwnTurns:
+    """The port `Turns` where one process has the file: it is always its turn."""
+
+    async def turn(self, name: str) -> AsyncIterator[bool]:
+        """Yields True."""
+        yield True
+
+
+class LinkTurns:
+    """The port `Turns` over PostgreSQL's advisory locks."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def turn(self, name: str) -> AsyncIterator[bool]:
+        """Hold a lock among replicas while iterated; yields once whether it was got."""
+        number = zlib.crc32(name.encode())
+        async with self._link.connection() as connection:
+            got = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
+            try:
+                yield bool(got)
+            finally:
+                if got:
+                    await connection.execute("SELECT pg_advisory_unlock($1)", number)

@@ -1,0 +1,145 @@
+"""The versions of named assets, and moves of their aliases: the port `Versions`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gimle.asgard.core.asset_errors import AssetStateError
+from gimle.asgard.core.errors import InvalidFieldError
+
+from asgard_server.asset.domain import Asset
+from asgard_server.asset.store import AliasMove
+from asgard_server.auth.principal import Principal
+from asgard_server.store.blob_rows import micros, moment
+from asgard_server.store.sql import access, asset_log, asset_rows, asset_series, audit
+from asgard_server.store.sql.among import among
+from asgard_server.store.sql.asset_log import Change
+from asgard_server.store.sql.session import Database, Session
+
+
+class SqlVersions:
+    """The port `Versions` over a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def versions(
+        self, asset_id: str, by: Principal, below: int | None, limit: int
+    ) -> list[Asset]:
+        """Versions that the caller may read, newest first, those below a number."""
+
+        async def versions(session: Session) -> list[Asset]:
+            asset = await _readable(session, asset_id, by)
+            if asset.series_id is None:
+                return [asset] if below is None else []
+            conditions = ["o.series_id = ?"]
+            values: list[object] = [asset.series_id, *_keys(session, by)]
+            if below is not None:
+                conditions.append("o.version < ?")
+                values.insert(1, below)
+            rows = await session.all(
+                f"SELECT o.id FROM assets AS o WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
+                f"{_seen(session, by)} ORDER BY o.version DESC LIMIT ?",
+                *(*values, limit),
+            )
+            return await asset_rows.load_many(session, [row[0] for row in rows])
+
+        return await self._database.read(versions)
+
+    async def moves(self, asset_id: str, by: Principal, limit: int) -> list[AliasMove]:
+        """How its aliases moved, newest first, over versions that the caller may read."""
+
+        async def moves(session: Session) -> list[AliasMove]:
+            asset = await _readable(session, asset_id, by)
+            rows = await session.all(
+                "SELECT h.alias, h.asset_id, h.set_by, h.set_at FROM asset_alias_history AS h"
+                " LEFT JOIN assets AS o ON o.id = h.asset_id WHERE h.series_id = ?"
+                f" AND (h.asset_id IS NULL OR (o.id IS NOT NULL{_seen(session, by)}))"
+                " ORDER BY h.number DESC LIMIT ?",
+                *(asset.series_id or "", *_keys(session, by), limit),
+            )
+            return [AliasMove(alias, to, who, moment(at)) for alias, to, who, at in rows]
+
+        return await self._database.read(moves)
+
+    async def point(self, asset_id: str, alias: str, by: Principal, now: datetime) -> Asset:
+        """Let an alias point here. Raises `AssetStateError`, `InvalidFieldError`."""
+
+        async def work(session: Session) -> Asset:
+            asset = await _writable(session, asset_id, by)
+            if asset.series_id is None:
+                raise InvalidFieldError("asset_id", "has no name", "aliases are of named assets")
+            if asset.state != "ready":
+                raise AssetStateError(asset.id, asset.state, "only a ready version has aliases")
+            await asset_series.hold(session, asset.series_id)
+            before = await asset_series.pointed_at(session, asset.series_id, alias)
+            if before == asset_id:
+                return asset
+            if before is not None:
+                await access.require(session, "asset", before, by, "write")
+            await asset_series.point(session, asset.series_id, alias, asset_id, by.sub, now)
+            await _told(session, asset, "asset.alias", alias, by, now, before)
+            return await asset_rows.load(session, asset_id)
+
+        return await self._database.write(work)
+
+    async def unpoint(self, asset_id: str, alias: str, by: Principal, now: datetime) -> bool:
+        """Remove an alias that points here; whether it was there."""
+
+        async def work(session: Session) -> bool:
+            asset = await _writable(session, asset_id, by)
+            if asset.series_id is None or alias not in asset.aliases:
+                return False
+            await asset_series.hold(session, asset.series_id)
+            await asset_series.point(session, asset.series_id, alias, None, by.sub, now)
+            await _told(session, asset, "asset.unalias", alias, by, now, None)
+            return True
+
+        return await self._database.write(work)
+
+
+async def _readable(session: Session, asset_id: str, by: Principal) -> Asset:
+    await access.require(session, "asset", asset_id, by, "read")
+    return await asset_rows.load(session, asset_id)
+
+
+async def _writable(session: Session, asset_id: str, by: Principal) -> Asset:
+    await access.hold(session, "asset", asset_id)
+    await access.require(session, "asset", asset_id, by, "write")
+    return await asset_rows.load(session, asset_id)
+
+
+def _seen(session: Session, by: Principal) -> str:
+    """A condition on `o`, after others, that the caller may read it; `_keys` are its values."""
+    if by.sees_everything:
+        return ""
+    chosen, _ = among(session, "r.principal", by.keys)
+    return (
+        " AND EXISTS (SELECT 1 FROM readers AS r WHERE r.object_kind = 'asset'"
+        f" AND r.object_id = o.id AND {chosen})"
+    )
+
+
+def _keys(session: Session, by: Principal) -> list[object]:
+    return [] if by.sees_everything else [among(session, "r.principal", by.keys)[1]]
+
+
+async def _told(
+    session: Session,
+    asset: Asset,
+    step: str,
+    alias: str,
+    by: Principal,
+    now: datetime,
+    other: str | None,
+) -> None:
+    at = micros(now)
+    await audit.note(
+        session, by, step, "asset", asset.id, asset.organization_id, {"alias": alias}, at=at
+    )
+    changes = []
+    for each in (other, asset.id):
+        if each is not None:
+            readers = await access.readers(session, "asset", each)
+            changes.append(Change("asset", each, readers, readers))
+    await asset_log.log_all(session, changes)

@@ -1,0 +1,53 @@
+"""People, teams and organisations as callers name them: by id, or by handle."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from asgard_server.store.sql.session import Session
+
+ScopeKind = Literal["user", "team", "organization"]
+
+
+class Scope(NamedTuple):
+    """Somebody who may own things. `organization_id`: of a team."""
+
+    kind: ScopeKind
+    id: str
+    organization_id: str | None = None
+
+
+async def scope_of(session: Session, text: str) -> Scope | None:
+    """Who is meant by an id, "@alice", "o/acme" or "t/ml-team"; None for nobody there is."""
+    if text.startswith("@"):
+        return await _user(session, "handle", text[1:]) or _local(text[1:])
+    if text.startswith("o/"):
+        return await _organization(session, "slug", text[2:])
+    if text.startswith("t/"):
+        return await _team(session, "slug", text[2:])
+    return (
+        await _organization(session, "id", text)
+        or await _team(session, "id", text)
+        or await _user(session, "sub", text)
+        or _local(text)
+    )
+
+
+def _local(text: str) -> Scope | None:
+    """Whoever sits at this machine is in no table."""
+    return Scope("user", "local") if text == "local" else None
+
+
+async def _user(session: Session, column: str, value: str) -> Scope | None:
+    sub = await session.value(f"SELECT sub FROM users WHERE {column} = ?", value)  # noqa: S608 - ours
+    return None if sub is None else Scope("user", sub)
+
+
+async def _organization(session: Session, column: str, value: str) -> Scope | None:
+    found = await session.value(f"SELECT id FROM organizations WHERE {column} = ?", value)  # noqa: S608 - ours
+    return None if found is None else Scope("organization", found, found)
+
+
+async def _team(session: Session, column: str, value: str) -> Scope | None:
+    row = await session.one(f"SELECT id, organization_id FROM teams WHERE {column} = ?", value)  # noqa: S608 - ours
+    return None if row is None else Scope("team", row[0], row[1])

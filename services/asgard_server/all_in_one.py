@@ -17,7 +17,12 @@ from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.place import read_storage_id
 
-from asgard_server.processes.asset_service import AssetParts, open_assets, tables_of
+from asgard_server.processes.asset_service import (
+    AssetParts,
+    Elsewhere,
+    open_assets,
+    tables_of,
+)
 from asgard_server.processes.bell import open_bell
 from asgard_server.processes.blob_service import Blobs, open_blobs
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
@@ -135,4 +140,5 @@ async def _assets(
     feed, _ = open_bell(settings, stack, measured=False)
     channel = channel_inside(inside)
     stack.push_async_callback(channel.close)
-    return open_assets(settings, tables, channel, "this process", feed)
+    here = Elsewhere(channel, "this process")
+    return open_assets(settings, tables, here, here, feed)

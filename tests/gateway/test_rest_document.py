@@ -46,3 +46,9 @@ def test_every_grpc_status_has_its_row_in_the_table_of_errors() -> None:
     for code, status in STATUS_OF_CODE.items():
         assert f"`{code.name}`" in rows[str(status)], code
     assert {c for c in grpc.StatusCode if c is not grpc.StatusCode.OK} == set(STATUS_OF_CODE)
+
+
+def test_a_repeated_field_alone_is_described_as_a_list() -> None:
+    said = DESCRIBED["paths"]["/v1/experiments/{experiment_id}/outputs"]["get"]["responses"]["200"]
+    schema = said["content"]["application/json"]["schema"]
+    assert schema == {"type": "array", "items": {"$ref": "#/components/schemas/LinkedAsset"}}

@@ -76,6 +76,12 @@ async def test_a_nested_variable_and_query_parameter_fill_one_message(
     assert (toy["id"], toy["label"]) == ("t1", "b7/3")
 
 
+async def test_a_repeated_field_alone_is_a_list(toys: httpx.AsyncClient) -> None:
+    answer = await toys.get("/v1/toy-list", params=[("tags", "a"), ("tags", "b")])
+    assert [toy["label"] for toy in answer.json()] == ["a", "b"]
+    assert (await toys.get("/v1/toy-list")).json() == []
+
+
 async def test_a_path_of_many_segments_is_one_variable(toys: httpx.AsyncClient) -> None:
     assert (await toys.get("/v1/shelf/a/b/c")).json() == {"path": "a/b/c"}
 

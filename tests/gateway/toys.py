@@ -78,7 +78,8 @@ async def _get(request: Any, context: Any) -> Any:
 
 async def _list(request: Any, context: Any) -> Any:
     text = text_format.MessageToString(request, as_one_line=True)
-    return message("ListToysResponse", understood=text)
+    toys = [message("Toy", label=tag) for tag in request.tags]
+    return message("ListToysResponse", understood=text, toys=toys)
 
 
 async def _make(request: Any, context: Any) -> Any:

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from asgard_server.rpc.calls import CallInterceptor
 from asgard_server.rpc.errors import DOMAIN, INTERNAL, RULES
-from gimle.asgard.core import access_errors, asset_errors, errors, job_errors
+from gimle.asgard.core import access_errors, asset_errors, errors, experiment_errors, job_errors
 from gimle.asgard.v1 import error_reason_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -164,6 +164,48 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         CODE.FAILED_PRECONDITION,
         "JOB_CLAIMED",
         {"jobId": "7", "expiresAt": "2026-11-21T12:00:00Z"},
+    ),
+    (
+        experiment_errors.ExperimentStateError("e1", "open", "commit it first"),
+        CODE.FAILED_PRECONDITION,
+        "EXPERIMENT_STATE",
+        {"experimentId": "e1", "state": "open", "mend": "commit it first"},
+    ),
+    (
+        experiment_errors.ExperimentRetractedError("e1", "wrong data"),
+        CODE.FAILED_PRECONDITION,
+        "EXPERIMENT_RETRACTED",
+        {"experimentId": "e1", "reason": "wrong data"},
+    ),
+    (
+        experiment_errors.AlreadyConcludedError("e1", "a1"),
+        CODE.FAILED_PRECONDITION,
+        "ALREADY_CONCLUDED_BY",
+        {"experimentId": "e1", "assetId": "a1"},
+    ),
+    (
+        experiment_errors.VariationRunStateError("r1", "succeeded", "it has ended"),
+        CODE.FAILED_PRECONDITION,
+        "RUN_STATE",
+        {"runId": "r1", "status": "succeeded"},
+    ),
+    (
+        experiment_errors.RunLeaseLostError("r1"),
+        CODE.FAILED_PRECONDITION,
+        "LEASE_LOST",
+        {"runId": "r1"},
+    ),
+    (
+        experiment_errors.WandbPartialTripleError("wandb_entity"),
+        CODE.INVALID_ARGUMENT,
+        "WANDB_PARTIAL_TRIPLE",
+        {"field": "wandb_entity"},
+    ),
+    (
+        errors.NotFoundError("variation", "e1/0"),
+        CODE.NOT_FOUND,
+        "VARIATION_NOT_FOUND",
+        {"variationId": "e1/0"},
     ),
     (job_errors.LeaseLostError(7), CODE.FAILED_PRECONDITION, "LEASE_LOST", {"jobId": "7"}),
     (

@@ -16,7 +16,7 @@ from gimle.asgard.client import errors as table
 from gimle.asgard.client.attempts import pause_before
 from gimle.asgard.client.connection import Connection
 from gimle.asgard.client.errors import raised_by
-from gimle.asgard.core import access_errors, errors, job_errors
+from gimle.asgard.core import access_errors, errors, experiment_errors, job_errors
 from gimle.asgard.core.errors import (
     DeletedError,
     InvalidFieldError,
@@ -55,6 +55,14 @@ RAISED: list[Exception] = [
     job_errors.JobNotRetryableError(7, "failed", 8),
     job_errors.JobClaimedError(7, datetime(2026, 1, 2, 3, 4, 5, 6, UTC)),
     job_errors.LeaseLostError(7),
+    experiment_errors.ExperimentStateError("e", "open", "commit it first", "the variation e/0"),
+    experiment_errors.ExperimentRetractedError("e", "wrong data", "make another"),
+    experiment_errors.AlreadyConcludedError("e", "a"),
+    experiment_errors.VariationRunStateError("r", "succeeded", "it has ended"),
+    experiment_errors.RunLeaseLostError("r"),
+    experiment_errors.WandbPartialTripleError("wandb_entity"),
+    errors.NotFoundError("experiment", "e"),
+    errors.NotFoundError("variation", "e/0"),
     job_errors.SimDataUploadFailedError(7, ("posts.json", "trades.json")),
     job_errors.SimDataNotAvailableError(7),
     job_errors.ObjectStorageNotConfiguredError(),

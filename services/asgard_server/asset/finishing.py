@@ -39,9 +39,9 @@ class Finisher:
         self._clock = clock
         self._told = told
 
-    async def finalize(self, by: Principal, asset_id: str) -> Asset:
+    async def finalize(self, by: Principal, asset_id: str, lease_token: str = "") -> Asset:
         """Make an asset ready. Raises `NotFoundError`, `ForbiddenError`, `AssetStateError`,
-        `AssetIncompleteError`, `DigestMismatchError`.
+        `AssetIncompleteError`, `DigestMismatchError`, `RunLeaseLostError`.
         """
         asset, _ = await self._assets.find(asset_id, by, "write")
         with metrics.finalizing():
@@ -49,6 +49,7 @@ class Finisher:
             done = await self._assets.change(
                 *(asset_id, by, "write", "asset.finalize"),
                 lambda now: domain.completed(now, arrived, self._clock()),
+                lease_token,
             )
         metrics.FINALIZED.labels("ready" if done.state == "ready" else "awaits_review").inc()
         await self._told()

@@ -117,7 +117,7 @@ class LifeHandlers(pb_grpc.AssetServiceServicer):
     async def FinalizeAsset(
         self, request: pb.FinalizeAssetRequest, context: Context
     ) -> pb.FinalizeAssetResponse:
-        asset = await self._finisher.finalize(caller(), request.asset_id)
+        asset = await self._finisher.finalize(caller(), request.asset_id, request.lease_token)
         return pb.FinalizeAssetResponse(asset=codec.asset_message(asset))
 
     async def ApproveAsset(

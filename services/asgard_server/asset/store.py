@@ -62,7 +62,7 @@ class Assets(Protocol):
         """Add an asset, or answer the one that was asked for alike under this id.
 
         Raises `AlreadyExistsError`, `DeletedError`, `NotFoundError` for experiment, organization
-        or team, `NotAMemberError`, `AssetOrgMismatchError`.
+        or team, `NotAMemberError`, `AssetOrgMismatchError`, `RunLeaseLostError`.
         """
 
     async def find(self, asset_id: str, by: Principal, action: Action = "read") -> Seen:
@@ -84,10 +84,12 @@ class Assets(Protocol):
         action: Action,
         step: str,
         change: Callable[[Asset], Asset],
+        lease_token: str = "",
     ) -> Asset:
         """Replace the row by what `change` makes of it, while nobody else does; answer it.
 
-        `step` is what the audit calls it. Raises what `change` does.
+        `step` is what the audit calls it. Raises what `change` does, and `RunLeaseLostError` where
+        a lease token is given that is not that of the run whose output it is.
         """
 
     async def delete(self, asset_id: str, by: Principal, now: datetime) -> Removed:
@@ -181,7 +183,9 @@ class Blobs(Protocol):
         """Grant uploads that have begun anew."""
 
     async def complete(self, asset: Asset) -> dict[str, Arrived]:
-        """Look at what has arrived; answer that by name. Raises `DigestMismatchError`."""
+        """Look at what has arrived; answer that by name, and keep it if it is all. Until then what
+        was sent may be sent anew. Raises `DigestMismatchError`.
+        """
 
     async def claim(self, asset: Asset) -> None:
         """Say that the asset needs its blobs."""

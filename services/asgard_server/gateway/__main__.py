@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from asgard_server.processes.channels import (
     ASSET_SERVICE,
     BLOB_SERVICE,
+    EXPERIMENT_SERVICE,
     SIM_DATA_SERVICE,
     channel_to_asset,
     channel_to_blob,
@@ -61,7 +62,12 @@ async def serve(
             channel_to_blob(settings) as to_blob,
             channel_to_asset(settings) as to_asset,
         ):
-            others = {BLOB_SERVICE: to_blob, SIM_DATA_SERVICE: to_blob, ASSET_SERVICE: to_asset}
+            others = {
+                BLOB_SERVICE: to_blob,
+                SIM_DATA_SERVICE: to_blob,
+                ASSET_SERVICE: to_asset,
+                EXPERIMENT_SERVICE: to_asset,
+            }
             app = gateway_app(settings, channel, others=others, shows_metrics=False, tracer=tracer)
             numbers = (app.state.registry, REGISTRY)
 

@@ -111,8 +111,10 @@ class Answers:
         self.make: Any = GetMessageClass(rpc.output)
         self.part = binding.response_body
         shown = rpc.output
+        # A repeated field alone is a list.
+        self.is_list = False
         if self.part:
-            shown = _message_field(rpc.output, self.part)
+            shown, self.is_list = _message_field(rpc.output, self.part)
         self.is_raw = shown.full_name == _HTTP_BODY
         self.encoder: Encoder | None = None if self.is_raw else encoders.of(shown)
         # An etag beside the part that is shown is the etag of that part.
@@ -127,6 +129,8 @@ class Answers:
         if self.encoder is None:
             kind = shown.content_type or "application/octet-stream"
             return Answer(shown.data, kind, etag)
+        if self.is_list:
+            return Answer(orjson.dumps([self.encoder(each) for each in shown]), etag=etag)
         return Answer(orjson.dumps(self.encoder(shown)), etag=etag)
 
     def event(self, reply: bytes) -> bytes:
@@ -206,12 +210,13 @@ def _variables(template: str) -> list[str]:
     return [part.partition("}")[0].partition("=")[0] for part in template.split("{")[1:]]
 
 
-def _message_field(descriptor: Descriptor, name: str) -> Descriptor:
+def _message_field(descriptor: Descriptor, name: str) -> tuple[Descriptor, bool]:
+    """The type of a field, and whether it holds several of it."""
     field: F | None = descriptor.fields_by_name.get(name)
-    if field is None or field.message_type is None or field.is_repeated:
+    inner = None if field is None else field.message_type
+    if field is None or inner is None or inner.GetOptions().map_entry:
         raise ValueError(f"response_body {name!r} is not a message field of {descriptor.full_name}")
-    inner: Descriptor = field.message_type
-    return inner
+    return inner, field.is_repeated
 
 
 def _put_variable(decoder: Decoder, message: Message, path: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""AssetService put together: its tables, who keeps its bytes, and what it does in the background."""
+"""AssetService put together: its tables, who keeps its bytes, what it does in the background."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from gimle.asgard.v1 import asset_service_pb2, asset_service_pb2_grpc
@@ -23,7 +23,8 @@ from asgard_server.asset.telling import bell
 from asgard_server.feed.feed import Feed
 from asgard_server.outbox.delivery import Delivery
 from asgard_server.processes.bell import open_bell
-from asgard_server.processes.channels import channel_to_blob
+from asgard_server.processes.channels import channel_to_blob, channel_to_run
+from asgard_server.processes.experiment_service import open_experiments
 from asgard_server.processes.health import Dependency
 from asgard_server.processes.listening import ASSET_PORT, in_url, listen_grpc
 from asgard_server.processes.metrics_server import Readiness
@@ -57,9 +58,16 @@ class Tables:
     place: str
 
 
+class Elsewhere(NamedTuple):
+    """Another service: the channel that leads there, and what the place is called."""
+
+    channel: grpc.aio.Channel
+    place: str
+
+
 @dataclass(frozen=True, slots=True)
 class AssetParts:
-    """AssetService as a part of a process: `work` is to be run beside it."""
+    """AssetService and ExperimentService as a part of a process: `work` is to be run beside it."""
 
     services: tuple[Service, ...]
     work: Callable[[], Coroutine[Any, Any, None]]
@@ -67,20 +75,24 @@ class AssetParts:
 
 
 def open_assets(
-    settings: Settings, tables: Tables, to_blobs: grpc.aio.Channel, blobs_at: str, feed: Feed
+    settings: Settings, tables: Tables, to_blobs: Elsewhere, to_runs: Elsewhere, feed: Feed
 ) -> AssetParts:
-    """AssetService over its tables; `to_blobs` leads to BlobService, which is `blobs_at`."""
+    """AssetService and ExperimentService over their tables, with the services they ask."""
 
     async def head() -> int:
         return (await tables.database.look(asset_log.head))[1]
 
     told = bell(head, feed)
     assets, upkeep = SqlAssets(tables.database), SqlUpkeep(tables.database)
-    blobs = RpcBlobs(to_blobs, blobs_at)
+    blobs = RpcBlobs(*to_blobs)
     remember = timedelta(days=settings.changes_kept_days)
     sweeper = Sweeper(assets, upkeep, tables.turns, _now, told, remember=remember)
+    experiments = open_experiments(tables.database, tables.turns, *to_runs, told)
     delivery = Delivery(
-        SqlOutbox(tables.database), tables.turns, _now, {"blobs.release": releasing(blobs)}
+        SqlOutbox(tables.database),
+        tables.turns,
+        _now,
+        {"blobs.release": releasing(blobs), **experiments.receivers},
     )
     handlers = AssetHandlers(
         Keeper(assets, blobs, _now, told),
@@ -93,12 +105,14 @@ def open_assets(
         async with asyncio.TaskGroup() as group:
             group.create_task(sweeper.run())
             group.create_task(delivery.run())
+            group.create_task(experiments.work())
 
     async def check() -> None:
         await head()
 
     add = asset_service_pb2_grpc.add_AssetServiceServicer_to_server
-    return AssetParts((Service(ASSET_SERVICE, add, handlers),), work, check)
+    services = (Service(ASSET_SERVICE, add, handlers), experiments.service)
+    return AssetParts(services, work, check)
 
 
 async def tables_of(
@@ -157,9 +171,11 @@ async def asset_service(
     async with AsyncExitStack() as stack:
         tables = await tables_of(settings, None, stack)
         feed, _ = open_bell(settings, stack)
-        to_blobs = channel_to_blob(settings)
-        stack.push_async_callback(to_blobs.close)
-        assets = open_assets(settings, tables, to_blobs, settings.blob_address, feed)
+        to_blobs = Elsewhere(channel_to_blob(settings), settings.blob_address)
+        to_runs = Elsewhere(channel_to_run(settings), settings.run_address)
+        for each in (to_blobs, to_runs):
+            stack.push_async_callback(each.channel.close)
+        assets = open_assets(settings, tables, to_blobs, to_runs, feed)
         health = Health([each.name for each in assets.services])
         server = create_server(assets.services, health, tracer=tracer)
         port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=ASSET_PORT)

@@ -14,6 +14,7 @@ _SERVICE = "gimle.asgard.v1.RunService"
 BLOB_SERVICE = "gimle.asgard.v1.BlobService"
 SIM_DATA_SERVICE = "gimle.asgard.v1.SimDataService"
 ASSET_SERVICE = "gimle.asgard.v1.AssetService"
+EXPERIMENT_SERVICE = "gimle.asgard.v1.ExperimentService"
 # Asked again elsewhere when a replica goes away under them: they change nothing.
 _READING = ("GetRun", "ListRuns", "GetResult", "ListResults", "RenderResult")
 _READING_BLOBS = ("GetBlob", "ListBlobs", "ListParts", "ReadBlob", "CreateDownloads")
@@ -21,6 +22,12 @@ _READING_ASSETS = (
     *("GetAsset", "ListAssets", "SearchAssets", "ListReviewQueue", "ListAssetFlags"),
     *("ListAccess", "ExplainAccess", "ListAssetVersions", "GetAssetLineage", "ListAuditEntries"),
     "PreviewAsset",
+)
+_READING_EXPERIMENTS = (
+    *("GetExperiment", "ListExperiments", "PreviewRetraction", "ListExperimentOutputs"),
+    *("ListExperimentInputs", "GetExperimentLineage", "ListUpstreamRetractions"),
+    *("ListExperimentAccess", "GetVariation", "ListVariationInputs", "GetVariationRun"),
+    "ListRunOutputs",
 )
 _READING_JOBS = ("GetJob", "ListJobs", "GetSimData", "GetReport", "GetSharedJob")
 
@@ -32,6 +39,10 @@ _SERVICE_CONFIG = {
                 *({"service": _SERVICE, "method": method} for method in _READING),
                 *({"service": BLOB_SERVICE, "method": method} for method in _READING_BLOBS),
                 *({"service": ASSET_SERVICE, "method": method} for method in _READING_ASSETS),
+                *(
+                    {"service": EXPERIMENT_SERVICE, "method": method}
+                    for method in _READING_EXPERIMENTS
+                ),
                 *({"service": SIM_DATA_SERVICE, "method": method} for method in _READING_JOBS),
             ],
             "retryPolicy": {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from gimle.asgard.core import access_errors, asset_errors, errors, job_errors
+from gimle.asgard.core import access_errors, asset_errors, errors, experiment_errors, job_errors
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -150,6 +150,36 @@ RULES: Mapping[type[BaseException], Rule] = {
             "jobId": str(error.job_id),
             "expiresAt": error.expires_at.isoformat().replace("+00:00", "Z"),
         },
+    ),
+    experiment_errors.ExperimentStateError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "EXPERIMENT_STATE",
+        lambda error: {
+            "experimentId": error.experiment_id,
+            "state": error.state,
+            "mend": error.mend,
+        },
+    ),
+    experiment_errors.ExperimentRetractedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "EXPERIMENT_RETRACTED",
+        lambda error: {"experimentId": error.experiment_id, "reason": error.reason},
+    ),
+    experiment_errors.AlreadyConcludedError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "ALREADY_CONCLUDED_BY",
+        lambda error: {"experimentId": error.experiment_id, "assetId": error.asset_id},
+    ),
+    experiment_errors.VariationRunStateError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "RUN_STATE",
+        lambda error: {"runId": error.run_id, "status": error.status},
+    ),
+    experiment_errors.RunLeaseLostError: Rule(
+        _Code.FAILED_PRECONDITION, "LEASE_LOST", lambda error: {"runId": error.run_id}
+    ),
+    experiment_errors.WandbPartialTripleError: Rule(
+        _Code.INVALID_ARGUMENT, "WANDB_PARTIAL_TRIPLE", lambda error: {"field": error.field}
     ),
     job_errors.LeaseLostError: Rule(_Code.FAILED_PRECONDITION, "LEASE_LOST", _job),
     job_errors.SimDataUploadFailedError: Rule(

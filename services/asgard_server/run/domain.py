@@ -24,6 +24,7 @@ from gimle.asgard.core.errors import (
     InvalidFieldError,
     PageTokenMismatchError,
 )
+from gimle.asgard.core.experiment_errors import VariationRunStateError
 from gimle.asgard.core.ids import check_id, new_id
 
 # Limits, in characters unless named otherwise. What they keep out is a mistake
@@ -46,14 +47,37 @@ PAGE_LIMIT = 1_000
 # A run that nobody finishes counts as live for this long after its last change.
 LIVE_FOR = timedelta(seconds=60)
 
-# What FinishRun may say.
-ENDINGS = ("succeeded", "failed")
+# What FinishRun may say: of any run, and of runs of variations.
+ENDINGS = ("succeeded", "failed", "failed_crash", "failed_abandoned", "failed_lost")
+LOST = "failed_lost"
+
+# What a document says of whose a run is.
+_OWNED = ("owner", "organization_id", "visibility")
 
 # The fields UpdateRun may change.
 CHANGEABLE = ("name", "equation", "circuit", "metadata", "tags", "note")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Belongs:
+    """Whose a run of a variation is, as ExperimentService says."""
+
+    owner: str
+    organization_id: str
+    visibility: str
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What the document says of it."""
+        told = {
+            "owner": self.owner,
+            "organization_id": self.organization_id,
+            "visibility": self.visibility,
+        }
+        return {name: text for name, text in told.items() if text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +93,7 @@ class NewRun:
     tags: tuple[str, ...] = ()
     note: str | None = None
     status: str | None = None
+    belongs: Belongs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +121,8 @@ def run_document(new: NewRun, now: datetime, at: str = "") -> RunDocument:
     """
     created_at = _moment(new.created_at, f"{at}create_time") or now
     run_id = check_id(new.id, f"{at}run_id") if new.id else new_id(created_at)
-    if new.status not in (None, "running"):
+    pending = new.status == "pending" and new.belongs is not None
+    if new.status not in (None, "running") and not pending:
         raise InvalidFieldError(
             f"{at}status",
             f"is {new.status!r}",
@@ -113,6 +139,7 @@ def run_document(new: NewRun, now: datetime, at: str = "") -> RunDocument:
         tags=run_tags(new.tags, at),
         note=_text(new.note, f"{at}note", NOTE_LIMIT),
         status=new.status,
+        extra={} if new.belongs is None else new.belongs.fields,
     )
 
 
@@ -203,7 +230,7 @@ def ending(status: str | None) -> str:
     """How a run ended: succeeded unless something else is said."""
     if status not in (None, *ENDINGS):
         raise InvalidFieldError(
-            "status", f"is {status!r}", "say succeeded or failed: how the run ended"
+            "status", f"is {status!r}", f"say one of {', '.join(ENDINGS)}: how the run ended"
         )
     return status or "succeeded"
 
@@ -218,11 +245,37 @@ def append_length(at: int | None) -> int | None:
 def finished(
     run: RunDocument, status: str, now: datetime, ended_at: datetime | None = None
 ) -> RunDocument:
-    """A run that has ended, now unless said; the same object when it had ended so already."""
+    """A run that has ended, now unless said; the same object when it had ended so already.
+
+    Raises `VariationRunStateError` for one that was lost, which stays so.
+    """
     ended_at = _moment(ended_at, "finish_time") or now
     if run.status == status:
         return run
+    if run.status == LOST:
+        raise VariationRunStateError(run.id, LOST, "it stays so; resume its variation")
     return replace(run, status=status, finished_at=ended_at, updated_at=max(now, run.updated_at))
+
+
+def begun(run: RunDocument, now: datetime) -> RunDocument:
+    """A pending run that goes on now; the same object when it does so already.
+
+    Raises `VariationRunStateError` for one that has ended.
+    """
+    if run.status == "running":
+        return run
+    if run.status != "pending":
+        raise VariationRunStateError(run.id, run.status or "not pending", "it cannot begin")
+    return replace(run, status="running", updated_at=max(now, run.updated_at))
+
+
+def owned(run: RunDocument, belongs: Belongs, now: datetime) -> RunDocument:
+    """A run that belongs to others from now on; the same object when it does so already."""
+    others = {name: value for name, value in run.extra.items() if name not in _OWNED}
+    extra = {**others, **belongs.fields}
+    if extra == dict(run.extra):
+        return run
+    return replace(run, extra=extra, updated_at=max(now, run.updated_at))
 
 
 def is_live(status: str | None, changed_at: datetime, now: datetime) -> bool:

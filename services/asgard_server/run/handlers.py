@@ -13,8 +13,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import grpc
+from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.documents import RunDocument, decode_run, etag
-from gimle.asgard.core.errors import DocumentError, EtagMismatchError, NotFoundError
+from gimle.asgard.core.errors import (
+    DocumentError,
+    EtagMismatchError,
+    InvalidFieldError,
+    NotFoundError,
+)
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1 import one_result_pb2 as one_pb
@@ -23,10 +29,12 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
+from asgard_server.auth.callers import caller
 from asgard_server.run import codec, domain
 from asgard_server.run.arrays import Arrays
 from asgard_server.run.codec import uploaded
 from asgard_server.run.creating import Claim, Creator
+from asgard_server.run.fencing import Fence
 from asgard_server.run.granting import Granting
 from asgard_server.run.lazy import ArrayMovedError
 from asgard_server.run.observe import Observer
@@ -82,12 +90,14 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self._drawing = drawing
         self._clock = clock
         self._creator = Creator(documents, index, observer, clock, at_once)
+        self._fence = Fence(index)
 
     # Runs ---------------------------------------------------------------------------
 
     async def CreateRun(
         self, request: pb.CreateRunRequest, context: Context
     ) -> pb.CreateRunResponse:
+        _require_service(request)
         new = await _apart(len(request.metadata), codec.new_run, request)
         run = domain.run_document(new, self._clock())
         claim = Claim(codec.run_digest(request) if new.id else None, timed=bool(new.created_at))
@@ -144,9 +154,14 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         values = domain.run_values(given)
         seen = await self._seen(run_id, request.etag)
         now = self._clock()
-        await self._documents.update_run(
-            run_id, lambda run: domain.changed(domain.unchanged(run, seen), values, now)
-        )
+
+        def changed(run: RunDocument) -> RunDocument:
+            return domain.changed(domain.unchanged(run, seen), values, now)
+
+        if _require_service(request):
+            await self._documents.update_run(run_id, lambda run: _told(changed(run), request, now))
+        else:
+            await self._documents.update_run(run_id, changed)
         return pb.UpdateRunResponse(run=await self._observed(run_id))
 
     async def FinishRun(
@@ -180,6 +195,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.AddResultRequest, arrays: Arrays, size: int
     ) -> pb.AddResultResponse:
         run_id, given = check_id(request.run_id), request.result
+        await self._fence.check(run_id)
         arrays = await self._with_uploaded(given, run_id, arrays, "result.")
         new = await _apart(size, codec.new_result, given, arrays, "result.")
         result = domain.result_document(new, run_id, self._clock(), "result.")
@@ -207,6 +223,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: granted_pb.CreateResultUploadsRequest, context: Context
     ) -> granted_pb.CreateResultUploadsResponse:
         asked = uploaded.asked(request)
+        await self._fence.check(check_id(request.run_id))
         begun = await self._granting.begin(
             check_id(request.run_id), asked, run_follows=request.run_follows
         )
@@ -241,6 +258,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.AppendResultRequest, arrays: Arrays, size: int
     ) -> pb.AppendResultResponse:
         key = Key("result", check_id(request.result_id, "result_id"))
+        await self._fence.check_result(key.id)
         at = domain.append_length(codec.optional(request, "expected_length"))
         rows = await _apart(size, codec.data, request.data, arrays)
         grown = await self._documents.append(key.id, rows, at)
@@ -397,3 +415,24 @@ async def _apart(size: int, work: Callable[..., Answer], *arguments: Any) -> Ans
     if size <= _SMALL_BYTES:
         return work(*arguments)
     return await asyncio.to_thread(work, *arguments)
+
+
+def _require_service(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> bool:
+    """Whether it is said whose a run is, or that it goes on: a service says so, nobody else."""
+    begins = isinstance(request, pb.UpdateRunRequest) and bool(request.status)
+    if not begins and not request.HasField("belongs"):
+        return False
+    if not caller().sees_everything:
+        raise ForbiddenError("whose a run is, and that it goes on, is said by services alone")
+    return True
+
+
+def _told(run: RunDocument, request: pb.UpdateRunRequest, now: datetime) -> RunDocument:
+    """The run as a service says that it is. Raises `InvalidFieldError`."""
+    if (belongs := codec.belongs(request)) is not None:
+        run = domain.owned(run, belongs, now)
+    if not request.status:
+        return run
+    if codec.status_name(request.status) != "running":
+        raise InvalidFieldError("status", "is not running", "FinishRun says how a run ended")
+    return domain.begun(run, now)

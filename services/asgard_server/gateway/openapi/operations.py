@@ -87,9 +87,10 @@ def _has_etag(rpc: Rpc, binding: Binding) -> bool:
 
 
 def _success(rpc: Rpc, binding: Binding, messages: Messages) -> Json:
-    shown = rpc.output
+    shown, is_list = rpc.output, False
     if binding.response_body:
-        shown = message_of(rpc.output.fields_by_name[binding.response_body])
+        field = rpc.output.fields_by_name[binding.response_body]
+        shown, is_list = message_of(field), field.is_repeated
     said = messages.comment(f"{rpc.output.full_name}.{binding.response_body}")
     if shown.full_name == _HTTP_BODY and (kind := _MEDIA_TYPE.match(said)):
         content: Json = {kind[1]: {"schema": {"type": "string"}}}
@@ -108,6 +109,10 @@ def _success(rpc: Rpc, binding: Binding, messages: Messages) -> Json:
                     "whose data is a Problem.",
                 }
             }
+        }
+    elif is_list:
+        content = {
+            "application/json": {"schema": {"type": "array", "items": messages.output(shown)}}
         }
     else:
         content = {"application/json": {"schema": messages.output(shown)}}

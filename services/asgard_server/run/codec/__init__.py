@@ -18,6 +18,7 @@ from asgard_server.run.codec.fields import json_object, moment, optional, status
 from asgard_server.run.codec.requests import (
     batch_digest,
     batch_size,
+    belongs,
     data,
     data_size,
     new_batch,
@@ -33,6 +34,7 @@ from asgard_server.run.codec.views import drawn, render_options, view_etag, view
 __all__ = [
     "batch_digest",
     "batch_size",
+    "belongs",
     "data",
     "data_size",
     "decoded_run",

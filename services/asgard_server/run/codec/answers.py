@@ -49,7 +49,15 @@ def run_message(row: RunRow, now: datetime, result_ids: Sequence[str] = ()) -> p
         result_count=row.result_count,
         etag=row.etag,
         live=domain.is_live(run.status, row.changed_at, now),
+        owner=_word(run.extra.get("owner")),
+        organization_id=_word(run.extra.get("organization_id")),
+        visibility=_word(run.extra.get("visibility")),
     )
+
+
+def _word(value: object) -> str | None:
+    """A text of a document; what others wrote there may be anything."""
+    return value if isinstance(value, str) else None
 
 
 def result_message(row: ResultRow) -> pb.Result:

@@ -34,7 +34,16 @@ def new_run(request: pb.CreateRunRequest, at: str = "") -> domain.NewRun:
         tags=tuple(request.tags),
         note=optional(request, "note"),
         status=status_name(request.status, f"{at}status"),
+        belongs=belongs(request),
     )
+
+
+def belongs(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> domain.Belongs | None:
+    """Whose the run is, where that is said."""
+    if not request.HasField("belongs"):
+        return None
+    told = request.belongs
+    return domain.Belongs(told.owner, told.organization_id, told.visibility)
 
 
 def new_result(message: NewResult, arrays: Arrays, at: str = "") -> domain.NewResult:

@@ -10,7 +10,7 @@ from asgard_server.access.domain import Owner
 from asgard_server.asset.domain import OutputOf
 from asgard_server.asset.wishes import Asked
 from asgard_server.auth.principal import Principal
-from asgard_server.store.sql import access
+from asgard_server.store.sql import access, run_outputs
 from asgard_server.store.sql.scopes import Scope, scope_of
 from asgard_server.store.sql.session import Session
 
@@ -18,13 +18,14 @@ from asgard_server.store.sql.session import Session
 async def owner_of(session: Session, asked: Asked, by: Principal) -> Owner:
     """Whose it becomes; the experiment it is an output of is held from here on.
 
-    Raises `NotFoundError`, `NotAMemberError`, `ForbiddenError`, `AssetOrgMismatchError`.
+    Raises `NotFoundError`, `NotAMemberError`, `ForbiddenError`, `AssetOrgMismatchError`,
+    `RunLeaseLostError`.
     """
     named = await _named(session, asked)
     if asked.asset.output_of is None:
         _require_member(named, asked, by)
         return named
-    owner = await _of_experiment(session, asked.asset.output_of, by)
+    owner = await _of_experiment(session, asked.asset.output_of, asked.lease_token, by)
     if asked.organization and named.organization_id != owner.organization_id:
         raise AssetOrgMismatchError(
             asked.asset.output_of.experiment_id, owner.organization_id or ""
@@ -66,7 +67,9 @@ def _require_member(owner: Owner, asked: Asked, by: Principal) -> None:
         raise NotAMemberError(asked.organization)
 
 
-async def _of_experiment(session: Session, output: OutputOf, by: Principal) -> Owner:
+async def _of_experiment(
+    session: Session, output: OutputOf, lease_token: str, by: Principal
+) -> Owner:
     await access.hold(session, "experiment", output.experiment_id)
     await access.require(session, "experiment", output.experiment_id, by, "write")
     if by.run is not None and (
@@ -76,6 +79,9 @@ async def _of_experiment(session: Session, output: OutputOf, by: Principal) -> O
     ):
         raise ForbiddenError("a worker's key makes outputs of its own run alone")
     await _require_there(session, output)
+    await run_outputs.require_lease(
+        session, output.experiment_id, output.variation, output.run, lease_token
+    )
     row = await session.one(
         "SELECT organization_id, team_id FROM experiments WHERE id = ?", output.experiment_id
     )
@@ -89,8 +95,3 @@ async def _require_there(session: Session, output: OutputOf) -> None:
     query = "SELECT 1 FROM variations WHERE experiment_id = ? AND number = ?"
     if not await session.value(query, output.experiment_id, output.variation):
         raise NotFoundError("variation", named)
-    if output.run is None:
-        return
-    query = "SELECT 1 FROM variation_runs WHERE experiment_id = ? AND variation = ? AND number = ?"
-    if not await session.value(query, output.experiment_id, output.variation, output.run):
-        raise NotFoundError("run", f"{named}/{output.run}")

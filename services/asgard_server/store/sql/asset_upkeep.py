@@ -40,7 +40,8 @@ class SqlUpkeep:
 
         async def release(session: Session) -> int:
             rows = await session.all(
-                "SELECT id FROM assets WHERE state = 'abandoned' AND released_at IS NULL"
+                "SELECT id FROM assets WHERE state = 'abandoned'"  # noqa: S608 - ours
+                " AND released_at IS NULL"
                 f" AND abandoned_at < ? ORDER BY id LIMIT ?{session.for_update}",
                 *(micros(before), limit),
             )

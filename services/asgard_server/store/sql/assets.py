@@ -26,6 +26,7 @@ from asgard_server.store.sql import (
     audit,
     links,
     outbox,
+    run_outputs,
 )
 from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.links import Link
@@ -88,10 +89,11 @@ class SqlAssets:
         action: Action,
         step: str,
         change: Callable[[Asset], Asset],
+        lease_token: str = "",
     ) -> Asset:
         """Replace the row by what `change` makes of it, while nobody else does; answer it."""
         return await self._database.write(
-            lambda session: _change(session, asset_id, by, action, step, change)
+            lambda session: _change(session, asset_id, by, action, step, change, lease_token)
         )
 
     async def delete(self, asset_id: str, by: Principal, now: datetime) -> Removed:
@@ -158,10 +160,15 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
     at = micros(asset.created_at)
     await access.grant(session, "asset", asset.id, by.sub, "administer", OWN, by.sub, at)
     await access.broadcast(session, "asset", asset.id, readers, by.sub, at)
-    if asset.output_of is not None:
-        await _link(session, asset, by, asset.output_of)
+    retracted: list[Change] = []
+    if (made_by := asset.output_of) is not None:
+        await _link(session, asset, by, made_by)
+        retracted = await run_outputs.retract_with(
+            session, made_by.experiment_id, made_by.variation, by, at
+        )
     _, after = await access.regrant(session, "asset", asset.id, at)
     changes = [Change("asset", asset.id, (), after)]
+    changes += [each for each in retracted if each.id != asset.id]
     if asset.state == "ready" and asset.series_id is not None:
         changes += await _latest(session, asset, asset.series_id, by, asset.created_at)
     details = {"asset_type": asset.asset_type, "state": asset.state, "kind": asset.kind}
@@ -169,7 +176,8 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
         session, by, "asset.create", "asset", asset.id, asset.organization_id, details, at=at
     )
     await asset_log.log_all(session, changes)
-    return await asset_rows.load(session, asset.id) if asset.series_id is not None else asset
+    told_more = asset.series_id is not None or bool(retracted)
+    return await asset_rows.load(session, asset.id) if told_more else asset
 
 
 async def _repeated(session: Session, wanted: Asset, by: Principal) -> Asset | None:
@@ -222,10 +230,15 @@ async def _change(
     action: Action,
     step: str,
     change: Callable[[Asset], Asset],
+    lease_token: str,
 ) -> Asset:
     await access.hold(session, "asset", asset_id)
     await access.require(session, "asset", asset_id, by, action)
     before = await asset_rows.load(session, asset_id)
+    if lease_token and (made_by := before.output_of) is not None:
+        await run_outputs.require_lease(
+            session, made_by.experiment_id, made_by.variation, made_by.run, lease_token
+        )
     after = change(before)
     if after == before:
         return before

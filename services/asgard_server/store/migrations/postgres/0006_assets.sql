@@ -213,6 +213,8 @@ CREATE TABLE asgard.experiments (
   retracted_by text COLLATE "C",
   retraction_reason text COLLATE "C",
   retraction_document_id text COLLATE "C",
+  -- The takeaways_report that concluded it.
+  takeaways_id text COLLATE "C",
   variations bigint NOT NULL DEFAULT 0,
   request_digest text COLLATE "C" NOT NULL,
   revision bigint NOT NULL DEFAULT 0
@@ -252,6 +254,7 @@ CREATE TABLE asgard.variations (
   retracted_by text COLLATE "C",
   retraction_reason text COLLATE "C",
   runs bigint NOT NULL DEFAULT 0,
+  request_digest text COLLATE "C" NOT NULL DEFAULT '',
   PRIMARY KEY (experiment_id, number)
 );
 -- A run of a variation is a run of RunService, whose id is run_id. fence rises with every start: what
@@ -268,6 +271,7 @@ CREATE TABLE asgard.variation_runs (
   lease_token text COLLATE "C",
   lease_until bigint,
   heartbeat_at bigint,
+  lease_seconds bigint NOT NULL DEFAULT 300,
   created_at bigint NOT NULL,
   started_at bigint,
   finished_at bigint,

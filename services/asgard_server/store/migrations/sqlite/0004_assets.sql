@@ -225,6 +225,8 @@ CREATE TABLE experiments (
   retracted_by TEXT,
   retraction_reason TEXT,
   retraction_document_id TEXT,
+  -- The takeaways_report that concluded it.
+  takeaways_id TEXT,
   variations INTEGER NOT NULL DEFAULT 0,
   request_digest TEXT NOT NULL,
   revision INTEGER NOT NULL DEFAULT 0
@@ -264,6 +266,7 @@ CREATE TABLE variations (
   retracted_by TEXT,
   retraction_reason TEXT,
   runs INTEGER NOT NULL DEFAULT 0,
+  request_digest TEXT NOT NULL DEFAULT '',
   PRIMARY KEY (experiment_id, number)
 ) WITHOUT ROWID;
 -- A run of a variation is a run of RunService, whose id is run_id. fence rises with every start: what
@@ -280,6 +283,7 @@ CREATE TABLE variation_runs (
   lease_token TEXT,
   lease_until INTEGER,
   heartbeat_at INTEGER,
+  lease_seconds INTEGER NOT NULL DEFAULT 300,
   created_at INTEGER NOT NULL,
   started_at INTEGER,
   finished_at INTEGER,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
-from gimle.asgard.client import job_rows
+from gimle.asgard.client import experiment_rows, job_rows
 from gimle.asgard.core import access_errors, errors
 from gimle.asgard.core.documents import parse_time
 from google.rpc import error_details_pb2, status_pb2
@@ -114,6 +114,7 @@ _REASONS: Mapping[str, _Row] = {
     ),
     **_missing("user", "organization", "team", "key", "principal"),
     **job_rows.ROWS,
+    **experiment_rows.ROWS,
 }
 
 # Without an ErrorInfo: said by gRPC or by a proxy, not by the service.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gimle.asgard.client import experiment_rows
 from gimle.asgard.core import errors, job_errors
 from gimle.asgard.core.documents import parse_time
 
@@ -38,7 +39,6 @@ _KINDS: Mapping[str, tuple[type[errors.AsgardError], _Fields]] = {
         job_errors.JobClaimedError,
         lambda info: {**_job(info), "expires_at": parse_time(info["expiresAt"])},
     ),
-    "LEASE_LOST": (job_errors.LeaseLostError, _job),
     "SIM_DATA_UPLOAD_FAILED": (
         job_errors.SimDataUploadFailedError,
         lambda info: {**_job(info), "missing": tuple(filter(None, info["missing"].split(",")))},
@@ -63,7 +63,17 @@ def _row(
     return raised
 
 
+_lease_lost = _row(job_errors.LeaseLostError, _job)
+
+
+def _any_lease_lost(message: str, info: Mapping[str, str], place: str) -> errors.AsgardError:
+    """Leases are of jobs, and of runs of variations."""
+    row = _lease_lost if "jobId" in info else experiment_rows.lease_lost
+    return row(message, info, place)
+
+
 ROWS = {
+    "LEASE_LOST": _any_lease_lost,
     "JOB_NOT_FOUND": lambda message, info, place: errors.NotFoundError("job", info["jobId"]),
     **{reason: _row(*row) for reason, row in _KINDS.items()},
 }

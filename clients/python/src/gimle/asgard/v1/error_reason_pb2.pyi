@@ -118,7 +118,9 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_JOB_CLAIMED: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION. Another worker holds the job. metadata: jobId, expiresAt."""
     ERROR_REASON_LEASE_LOST: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION. The lease is not this worker's any more. metadata: jobId."""
+    """FAILED_PRECONDITION. The lease is not this worker's any more. metadata: jobId, or runId of a run
+    of a variation.
+    """
     ERROR_REASON_SIM_DATA_UPLOAD_FAILED: _ErrorReason.ValueType  # 49
     """FAILED_PRECONDITION. Not all files of a job have arrived. metadata: jobId, missing (their
     names, with commas between).
@@ -201,8 +203,6 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """INVALID_ARGUMENT. Of the three names of a W&B run some are missing. metadata: field."""
     ERROR_REASON_ALREADY_CONCLUDED_BY: _ErrorReason.ValueType  # 106
     """FAILED_PRECONDITION. The experiment has what it may have once. metadata: experimentId, assetId."""
-    ERROR_REASON_LINK_NOT_FOUND: _ErrorReason.ValueType  # 107
-    """FAILED_PRECONDITION. The link is not there. metadata: assetId."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries exactly one
@@ -311,7 +311,9 @@ status.
 ERROR_REASON_JOB_CLAIMED: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. Another worker holds the job. metadata: jobId, expiresAt."""
 ERROR_REASON_LEASE_LOST: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION. The lease is not this worker's any more. metadata: jobId."""
+"""FAILED_PRECONDITION. The lease is not this worker's any more. metadata: jobId, or runId of a run
+of a variation.
+"""
 ERROR_REASON_SIM_DATA_UPLOAD_FAILED: ErrorReason.ValueType  # 49
 """FAILED_PRECONDITION. Not all files of a job have arrived. metadata: jobId, missing (their
 names, with commas between).
@@ -394,5 +396,3 @@ ERROR_REASON_WANDB_PARTIAL_TRIPLE: ErrorReason.ValueType  # 105
 """INVALID_ARGUMENT. Of the three names of a W&B run some are missing. metadata: field."""
 ERROR_REASON_ALREADY_CONCLUDED_BY: ErrorReason.ValueType  # 106
 """FAILED_PRECONDITION. The experiment has what it may have once. metadata: experimentId, assetId."""
-ERROR_REASON_LINK_NOT_FOUND: ErrorReason.ValueType  # 107
-"""FAILED_PRECONDITION. The link is not there. metadata: assetId."""

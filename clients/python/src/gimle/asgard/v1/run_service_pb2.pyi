@@ -72,6 +72,9 @@ class Run(message.Message):
     RESULT_COUNT_FIELD_NUMBER: builtins.int
     ETAG_FIELD_NUMBER: builtins.int
     LIVE_FIELD_NUMBER: builtins.int
+    OWNER_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    VISIBILITY_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     name: builtins.str
     equation: builtins.str
@@ -86,6 +89,10 @@ class Run(message.Message):
     """Changes whenever the run's document does."""
     live: builtins.bool
     """Still computed: status is running, or nobody gave one and it changed in the last 60 s."""
+    owner: builtins.str
+    """Of a run of a variation: whose it is, as ExperimentService says."""
+    organization_id: builtins.str
+    visibility: builtins.str
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp: ...
     @builtins.property
@@ -116,10 +123,13 @@ class Run(message.Message):
         result_count: builtins.int = ...,
         etag: builtins.str = ...,
         live: builtins.bool = ...,
+        owner: builtins.str | None = ...,
+        organization_id: builtins.str | None = ...,
+        visibility: builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "finish_time", b"finish_time", "note", b"note", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "_organization_id", b"_organization_id", "_owner", b"_owner", "_visibility", b"_visibility", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "finish_time", b"finish_time", "note", b"note", "organization_id", b"organization_id", "owner", b"owner", "update_time", b"update_time", "visibility", b"visibility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "etag", b"etag", "finish_time", b"finish_time", "live", b"live", "metadata", b"metadata", "name", b"name", "note", b"note", "result_count", b"result_count", "result_ids", b"result_ids", "run_id", b"run_id", "status", b"status", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "_organization_id", b"_organization_id", "_owner", b"_owner", "_visibility", b"_visibility", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "etag", b"etag", "finish_time", b"finish_time", "live", b"live", "metadata", b"metadata", "name", b"name", "note", b"note", "organization_id", b"organization_id", "owner", b"owner", "result_count", b"result_count", "result_ids", b"result_ids", "run_id", b"run_id", "status", b"status", "tags", b"tags", "update_time", b"update_time", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__circuit: _TypeAlias = typing.Literal["circuit"]  # noqa: Y015
     _WhichOneofArgType__circuit: _TypeAlias = typing.Literal["_circuit", b"_circuit"]  # noqa: Y015
@@ -127,12 +137,49 @@ class Run(message.Message):
     _WhichOneofArgType__equation: _TypeAlias = typing.Literal["_equation", b"_equation"]  # noqa: Y015
     _WhichOneofReturnType__note: _TypeAlias = typing.Literal["note"]  # noqa: Y015
     _WhichOneofArgType__note: _TypeAlias = typing.Literal["_note", b"_note"]  # noqa: Y015
+    _WhichOneofReturnType__organization_id: _TypeAlias = typing.Literal["organization_id"]  # noqa: Y015
+    _WhichOneofArgType__organization_id: _TypeAlias = typing.Literal["_organization_id", b"_organization_id"]  # noqa: Y015
+    _WhichOneofReturnType__owner: _TypeAlias = typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    _WhichOneofReturnType__visibility: _TypeAlias = typing.Literal["visibility"]  # noqa: Y015
+    _WhichOneofArgType__visibility: _TypeAlias = typing.Literal["_visibility", b"_visibility"]  # noqa: Y015
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__circuit) -> _WhichOneofReturnType__circuit | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__equation) -> _WhichOneofReturnType__equation | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__note) -> _WhichOneofReturnType__note | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__organization_id) -> _WhichOneofReturnType__organization_id | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__visibility) -> _WhichOneofReturnType__visibility | None: ...
+
+@typing.final
+class RunOwner(message.Message):
+    """Whose a run of a variation is. Only services may say so."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    VISIBILITY_FIELD_NUMBER: builtins.int
+    owner: builtins.str
+    organization_id: builtins.str
+    visibility: builtins.str
+    def __init__(
+        self,
+        *,
+        owner: builtins.str = ...,
+        organization_id: builtins.str = ...,
+        visibility: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["organization_id", b"organization_id", "owner", b"owner", "visibility", b"visibility"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class Result(message.Message):
@@ -189,6 +236,7 @@ class CreateRunRequest(message.Message):
     NOTE_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
+    BELONGS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Chosen by the client to make a repeat safe; made by the service when empty."""
     name: builtins.str
@@ -199,12 +247,18 @@ class CreateRunRequest(message.Message):
     note: builtins.str
     """Markdown."""
     status: Run.Status.ValueType
-    """STATUS_RUNNING to say that FinishRun will follow; otherwise unspecified."""
+    """STATUS_RUNNING to say that FinishRun will follow, STATUS_PENDING for a run of a variation;
+    otherwise unspecified.
+    """
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @builtins.property
     def create_time(self) -> timestamp_pb2.Timestamp:
         """When it began; now when absent."""
+
+    @builtins.property
+    def belongs(self) -> RunOwner:
+        """Of a run of a variation. PERMISSION_DENIED FORBIDDEN unless a service says so."""
 
     def __init__(
         self,
@@ -218,17 +272,22 @@ class CreateRunRequest(message.Message):
         note: builtins.str | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         status: Run.Status.ValueType = ...,
+        belongs: RunOwner | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "note", b"note"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "note", b"note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "status", b"status", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "status", b"status", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__belongs: _TypeAlias = typing.Literal["belongs"]  # noqa: Y015
+    _WhichOneofArgType__belongs: _TypeAlias = typing.Literal["_belongs", b"_belongs"]  # noqa: Y015
     _WhichOneofReturnType__circuit: _TypeAlias = typing.Literal["circuit"]  # noqa: Y015
     _WhichOneofArgType__circuit: _TypeAlias = typing.Literal["_circuit", b"_circuit"]  # noqa: Y015
     _WhichOneofReturnType__equation: _TypeAlias = typing.Literal["equation"]  # noqa: Y015
     _WhichOneofArgType__equation: _TypeAlias = typing.Literal["_equation", b"_equation"]  # noqa: Y015
     _WhichOneofReturnType__note: _TypeAlias = typing.Literal["note"]  # noqa: Y015
     _WhichOneofArgType__note: _TypeAlias = typing.Literal["_note", b"_note"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__belongs) -> _WhichOneofReturnType__belongs | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__circuit) -> _WhichOneofReturnType__circuit | None: ...
     @typing.overload
@@ -401,6 +460,8 @@ class UpdateRunRequest(message.Message):
     METADATA_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
     NOTE_FIELD_NUMBER: builtins.int
+    BELONGS_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     etag: builtins.str
     """Refuse unless the run still has this etag."""
@@ -409,12 +470,20 @@ class UpdateRunRequest(message.Message):
     circuit: builtins.str
     metadata: builtins.bytes
     note: builtins.str
+    status: Run.Status.ValueType
+    """STATUS_RUNNING: a pending run goes on now. FAILED_PRECONDITION RUN_STATE when it has ended. Not
+    in the mask; unless a service says so PERMISSION_DENIED FORBIDDEN.
+    """
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
         """Any of name, equation, circuit, metadata, tags, note. Empty: those set in this request."""
 
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @builtins.property
+    def belongs(self) -> RunOwner:
+        """As in CreateRunRequest; not in the mask."""
+
     def __init__(
         self,
         *,
@@ -427,11 +496,15 @@ class UpdateRunRequest(message.Message):
         metadata: builtins.bytes = ...,
         tags: abc.Iterable[builtins.str] | None = ...,
         note: builtins.str | None = ...,
+        belongs: RunOwner | None = ...,
+        status: Run.Status.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "circuit", b"circuit", "equation", b"equation", "name", b"name", "note", b"note", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "name", b"name", "note", b"note", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "circuit", b"circuit", "equation", b"equation", "etag", b"etag", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "tags", b"tags", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "etag", b"etag", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "status", b"status", "tags", b"tags", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__belongs: _TypeAlias = typing.Literal["belongs"]  # noqa: Y015
+    _WhichOneofArgType__belongs: _TypeAlias = typing.Literal["_belongs", b"_belongs"]  # noqa: Y015
     _WhichOneofReturnType__circuit: _TypeAlias = typing.Literal["circuit"]  # noqa: Y015
     _WhichOneofArgType__circuit: _TypeAlias = typing.Literal["_circuit", b"_circuit"]  # noqa: Y015
     _WhichOneofReturnType__equation: _TypeAlias = typing.Literal["equation"]  # noqa: Y015
@@ -440,6 +513,8 @@ class UpdateRunRequest(message.Message):
     _WhichOneofArgType__name: _TypeAlias = typing.Literal["_name", b"_name"]  # noqa: Y015
     _WhichOneofReturnType__note: _TypeAlias = typing.Literal["note"]  # noqa: Y015
     _WhichOneofArgType__note: _TypeAlias = typing.Literal["_note", b"_note"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__belongs) -> _WhichOneofReturnType__belongs | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__circuit) -> _WhichOneofReturnType__circuit | None: ...
     @typing.overload
@@ -476,7 +551,7 @@ class FinishRunRequest(message.Message):
     FINISH_TIME_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     status: Run.Status.ValueType
-    """STATUS_SUCCEEDED when unspecified; STATUS_SUCCEEDED or STATUS_FAILED."""
+    """STATUS_SUCCEEDED when unspecified; or how it failed."""
     @builtins.property
     def finish_time(self) -> timestamp_pb2.Timestamp:
         """When it ended; now when absent."""

@@ -187,7 +187,8 @@ class RunServiceServicer:
 
     def FinishRun(self, request, context):
         """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-        status changes nothing; another status replaces it.
+        status changes nothing; another status replaces it, but for a run of a variation that was lost:
+        FAILED_PRECONDITION RUN_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,7 +202,8 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddResult(self, request, context):
-        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists.
+        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
+        of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

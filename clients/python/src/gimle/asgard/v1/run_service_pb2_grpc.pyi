@@ -56,12 +56,15 @@ class RunServiceStub:
     """
     FinishRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.FinishRunRequest, _run_service_pb2.FinishRunResponse]
     """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-    status changes nothing; another status replaces it.
+    status changes nothing; another status replaces it, but for a run of a variation that was lost:
+    FAILED_PRECONDITION RUN_STATE.
     """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]
     """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]
-    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
+    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
+    of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
+    """
     AppendResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]
     """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
@@ -128,12 +131,15 @@ class RunServiceAsyncStub(RunServiceStub):
     """
     FinishRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.FinishRunRequest, _run_service_pb2.FinishRunResponse]  # type: ignore[assignment]
     """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-    status changes nothing; another status replaces it.
+    status changes nothing; another status replaces it, but for a run of a variation that was lost:
+    FAILED_PRECONDITION RUN_STATE.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]  # type: ignore[assignment]
     """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]  # type: ignore[assignment]
-    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
+    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
+    of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
+    """
     AppendResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]  # type: ignore[assignment]
     """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
@@ -233,7 +239,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.FinishRunResponse, _abc.Awaitable[_run_service_pb2.FinishRunResponse]]:
         """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-        status changes nothing; another status replaces it.
+        status changes nothing; another status replaces it, but for a run of a variation that was lost:
+        FAILED_PRECONDITION RUN_STATE.
         """
 
     @_abc_1.abstractmethod
@@ -250,7 +257,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.AddResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.AddResultResponse, _abc.Awaitable[_run_service_pb2.AddResultResponse]]:
-        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
+        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
+        of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
+        """
 
     @_abc_1.abstractmethod
     def AppendResult(

@@ -1,0 +1,1 @@
+"""ExperimentService: experiments, their variations, and the runs that compute those."""

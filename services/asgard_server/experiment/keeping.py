@@ -1,0 +1,447 @@
+"""What is done with an experiment as a whole: making it, changing it, its life, who may read it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from gimle.asgard.core.access_errors import ForbiddenError
+from gimle.asgard.core.errors import AlreadyExistsError
+from gimle.asgard.core.experiment_errors import ExperimentStateError
+
+from asgard_server.access.domain import Action, Owner, Visibility, visibility_of
+from asgard_server.auth.principal import Principal
+from asgard_server.experiment import documents, domain, wishes
+from asgard_server.experiment.domain import Experiment, Finding, Parent, Variation
+from asgard_server.experiment.leases import Run
+from asgard_server.experiment.store import Filter, Granted, LinkedAsset, Rows, Shelf, Told, Which
+
+T = TypeVar("T")
+
+# So many inputs of an experiment, and of each of its variations, come with its detail.
+_SHOWN = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An experiment as a caller sees it. `parents`: those that the caller may read."""
+
+    experiment: Experiment
+    parents: Sequence[tuple[Parent, Experiment]] = ()
+    actions: frozenset[Action] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SeenVariation:
+    """A variation, its newest run, and the inputs that the caller may read."""
+
+    variation: Variation
+    latest: Run | None = None
+    inputs: Sequence[LinkedAsset] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """All of an experiment that a caller may read."""
+
+    seen: Seen
+    variations: Sequence[SeenVariation]
+    inputs: Sequence[LinkedAsset]
+    findings: Sequence[Finding]
+
+
+class Keeper:
+    """Experiments as people keep them. `told` is called after each change: watchers are to look.
+
+    All methods raise `NotFoundError` and `ForbiddenError` as access.require does.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        clock: Callable[[], datetime],
+        told: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._shelf = shelf
+        self._clock = clock
+        self._told = told
+
+    async def create(self, asked: wishes.Asked, by: Principal) -> Seen:
+        """Make an experiment, or answer the one that was asked for alike under this id.
+
+        Raises `AlreadyExistsError`, `DeletedError`, `NotFoundError`, `NotAMemberError`,
+        `ExperimentRetractedError`, `InvalidFieldError`.
+        """
+        require_no_worker(by)
+
+        async def create(rows: Rows) -> Seen:
+            wanted = asked.experiment
+            if (there := await rows.experiments.repeated(wanted.id)) is not None:
+                if (there.request_digest, there.created_by) != (wanted.request_digest, by.sub):
+                    raise AlreadyExistsError("experiment", wanted.id)
+                return await _seen(rows, there, by)
+            owner = await rows.access.owner(asked.organization, asked.team, by)
+            visibility = visibility_of(asked.visibility, _usual(owner))
+            made = replace(
+                wanted,
+                organization_id=owner.organization_id,
+                team_id=owner.team_id,
+                visibility=visibility,
+            )
+            await _check_parents(rows, asked.parents, by, retracted=asked.allow_retracted_parent)
+            if not await rows.experiments.add(made):
+                raise AlreadyExistsError("experiment", made.id)
+            await rows.experiments.put_parents(made.id, asked.parents)
+            await rows.access.own(made.id, by, made.created_at)
+            await rows.access.broadcast(made.id, visibility, owner, by, made.created_at)
+            await rows.access.settle(made.id, made.created_at)
+            details = {"title": made.title, "parents": [each.id for each in asked.parents]}
+            await rows.record(Told("experiment.create", made, by, made.created_at, details))
+            return await _seen(rows, made, by)
+
+        return await self._change(create)
+
+    async def detail(self, id: str, by: Principal) -> Detail:
+        """All of an experiment that the caller may read."""
+
+        async def look(rows: Rows) -> Detail:
+            seen = await _seen(rows, await rows.experiments.find(id), by)
+            if not seen.actions:
+                await rows.access.require(id, by, "read")
+            inputs = await rows.links.assets(id, Which("input"), by, 100_000)
+            of: dict[int | None, list[LinkedAsset]] = {}
+            for each in inputs:
+                of.setdefault(each.variation, []).append(each)
+            latest = await rows.runs.latest(id)
+            return Detail(
+                seen,
+                [
+                    SeenVariation(each, latest.get(each.number), of.get(each.number, [])[:_SHOWN])
+                    for each in await rows.experiments.variations(id)
+                ],
+                of.get(None, [])[:_SHOWN],
+                await rows.experiments.findings(id),
+            )
+
+        return await self._shelf.look(look)
+
+    async def page(
+        self,
+        by: Principal,
+        state: str,
+        owner: str,
+        behind: tuple[datetime, str] | None,
+        limit: int,
+    ) -> list[Seen]:
+        """Experiments that the caller may read, newest first. `owner` by id or handle."""
+
+        async def look(rows: Rows) -> list[Seen]:
+            whose = await rows.access.principal(owner) if owner else ""
+            retracted = state == "retracted"
+            wanted = Filter("" if retracted else state, retracted=retracted, owner=whose)
+            found = await rows.experiments.page(by, wanted, behind, limit)
+            return [Seen(each, await _parents(rows, each.id, by)) for each in found]
+
+        return await self._shelf.look(look)
+
+    async def edit(
+        self,
+        id: str,
+        texts: Mapping[str, str],
+        parents: Sequence[Parent] | None,
+        by: Principal,
+        *,
+        allow_retracted_parent: bool,
+    ) -> Seen:
+        """Change texts, and parents where they are given.
+
+        Raises `ExperimentStateError`, `ExperimentRetractedError`, `InvalidFieldError`.
+        """
+        now = self._clock()
+
+        async def edit(rows: Rows) -> Seen:
+            before = await held(rows, id, by, "write")
+            after = wishes.edited(before, texts, now)
+            if parents is not None:
+                domain.require(before, "edit")
+                new = wishes.parents(parents, id)
+                await _check_parents(rows, new, by, retracted=allow_retracted_parent)
+                await _refuse_circle(rows, id, new)
+                await rows.experiments.put_parents(id, new)
+                after = replace(after, updated_at=now)
+            if after == before:
+                return await _seen(rows, before, by)
+            await rows.experiments.put(after)
+            changed = [name for name in texts if getattr(before, name) != texts[name]]
+            if parents is not None:
+                changed.append("parents")
+            await rows.record(Told("experiment.update", after, by, now, {"fields": changed}))
+            return await _seen(rows, after, by)
+
+        return await self._change(edit)
+
+    async def delete(self, id: str, by: Principal) -> int:
+        """Delete an open experiment; answer how many links went. Raises `ExperimentStateError`."""
+        now = self._clock()
+
+        async def delete(rows: Rows) -> int:
+            found = domain.require(await held(rows, id, by, "delete"), "delete")
+            if children := await rows.experiments.children(id):
+                raise ExperimentStateError(
+                    id,
+                    found.state,
+                    "take it out of their parents before",
+                    problem=f"and a parent of {children:,} others",
+                )
+            # Told before it goes: who could read it is to know.
+            await rows.record(Told("experiment.delete", found, by, now, {"title": found.title}))
+            return await rows.experiments.remove(id, now)
+
+        return await self._change(delete)
+
+    async def commit(
+        self, id: str, resolution: Mapping[str, str], by: Principal
+    ) -> tuple[Seen, list[SeenVariation]]:
+        """Fix what is believed and what goes in, and make run 0 of each variation.
+
+        Raises `ExperimentStateError`, `ExperimentRetractedError`, `InvalidFieldError`.
+        """
+        now = self._clock()
+
+        async def commit(rows: Rows) -> tuple[Seen, list[SeenVariation]]:
+            before = await held(rows, id, by, "write")
+            reports = await rows.links.reports(id, "input", domain.HYPOTHESIS)
+            parents = await rows.experiments.parents(id)
+            made = domain.committed(before, reports, parents, resolution, now)
+            if made.experiment != before:
+                await rows.experiments.put(made.experiment)
+                kept = [Parent(each.id) for each in parents if each.id not in made.dropped]
+                await rows.experiments.put_parents(id, kept)
+                for each in await rows.experiments.variations(id):
+                    await commit_variation(rows, made.experiment, each, now)
+                details = {"promoted": list(made.promoted), "dropped": list(made.dropped)}
+                await rows.record(Told("experiment.commit", made.experiment, by, now, details))
+            latest = await rows.runs.latest(id)
+            variations = await rows.experiments.variations(id)
+            return await _seen(rows, made.experiment, by), [
+                SeenVariation(each, latest.get(each.number)) for each in variations
+            ]
+
+        return await self._change(commit)
+
+    async def conclude(self, id: str, on_exist: str, by: Principal) -> Seen:
+        """Say that what was found is written down.
+
+        Raises `ExperimentStateError`, `AlreadyConcludedError`, `InvalidFieldError`.
+        """
+        now = self._clock()
+
+        async def conclude(rows: Rows) -> Seen:
+            before = await held(rows, id, by, "write")
+            reports = await rows.links.reports(id, "output", domain.TAKEAWAYS)
+            after = domain.concluded(before, reports, on_exist, now)
+            if after != before:
+                await rows.experiments.put(after)
+                details = {"takeaways_report_id": after.takeaways_id}
+                await rows.record(Told("experiment.conclude", after, by, now, details))
+            return await _seen(rows, after, by)
+
+        return await self._change(conclude)
+
+    async def find(
+        self,
+        id: str,
+        status: str,
+        summary: str,
+        variation: int | None,
+        source: str | None,
+        by: Principal,
+    ) -> Finding:
+        """Note what was found. Raises `ExperimentStateError`, `InvalidFieldError`."""
+        now = self._clock()
+
+        async def find(rows: Rows) -> Finding:
+            into = await held(rows, id, by, "write", worker=by.run is not None)
+            made = wishes.finding(into, status, summary, variation, source, by.sub, now)
+            if source is not None:
+                await rows.links.require(source, by)
+            await rows.experiments.add_finding(made)
+            details = {"finding": made.id, "status": made.status}
+            await rows.record(Told("experiment.find", into, by, now, details))
+            return made
+
+        return await self._change(find)
+
+    # Who may do what --------------------------------------------------------------------
+
+    async def move(
+        self, id: str, organization: str, team: str, visibility: str, by: Principal
+    ) -> Seen:
+        """Give it to an organisation. Raises `NotAMemberError`, `ExperimentStateError`."""
+        now = self._clock()
+
+        async def move(rows: Rows) -> Seen:
+            before = await held(rows, id, by, "administer")
+            owner = await rows.access.owner(organization, team, by)
+            shown = visibility_of(visibility, "org_public")
+            after = domain.moved_to(before, owner.organization_id or "", owner.team_id, shown, now)
+            if after == before:
+                return await _seen(rows, before, by)
+            details = {"organization_id": after.organization_id, "team_id": after.team_id}
+            return await _shown(
+                rows, after, shown, Told("experiment.move", after, by, now, details)
+            )
+
+        return await self._change(move)
+
+    async def set_visibility(self, id: str, visibility: str, by: Principal) -> Seen:
+        """Say who may read it without a grant of their own. Raises `InvalidFieldError`."""
+        now, shown = self._clock(), visibility_of(visibility)
+
+        async def show(rows: Rows) -> Seen:
+            before = await held(rows, id, by, "administer")
+            if before.visibility == shown:
+                return await _seen(rows, before, by)
+            after = replace(before, visibility=shown, updated_at=now)
+            told = Told("experiment.visibility", after, by, now, {"visibility": shown})
+            return await _shown(rows, after, shown, told)
+
+        return await self._change(show)
+
+    async def grant(
+        self, id: str, principal: str, action: Action, by: Principal
+    ) -> tuple[Granted, bool]:
+        """Grant an action; answer the grant, and whether it is new."""
+        now = self._clock()
+
+        async def grant(rows: Rows) -> tuple[Granted, bool]:
+            found = await held(rows, id, by, "administer")
+            whom = await rows.access.principal(principal)
+            added = await rows.access.grant(id, whom, action, by, now)
+            if added:
+                await rows.access.settle(id, now)
+                details = {"principal": whom, "action": action}
+                await rows.record(Told("experiment.grant", found, by, now, details))
+            there = next(
+                each
+                for each in await rows.access.grants(id)
+                if (each.principal, each.action, each.source) == (whom, action, "own")
+            )
+            return there, added
+
+        return await self._change(grant)
+
+    async def revoke(self, id: str, principal: str, action: Action, by: Principal) -> bool:
+        """Take a grant back; answer whether it was there. Raises `LastAdministratorError`."""
+        now = self._clock()
+
+        async def revoke(rows: Rows) -> bool:
+            found = await held(rows, id, by, "administer")
+            whom = await rows.access.principal(principal)
+            if not await rows.access.revoke(id, whom, action):
+                return False
+            await rows.access.settle(id, now)
+            details = {"principal": whom, "action": action}
+            await rows.record(Told("experiment.revoke", found, by, now, details))
+            return True
+
+        return await self._change(revoke)
+
+    async def grants(self, id: str, by: Principal) -> list[Granted]:
+        """Who may do what with it."""
+
+        async def look(rows: Rows) -> list[Granted]:
+            await rows.access.require(id, by, "administer")
+            return await rows.access.grants(id)
+
+        return await self._shelf.look(look)
+
+    async def _change(self, work: Callable[[Rows], Awaitable[T]]) -> T:
+        answer = await self._shelf.change(work)
+        await self._told()
+        return answer
+
+
+async def held(
+    rows: Rows, id: str, by: Principal, action: Action, *, worker: bool = False
+) -> Experiment:
+    """An experiment that the caller may do this with, and nobody else changes meanwhile.
+
+    `worker`: a worker's key is enough, where it is of a run of this experiment. Raises
+    `NotFoundError`, `ForbiddenError`.
+    """
+    found = await rows.experiments.find(id, lock=True)
+    await rows.access.require(id, by, action)
+    if by.run is not None and not (worker and by.run.experiment_id == id):
+        require_no_worker(by)
+    return found
+
+
+def require_no_worker(by: Principal) -> None:
+    """Raise `ForbiddenError` for a key that is tied to a run."""
+    if by.run is not None:
+        raise ForbiddenError("a worker's key is for its run alone; use one of your own")
+
+
+async def commit_variation(
+    rows: Rows, experiment: Experiment, variation: Variation, now: datetime
+) -> Run:
+    """Fix a variation, and make its run 0."""
+    made = replace(variation, state="committed", committed_at=now, runs=1)
+    await rows.experiments.put_variation(made)
+    return await documents.add_run(rows, experiment, made, 0, now)
+
+
+async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -> Seen:
+    """Let an experiment be read as it says from now on."""
+    owner = Owner(after.organization_id, after.team_id)
+    await rows.access.broadcast(after.id, shown, owner, told.by, told.at)
+    await rows.experiments.put(after)
+    await rows.access.settle(after.id, told.at)
+    await documents.owned(rows, after, told.at)
+    await rows.record(told)
+    return await _seen(rows, after, told.by)
+
+
+async def _seen(rows: Rows, experiment: Experiment, by: Principal) -> Seen:
+    actions = await rows.access.actions(experiment.id, by)
+    return Seen(experiment, await _parents(rows, experiment.id, by), actions)
+
+
+async def _parents(rows: Rows, id: str, by: Principal) -> list[tuple[Parent, Experiment]]:
+    parents = await rows.experiments.parents(id)
+    known = await rows.experiments.readable([each.id for each in parents], by)
+    return [(each, known[each.id]) for each in parents if each.id in known]
+
+
+async def _check_parents(
+    rows: Rows, parents: Sequence[Parent], by: Principal, *, retracted: bool
+) -> None:
+    for each in sorted(parents, key=lambda parent: parent.id):
+        # Held, so that it is not deleted meanwhile.
+        found = await rows.experiments.find(each.id, lock=True)
+        await rows.access.require(each.id, by, "read")
+        if not retracted:
+            domain.require_standing(
+                found, "give allow_retracted_parent to build on it all the same"
+            )
+
+
+async def _refuse_circle(rows: Rows, id: str, parents: Sequence[Parent]) -> None:
+    """Raise `ExperimentStateError` where an experiment would be built upon itself."""
+    behind, known = [each.id for each in parents], set[str]()
+    while behind:
+        if (one := behind.pop()) == id:
+            raise ExperimentStateError(
+                id, "open", "leave them out", problem="and would be built upon itself"
+            )
+        if one not in known:
+            known.add(one)
+            behind += [each.id for each in await rows.experiments.parents(one)]
+
+
+def _usual(owner: Owner) -> Visibility:
+    """Who may read what somebody makes and says nothing of that."""
+    return "private" if owner.scope is None else "org_public"

@@ -1,0 +1,100 @@
+"""The runs of variations as runs of RunService, which is told of them by gRPC.
+
+Each message is the whole of what is known of a run (experiment/documents.py). Telling it twice, or
+too late, does no harm: RunService lets no run go back, and a document that is there stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import orjson
+from gimle.asgard.core.documents import parse_time
+from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+_SECONDS = 30.0
+# RunService has got further, or somebody deleted the document: there is nothing left to be told.
+_DONE = frozenset({"ALREADY_EXISTS", "DELETED", "RUN_STATE", "RUN_NOT_FOUND"})
+_STATUSES: Mapping[str, pb.Run.Status.ValueType] = {
+    "pending": pb.Run.STATUS_PENDING,
+    "running": pb.Run.STATUS_RUNNING,
+    "succeeded": pb.Run.STATUS_SUCCEEDED,
+    "failed_crash": pb.Run.STATUS_FAILED_CRASH,
+    "failed_abandoned": pb.Run.STATUS_FAILED_ABANDONED,
+    "failed_lost": pb.Run.STATUS_FAILED_LOST,
+}
+
+
+class RpcRuns:
+    """RunService over `channel`, which leads to where `place` says."""
+
+    def __init__(self, channel: grpc.aio.Channel, place: str) -> None:
+        # The generated stubs are typed for either kind of channel.
+        self._stub: Any = pb_grpc.RunServiceStub(channel)
+        self._place = place
+
+    async def put(self, body: Mapping[str, Any]) -> None:
+        """Let a run's document say at least this. Raises `StorageUnavailableError`."""
+        created_at = _timestamp(body["created_at"])
+        await self._call(
+            "CreateRun",
+            pb.CreateRunRequest(
+                run_id=body["run_id"],
+                name=body["name"],
+                create_time=created_at,
+                metadata=orjson.dumps(body["metadata"]),
+                status=pb.Run.STATUS_PENDING,
+                belongs=_belongs(body),
+            ),
+        )
+        await self._call(
+            "UpdateRun", pb.UpdateRunRequest(run_id=body["run_id"], belongs=_belongs(body))
+        )
+        status = _STATUSES[body["status"]]
+        if status == pb.Run.STATUS_RUNNING:
+            await self._call("UpdateRun", pb.UpdateRunRequest(run_id=body["run_id"], status=status))
+        elif status != pb.Run.STATUS_PENDING:
+            finished_at = _timestamp(body["finished_at"])
+            await self._call(
+                "FinishRun",
+                pb.FinishRunRequest(run_id=body["run_id"], status=status, finish_time=finished_at),
+            )
+
+    async def _call(self, method: str, request: Any) -> None:
+        try:
+            await getattr(self._stub, method)(request, timeout=_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if _reason(error) not in _DONE:
+                raise StorageUnavailableError(
+                    self._place, f"{method}: {error.details() or error.code().name}", passing=True
+                ) from error
+
+
+def _belongs(body: Mapping[str, Any]) -> pb.RunOwner:
+    return pb.RunOwner(
+        owner=body["owner"],
+        organization_id=body["organization_id"],
+        visibility=body["visibility"],
+    )
+
+
+def _timestamp(text: str) -> Timestamp:
+    made = Timestamp()
+    made.FromDatetime(parse_time(text))
+    return made
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # AioRpcError has what it reads
+    info = error_details_pb2.ErrorInfo()
+    for detail in () if status is None else status.details:
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""

@@ -1,0 +1,138 @@
+"""Who may do what with an experiment in SQL, and what its assets have of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from gimle.asgard.core.access_errors import NotAMemberError
+from gimle.asgard.core.errors import NotFoundError
+
+from asgard_server.access.domain import EVERYONE, OWN, Action, Owner, Visibility
+from asgard_server.access.domain import broadcast as readers_by
+from asgard_server.auth.principal import Principal
+from asgard_server.experiment.store import Granted
+from asgard_server.store.blob_rows import micros, moment
+from asgard_server.store.sql import access, links
+from asgard_server.store.sql.among import among
+from asgard_server.store.sql.asset_log import Change
+from asgard_server.store.sql.scopes import Scope, scope_of
+from asgard_server.store.sql.session import Session
+
+# Where handles stand, and how they are written.
+_HANDLES = (
+    ("users", "sub", "handle", "@"),
+    ("organizations", "id", "slug", "o/"),
+    ("teams", "id", "slug", "t/"),
+)
+
+
+class SqlAccess:
+    """The port `Access` within a transaction."""
+
+    def __init__(self, session: Session, changed: Callable[[Change], None]) -> None:
+        self._session = session
+        self._changed = changed
+
+    async def require(self, id: str, by: Principal, action: Action) -> None:
+        """Raise `NotFoundError` or `ForbiddenError` unless the caller may do this."""
+        await access.require(self._session, "experiment", id, by, action)
+
+    async def actions(self, id: str, by: Principal) -> frozenset[Action]:
+        """What the caller may do."""
+        return await access.actions(self._session, "experiment", id, by)
+
+    async def own(self, id: str, by: Principal, now: datetime) -> None:
+        """Let the caller, who makes it, administer it."""
+        await self.grant(id, by.sub, "administer", by, now)
+
+    async def broadcast(
+        self, id: str, visibility: Visibility, owner: Owner, by: Principal, now: datetime
+    ) -> None:
+        """Let it be read as its visibility says."""
+        reader = readers_by(visibility, owner)
+        at = micros(now)
+        await access.broadcast(self._session, "experiment", id, reader, by.sub, at)
+
+    async def grant(
+        self, id: str, principal: str, action: Action, by: Principal, now: datetime
+    ) -> bool:
+        """Grant an action; answer whether that is new."""
+        return await access.grant(
+            *(self._session, "experiment", id, principal, action, OWN, by.sub, micros(now))
+        )
+
+    async def revoke(self, id: str, principal: str, action: Action) -> bool:
+        """Take a grant back; answer whether it was there."""
+        return await access.revoke(self._session, "experiment", id, principal, action)
+
+    async def grants(self, id: str) -> list[Granted]:
+        """Who may do what."""
+        found = await access.grants(self._session, "experiment", id)
+        handles = await self._handles([each.principal for each in found])
+        return [
+            Granted(
+                *(each.principal, each.action, each.source, each.granted_by),
+                moment(each.granted_at),
+                handles.get(each.principal, ""),
+            )
+            for each in found
+        ]
+
+    async def settle(self, id: str, now: datetime) -> None:
+        """Make its readers of its grants, and let its assets have what they have of them."""
+        created_at = await access.hold(self._session, "experiment", id)
+        before, after = await access.regrant(self._session, "experiment", id, created_at)
+        self._changed(Change("experiment", id, before, after))
+        rows = await self._session.all(
+            "SELECT DISTINCT asset_id FROM asset_links WHERE experiment_id = ?"
+            " AND (direction = 'output' OR propagate_acl = 1) ORDER BY asset_id",
+            id,
+        )
+        for (asset_id,) in rows:
+            await access.hold(self._session, "asset", asset_id)
+            self._changed(await links.reinherit(self._session, asset_id, id, micros(now)))
+
+    async def principal(self, text: str) -> str:
+        """The principal of an id or a handle. Raises `NotFoundError`."""
+        if text == EVERYONE:
+            return EVERYONE
+        found = await scope_of(self._session, text)
+        if found is None:
+            raise NotFoundError("principal", text)
+        return found.id
+
+    async def owner(self, organization: str, team: str, by: Principal) -> Owner:
+        """An organisation or a team of the caller. Raises `NotFoundError`, `NotAMemberError`."""
+        of = await self._scope("organization", organization)
+        within = await self._scope("team", team)
+        if within is None:
+            if of is None:
+                return Owner()
+            if not by.sees_everything and of.id not in by.organizations:
+                raise NotAMemberError(organization)
+            return Owner(of.id)
+        if of is not None and within.organization_id != of.id:
+            raise NotFoundError("team", team)  # of this organisation
+        member = within.id in by.teams or within.organization_id in by.organizations
+        if not by.sees_everything and not member:
+            raise NotAMemberError(team)
+        return Owner(within.organization_id, within.id)
+
+    async def _scope(self, kind: str, text: str) -> Scope | None:
+        if not text:
+            return None
+        found = await scope_of(self._session, text)
+        if found is None or found.kind != kind:
+            raise NotFoundError(kind, text)
+        return found
+
+    async def _handles(self, ids: list[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for table, key, name, mark in _HANDLES:
+            chosen, values = among(self._session, key, ids)
+            query = f"SELECT {key}, {name} FROM {table} WHERE {chosen}"  # noqa: S608 - ours
+            found.update(
+                {row[0]: f"{mark}{row[1]}" for row in await self._session.all(query, values)}
+            )
+        return found

@@ -1,15 +1,16 @@
-"""Who may do what to an asset or an experiment, and who may see it: rules that know no database.
+"""Who may do what to an asset or an experiment, and who may see it: rules without a database.
 
-A grant lets a principal (a person, a team, an organisation, or everyone) do an action. What somebody
-may do is the union of all grants to whom they are, wherever each comes from: `OWN` were made for this
-very object, `VISIBILITY` broadcasts it, `from_experiment` came from an experiment it belongs to.
+A grant lets a principal (a person, a team, an organisation, or everyone) do an action. What
+somebody may do is the union of all grants to whom they are, wherever each comes from: `OWN` were
+made for this very object, `VISIBILITY` broadcasts it, `from_experiment` came from an experiment
+that it belongs to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from gimle.asgard.core.errors import InvalidFieldError
 
@@ -50,9 +51,10 @@ def allowed(granted: Iterable[Action]) -> frozenset[Action]:
 
 def action_of(text: str, field: str = "action") -> Action:
     """The action of this name; reading for an empty text. Raises `InvalidFieldError`."""
-    if text and text not in ACTIONS:
-        raise InvalidFieldError(field, f"is {text!r}", f"give one of {', '.join(ACTIONS)}")
-    return cast(Action, text or "read")
+    for action in ACTIONS:
+        if action == (text or "read"):
+            return action
+    raise InvalidFieldError(field, f"is {text[:80]!r}", f"give one of {', '.join(ACTIONS)}")
 
 
 def visibility_of(text: str, empty: Visibility | None = None) -> Visibility:
@@ -70,7 +72,7 @@ def visibility_of(text: str, empty: Visibility | None = None) -> Visibility:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose something is: an organisation's, a team's, or, without both, the person's who made it."""
+    """Whose something is: an organisation's, a team's, or else the person's who made it."""
 
     organization_id: str | None = None
     team_id: str | None = None

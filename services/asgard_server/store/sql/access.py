@@ -15,16 +15,33 @@ from gimle.asgard.core.errors import NotFoundError
 from asgard_server.access.domain import ALL, OWN, VISIBILITY, Action, Granted, Kind, allowed
 from asgard_server.auth.principal import Principal
 from asgard_server.store.sql.among import among
+from asgard_server.store.sql.readable import TABLES, page, readable
 from asgard_server.store.sql.session import Session
 
-TABLES: dict[Kind, str] = {"asset": "assets", "experiment": "experiments"}
+__all__ = [
+    "Grant",
+    "Readers",
+    "actions",
+    "broadcast",
+    "forget",
+    "grant",
+    "grants",
+    "hold",
+    "inherit",
+    "page",
+    "readable",
+    "readers",
+    "regrant",
+    "require",
+    "revoke",
+]
 
 Readers = tuple[str, ...]
 """The principals who may read something, sorted."""
 
 
 class Grant(NamedTuple):
-    """That a principal may do an action, why, and by whom and when (microseconds) it was granted."""
+    """That a principal may do an action, why, and who said so when (microseconds)."""
 
     principal: str
     action: Action
@@ -191,41 +208,6 @@ async def require(
     raise ForbiddenError(
         f"you may read the {kind} {id}, not {action} it; ask an administrator of it for {action}"
     )
-
-
-async def page(
-    session: Session,
-    kind: Kind,
-    principal: Principal,
-    behind: tuple[int, str] | None,
-    limit: int,
-    where: str = "",
-    values: Iterable[object] = (),
-) -> list[tuple[int, str]]:
-    """What a caller may read, newest first: (created_at, id), those behind a position.
-
-    `where` is a condition on the object's table, called `o`, and `values` those of its placeholders.
-    """
-    conditions, found = [], list(values)
-    if where:
-        conditions.append(f"({where})")
-    if behind is not None:
-        conditions.append("(o.created_at, o.id) < (?, ?)")
-        found += behind
-    if not principal.sees_everything:
-        chosen, keys = among(session, "r.principal", principal.keys)
-        conditions.append(
-            "EXISTS (SELECT 1 FROM readers AS r WHERE r.object_kind = ? AND r.object_id = o.id"
-            f" AND {chosen})"
-        )
-        found += [kind, keys]
-    filtered = " WHERE " + " AND ".join(conditions) if conditions else ""
-    rows = await session.all(
-        f"SELECT o.created_at, o.id FROM {TABLES[kind]} AS o{filtered}"  # noqa: S608 - ours
-        " ORDER BY o.created_at DESC, o.id DESC LIMIT ?",
-        *(*found, limit),
-    )
-    return [(row[0], row[1]) for row in rows]
 
 
 async def _replace(

@@ -14,5 +14,6 @@ def among(session: Session, column: str, texts: Iterable[str]) -> tuple[str, obj
     The statement is the same for all lengths, so that a plan made once serves all of them.
     """
     if session.engine == "sqlite":
-        return f"{column} IN (SELECT value FROM json_each(?))", json.dumps(list(texts))
+        inside = f"{column} IN (SELECT value FROM json_each(?))"  # noqa: S608 - ours
+        return inside, json.dumps(list(texts))
     return f"{column} = ANY(?::text[])", list(texts)

@@ -34,11 +34,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """That an asset is an input or an output of an experiment, of a variation, or of a run of it.
+    """That an asset goes into or came out of an experiment, a variation, or a run of it.
 
-    `allow_invalid`: it was invalidated when it was linked, and linked all the same; when it is asked
-    for, that it may be. `propagate_acl`: readers of the experiment read the input, too. `linked_at`
-    in microseconds.
+    `allow_invalid`: it was invalidated when it was linked, and linked all the same; when it is
+    asked for, that it may be. `propagate_acl`: readers of the experiment read the input, too.
+    `linked_at` in microseconds.
     """
 
     asset_id: str

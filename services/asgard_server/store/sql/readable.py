@@ -1,0 +1,151 @@
+"""What a caller may read, as a page of a list and as a condition of any other question.
+
+A page is the merge of the newest of each of the caller's principals (docs/protocols.md 13): a
+few seeks in an index, wherever in time the readable ones lie. Of a caller with many principals
+only those can have a part in the page whose newest object is among the newest of all; one seek
+for each tells which these are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from asgard_server.access.domain import Kind
+from asgard_server.auth.principal import Principal
+from asgard_server.store.sql.among import among
+from asgard_server.store.sql.session import Session
+
+TABLES: dict[Kind, str] = {"asset": "assets", "experiment": "experiments"}
+
+# Seeks in one statement: PostgreSQL plans more of them slowly, SQLite refuses 500.
+_SEEKS = 64
+
+Position = tuple[int, str]
+"""An object's created_at and id, by which lists are ordered."""
+
+
+def readable(
+    session: Session, kind: Kind, column: str, principal: Principal
+) -> tuple[str, tuple[object, ...]]:
+    """A condition that the caller may read the object whose id is in a column, and its values."""
+    if principal.sees_everything:
+        return "TRUE", ()
+    # From the object's few readers to the caller's principals, never the other way round.
+    mine = "+r.principal" if session.engine == "sqlite" else "r.principal"
+    chosen, keys = among(session, mine, principal.keys)
+    condition = (
+        f"EXISTS (SELECT 1 FROM readers AS r WHERE r.object_kind = ? AND r.object_id = {column}"  # noqa: S608 - ours
+        f" AND {chosen})"
+    )
+    return condition, (kind, keys)
+
+
+async def page(
+    session: Session,
+    kind: Kind,
+    principal: Principal,
+    behind: Position | None,
+    limit: int,
+    where: str = "",
+    values: Iterable[object] = (),
+    *,
+    narrow: bool = False,
+) -> list[Position]:
+    """What a caller may read, newest first, of what lies behind a position.
+
+    `where` is a condition on the object's table, called `o`, `values` those of its placeholders.
+    `narrow`: few objects fulfil it, and an index of the table finds them.
+    """
+    seek = _Seek(kind, where, tuple(values), behind)
+    if narrow or principal.sees_everything:
+        return await _among_all(session, seek, principal, limit)
+    keys = sorted(principal.keys)
+    if len(keys) > _SEEKS:
+        keys = await _leading(session, seek, keys, limit)
+    found: set[Position] = set()
+    for first in range(0, len(keys), _SEEKS):
+        found.update(await _merged(session, seek, keys[first : first + _SEEKS], limit))
+    return sorted(found, reverse=True)[:limit]
+
+
+class _Seek:
+    """The objects that one principal may read, newest first, in an index."""
+
+    def __init__(
+        self, kind: Kind, where: str, values: tuple[object, ...], behind: Position | None
+    ) -> None:
+        self.kind = kind
+        self.where = f"({where})" if where else "TRUE"
+        self.values = values
+        self.behind = behind
+        # The readers come first, in their order: CROSS JOIN says so to SQLite.
+        objects = f" CROSS JOIN {TABLES[kind]} AS o" if where else ""
+        self.tables = f"readers AS r{objects}"
+        self.joined = f"o.id = r.object_id AND {self.where}" if where else "TRUE"
+
+    def statement(self, principal: str, columns: str, limit: str = "?") -> str:
+        """The seek of the principal that a text says, a placeholder or a column."""
+        further = "" if self.behind is None else " AND (r.created_at, r.object_id) < (?, ?)"
+        return (
+            f"SELECT {columns} FROM {self.tables} WHERE r.object_kind = ?"  # noqa: S608 - ours
+            f" AND r.principal = {principal}{further} AND {self.joined}"
+            f" ORDER BY r.created_at DESC, r.object_id DESC LIMIT {limit}"
+        )
+
+    def bound(self, *principal: str) -> tuple[object, ...]:
+        """The values of its placeholders, but for the limit."""
+        return (self.kind, *principal, *(self.behind or ()), *self.values)
+
+
+async def _merged(session: Session, seek: _Seek, keys: Sequence[str], limit: int) -> list[Position]:
+    # As few statements as there are powers of two: nobody is called "", who costs next to nothing.
+    padded = [*keys, *[""] * ((1 << (len(keys) - 1).bit_length()) - len(keys))] if keys else []
+    if not padded:
+        return []
+    one = f"SELECT * FROM ({seek.statement('?', 'r.created_at, r.object_id')}) AS one"  # noqa: S608 - ours
+    rows = await session.all(
+        "SELECT DISTINCT created_at, object_id FROM ("  # noqa: S608 - ours
+        f"{' UNION ALL '.join([one] * len(padded))}) AS merged"
+        " ORDER BY created_at DESC, object_id DESC LIMIT ?",
+        *(value for key in padded for value in (*seek.bound(key), limit)),
+        limit,
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def _leading(session: Session, seek: _Seek, keys: Sequence[str], limit: int) -> list[str]:
+    """Those principals of many that can have a part in a page.
+
+    Behind `limit` newest objects of different times there is no place for a principal whose newest
+    is older than all of them.
+    """
+    newest = seek.statement("one.value", "r.created_at", "1")
+    sqlite = session.engine == "sqlite"
+    many = "json_each(?) AS one" if sqlite else "unnest(?::text[]) AS one (value)"
+    rows = await session.all(
+        f"SELECT ({newest}) AS newest, one.value FROM {many}",  # noqa: S608 - ours
+        *(*seek.bound(), json.dumps(keys) if sqlite else list(keys)),
+    )
+    chosen: list[str] = []
+    times: set[int] = set()
+    for at, key in sorted((row for row in rows if row[0] is not None), reverse=True):
+        if len(times) >= limit and at not in times:
+            break
+        times.add(at)
+        chosen.append(key)
+    return chosen
+
+
+async def _among_all(
+    session: Session, seek: _Seek, principal: Principal, limit: int
+) -> list[Position]:
+    """What fulfils the condition and the caller may read, asked for from the objects."""
+    may, keys = readable(session, seek.kind, "o.id", principal)
+    further = "" if seek.behind is None else " AND (o.created_at, o.id) < (?, ?)"
+    rows = await session.all(
+        f"SELECT o.created_at, o.id FROM {TABLES[seek.kind]} AS o WHERE {seek.where}{further}"  # noqa: S608 - ours
+        f" AND {may} ORDER BY o.created_at DESC, o.id DESC LIMIT ?",
+        *(*seek.values, *(seek.behind or ()), *keys, limit),
+    )
+    return [(row[0], row[1]) for row in rows]

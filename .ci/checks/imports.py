@@ -23,7 +23,7 @@ EVERYTHING = {SDK, SERVER}
 PROCESS = {f"{SDK}.core"} | {
     f"{SERVER}.{room}"
     for room in (
-        *("processes", "settings", "logging", "rpc", "feed", "store", "run.store"),
+        *("processes", "settings", "logging", "rpc", "auth", "feed", "store", "run.store"),
         "run.grants",
     )
 }
@@ -60,8 +60,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.{room}" for room in ("store", "run.store", "run.grants", "run.lazy", "feed.feed")}
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
-    | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")},
-    f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
+    | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
+    | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
+    | {f"{SERVER}.auth.principal"},
+    f"{SERVER}.gateway": FORMAT
+    | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal")},
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
     f"{SERVER}.run": FORMAT
@@ -76,8 +79,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.store.folder_bytes",
         f"{SERVER}.store.folder_grants",
     },
+    f"{SERVER}.identity": FORMAT | {f"{SERVER}.{room}" for room in ("identity", "auth", "rpc")},
+    f"{SERVER}.identity.domain": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.identity.rules": {
+        f"{SDK}.core",
+        f"{SERVER}.auth.principal",
+        f"{SERVER}.identity.domain",
+    },
+    f"{SERVER}.identity.store": {f"{SERVER}.identity.domain"},
     f"{SERVER}.sim_data": FORMAT
-    | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "watching", "feed.feed")},
+    | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "auth", "watching", "feed.feed")},
     f"{SERVER}.sim_data.domain": {f"{SDK}.core"},
     f"{SERVER}.sim_data.leases": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
     f"{SERVER}.sim_data.wishes": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
@@ -100,6 +111,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
+    f"{SERVER}.processes.identity_service": PROCESS | FORMAT | {f"{SERVER}.identity"},
     f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob", f"{SERVER}.sim_data.owning"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
@@ -118,6 +130,7 @@ PURE = (
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
     *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
+    *(f"{SERVER}.identity.{room}" for room in ("domain", "rules", "store")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

@@ -1,4 +1,4 @@
-"""The embedded shape: RunService, BlobService and the page in one process.
+"""The embedded shape: RunService, BlobService, IdentityService and the page in one process.
 
 Calls between the page's gateway and the services are gRPC as everywhere, over an abstract
 Unix socket.
@@ -18,11 +18,13 @@ from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.place import read_storage_id
 
 from asgard_server.processes.blob_service import Blobs, open_blobs
+from asgard_server.processes.identity_service import Identity, open_identity
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
 from asgard_server.processes.run_service import RunService, run_service
 from asgard_server.processes.signals import cancelled, stopped_by_signals
+from asgard_server.processes.who import Who
 from asgard_server.rpc.tracing import Tracer
-from asgard_server.settings import Settings
+from asgard_server.settings import SettingError, Settings
 
 __all__ = ["AddressError", "Addresses", "PortBusyError", "RunService", "run_service", "serve"]
 
@@ -52,10 +54,12 @@ async def serve(
     with stopped_by_signals(stopping), listen(settings.host, settings.port, "--port") as listener:
         async with AsyncExitStack() as stack:
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
+            identity = _identity(settings, blobs)
+            beside = [one for each in blobs for one in each.services]
+            beside += [each.service for each in identity]
+            who = identity[0].who if identity else Who()
             service = await stack.enter_async_context(
-                run_service(
-                    settings, beside=[one for each in blobs for one in each.services], tracer=tracer
-                )
+                run_service(settings, beside=beside, who=who, tracer=tracer)
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page
@@ -65,7 +69,7 @@ async def serve(
                     ready(Addresses(url_of(listener), service.address, service.name))
 
             app = gateway_app(
-                settings, service.channel, storage_id=service.storage_id, tracer=tracer
+                settings, service.channel, storage_id=service.storage_id, tracer=tracer, who=who
             )
             for each in blobs:
                 if each.endpoint is not None:
@@ -89,6 +93,20 @@ async def serve(
             await cancelled(*sweeping)
         if failed is not None:
             raise failed
+
+
+def _identity(settings: Settings, blobs: list[Blobs]) -> list[Identity]:
+    """IdentityService, where there is a database: beside the tables of blobs.
+
+    Raises `SettingError` where everybody must say who they are and nobody would know.
+    """
+    if not blobs and settings.auth == "required":
+        raise SettingError(
+            "ASGARD_AUTH",
+            "is required, and there is no database of users and keys",
+            "give a folder that can be written, or ASGARD_DATABASE_URL",
+        )
+    return [open_identity(settings, each.database) for each in blobs]
 
 
 def _is_no_place(settings: Settings) -> bool:

@@ -115,6 +115,14 @@ DELETE FROM asgard.job_log_head;
 INSERT INTO asgard.job_log_head DEFAULT VALUES;
 DELETE FROM asgard.run_log_head;
 INSERT INTO asgard.run_log_head DEFAULT VALUES;
+TRUNCATE asgard.users, asgard.organizations, asgard.teams, asgard.memberships, asgard.api_keys,
+  asgard.grants, asgard.readers, asgard.asset_series, asgard.assets, asgard.asset_contents,
+  asgard.asset_components, asgard.asset_aliases, asgard.asset_alias_history, asgard.asset_flags,
+  asgard.asset_texts, asgard.experiments, asgard.experiment_parents, asgard.findings,
+  asgard.variations, asgard.variation_runs, asgard.asset_links, asgard.outbox, asgard.audit,
+  asgard.asset_log, asgard.deleted_ids RESTART IDENTITY;
+UPDATE asgard.asset_log_head
+  SET epoch = replace(gen_random_uuid()::text, '-', ''), revision = 0, trimmed = 0;
 """
 # A database costs half a second to make and a fiftieth to wipe.
 _SPARE = 4

@@ -35,6 +35,7 @@ from asgard_server.processes.s3 import s3_place, s3_signer
 from asgard_server.processes.signals import cancelled
 from asgard_server.processes.sim_data_service import Local, open_sim_data
 from asgard_server.processes.tls import certificates_of
+from asgard_server.processes.who import who_calls
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.rpc.tracing import Tracer
@@ -43,6 +44,7 @@ from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.postgres_jobs import PostgresJobs
+from asgard_server.store.sql.session import Database
 from asgard_server.store.sqlite_blobs import SqliteBlobs
 from asgard_server.store.sqlite_jobs import SqliteJobs
 
@@ -64,6 +66,7 @@ class Blobs:
     With it come SimDataService, which shares its database, and what both do in the background:
     `work` is to be run beside them, and `stop` ends the watches of jobs. `endpoint`, where the
     bytes lie in a folder: what the URLs of its grants lead to, to be mounted where they say.
+    `database` is where their tables are.
     """
 
     services: tuple[Service, ...]
@@ -72,6 +75,7 @@ class Blobs:
     stop: Callable[[], None]
     name: str
     endpoint: BytesEndpoint | None
+    database: Database
 
 
 @asynccontextmanager
@@ -87,7 +91,7 @@ async def open_blobs(
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
         opened = await _bytes(settings, pool, address, stack)
         held, grants = opened.held, opened.grants
-        table, jobs = await _tables(settings, stack)
+        table, jobs, database = await _tables(settings, stack)
         sim_data = await open_sim_data(settings, jobs, opened.local, pool, stack)
         sweeper = Sweeper(table, table, held, _now)
         handlers = BlobHandlers(
@@ -112,7 +116,7 @@ async def open_blobs(
             Service(GRANT_SERVICE, add_grants, lending),
             sim_data.service,
         )
-        yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint)
+        yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint, database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,8 @@ async def blob_service(
     async with AsyncExitStack() as stack:
         blobs = await stack.enter_async_context(open_blobs(settings))
         health = Health([each.name for each in blobs.services])
-        server = create_server(blobs.services, health, tracer=tracer)
+        who = who_calls(settings, stack)
+        server = create_server(blobs.services, health, tracer=tracer, authenticate=who.authenticate)
         port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=BLOB_PORT)
         watched = Dependency("store", blobs.check, health)
         await watched.look()
@@ -219,18 +224,24 @@ async def _bytes(
 
 async def _tables(
     settings: Settings, stack: AsyncExitStack
-) -> tuple[SqliteBlobs, SqliteJobs] | tuple[PostgresBlobs, PostgresJobs]:
+) -> tuple[SqliteBlobs, SqliteJobs, Database] | tuple[PostgresBlobs, PostgresJobs, Database]:
     if settings.database_url is not None:
         from asgard_server.store import migrate
         from asgard_server.store.postgres_link import Link
+        from asgard_server.store.sql.postgres import PostgresSessions
 
         link = await Link.open(
-            settings.database_url, _CONNECTIONS, planned_once=True, by_index=True
+            settings.database_url,
+            _CONNECTIONS,
+            planned_once=True,
+            by_index=True,
+            search_path="asgard",
         )
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)
-        return PostgresBlobs(link), PostgresJobs(link)
+        return PostgresBlobs(link), PostgresJobs(link), PostgresSessions(link)
+    from asgard_server.store.sql.sqlite import SqliteSessions
     from asgard_server.store.sqlite_database import SqliteDatabase
 
     if isinstance(settings.storage, S3Prefix):
@@ -243,7 +254,8 @@ async def _tables(
     database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE, when_written=True)
     stack.push_async_callback(database.close)
     layout = Layout(str(settings.storage))
-    return SqliteBlobs(database), SqliteJobs(database, lambda: read_storage_id(layout) or "")
+    jobs = SqliteJobs(database, lambda: read_storage_id(layout) or "")
+    return SqliteBlobs(database), jobs, SqliteSessions(database)
 
 
 def _now() -> datetime:

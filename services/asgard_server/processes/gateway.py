@@ -17,6 +17,7 @@ from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.page_server import PageServer
 from asgard_server.processes.signals import first_to_end
 from asgard_server.processes.tls import certificates_of
+from asgard_server.processes.who import Who
 from asgard_server.rpc.channel import open_channel
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
@@ -24,9 +25,14 @@ from asgard_server.settings import Settings
 _SERVICE = "gimle.asgard.v1.RunService"
 BLOB_SERVICE = "gimle.asgard.v1.BlobService"
 SIM_DATA_SERVICE = "gimle.asgard.v1.SimDataService"
+IDENTITY_SERVICE = "gimle.asgard.v1.IdentityService"
 # Asked again elsewhere when a replica goes away under them: they change nothing.
 _READING = ("GetRun", "ListRuns", "GetResult", "ListResults", "RenderResult")
 _READING_BLOBS = ("GetBlob", "ListBlobs", "ListParts", "ReadBlob", "CreateDownloads")
+_READING_IDENTITY = (
+    *("GetMe", "ListScopes", "ListApiKeys", "GetUser", "ListUsers", "ListMembers"),
+    *("GetOrganization", "ListOrganizations", "GetTeam", "ListTeams", "ResolvePrincipal"),
+)
 _READING_JOBS = ("GetJob", "ListJobs", "GetSimData", "GetReport", "GetSharedJob")
 
 _SERVICE_CONFIG = {
@@ -37,6 +43,7 @@ _SERVICE_CONFIG = {
                 *({"service": _SERVICE, "method": method} for method in _READING),
                 *({"service": BLOB_SERVICE, "method": method} for method in _READING_BLOBS),
                 *({"service": SIM_DATA_SERVICE, "method": method} for method in _READING_JOBS),
+                *({"service": IDENTITY_SERVICE, "method": method} for method in _READING_IDENTITY),
             ],
             "retryPolicy": {
                 "maxAttempts": 3,
@@ -80,6 +87,12 @@ def channel_to_blob(settings: Settings) -> grpc.aio.Channel:
     return open_channel(settings.blob_address, certificates_of(settings), _CHANNEL_OPTIONS)
 
 
+def channel_to_identity(settings: Settings) -> grpc.aio.Channel:
+    """A channel to every replica of IdentityService; else as `channel_to_run`."""
+    target = settings.identity_address or settings.run_address
+    return open_channel(target, certificates_of(settings), _CHANNEL_OPTIONS)
+
+
 def gateway_app(
     settings: Settings,
     channel: grpc.aio.Channel,
@@ -88,11 +101,15 @@ def gateway_app(
     storage_id: str = "",
     shows_metrics: bool = True,
     tracer: Tracer | None = None,
+    who: Who | None = None,
 ) -> Starlette:
     """The page and REST; with its metrics, unless another port shows them.
 
-    `channel` leads to RunService, and to all services that are not among `others`.
+    `channel` leads to RunService, and to all services that are not among `others`. `who` finds
+    out who asks.
     """
+    who = who or Who()
+    asked = settings.auth == "required" and who.believing is not None
     return create_app(
         channel,
         GatewayOptions(
@@ -102,6 +119,8 @@ def gateway_app(
             version=version("asgard-server"),
             shows_metrics=shows_metrics,
             tracer=tracer,
+            of_client=who.believing.of_client if asked and who.believing else None,
+            own=who.headers,
         ),
         others,
     )

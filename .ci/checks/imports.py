@@ -52,7 +52,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Who calls: asked by the plumbing, known to every service.
     f"{SERVER}.auth": FORMAT | {f"{SERVER}.auth"},
     f"{SERVER}.auth.principal": set(),
-    f"{SERVER}.auth.callers": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.auth.lasting": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.auth.callers": {
+        f"{SDK}.core",
+        f"{SERVER}.auth.principal",
+        f"{SERVER}.auth.lasting",
+    },
     f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
@@ -64,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT
-    | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal")},
+    | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal", "auth.lasting")},
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
     f"{SERVER}.run": FORMAT

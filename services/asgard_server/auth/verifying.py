@@ -14,8 +14,9 @@ from gimle.asgard.core.access_errors import UnauthenticatedError
 
 from asgard_server.auth.principal import Principal
 
-# So long is an answer believed: what is revoked is refused everywhere within a second.
-SECONDS = 1.0
+# So long is an answer believed: what is revoked is refused everywhere within a second, and what
+# lasts is let go (lasting.LOOK_SECONDS).
+SECONDS = 0.6
 _MOST = 10_000
 
 
@@ -40,7 +41,7 @@ class _Entry:
 
 
 class Verifier:
-    """A `believing.Verify` over a look-up; each answer is believed for a second.
+    """A `believing.Verify` over a look-up; each answer is believed for less than a second.
 
     Of those who show the same token at once, one looks it up. `now` and `monotonic` are clocks.
     """

@@ -15,7 +15,9 @@ from gimle.asgard.core.access_errors import UnauthenticatedError
 from gimle.asgard.core.errors import AsgardError
 from starlette.types import ASGIApp
 
+from asgard_server.auth.lasting import lasts, until_another
 from asgard_server.auth.principal import Principal
+from asgard_server.gateway.event_stream import EventStream
 from asgard_server.gateway.problems import of_error
 from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Handler
@@ -46,8 +48,11 @@ class Door:
         """The handler, for callers who are identified. It raises `Problem` 401."""
 
         async def handle(request: Request) -> ASGIApp:
-            await self.admit(request)
-            return await handler(request)
+            who = await self.admit(request)
+            answer = await handler(request)
+            if who is not None and isinstance(answer, EventStream) and not lasts(who):
+                answer.until = until_another(lambda: self._who(request), who)
+            return answer
 
         return handle
 
@@ -60,17 +65,19 @@ class Door:
 
         return handle
 
-    async def admit(self, request: Request) -> None:
-        """Find out who asks. Raises `Problem` 401, or 503 while nobody can say."""
+    async def admit(self, request: Request) -> Principal | None:
+        """Find out who asks, where that is asked. Raises `Problem` 401, 503 while nobody can say."""
         shown = request.header(b"authorization")
         if shown:
             request.shown = (("authorization", shown),)
         try:
             if len(shown) > _MOST_CHARACTERS or not (shown.isascii() and shown.isprintable()):
                 raise UnauthenticatedError("the header Authorization is none of a key or a token")
-            if self._of_client is not None:
-                found = self._of_client(shown)
-                if inspect.isawaitable(found):
-                    await found
+            return None if self._of_client is None else await self._who(request)
         except AsgardError as error:
             raise of_error(error) from error
+
+    async def _who(self, request: Request) -> Principal:
+        assert self._of_client is not None  # noqa: S101 - asked only where it is there
+        found = self._of_client(request.header(b"authorization"))
+        return await found if inspect.isawaitable(found) else found

@@ -21,7 +21,7 @@ import structlog
 from gimle.asgard.core.access_errors import TokenExpiredError, UnauthenticatedError
 from gimle.asgard.core.errors import StorageUnavailableError
 from joserfc import jws, jwt
-from joserfc.errors import ExpiredTokenError, InvalidKeyIdError, JoseError
+from joserfc.errors import BadSignatureError, ExpiredTokenError, InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 # Signatures by keys that the provider keeps to itself. Not HMAC, whose key both must have: a token
@@ -95,7 +95,7 @@ class Tokens:
             raise UnauthenticatedError(f"the token's alg is {algorithm[:16]!r}, which is not taken")
         keys = await self._keys.with_key(kid)
         try:
-            read = jwt.decode(token, keys, algorithms=list(ALGORITHMS))
+            read = await self._read(token, kid, keys)
             self._rules().validate(read.claims)
         except ExpiredTokenError as error:
             raise TokenExpiredError("the token has expired; sign in again") from error
@@ -103,6 +103,16 @@ class Tokens:
             raise UnauthenticatedError(f"the token is not taken: {_problem(error)}") from error
         claims = read.claims
         return Claims(claims["sub"], datetime.fromtimestamp(claims["exp"], UTC), claims)
+
+    async def _read(self, token: str, kid: str | None, keys: KeySet) -> jwt.Token:
+        """Check the signature. A token that does not name its key may be signed by a newer one."""
+        try:
+            return jwt.decode(token, keys, algorithms=list(ALGORITHMS))
+        except BadSignatureError:
+            if kid is not None:
+                raise
+            keys = await self._keys.with_key(None, newer=True)
+            return jwt.decode(token, keys, algorithms=list(ALGORITHMS))
 
     def _rules(self) -> jwt.JWTClaimsRegistry:
         provider = self._provider
@@ -127,11 +137,14 @@ class _Keys:
         self._asked_at = -_KEYS_SECONDS
         self._lock = asyncio.Lock()
 
-    async def with_key(self, kid: str | None) -> KeySet:
-        """Keys that have this one, if the provider has it. Raises `StorageUnavailableError`."""
-        if self._is_due(kid):
+    async def with_key(self, kid: str | None, *, newer: bool = False) -> KeySet:
+        """Keys that have this one, if the provider has it; or ones that are `newer`, if there are.
+
+        Raises `StorageUnavailableError`.
+        """
+        if self._is_due(kid, newer):
             async with self._lock:
-                if self._is_due(kid):  # unless somebody else has asked meanwhile
+                if self._is_due(kid, newer):  # unless somebody else has asked meanwhile
                     await self._ask()
         if self._keys is None:
             raise StorageUnavailableError(
@@ -141,9 +154,9 @@ class _Keys:
             )
         return self._keys
 
-    def _is_due(self, kid: str | None) -> bool:
+    def _is_due(self, kid: str | None, newer: bool) -> bool:
         age = self._monotonic() - self._asked_at
-        if self._keys is None or (kid is not None and not _has(self._keys, kid)):
+        if newer or self._keys is None or (kid is not None and not _has(self._keys, kid)):
             return age >= _PAUSE_SECONDS
         return age >= _KEYS_SECONDS
 

@@ -66,7 +66,7 @@ class Door:
         return handle
 
     async def admit(self, request: Request) -> Principal | None:
-        """Find out who asks, where that is asked. Raises `Problem` 401, 503 while nobody can say."""
+        """Find out who asks, where that is asked. Raises `Problem` 401, 503 when nobody can say."""
         shown = request.header(b"authorization")
         if shown:
             request.shown = (("authorization", shown),)

@@ -23,7 +23,7 @@ EVERYTHING = {SDK, SERVER}
 PROCESS = {f"{SDK}.core"} | {
     f"{SERVER}.{room}"
     for room in (
-        *("processes", "settings", "logging", "rpc", "feed", "store", "run.store"),
+        *("processes", "settings", "logging", "rpc", "auth", "feed", "store", "run.store"),
         "run.grants",
     )
 }
@@ -53,7 +53,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Who calls: asked by the plumbing, known to every service.
     f"{SERVER}.auth": FORMAT | {f"{SERVER}.auth"},
     f"{SERVER}.auth.principal": set(),
-    f"{SERVER}.auth.callers": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.auth.lasting": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.auth.callers": {
+        f"{SDK}.core",
+        f"{SERVER}.auth.principal",
+        f"{SERVER}.auth.lasting",
+    },
     f"{SERVER}.rpc": FORMAT | {f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
@@ -61,7 +66,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.{room}" for room in ("store", "run.store", "run.grants", "run.lazy", "feed.feed")}
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
-    | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")},
+    | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
+    | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
+    | {f"{SERVER}.auth.principal"},
     # What the rules of access say, and who did it, are written down where they are kept.
     f"{SERVER}.store.sql": {f"{SDK}.core"}
     | {
@@ -69,13 +76,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         for room in (
             *("store", "access", "auth.principal", "rpc.requests", "outbox.delivery"),
             *("asset.store", "asset.domain", "asset.wishes", "blob.holdings"),
+            *("identity.store", "identity.domain"),
         )
     },
     f"{SERVER}.store.rpc_blobs": FORMAT
     | {f"{SERVER}.{room}" for room in ("asset.store", "asset.domain", "asset.wishes")}
     | {f"{SERVER}.rpc.requests"},
     f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
-    f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
+    f"{SERVER}.gateway": FORMAT
+    | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal", "auth.lasting")},
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
     f"{SERVER}.run": FORMAT
@@ -100,8 +109,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         for room in ("asset.domain", "asset.wishes", "access.domain", "auth.principal")
     },
     f"{SERVER}.outbox": {f"{SDK}.core", f"{SERVER}.outbox"},
+    f"{SERVER}.identity": FORMAT | {f"{SERVER}.{room}" for room in ("identity", "auth", "rpc")},
+    f"{SERVER}.identity.domain": {f"{SDK}.core", f"{SERVER}.auth.principal"},
+    f"{SERVER}.identity.rules": {
+        f"{SDK}.core",
+        f"{SERVER}.auth.principal",
+        f"{SERVER}.identity.domain",
+    },
+    f"{SERVER}.identity.store": {f"{SERVER}.identity.domain"},
     f"{SERVER}.sim_data": FORMAT
-    | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "watching", "feed.feed")},
+    | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "auth", "watching", "feed.feed")},
     f"{SERVER}.sim_data.domain": {f"{SDK}.core"},
     f"{SERVER}.sim_data.leases": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
     f"{SERVER}.sim_data.wishes": {f"{SDK}.core", f"{SERVER}.sim_data.domain"},
@@ -124,9 +141,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
-    f"{SERVER}.processes.asset_service": PROCESS
-    | FORMAT
-    | {f"{SERVER}.asset", f"{SERVER}.outbox"},
+    f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
+    f"{SERVER}.processes.identity_service": PROCESS | FORMAT | {f"{SERVER}.identity"},
     f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob", f"{SERVER}.sim_data.owning"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
@@ -148,6 +164,7 @@ PURE = (
     *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
     f"{SERVER}.access.domain",
     *(f"{SERVER}.asset.{room}" for room in ("names", "domain", "wishes", "store")),
+    *(f"{SERVER}.identity.{room}" for room in ("domain", "rules", "store")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

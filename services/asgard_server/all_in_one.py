@@ -1,4 +1,4 @@
-"""The embedded shape: RunService, BlobService, AssetService and the page in one process.
+"""The embedded shape: all services and the page in one process.
 
 Calls between the page's gateway and the services are gRPC as everywhere, over an abstract
 Unix socket.
@@ -25,6 +25,7 @@ from asgard_server.processes.asset_service import (
 )
 from asgard_server.processes.bell import open_bell
 from asgard_server.processes.blob_service import Blobs, open_blobs
+from asgard_server.processes.identity_service import Identity, open_identity
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
 from asgard_server.processes.run_service import (
     RunService,
@@ -33,8 +34,9 @@ from asgard_server.processes.run_service import (
     run_service,
 )
 from asgard_server.processes.signals import cancelled, stopped_by_signals
+from asgard_server.processes.who import Who
 from asgard_server.rpc.tracing import Tracer
-from asgard_server.settings import Settings
+from asgard_server.settings import SettingError, Settings
 
 __all__ = ["AddressError", "Addresses", "PortBusyError", "RunService", "run_service", "serve"]
 
@@ -65,11 +67,14 @@ async def serve(
         async with AsyncExitStack() as stack:
             inside = address_inside()
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
-            assets = [await _assets(settings, each, inside, stack) for each in blobs]
+            identity = _identity(settings, blobs)
+            who = identity[0].who if identity else Who()
+            assets = [await _assets(settings, each, inside, who, stack) for each in blobs]
             parts: list[Blobs | AssetParts] = [*blobs, *assets]
             beside = [one for each in parts for one in each.services]
+            beside += [each.service for each in identity]
             service = await stack.enter_async_context(
-                run_service(settings, beside=beside, inside=inside, tracer=tracer)
+                run_service(settings, beside=beside, inside=inside, who=who, tracer=tracer)
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page
@@ -79,7 +84,7 @@ async def serve(
                     ready(Addresses(url_of(listener), service.address, service.name))
 
             app = gateway_app(
-                settings, service.channel, storage_id=service.storage_id, tracer=tracer
+                settings, service.channel, storage_id=service.storage_id, tracer=tracer, who=who
             )
             for each in blobs:
                 if each.endpoint is not None:
@@ -87,7 +92,7 @@ async def serve(
 
             async def drain() -> None:
                 await service.drain()
-                for each in blobs:
+                for each in parts:
                     each.stop()
 
             sweeping = [asyncio.create_task(each.work()) for each in parts]
@@ -103,6 +108,20 @@ async def serve(
             await cancelled(*sweeping)
         if failed is not None:
             raise failed
+
+
+def _identity(settings: Settings, blobs: list[Blobs]) -> list[Identity]:
+    """IdentityService, where there is a database: beside the tables of blobs.
+
+    Raises `SettingError` where everybody must say who they are and nobody would know.
+    """
+    if not blobs and settings.auth == "required":
+        raise SettingError(
+            "ASGARD_AUTH",
+            "is required, and there is no database of users and keys",
+            "give a folder that can be written, or ASGARD_DATABASE_URL",
+        )
+    return [open_identity(settings, each.database) for each in blobs]
 
 
 def _is_no_place(settings: Settings) -> bool:
@@ -133,12 +152,12 @@ async def _blobs(
 
 
 async def _assets(
-    settings: Settings, blobs: Blobs, inside: str, stack: AsyncExitStack
+    settings: Settings, blobs: Blobs, inside: str, who: Who, stack: AsyncExitStack
 ) -> AssetParts:
     """AssetService, where BlobService is: its tables are in the same file, or in the database."""
     tables = await tables_of(settings, blobs.file, stack)
     feed, _ = open_bell(settings, stack, measured=False)
     channel = channel_inside(inside)
     stack.push_async_callback(channel.close)
-    here = Elsewhere(channel, "this process")
+    here = Elsewhere(who.signed(channel), "this process")
     return open_assets(settings, tables, here, here, feed)

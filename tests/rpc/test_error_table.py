@@ -244,6 +244,12 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         "LAST_ADMINISTRATOR",
         {"what": "o/acme", "principal": "@alice"},
     ),
+    (
+        access_errors.InUseError("o/acme", {"teams": 2}),
+        CODE.FAILED_PRECONDITION,
+        "IN_USE",
+        {"what": "o/acme", "teams": "2"},
+    ),
     *(
         (
             errors.NotFoundError(kind, "x1"),

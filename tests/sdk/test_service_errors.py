@@ -73,6 +73,7 @@ RAISED: list[Exception] = [
     access_errors.ForbiddenError("not yours"),
     access_errors.NotAMemberError("t/ml"),
     access_errors.LastAdministratorError("o/acme", "@alice"),
+    access_errors.InUseError("o/acme", {"teams": 2, "assets": 1_000}),
     *(
         errors.NotFoundError(kind, "x1")
         for kind in ("user", "organization", "team", "key", "principal")

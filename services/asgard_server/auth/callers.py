@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from gimle.asgard.core.access_errors import UnauthenticatedError
 
+from asgard_server.auth.lasting import lasts, until_another
 from asgard_server.auth.principal import LOCAL, Principal
 
 Authenticate: TypeAlias = Callable[[Any], Principal | Awaitable[Principal]]
@@ -36,15 +39,22 @@ def everybody_is_local(context: Any) -> Principal:
     return LOCAL
 
 
-def identified(behaviour: Callable[..., Any], authenticate: Authenticate) -> Callable[..., Any]:
-    """A method's behaviour that begins with finding out who calls; of the same form as it was."""
+def identified(
+    behaviour: Callable[..., Any], authenticate: Authenticate, *, streams: bool = False
+) -> Callable[..., Any]:
+    """A method's behaviour that begins with finding out who calls; of the same form as it was.
+
+    One that `streams` answers ends when its caller is not who they were any more.
+    """
     if inspect.isasyncgenfunction(behaviour):
 
         async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
             who = authenticate(context)
-            _caller.set(who if type(who) is Principal else await who)  # type: ignore[misc]
-            async for response in behaviour(request, context):
-                yield response
+            who = who if type(who) is Principal else await who  # type: ignore[misc]
+            _caller.set(who)
+            async with _held(authenticate, context, who):
+                async for response in behaviour(request, context):
+                    yield response
 
         return streamed
 
@@ -53,4 +63,39 @@ def identified(behaviour: Callable[..., Any], authenticate: Authenticate) -> Cal
         _caller.set(who if type(who) is Principal else await who)  # type: ignore[misc]
         return await behaviour(request, context)
 
-    return called
+    async def written(request: Any, context: Any) -> Any:
+        who = authenticate(context)
+        who = who if type(who) is Principal else await who  # type: ignore[misc]
+        _caller.set(who)
+        async with _held(authenticate, context, who):
+            return await behaviour(request, context)
+
+    return written if streams else called
+
+
+@asynccontextmanager
+async def _held(authenticate: Authenticate, context: Any, who: Principal) -> AsyncIterator[None]:
+    """Run a block for as long as its caller is who they were; it then raises why they are not.
+
+    What is sent just then to a client that takes nothing ends as cancelled.
+    """
+    if lasts(who):
+        yield
+        return
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine that runs is run by one
+    lost: list[Exception] = []
+
+    async def watch() -> None:
+        lost.append(await until_another(lambda: authenticate(context), who))
+        task.cancel()
+
+    watching = asyncio.create_task(watch(), name="caller")
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not lost or task.uncancel() > 0:
+            raise
+        raise lost[0] from None
+    finally:
+        watching.cancel()

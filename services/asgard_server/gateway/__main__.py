@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from prometheus_client import REGISTRY
@@ -13,6 +14,7 @@ from asgard_server.processes.channels import (
     ASSET_SERVICE,
     BLOB_SERVICE,
     EXPERIMENT_SERVICE,
+    IDENTITY_SERVICE,
     SIM_DATA_SERVICE,
     channel_to_asset,
     channel_to_blob,
@@ -25,6 +27,7 @@ from asgard_server.processes.page_server import served
 from asgard_server.processes.saying import say_ready
 from asgard_server.processes.signals import stopped_by_signals
 from asgard_server.processes.starting import start
+from asgard_server.processes.who import who_calls
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
@@ -57,18 +60,21 @@ async def serve(
         listen(settings.host, settings.port, "--port") as listener,
         listen(settings.host, settings.metrics_port, "--metrics-port") as probed,
     ):
-        async with (
-            channel_to_run(settings) as channel,
-            channel_to_blob(settings) as to_blob,
-            channel_to_asset(settings) as to_asset,
-        ):
+        async with AsyncExitStack() as stack:
+            who = who_calls(settings, stack)
+            channel = await stack.enter_async_context(channel_to_run(settings))
+            to_blob = await stack.enter_async_context(channel_to_blob(settings))
+            to_asset = await stack.enter_async_context(channel_to_asset(settings))
             others = {
                 BLOB_SERVICE: to_blob,
                 SIM_DATA_SERVICE: to_blob,
                 ASSET_SERVICE: to_asset,
                 EXPERIMENT_SERVICE: to_asset,
+                IDENTITY_SERVICE: to_asset,
             }
-            app = gateway_app(settings, channel, others=others, shows_metrics=False, tracer=tracer)
+            app = gateway_app(
+                settings, channel, others=others, shows_metrics=False, tracer=tracer, who=who
+            )
             numbers = (app.state.registry, REGISTRY)
 
             def up() -> None:

@@ -16,13 +16,14 @@ from starlette.types import Receive, Scope, Send
 from asgard_server.gateway import schema
 from asgard_server.gateway.decode import Decoders
 from asgard_server.gateway.documented import Documented
+from asgard_server.gateway.door import Door, OfClient
 from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import Streams
 from asgard_server.gateway.followed import followed
 from asgard_server.gateway.guard import Guard
 from asgard_server.gateway.health import Health
+from asgard_server.gateway.jobs import LIST, JobEndpoints, in_their_words
 from asgard_server.gateway.jobs import SERVICE as JOBS
-from asgard_server.gateway.jobs import JobEndpoints
 from asgard_server.gateway.metrics import Metrics
 from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
@@ -30,6 +31,8 @@ from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Routes
 from asgard_server.gateway.transcode import Translation, routes
 from asgard_server.gateway.updates import Updates
+from asgard_server.rpc.channel import SignedChannel
+from asgard_server.rpc.requests import Metadata
 from asgard_server.rpc.tracing import Tracer
 
 
@@ -42,7 +45,8 @@ class GatewayOptions:
     all. `keep_alive_seconds`: how long an event stream is silent before a comment is
     sent. `storage_id` and `version` are told by /healthz. `static_folder` holds the
     built page. `shows_metrics`: whether /metrics is among its paths. With a `tracer`,
-    each request is a span.
+    each request is a span. `of_client` says who shows a header Authorization, where
+    everybody is asked; `own` is what services know the gateway by.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -54,6 +58,12 @@ class GatewayOptions:
     static_folder: Path = STATIC
     shows_metrics: bool = True
     tracer: Tracer | None = None
+    of_client: OfClient | None = None
+    own: Metadata = ()
+
+
+# What everybody may read who has its link.
+_OPEN = frozenset({"/v1/shared-jobs/{share_token}", "/s/{share_token}"})
 
 
 class Dispatch:
@@ -89,9 +99,11 @@ def create_app(
     encoders, decoders = Encoders(), Decoders()
     described = schema.asgard_schema()
     elsewhere = others or {}
-    updates = Updates(followed(channel, elsewhere.get(JOBS, channel)), streams)
+    door = Door(options.of_client, options.own)
+    asks = _signed(channel, options), _signed(elsewhere.get(JOBS, channel), options)
+    updates = Updates(followed(*asks), streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
-    documented = Documented(channel, encoders, updates, streams, options.cache_seconds)
+    documented = Documented(channel, asks[0], encoders, updates, streams, options.cache_seconds)
     translation = Translation(
         lambda service: elsewhere.get(service, channel),
         encoders,
@@ -108,13 +120,17 @@ def create_app(
 
     pages = Pages(options.static_folder)
     table = Routes(fallback=pages.file)
-    for verb, template, handler in routes(described.rpcs, translation):
-        table.add(verb, template, handler)
-    for verb, template, handler in documented.routes():
-        table.add(verb, template, handler)
     jobs = JobEndpoints(elsewhere.get(JOBS, channel), described.rpcs, encoders, decoders)
-    for verb, template, handler in jobs.routes():
-        table.add(verb, template, handler)
+    for verb, template, handler in (
+        *routes(described.rpcs, translation),
+        *documented.routes(),
+        *jobs.routes(),
+    ):
+        let_in = door.opened if template in _OPEN else door.guarded
+        entered = let_in(handler)
+        if template.startswith(LIST):
+            entered = in_their_words(entered)
+        table.add(verb, template, entered)
     for verb, template, handler in pages.routes():
         table.add(verb, template, handler)
     table.add("GET", "/healthz", health.healthz)
@@ -144,3 +160,8 @@ def create_app(
     app.state.health = health
     app.state.registry = metrics.registry
     return app
+
+
+def _signed(channel: grpc.aio.Channel, options: GatewayOptions) -> grpc.aio.Channel:
+    """The channel by which the gateway asks for itself."""
+    return SignedChannel(channel, options.own) if options.own else channel

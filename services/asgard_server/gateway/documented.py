@@ -40,17 +40,22 @@ _INLINE_BYTES = 65_536
 
 
 class Documented:
-    """Handlers of the documented endpoints, over the same RPCs that /v1 has."""
+    """Handlers of the documented endpoints, over the same RPCs that /v1 has.
+
+    `own` is the channel by which the gateway asks for itself: for lists that it keeps.
+    """
 
     def __init__(
         self,
         channel: grpc.aio.Channel,
+        own: grpc.aio.Channel,
         encoders: Encoders,
         updates: Updates,
         streams: Streams,
         cache_seconds: float,
     ) -> None:
         self._channel = channel
+        self._listing: Any = own.unary_unary(f"{SERVICE}ListRuns")
         self._updates = updates
         self._streams = streams
         self._run = encoders.of(pb.Run.DESCRIPTOR)
@@ -207,7 +212,7 @@ class Documented:
         return body.data or None
 
     async def _list_runs(self, asked: pb.ListRunsRequest) -> bytes:
-        reply: bytes = await self._method("ListRuns")(
+        reply: bytes = await self._listing(
             asked.SerializeToString(), timeout=CALL_SECONDS, metadata=outgoing()
         )
         return reply

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -73,7 +74,10 @@ class Streams:
 
 
 class EventStream:
-    """One client's stream, as an ASGI application."""
+    """One client's stream, as an ASGI application.
+
+    It ends when `until` does, where that is set before it begins.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class EventStream:
         self._streams = streams
         self._idle_comments = idle_comments
         self._pump: asyncio.Task[None] | None = None
+        self.until: Coroutine[Any, Any, object] | None = None
         self.sending_since = 0.0
 
     def stop(self) -> None:
@@ -100,10 +105,13 @@ class EventStream:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         if scope["method"] == "HEAD" or self._streams.closing:
             await self._end(self._source)
+            if self.until is not None:
+                self.until.close()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         pump = self._pump = asyncio.ensure_future(self._run(send))
-        gone = asyncio.ensure_future(_gone(receive))
+        leaving = _gone(receive)
+        gone = asyncio.ensure_future(leaving if self.until is None else _first(leaving, self.until))
         self._streams.enter(self)
         try:
             await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,6 +141,17 @@ class EventStream:
         await _close(source)
         if self._on_end is not None:
             self._on_end()  # a source that never began has run no `finally` of its own
+
+
+async def _first(*endings: Coroutine[Any, Any, object]) -> None:
+    """Wait for the first to end; the others are cancelled."""
+    tasks = [asyncio.ensure_future(each) for each in endings]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _gone(receive: Receive) -> None:

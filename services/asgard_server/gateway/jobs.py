@@ -152,6 +152,22 @@ def _in_their_words(problem: Problem) -> Problem:
     return problem
 
 
+def in_their_words(handler: Handler) -> Handler:
+    """The handler, whose 401 says what SimSwarm's says."""
+
+    async def handle(request: Request) -> ASGIApp:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            if problem.status != 401:
+                raise
+            shown = request.header(b"authorization")
+            detail = "Invalid or expired token" if shown else "Not authenticated"
+            raise replace(problem, detail=detail) from problem
+
+    return handle
+
+
 def _number(given: dict[str, str], name: str, usual: int, most: int) -> int:
     text = given.get(name, "")
     if name not in given:

@@ -13,6 +13,8 @@ import orjson
 from google.rpc import error_details_pb2, status_pb2
 from starlette.responses import Response
 
+from asgard_server.rpc.errors import rule_for
+
 MEDIA_TYPE = "application/problem+json"
 DOMAIN = "asgard.gimle.io"
 
@@ -39,9 +41,6 @@ STATUS_OF_CODE: Mapping[grpc.StatusCode, int] = {
 
 # Reasons whose HTTP status says more than that of their code.
 STATUS_OF_REASON: Mapping[str, int] = {"REQUEST_TOO_LARGE": 413, "JOB_NOT_RETRYABLE": 400}
-
-# What a 401 says a client can do about it (RFC 6750).
-_CHALLENGES = {"TOKEN_EXPIRED": 'Bearer error="invalid_token"'}
 
 _TITLES = {
     422: "Unprocessable Content",
@@ -184,10 +183,31 @@ def from_grpc(error: grpc.aio.AioRpcError) -> Problem:
             detail = "the service behind the gateway cannot be reached; try again"
     status = STATUS_OF_REASON.get(reason, STATUS_OF_CODE.get(code, 500))
     if status == 401:
-        headers["www-authenticate"] = _CHALLENGES.get(reason, "Bearer")
+        headers["www-authenticate"] = _challenge(reason)
     if status == 503:
         headers.setdefault("retry-after", "1")
     return Problem(status, detail, code.name, reason, metadata, tuple(violations), headers)
+
+
+def of_error(error: Exception) -> Problem:
+    """Say what the gateway itself has found, as a service would. Its retries are a second apart."""
+    rule = rule_for(error)
+    reason = rule.reason if isinstance(rule.reason, str) else rule.reason(error)
+    status = STATUS_OF_REASON.get(reason, STATUS_OF_CODE.get(rule.code, 500))
+    headers = {401: {"www-authenticate": _challenge(reason)}, 503: {"retry-after": "1"}}
+    return Problem(
+        status,
+        str(error),
+        rule.code.name,
+        reason,
+        rule.metadata(error),
+        headers=headers.get(status, {}),
+    )
+
+
+def _challenge(reason: str) -> str:
+    """What a 401 says a client can do about it (RFC 6750)."""
+    return 'Bearer error="invalid_token"' if reason == "TOKEN_EXPIRED" else "Bearer"
 
 
 def _details(error: grpc.aio.AioRpcError) -> Any:

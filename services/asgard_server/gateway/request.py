@@ -25,7 +25,8 @@ class Request:
     """A request whose route is known.
 
     `variables` are those of the path, percent-decoded; `request_id` is in the log,
-    in the answer's header and in every problem; `trace` is its W3C trace context.
+    in the answer's header and in every problem; `trace` is its W3C trace context; `shown` is
+    what services are shown to find out who asks.
     """
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
@@ -33,6 +34,7 @@ class Request:
         self.receive = receive
         self.request_id = request_id
         self.trace: Metadata = ()
+        self.shown: Metadata = ()
         self.variables: Mapping[str, str] = {}
         self._until = time.monotonic() + CALL_SECONDS
 
@@ -43,8 +45,8 @@ class Request:
 
     @property
     def metadata(self) -> Metadata:
-        """What those calls carry: its id, and its trace."""
-        return passed_on(self)
+        """What those calls carry: its id, its trace, and what says who asks."""
+        return (*passed_on(self), *self.shown)
 
     @property
     def method(self) -> str:

@@ -30,6 +30,7 @@ from asgard_server.processes.bell import open_bell
 from asgard_server.processes.channels import channel_to_blob, channel_to_run
 from asgard_server.processes.experiment_service import open_experiments
 from asgard_server.processes.health import Dependency
+from asgard_server.processes.identity_service import open_identity
 from asgard_server.processes.listening import ASSET_PORT, in_url, listen_grpc
 from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.signals import cancelled
@@ -76,11 +77,15 @@ class Elsewhere(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AssetParts:
-    """AssetService and ExperimentService as a part of a process: `work` is to be run beside it."""
+    """AssetService and ExperimentService as a part of a process.
+
+    `work` is to be run beside it, and `stop` ends the watches.
+    """
 
     services: tuple[Service, ...]
     work: Callable[[], Coroutine[Any, Any, None]]
     check: Callable[[], Coroutine[Any, Any, None]]
+    stop: Callable[[], None]
 
 
 def open_assets(
@@ -129,7 +134,7 @@ def open_assets(
 
     add = asset_service_pb2_grpc.add_AssetServiceServicer_to_server
     services = (Service(ASSET_SERVICE, add, handlers), experiments.service)
-    return AssetParts(services, work, check)
+    return AssetParts(services, work, check, watch.stop)
 
 
 async def tables_of(
@@ -188,13 +193,18 @@ async def asset_service(
     async with AsyncExitStack() as stack:
         tables = await tables_of(settings, None, stack)
         feed, _ = open_bell(settings, stack)
-        to_blobs = Elsewhere(channel_to_blob(settings), settings.blob_address)
-        to_runs = Elsewhere(channel_to_run(settings), settings.run_address)
-        for each in (to_blobs, to_runs):
-            stack.push_async_callback(each.channel.close)
+        identity = open_identity(settings, tables.database, feed)
+        blobs, runs = channel_to_blob(settings), channel_to_run(settings)
+        for channel in (blobs, runs):
+            stack.push_async_callback(channel.close)
+        to_blobs = Elsewhere(identity.who.signed(blobs), settings.blob_address)
+        to_runs = Elsewhere(identity.who.signed(runs), settings.run_address)
         assets = open_assets(settings, tables, to_blobs, to_runs, feed)
-        health = Health([each.name for each in assets.services])
-        server = create_server(assets.services, health, tracer=tracer)
+        services = (*assets.services, identity.service)
+        health = Health([each.name for each in services])
+        server = create_server(
+            services, health, tracer=tracer, authenticate=identity.who.authenticate
+        )
         port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=ASSET_PORT)
         watched = Dependency("database", assets.check, health)
         await watched.look()
@@ -209,6 +219,7 @@ async def asset_service(
         async def drain() -> None:
             watched.drain()
             await health.stop()
+            assets.stop()
 
         yield AssetService(
             name=tables.place,

@@ -35,6 +35,7 @@ from asgard_server.processes.s3 import s3_place, s3_signer
 from asgard_server.processes.signals import cancelled
 from asgard_server.processes.sim_data_service import Local, open_sim_data
 from asgard_server.processes.tls import certificates_of
+from asgard_server.processes.who import who_calls
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.rpc.tracing import Tracer
@@ -43,6 +44,7 @@ from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import FolderGrants, secret_of
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.postgres_jobs import PostgresJobs
+from asgard_server.store.sql.session import Database
 from asgard_server.store.sqlite_blobs import SqliteBlobs
 from asgard_server.store.sqlite_database import SqliteDatabase
 from asgard_server.store.sqlite_jobs import SqliteJobs
@@ -65,7 +67,8 @@ class Blobs:
     With it come SimDataService, which shares its database, and what both do in the background:
     `work` is to be run beside them, and `stop` ends the watches of jobs. `endpoint`, where the
     bytes lie in a folder: what the URLs of its grants lead to, to be mounted where they say.
-    `file`: the database of its tables, where that is a file that others of this process share.
+    `database` is where their tables are, and `file` that, where it is one that others of this
+    process share.
     """
 
     services: tuple[Service, ...]
@@ -74,6 +77,7 @@ class Blobs:
     stop: Callable[[], None]
     name: str
     endpoint: BytesEndpoint | None
+    database: Database
     file: SqliteDatabase | None
 
 
@@ -90,7 +94,7 @@ async def open_blobs(
         pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
         opened = await _bytes(settings, pool, address, stack)
         held, grants = opened.held, opened.grants
-        table, jobs, file = await _tables(settings, stack)
+        table, jobs, database, file = await _tables(settings, stack)
         sim_data = await open_sim_data(settings, jobs, opened.local, pool, stack)
         sweeper = Sweeper(table, table, held, _now)
         handlers = BlobHandlers(
@@ -115,7 +119,10 @@ async def open_blobs(
             Service(GRANT_SERVICE, add_grants, lending),
             sim_data.service,
         )
-        yield Blobs(services, work, check, sim_data.stop, opened.name, opened.endpoint, file)
+        yield Blobs(
+            *(services, work, check, sim_data.stop, opened.name, opened.endpoint),
+            *(database, file),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,8 @@ async def blob_service(
     async with AsyncExitStack() as stack:
         blobs = await stack.enter_async_context(open_blobs(settings))
         health = Health([each.name for each in blobs.services])
-        server = create_server(blobs.services, health, tracer=tracer)
+        who = who_calls(settings, stack)
+        server = create_server(blobs.services, health, tracer=tracer, authenticate=who.authenticate)
         port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=BLOB_PORT)
         watched = Dependency("store", blobs.check, health)
         await watched.look()
@@ -222,18 +230,28 @@ async def _bytes(
 
 async def _tables(
     settings: Settings, stack: AsyncExitStack
-) -> tuple[SqliteBlobs, SqliteJobs, SqliteDatabase] | tuple[PostgresBlobs, PostgresJobs, None]:
+) -> (
+    tuple[SqliteBlobs, SqliteJobs, Database, SqliteDatabase]
+    | tuple[PostgresBlobs, PostgresJobs, Database, None]
+):
     if settings.database_url is not None:
         from asgard_server.store import migrate
         from asgard_server.store.postgres_link import Link
+        from asgard_server.store.sql.postgres import PostgresSessions
 
         link = await Link.open(
-            settings.database_url, _CONNECTIONS, planned_once=True, by_index=True
+            settings.database_url,
+            _CONNECTIONS,
+            planned_once=True,
+            by_index=True,
+            search_path="asgard",
         )
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)
-        return PostgresBlobs(link), PostgresJobs(link), None
+        return PostgresBlobs(link), PostgresJobs(link), PostgresSessions(link), None
+    from asgard_server.store.sql.sqlite import SqliteSessions
+
     if isinstance(settings.storage, S3Prefix):
         raise SettingError(
             "ASGARD_DATABASE_URL",
@@ -245,7 +263,7 @@ async def _tables(
     stack.push_async_callback(database.close)
     layout = Layout(str(settings.storage))
     jobs = SqliteJobs(database, lambda: read_storage_id(layout) or "")
-    return SqliteBlobs(database), jobs, database
+    return SqliteBlobs(database), jobs, SqliteSessions(database), database
 
 
 def _now() -> datetime:

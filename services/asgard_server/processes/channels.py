@@ -15,6 +15,7 @@ BLOB_SERVICE = "gimle.asgard.v1.BlobService"
 SIM_DATA_SERVICE = "gimle.asgard.v1.SimDataService"
 ASSET_SERVICE = "gimle.asgard.v1.AssetService"
 EXPERIMENT_SERVICE = "gimle.asgard.v1.ExperimentService"
+IDENTITY_SERVICE = "gimle.asgard.v1.IdentityService"
 # Asked again elsewhere when a replica goes away under them: they change nothing.
 _READING = ("GetRun", "ListRuns", "GetResult", "ListResults", "RenderResult")
 _READING_BLOBS = ("GetBlob", "ListBlobs", "ListParts", "ReadBlob", "CreateDownloads")
@@ -28,6 +29,10 @@ _READING_EXPERIMENTS = (
     *("ListExperimentInputs", "GetExperimentLineage", "ListUpstreamRetractions"),
     *("ListExperimentAccess", "GetVariation", "ListVariationInputs", "GetVariationRun"),
     "ListRunOutputs",
+)
+_READING_IDENTITY = (
+    *("GetMe", "ListScopes", "ListApiKeys", "GetUser", "ListUsers", "ListMembers"),
+    *("GetOrganization", "ListOrganizations", "GetTeam", "ListTeams", "ResolvePrincipal"),
 )
 _READING_JOBS = ("GetJob", "ListJobs", "GetSimData", "GetReport", "GetSharedJob")
 
@@ -44,6 +49,7 @@ _SERVICE_CONFIG = {
                     for method in _READING_EXPERIMENTS
                 ),
                 *({"service": SIM_DATA_SERVICE, "method": method} for method in _READING_JOBS),
+                *({"service": IDENTITY_SERVICE, "method": method} for method in _READING_IDENTITY),
             ],
             "retryPolicy": {
                 "maxAttempts": 3,
@@ -88,5 +94,7 @@ def channel_to_blob(settings: Settings) -> grpc.aio.Channel:
 
 
 def channel_to_asset(settings: Settings) -> grpc.aio.Channel:
-    """A channel to every replica of AssetService; else as `channel_to_run`."""
+    """A channel to every replica of AssetService, which is ExperimentService and IdentityService,
+    too; else as `channel_to_run`.
+    """
     return open_channel(settings.asset_address, certificates_of(settings), _CHANNEL_OPTIONS)

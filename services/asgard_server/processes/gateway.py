@@ -15,6 +15,7 @@ from asgard_server.gateway.health import Health
 from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.page_server import PageServer
 from asgard_server.processes.signals import first_to_end
+from asgard_server.processes.who import Who
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
@@ -27,11 +28,15 @@ def gateway_app(
     storage_id: str = "",
     shows_metrics: bool = True,
     tracer: Tracer | None = None,
+    who: Who | None = None,
 ) -> Starlette:
     """The page and REST; with its metrics, unless another port shows them.
 
-    `channel` leads to RunService, and to all services that are not among `others`.
+    `channel` leads to RunService, and to all services that are not among `others`. `who` finds
+    out who asks.
     """
+    who = who or Who()
+    asked = settings.auth == "required" and who.believing is not None
     return create_app(
         channel,
         GatewayOptions(
@@ -41,6 +46,8 @@ def gateway_app(
             version=version("asgard-server"),
             shows_metrics=shows_metrics,
             tracer=tracer,
+            of_client=who.believing.of_client if asked and who.believing else None,
+            own=who.headers,
         ),
         others,
     )

@@ -20,6 +20,7 @@ from asgard_server.processes.health import Dependencies
 from asgard_server.processes.listening import in_url, listen_grpc
 from asgard_server.processes.signals import cancelled
 from asgard_server.processes.tls import certificates_of
+from asgard_server.processes.who import Who, who_calls
 from asgard_server.rpc.channel import open_channel
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
@@ -71,18 +72,21 @@ async def run_service(
     beside: Sequence[Service] = (),
     inside: str = "",
     else_any_port: bool = True,
+    who: Who | None = None,
     tracer: Tracer | None = None,
 ) -> AsyncIterator[RunService]:
     """RunService over the engines of `settings`, served by gRPC until the block ends.
 
     Other services may be served `beside` it, from the same port; they reach each other by the
     address `inside`, one of `address_inside`, which nobody else finds. `else_any_port`: where the
-    usual port is taken, a free one will do. With a `tracer`, each call is a span. Raises
-    `PortBusyError`, `AddressError`, `CertificateError` and what `open_engines` does.
+    usual port is taken, a free one will do. `who` finds out who calls; unless it is given, as
+    settings say. With a `tracer`, each call is a span. Raises `PortBusyError`, `AddressError`,
+    `CertificateError`, `SettingError` and what `open_engines` does.
     """
     certificates = certificates_of(settings)
     credentials = None if certificates is None else server_credentials(certificates)
     async with AsyncExitStack() as stack:
+        who = who or who_calls(settings, stack)
         drawers = stack.enter_context(ThreadPoolExecutor(_DRAWERS, "asgard-draw"))
         engines = await stack.enter_async_context(open_engines(settings))
         observer = Observer(engines.index, engines.feed)
@@ -92,7 +96,7 @@ async def run_service(
         channel = channel_inside(inside)
         stack.push_async_callback(channel.close)
         granting = Granting(
-            _grants(settings, beside, channel, stack),
+            _grants(settings, beside, channel, who, stack),
             engines.intents,
             engines.documents,
             engines.index,
@@ -112,7 +116,7 @@ async def run_service(
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server
         services = [Service(RUN_SERVICE, add, handlers), *beside]
         health = Health([service.name for service in services])
-        server = create_server(services, health, tracer=tracer)
+        server = create_server(services, health, tracer=tracer, authenticate=who.authenticate)
         server.add_insecure_port(inside)
         port = listen_grpc(
             server, settings.host, settings.grpc_port, credentials, else_any=else_any_port
@@ -167,17 +171,18 @@ def _grants(
     settings: Settings,
     beside: Sequence[Service],
     inside: grpc.aio.Channel,
+    who: Who,
     stack: AsyncExitStack,
 ) -> Grants:
     """Who lends requests to the store: a service beside this one, or one elsewhere."""
     if any(service.name == GRANT_SERVICE for service in beside):
-        return RpcGrants(inside, "this process")
+        return RpcGrants(who.signed(inside), "this process")
     if not isinstance(settings.storage, S3Prefix):
         return NoGrants()
     certificates = certificates_of(settings)
     channel = open_channel(settings.blob_address, certificates, _CHANNEL_OPTIONS)
     stack.push_async_callback(channel.close)
-    return RpcGrants(channel, settings.blob_address)
+    return RpcGrants(who.signed(channel), settings.blob_address)
 
 
 def _uploads(settings: Settings) -> Uploads:

@@ -83,11 +83,13 @@ def refuse_strangers(settings: Settings, service: str) -> None:
     """
     by_certificate = settings.tls_cert_file is not None and settings.tls_ca_file is not None
     identified = service == "run" and by_certificate
+    identified = identified or settings.auth == "required"
     if settings.listens_beyond_loopback and not settings.insecure and not identified:
         raise StartError(
             f"{settings.host} can be reached by others, and nobody who calls is identified",
-            "listen on 127.0.0.1, or allow everybody who reaches it to read, change and delete"
-            " everything: --insecure (ASGARD_INSECURE=true)",
+            "listen on 127.0.0.1, or ask everybody who they are (ASGARD_AUTH=required), or allow"
+            " everybody who reaches it to read, change and delete everything: --insecure"
+            " (ASGARD_INSECURE=true)",
         )
 
 

@@ -92,7 +92,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             or handler.stream_stream
         )
         if not method.startswith(_OF_GRPC):
-            behaviour = identified(behaviour, self._authenticate)
+            behaviour = identified(
+                behaviour, self._authenticate, streams=bool(handler.response_streaming)
+            )
         take = _taking(handler.request_deserializer, self._limit_bytes)
         give = handler.response_serializer
         if handler.unary_unary:

@@ -26,6 +26,58 @@ def open_channel(
     return RotatingChannel(target, certificates, options)
 
 
+class SignedChannel(grpc.aio.Channel):
+    """A channel whose every call carries these headers, before its own."""
+
+    def __init__(self, channel: grpc.aio.Channel, headers: Options) -> None:
+        self._channel = channel
+        self._headers = tuple(headers)
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Any:
+        """Make a method whose calls carry the headers."""
+        return self._signed(self._channel.unary_unary(*arguments, **options))
+
+    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
+        """Make a method whose calls carry the headers."""
+        return self._signed(self._channel.unary_stream(*arguments, **options))
+
+    def stream_unary(self, *arguments: Any, **options: Any) -> Any:
+        """Make a method whose calls carry the headers."""
+        return self._signed(self._channel.stream_unary(*arguments, **options))
+
+    def stream_stream(self, *arguments: Any, **options: Any) -> Any:
+        """Make a method whose calls carry the headers."""
+        return self._signed(self._channel.stream_stream(*arguments, **options))
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the channel below."""
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """The state of the channel below."""
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the channel below is in another state."""
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Wait until the channel below is connected."""
+        await self._channel.channel_ready()
+
+    async def __aenter__(self) -> SignedChannel:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close()
+
+    def _signed(self, method: Any) -> Any:
+        def call(*request: Any, metadata: Any = None, **how: Any) -> Any:
+            return method(*request, metadata=(*self._headers, *(metadata or ())), **how)
+
+        return call
+
+
 class _Generation:
     """A channel with one set of certificates; closed when it is retired and its calls ended."""
 

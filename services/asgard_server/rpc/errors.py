@@ -250,6 +250,11 @@ RULES: Mapping[type[BaseException], Rule] = {
         "REQUEST_TOO_LARGE",
         lambda error: {"limitBytes": str(error.limit_bytes)},
     ),
+    access_errors.InUseError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "IN_USE",
+        lambda error: {"what": error.what, **{k: str(v) for k, v in error.counts.items()}},
+    ),
     errors.UnknownMethodError: Rule(_Code.UNIMPLEMENTED, "UNKNOWN_METHOD"),
     TimeoutError: Rule(_Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
 }

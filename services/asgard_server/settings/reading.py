@@ -13,6 +13,9 @@ from asgard_server.settings.errors import SettingError
 from asgard_server.settings.rows import Row
 from asgard_server.settings.table import ROWS, Settings
 
+# What programs that call a server read, perhaps in the same shell.
+_OF_CLIENTS = frozenset({"ASGARD_API_KEY", "ASGARD_IDENTITY_SERVER"})
+
 # What Kubernetes puts into the environment for each Service of a namespace.
 _LINK = re.compile(r"ASGARD(_.*)?(_SERVICE_(HOST|PORT.*)|_PORT(_[0-9]+_(TCP|UDP).*)?)")
 
@@ -33,6 +36,8 @@ def read(environ: Mapping[str, str], given: Mapping[str, Any] | None = None) -> 
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for variable in sorted(environ):
+        if variable in _OF_CLIENTS:
+            continue
         if variable.startswith("ASGARD_") and environ[variable]:
             row = ROWS.get(variable.removeprefix("ASGARD_").lower())
             if row is None or row.variable != variable:

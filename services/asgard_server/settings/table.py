@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from asgard_server.settings import parsing, places
+from asgard_server.settings import parsing, places, who
 from asgard_server.settings.errors import SettingError
 from asgard_server.settings.places import Endpoint, Storage
 from asgard_server.settings.rows import Row, row
@@ -72,8 +72,8 @@ class Settings:
         default="127.0.0.1",
         metadata=row(
             parsing.text,
-            "The address to listen on. Any other than loopback needs ASGARD_INSECURE as long as "
-            "callers are not identified.",
+            "The address to listen on. Any other than loopback needs ASGARD_AUTH=required, or "
+            "ASGARD_INSECURE.",
         ),
     )
     port: int = field(
@@ -128,12 +128,24 @@ class Settings:
             services="gateway",
         ),
     )
+    auth: Literal["local", "required"] = field(default="local", metadata=who.AUTH)
+    identity_address: str | None = field(default=None, metadata=who.IDENTITY_ADDRESS)
+    service_key: str | None = field(default=None, metadata=who.SERVICE_KEY)
+    service_names: tuple[str, ...] = field(default=(), metadata=who.SERVICE_NAMES)
+    admins: tuple[str, ...] = field(default=(), metadata=who.ADMINS)
+    oidc_issuer: str | None = field(default=None, metadata=who.OIDC_ISSUER)
+    oidc_audience: tuple[str, ...] = field(default=(), metadata=who.OIDC_AUDIENCE)
+    oidc_organizations_claim: str | None = field(
+        default=None, metadata=who.OIDC_ORGANIZATIONS_CLAIM
+    )
+    oidc_teams_claim: str | None = field(default=None, metadata=who.OIDC_TEAMS_CLAIM)
+    oidc_leeway_seconds: int = field(default=60, metadata=who.OIDC_LEEWAY_SECONDS)
     insecure: bool = field(
         default=False,
         metadata=row(
             parsing.yes_or_no,
-            "Listen beyond loopback although nobody is identified: whoever reaches the address can "
-            "read, change and delete everything.",
+            "Listen beyond loopback with ASGARD_AUTH=local: whoever reaches the address can read, "
+            "change and delete everything.",
         ),
     )
     tls_cert_file: Path | None = field(
@@ -471,6 +483,7 @@ class Settings:
                 f"is set, and ASGARD_S3_ENCRYPTION is {self.s3_encryption}",
                 "set that to aws:kms, or leave the key out",
             )
+        who.check(self)
         secure = self.s3_endpoint.secure if self.s3_endpoint else None
         if secure is not None and self.s3_secure is not None and secure != self.s3_secure:
             raise SettingError(

@@ -16,6 +16,7 @@ from gimle.asgard.v1 import sim_data_service_pb2_grpc as pb_grpc
 from gimle.asgard.v1 import watch_jobs_pb2 as watch_pb
 from google.api.httpbody_pb2 import HttpBody
 
+from asgard_server.auth.callers import caller
 from asgard_server.sim_data import codec, pages
 from asgard_server.sim_data.domain import Caller
 from asgard_server.sim_data.keeping import Keeper
@@ -24,12 +25,11 @@ from asgard_server.sim_data.working import Floor
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-LOCAL = Caller("local", is_service=True)
 
-
-def local_caller(context: Context) -> Caller:
-    """Everybody is the local user, who is a service caller too, as long as nobody is identified."""
-    return LOCAL
+def identified_caller(context: Context) -> Caller:
+    """Who calls: services are service callers, and the local user is one, too."""
+    principal = caller()
+    return Caller(principal.sub, is_service=principal.sees_everything)
 
 
 class SimDataHandlers(pb_grpc.SimDataServiceServicer):
@@ -41,7 +41,7 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
         floor: Floor,
         watch: JobWatch,
         clock: Callable[[], datetime],
-        caller_of: Callable[[Context], Caller] = local_caller,
+        caller_of: Callable[[Context], Caller] = identified_caller,
     ) -> None:
         self._keeper = keeper
         self._floor = floor

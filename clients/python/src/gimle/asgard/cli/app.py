@@ -12,7 +12,18 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated
 
 import typer
-from gimle.asgard.cli import assets, blobs, copying, example, fsck, models, runs, sim_data
+from gimle.asgard.cli import (
+    assets,
+    blobs,
+    copying,
+    example,
+    fsck,
+    groups,
+    identity,
+    models,
+    runs,
+    sim_data,
+)
 from gimle.asgard.cli.speaking import error_console, plain_errors
 
 GROUP = "gimle.asgard.commands"
@@ -48,17 +59,21 @@ def build() -> typer.Typer:
     app.add_typer(assets.app, name="assets")
     app.add_typer(blobs.app, name="blob")
     app.add_typer(sim_data.app, name="sim-data")
+    app.add_typer(identity.users, name="user")
+    app.add_typer(groups.app_of(groups.ORGANIZATION), name="org")
+    app.add_typer(groups.app_of(groups.TEAM), name="team")
+    app.add_typer(identity.keys, name="keys")
     added = {point.name: point for point in entry_points(group=GROUP)}
     if "fsck" not in added:
         app.command("fsck")(plain_errors(fsck.fsck))
-    groups = {"blob": blobs.app}
+    joined = {"blob": blobs.app}
     for name, point in sorted(added.items()):
         group, _, inner = name.rpartition(".")
-        _add(groups.get(group, app), inner, point)
+        _add(joined.get(group, app), inner, point)
     for name, purpose in ELSEWHERE.items():
         if name not in added:
             group, _, inner = name.rpartition(".")
-            _missing(groups.get(group, app), inner, purpose, "it comes with asgard-server")
+            _missing(joined.get(group, app), inner, purpose, "it comes with asgard-server")
     return app
 
 

@@ -14,11 +14,14 @@ from gimle.asgard.core.errors import InvalidFieldError
 
 # As a service names its own: who signs the service's certificate, and what is shown to it.
 AUTHORITY = "ASGARD_TLS_CA_FILE"
+# Who calls: an API key, or a token of the service's OIDC provider.
+API_KEY = "ASGARD_API_KEY"
 CERTIFICATE, KEY = "ASGARD_TLS_CERT_FILE", "ASGARD_TLS_KEY_FILE"
 
 
 class Channel:
-    """What a generated stub is made on. Each call carries an `x-request-id` of its own.
+    """What a generated stub is made on. Each call carries an `x-request-id` of its own, and the
+    API key or token that the environment names.
 
     Raises InvalidFieldError when the files that the environment names cannot be used.
     """
@@ -68,9 +71,20 @@ class Channel:
 
 def _identified(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(request: Any, timeout: float | None = None) -> Any:
-        return method(request, timeout=timeout, metadata=(("x-request-id", token_hex(8)),))
+        metadata = (("x-request-id", token_hex(8)), *_shown())
+        return method(request, timeout=timeout, metadata=metadata)
 
     return call
+
+
+def _shown() -> tuple[tuple[str, str], ...]:
+    """What says who calls: nothing, unless the environment does."""
+    key = os.environ.get(API_KEY, "").strip()
+    if not key:
+        return ()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidFieldError(API_KEY, "has characters that no key has", "give the key alone")
+    return (("authorization", f"Bearer {key}"),)
 
 
 def credentials() -> grpc.ChannelCredentials:

@@ -112,6 +112,9 @@ _REASONS: Mapping[str, _Row] = {
     "LAST_ADMINISTRATOR": lambda message, info, place: access_errors.LastAdministratorError(
         info["what"], info["principal"]
     ),
+    "IN_USE": lambda message, info, place: access_errors.InUseError(
+        info["what"], {kind: int(count) for kind, count in info.items() if kind != "what"}
+    ),
     **_missing("user", "organization", "team", "key", "principal"),
     **job_rows.ROWS,
     **experiment_rows.ROWS,

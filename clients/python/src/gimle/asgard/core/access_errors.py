@@ -5,10 +5,13 @@ ServiceError
 │   └── TokenExpiredError    it was one, and its time is over: get a new one
 ├── ForbiddenError           it can be read, and this may not be done to it
 ├── NotAMemberError          the caller is not a member of the scope it named
-└── LastAdministratorError   nobody would be left who administers it
+├── LastAdministratorError   nobody would be left who administers it
+└── InUseError               things belong to it: it cannot be deleted
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from gimle.asgard.core.errors import ServiceError
 
@@ -50,3 +53,13 @@ class LastAdministratorError(ServiceError):
         )
         self.what = what
         self.principal = principal
+
+
+class InUseError(ServiceError):
+    """`what` cannot be deleted while things belong to it: `counts` of each kind."""
+
+    def __init__(self, what: str, counts: Mapping[str, int]) -> None:
+        there = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+        super().__init__(f"{what} still has {there}; delete or move them before")
+        self.what = what
+        self.counts = dict(counts)

@@ -180,7 +180,8 @@ class IdentityServiceServicer:
         """Makes an API key for the caller; an administrator of identity may make one for another user.
         The answer has the key itself, which nobody can be told again. Not safe to repeat: each call
         makes one. INVALID_ARGUMENT INVALID_FIELD; NOT_FOUND USER_NOT_FOUND; PERMISSION_DENIED FORBIDDEN
-        for a key of another user, and for an agent or a worker that wants a key of a user.
+        for a key of another user; also for what an agent wants, unless it is a key for a worker, which
+        lives no longer than its own, and for all that a worker wants.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,7 +281,7 @@ class IdentityServiceServicer:
 
     def GetTeam(self, request, context):
         """Reads a team. NOT_FOUND TEAM_NOT_FOUND, also for one that the caller has nothing to do with:
-        members see it, and the administrators of its organisation.
+        its members see it, and those of its organisation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -339,8 +340,9 @@ class IdentityServiceServicer:
 
     def VerifyToken(self, request, context):
         """Says who shows a token: an API key, or one of the OIDC provider. Only over gRPC, and for services
-        only (else PERMISSION_DENIED FORBIDDEN). UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one
-        that is not good. What is answered may be believed for a second. Never NOT_FOUND.
+        only (else PERMISSION_DENIED FORBIDDEN). Without a principal for a token that is none of this
+        server's; UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one that is not good any more. What
+        is answered may be believed for a second. Never NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,8 @@ class IdentityServiceStub:
     """Makes an API key for the caller; an administrator of identity may make one for another user.
     The answer has the key itself, which nobody can be told again. Not safe to repeat: each call
     makes one. INVALID_ARGUMENT INVALID_FIELD; NOT_FOUND USER_NOT_FOUND; PERMISSION_DENIED FORBIDDEN
-    for a key of another user, and for an agent or a worker that wants a key of a user.
+    for a key of another user; also for what an agent wants, unless it is a key for a worker, which
+    lives no longer than its own, and for all that a worker wants.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListApiKeysRequest, _identity_service_pb2.ListApiKeysResponse]
     """Lists the caller's API keys, newest first, with those that are expired or revoked. Never
@@ -101,7 +102,7 @@ class IdentityServiceStub:
     """
     GetTeam: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetTeamRequest, _identity_service_pb2.GetTeamResponse]
     """Reads a team. NOT_FOUND TEAM_NOT_FOUND, also for one that the caller has nothing to do with:
-    members see it, and the administrators of its organisation.
+    its members see it, and those of its organisation.
     """
     ListTeams: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListTeamsRequest, _identity_service_pb2.ListTeamsResponse]
     """Lists by slug the teams that the caller sees, of one organisation or of all. Never NOT_FOUND."""
@@ -131,8 +132,9 @@ class IdentityServiceStub:
     """
     VerifyToken: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.VerifyTokenRequest, _identity_service_pb2.VerifyTokenResponse]
     """Says who shows a token: an API key, or one of the OIDC provider. Only over gRPC, and for services
-    only (else PERMISSION_DENIED FORBIDDEN). UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one
-    that is not good. What is answered may be believed for a second. Never NOT_FOUND.
+    only (else PERMISSION_DENIED FORBIDDEN). Without a principal for a token that is none of this
+    server's; UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one that is not good any more. What
+    is answered may be believed for a second. Never NOT_FOUND.
     """
 
 @_typing.type_check_only
@@ -156,7 +158,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Makes an API key for the caller; an administrator of identity may make one for another user.
     The answer has the key itself, which nobody can be told again. Not safe to repeat: each call
     makes one. INVALID_ARGUMENT INVALID_FIELD; NOT_FOUND USER_NOT_FOUND; PERMISSION_DENIED FORBIDDEN
-    for a key of another user, and for an agent or a worker that wants a key of a user.
+    for a key of another user; also for what an agent wants, unless it is a key for a worker, which
+    lives no longer than its own, and for all that a worker wants.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListApiKeysRequest, _identity_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """Lists the caller's API keys, newest first, with those that are expired or revoked. Never
@@ -208,7 +211,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     GetTeam: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetTeamRequest, _identity_service_pb2.GetTeamResponse]  # type: ignore[assignment]
     """Reads a team. NOT_FOUND TEAM_NOT_FOUND, also for one that the caller has nothing to do with:
-    members see it, and the administrators of its organisation.
+    its members see it, and those of its organisation.
     """
     ListTeams: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListTeamsRequest, _identity_service_pb2.ListTeamsResponse]  # type: ignore[assignment]
     """Lists by slug the teams that the caller sees, of one organisation or of all. Never NOT_FOUND."""
@@ -238,8 +241,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     VerifyToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.VerifyTokenRequest, _identity_service_pb2.VerifyTokenResponse]  # type: ignore[assignment]
     """Says who shows a token: an API key, or one of the OIDC provider. Only over gRPC, and for services
-    only (else PERMISSION_DENIED FORBIDDEN). UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one
-    that is not good. What is answered may be believed for a second. Never NOT_FOUND.
+    only (else PERMISSION_DENIED FORBIDDEN). Without a principal for a token that is none of this
+    server's; UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one that is not good any more. What
+    is answered may be believed for a second. Never NOT_FOUND.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -278,7 +282,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes an API key for the caller; an administrator of identity may make one for another user.
         The answer has the key itself, which nobody can be told again. Not safe to repeat: each call
         makes one. INVALID_ARGUMENT INVALID_FIELD; NOT_FOUND USER_NOT_FOUND; PERMISSION_DENIED FORBIDDEN
-        for a key of another user, and for an agent or a worker that wants a key of a user.
+        for a key of another user; also for what an agent wants, unless it is a key for a worker, which
+        lives no longer than its own, and for all that a worker wants.
         """
 
     @_abc_1.abstractmethod
@@ -402,7 +407,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.GetTeamResponse, _abc.Awaitable[_identity_service_pb2.GetTeamResponse]]:
         """Reads a team. NOT_FOUND TEAM_NOT_FOUND, also for one that the caller has nothing to do with:
-        members see it, and the administrators of its organisation.
+        its members see it, and those of its organisation.
         """
 
     @_abc_1.abstractmethod
@@ -474,8 +479,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.VerifyTokenResponse, _abc.Awaitable[_identity_service_pb2.VerifyTokenResponse]]:
         """Says who shows a token: an API key, or one of the OIDC provider. Only over gRPC, and for services
-        only (else PERMISSION_DENIED FORBIDDEN). UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one
-        that is not good. What is answered may be believed for a second. Never NOT_FOUND.
+        only (else PERMISSION_DENIED FORBIDDEN). Without a principal for a token that is none of this
+        server's; UNAUTHENTICATED UNAUTHENTICATED or TOKEN_EXPIRED for one that is not good any more. What
+        is answered may be believed for a second. Never NOT_FOUND.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,209 @@
+"""Who signs in by the OIDC provider is a user: made at first sight, and kept as its claims say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from gimle.asgard.core.access_errors import UnauthenticatedError
+from gimle.asgard.core.ids import new_id
+
+from asgard_server.auth.oidc import Claims
+from asgard_server.auth.principal import LOCAL_SUB, Principal
+from asgard_server.identity import domain
+from asgard_server.identity.domain import Asked, Change, Group, Membership, User
+from asgard_server.identity.store import Rows
+
+# More groups than these of one token are not taken in: each would be a membership.
+_MOST_GROUPS = 1_000
+_HANDLE_CLAIMS = ("preferred_username", "nickname", "email")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNames:
+    """Which claims name a user's organisations and teams; None: none does."""
+
+    organizations: str | None = None
+    teams: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What a token says of a user, in our words. Groups None: its claims do not name any.
+
+    `teams` are (slug, name, slug of the organisation that it is a part of).
+    """
+
+    sub: str
+    handle: str
+    name: str
+    email: str | None
+    organizations: Mapping[str, str] | None
+    teams: Mapping[str, tuple[str, str | None]] | None
+
+
+def said_by(claims: Claims, names: ClaimNames) -> SignedIn:
+    """Read claims. Raises `UnauthenticatedError` for a `sub` that cannot be a user's here."""
+    problem = domain.id_problem(claims.sub)
+    if problem:
+        raise UnauthenticatedError(f"the token is not taken: its sub {problem}")
+    values = claims.values
+    email = values.get("email")
+    email = email if isinstance(email, str) and len(email) <= domain.MAX_NAME else None
+    handle = _handle(values, claims.sub)
+    name = values.get("name")
+    shown = _printable(name) if isinstance(name, str) else ""
+    return SignedIn(
+        claims.sub,
+        handle,
+        shown or handle,
+        email,
+        _organizations(values, names.organizations),
+        _teams(values, names.teams),
+    )
+
+
+async def signed_in(rows: Rows, said: SignedIn, issuer: str, asked: Asked) -> User:
+    """Bring the rows of a user to what a token says; nothing is written where they are so.
+
+    Raises `UnauthenticatedError` for one who has been shut out.
+    """
+    user = await rows.users.find(said.sub)
+    if user is None:
+        user = await _made(rows, said, issuer, asked)
+    if user.disabled_at is not None:
+        raise UnauthenticatedError("this user has been shut out")
+    now = replace(user, name=said.name, email=said.email or user.email)
+    if now != user:
+        await rows.users.change(now)
+    await _join(rows, said, asked)
+    return now
+
+
+async def _made(rows: Rows, said: SignedIn, issuer: str, asked: Asked) -> User:
+    for number in range(1, _MOST_GROUPS):
+        handle = said.handle if number == 1 else f"{said.handle[:58]}-{number}"
+        user = User(said.sub, handle, said.name, said.email, issuer, asked.at, said.sub)
+        if handle != LOCAL_SUB and await rows.users.add(user):
+            details = {"issuer": issuer, "handle": handle}
+            await rows.record(asked, Change("create", "user", said.sub, details=details))
+            return user
+        there = await rows.users.find(said.sub)
+        if there is not None:  # by another call of theirs, at the same moment
+            return there
+    raise UnauthenticatedError(f"too many users are called {said.handle}")
+
+
+async def _join(rows: Rows, said: SignedIn, asked: Asked) -> None:
+    """Make the memberships that the provider vouches for those that it names now."""
+    if said.organizations is None and said.teams is None:
+        return
+    wanted: dict[str, Group] = {}
+    for slug, name in (said.organizations or {}).items():
+        group = await _group(rows, asked, Group("", "organization", slug, name, asked.at, said.sub))
+        wanted[group.id] = group
+    for slug, (name, within) in (said.teams or {}).items():
+        inside = None if within is None else await rows.groups.named("organization", within)
+        within_id = None if inside is None else inside.id
+        made = Group("", "team", slug, name, asked.at, said.sub, within_id)
+        group = await _group(rows, asked, made)
+        wanted[group.id] = group
+    there = {row.group_id: (row, kind) for row, kind in await rows.members.of_user(said.sub)}
+    for id, group in wanted.items():
+        if id not in there:
+            await rows.members.put(Membership(id, said.sub, "member", "oidc", asked.at))
+            await _record(rows, asked, "set_member", group, said.sub)
+    for id, (row, kind) in there.items():
+        spoken_of = said.organizations if kind == "organization" else said.teams
+        if row.source == "oidc" and id not in wanted and spoken_of is not None:
+            await rows.members.remove(id, said.sub)
+            gone = await rows.groups.find(id)
+            if gone is not None:
+                await _record(rows, asked, "remove_member", gone, said.sub)
+
+
+async def _group(rows: Rows, asked: Asked, wanted: Group) -> Group:
+    """The group of this slug: a team is not taken for one of another organisation."""
+    there = await rows.groups.named(wanted.kind, wanted.slug)
+    if there is None:
+        prefix = "org_" if wanted.kind == "organization" else "team_"
+        made = replace(wanted, id=prefix + new_id(asked.at).replace("-", ""))
+        if await rows.groups.add(made):
+            owner = made.id if made.kind == "organization" else made.organization_id
+            details = {"slug": made.slug, "by": "the OIDC provider"}
+            await rows.record(asked, Change("create", made.kind, made.id, owner, details))
+            return made
+        there = await rows.groups.named(wanted.kind, wanted.slug)
+    assert there is not None, wanted.slug  # noqa: S101 - a slug that is taken has a row
+    return there
+
+
+async def _record(rows: Rows, asked: Asked, action: str, group: Group, sub: str) -> None:
+    owner = group.id if group.kind == "organization" else group.organization_id
+    details = {"user": sub, "by": "the OIDC provider"}
+    await rows.record(asked, Change(action, group.kind, group.id, owner, details))
+
+
+def asked_by(said: SignedIn, at: datetime) -> Asked:
+    """Who is recorded for what a token changes: the user whose it is."""
+    return Asked(Principal(said.sub), at)
+
+
+def _handle(values: Mapping[str, Any], sub: str) -> str:
+    for claim in _HANDLE_CLAIMS:
+        value = values.get(claim)
+        if isinstance(value, str):
+            handle = domain.slug_like(value.partition("@")[0])
+            if handle:
+                return handle
+    return domain.slug_like(sub) or "user"
+
+
+def _organizations(values: Mapping[str, Any], claim: str | None) -> Mapping[str, str] | None:
+    listed = _listed(values, claim)
+    if listed is None:
+        return None
+    found = {domain.slug_like(path[0]): _printable(path[0]) for path in listed if len(path) == 1}
+    return {slug: name for slug, name in found.items() if slug}
+
+
+def _teams(
+    values: Mapping[str, Any], claim: str | None
+) -> Mapping[str, tuple[str, str | None]] | None:
+    listed = _listed(values, claim)
+    if listed is None:
+        return None
+    found: dict[str, tuple[str, str | None]] = {}
+    for path in listed:
+        slug = domain.slug_like(path[-1])
+        within = domain.slug_like(path[-2]) if len(path) > 1 else ""
+        if slug:
+            found[slug] = (_printable(path[-1]), within or None)
+    return found
+
+
+def _listed(values: Mapping[str, Any], claim: str | None) -> list[list[str]] | None:
+    """The paths of a claim, `acme` or `/acme/ml-team`; None where it is not there.
+
+    A claim within another is named with dots: `realm_access.roles`.
+    """
+    if claim is None:
+        return None
+    value: Any = values.get(claim)
+    if value is None and "." in claim:
+        value = values
+        for step in claim.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        return None if value is None else []
+    texts = [each for each in value[:_MOST_GROUPS] if isinstance(each, str)]
+    paths = [[step for step in text.split("/") if step.strip()] for text in texts]
+    return [path for path in paths if path]
+
+
+def _printable(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())[: domain.MAX_NAME].strip()

@@ -18,6 +18,8 @@ import numpy as np
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import ConsoleMessage, Page, Request
 
+from tests.engines.tying import tied
+
 SPIKE_AT, SPIKE = 4321, 1.5
 STARTED_WITHIN_S = 30.0
 
@@ -61,6 +63,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env={k: v for k, v in os.environ.items() if not k.startswith("ASGARD_")},
             )
+        tied(self._process.pid)
         deadline = time.monotonic() + STARTED_WITHIN_S
         while time.monotonic() < deadline and self._process.poll() is None:
             try:

@@ -20,6 +20,7 @@ from tests.cluster.processes import eventually
 from tests.cluster.watchers import Watcher, watchers
 from tests.conftest import free_port
 from tests.engines.small_disk import SmallDisk, small_disk
+from tests.engines.tying import tied
 
 pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
@@ -39,6 +40,7 @@ async def a_server(disk: SmallDisk, log: Path) -> AsyncIterator[httpx.AsyncClien
         process = subprocess.Popen(
             disk.entering(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
+    tied(process.pid)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             for _ in range(600):

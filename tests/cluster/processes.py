@@ -363,7 +363,7 @@ async def asgard(*arguments: str, cwd: Path, **environ: str) -> subprocess.Compl
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[Any]], seconds: float = 20.0, what: str = "it"
+    condition: Callable[[], Awaitable[Any]], seconds: float = 60.0, what: str = "it"
 ) -> Any:
     """Wait until `condition` answers something true, and answer that; fail after `seconds`."""
     deadline = time.monotonic() + seconds

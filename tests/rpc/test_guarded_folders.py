@@ -61,7 +61,7 @@ async def test_a_folder_that_may_only_be_read_is_shown_and_stays_as_it_is(
                 return [each.name for each in answer.runs]
 
             # Its index is made behind the start.
-            await eventually(listed, 30)
+            await eventually(listed)
             assert await listed() == ["kept"]
             found = await stub.GetRun(pb.GetRunRequest(run_id=run.id))
             assert found.run.result_count == 1

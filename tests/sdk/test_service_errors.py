@@ -139,7 +139,7 @@ def test_a_server_that_is_not_there_is_asked_for_as_long_as_patience_lasts() -> 
     began = time.monotonic()
     with pytest.raises(StorageUnavailableError, match=f"{connection.place} .*address right"):
         ask()
-    assert 0.3 < time.monotonic() - began < 5
+    assert 0.3 < time.monotonic() - began < 12
     assert made == list(range(len(made)))
     assert len(made) > 2
 

@@ -178,8 +178,7 @@ async def test_a_service_whose_index_has_no_room_is_ready_to_be_deleted_from(
             await asyncio.to_thread(disk.make_room)
 
             async def all_listed() -> bool:
-                asked = {"query": "strewn", "page_size": 1_000}
-                listed = (await client.get("/v1/runs", params=asked)).json()
+                listed = (await client.get("/v1/runs?query=strewn&page_size=1000")).json()
                 there = {run["id"] for run in listed["runs"]}
                 return bool(listed["next_page_token"]) or {path.stem for path in moved} <= there
 
@@ -191,6 +190,42 @@ async def test_a_service_whose_index_has_no_room_is_ready_to_be_deleted_from(
 
             await eventually(well, what="that the index has room")
         assert "no room to index changes" in (tmp_path / "log").read_text()
+
+
+async def test_a_service_that_finds_no_room_to_start_says_so_and_runs_are_deleted_without_it(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", SIZE) as disk:
+        ids = [f"r{number}" for number in range(30)]
+        async with a_server(disk, tmp_path / "log") as client:
+            for run_id in ids:
+                run = {"id": run_id, "name": "n", "note": "x" * 2000}
+                assert (await client.post("/v1/runs", json=run)).status_code == 200
+        await asyncio.to_thread(disk.fill)
+        asgard = [sys.executable, "-m", "gimle.asgard.cli"]
+        storage = ("--storage", str(disk.inside / "storage"))
+        status, said = await _ended(disk, *asgard, "serve", "all", *storage)
+        assert status == 1
+        assert "is full; make room" in said
+        status, said = await _ended(disk, *asgard, "runs", "delete", *ids[1:], "-y", *storage)
+        assert status == 0, said
+        async with a_server(disk, tmp_path / "log") as client:
+            listed = (await client.get("/api/runs")).json()
+            assert [run["id"] for run in listed] == ids[:1]
+
+
+async def _ended(disk: SmallDisk, *command: str) -> tuple[int, str]:
+    """The status of a command that has ended on the disk, and what it said."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        disk.entering(*command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout
 
 
 async def _index_of(client: httpx.AsyncClient) -> str:

@@ -35,7 +35,7 @@ class Experiments:
         visibility: str | None = None,
         allow_retracted_parent: bool = False,
     ) -> Answer:
-        """Begin an experiment, open."""
+        """Begin an experiment, open. Answers its id and fields, also as `.experiment`."""
         body = {
             "id": new_id(datetime.now(UTC)),
             "hypothesis_summary": hypothesis_summary,
@@ -49,8 +49,8 @@ class Experiments:
             "visibility": visibility,
             "allow_retracted_parent": allow_retracted_parent or None,
         }
-        found: Answer = self._transport.post("/v1/experiments", body, safe=True)
-        return found
+        made = self._transport.post("/v1/experiments", body, safe=True)
+        return Answer({**made.experiment, **made})
 
     def get(self, experiment_id: str) -> Answer:
         """`.experiment` and `.variations`."""
@@ -209,7 +209,10 @@ class Variations:
         *,
         allow_invalid_assets: bool = False,
     ) -> Answer:
-        """Add a variation; answers its number, with its inputs linked."""
+        """Add a variation, its inputs linked.
+
+        Answers its number (`.variation`) and fields, with `.warnings` of deprecated inputs.
+        """
         body = {
             "config_yaml": config_yaml,
             "description": description,
@@ -219,13 +222,13 @@ class Variations:
             "input_asset_ids": list(input_asset_ids),
             "allow_invalid_assets": allow_invalid_assets or None,
         }
-        found: Answer = self._transport.post(f"{paths.experiment(experiment_id)}/variations", body)
-        return found
+        made = self._transport.post(f"{paths.experiment(experiment_id)}/variations", body)
+        return Answer({**made.variation, "warnings": made.warnings})
 
     def get(self, experiment_id: str, variation: int) -> Answer:
         """One of an experiment's variations."""
-        found: Answer = self._transport.get(paths.variation(experiment_id, variation))
-        return found
+        found = self._transport.get(paths.variation(experiment_id, variation))
+        return Answer({**found.variation, "runs": found.runs})
 
     def list(self, experiment_id: str) -> Answers:
         """All of an experiment's."""
@@ -233,11 +236,10 @@ class Variations:
         return found
 
     def resume(self, experiment_id: str, variation: int) -> Answer:
-        """Make another run of it; answers the run's number."""
-        found: Answer = self._transport.post(
-            f"{paths.variation(experiment_id, variation)}/resume", {}
-        )
-        return found
+        """Make another run of it; answers the run, its number as `.run`."""
+        path = f"{paths.variation(experiment_id, variation)}/resume"
+        made: Answer = self._transport.post(path, {}).run
+        return made
 
     def retract(self, experiment_id: str, variation: int, reason: str) -> Answer:
         """Withdraw one variation: its outputs are invalidated."""

@@ -20,6 +20,9 @@ from methodic.errors import ChronicleError, ConflictError, UploadError
 from methodic.runs import Runs
 from methodic.tracker import UploadTracker
 
+LEASE_SECONDS = 300.0
+"""For how long a run is taken to be alive after a heartbeat, unless it is told otherwise."""
+
 
 class Run:
     """A run: what it uploads is an output of it.
@@ -44,7 +47,7 @@ class Run:
         self._assets = assets
         self._background = background
         self._lease_token: str | None = None
-        self._lease_seconds = 60.0
+        self._lease_seconds = LEASE_SECONDS
         self._uploads: list[Future[str]] = []
         self._lock = threading.Lock()
 
@@ -83,7 +86,7 @@ class Run:
             *self._names, worker=worker, lease_seconds=lease_seconds, wandb=wandb
         )
         self._lease_token = said.lease_token
-        self._lease_seconds = float(said.lease_seconds)
+        self._lease_seconds = lease_seconds or LEASE_SECONDS
         return self
 
     def heartbeat(self) -> Run:
@@ -125,7 +128,7 @@ class Run:
         self._runs.succeed(*self._names, lease_token=self._lease_token)
         return self
 
-    def fail(self, reason: str = "") -> Run:
+    def fail(self, reason: str = "no reason given") -> Run:
         """End it as failed; its pending assets are abandoned."""
         self._runs.fail(*self._names, reason=reason, lease_token=self._lease_token)
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +20,7 @@ class Runs:
 
     def get(self, experiment_id: str, variation: int, run: int) -> Answer:
         """Its status, times, and reason."""
-        found: Answer = self._transport.get(paths.run(experiment_id, variation, run))
+        found: Answer = self._transport.get(paths.run(experiment_id, variation, run)).run
         return found
 
     def start(
@@ -32,7 +34,7 @@ class Runs:
         wandb: Mapping[str, str | None] | None = None,
     ) -> Answer:
         """Begin it: `.lease_token` goes with what is said of it from then on."""
-        body: dict[str, Any] = {"worker": worker, **(wandb or {})}
+        body: dict[str, Any] = {"worker": worker or _this_worker(), **(wandb or {})}
         if lease_seconds is not None:
             body["lease_duration"] = f"{lease_seconds:g}s"
         return self._say(experiment_id, variation, run, "start", body)
@@ -54,7 +56,7 @@ class Runs:
         experiment_id: str,
         variation: int,
         run: int,
-        reason: str = "",
+        reason: str = "no reason given",
         *,
         lease_token: str | None = None,
     ) -> Answer:
@@ -69,3 +71,8 @@ class Runs:
         # Safe to repeat: the server compares worker and lease.
         found: Answer = self._transport.post(path, body, safe=True)
         return found
+
+
+def _this_worker() -> str:
+    """A name that another process has not: whoever has it may start again what it has started."""
+    return f"{socket.gethostname()}-{os.getpid()}"

@@ -128,7 +128,7 @@ class Versions(Protocol):
 
 
 class Upkeep(Protocol):
-    """The tables' other face, for the sweeper and for fsck."""
+    """The tables' other face, for the sweeper."""
 
     async def overdue(self, before: datetime, limit: int) -> list[str]:
         """Pending assets of before then that nobody is to approve, or that are not whole."""
@@ -137,9 +137,6 @@ class Upkeep(Protocol):
         """Remove the content of assets abandoned before then, and leave word that their blobs are
         to go; answer how many assets those were.
         """
-
-    async def owners(self, names: Sequence[str]) -> set[str]:
-        """Which of these names of owners of blobs ("asset/<id>") are of assets that are there."""
 
     async def forget(self, before: datetime) -> None:
         """Forget ids that were deleted before then."""

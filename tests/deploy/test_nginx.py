@@ -44,6 +44,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
             run_address=cluster.replicas[0].address,
             # test_blobs_behind_nginx.py asks these.
             store_listen=f"127.0.0.1:{free_port()}",
+            asset_address="127.0.0.1:1",
             blob_address="127.0.0.1:1",
             store_address="127.0.0.1:1",
         )

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import structlog
 from gimle.asgard.core.errors import AsgardError
 
+from asgard_server.outbox import metrics
+
 SECONDS = 1.0
 _PAGE = 50
 _LONGEST = timedelta(minutes=5)
+_DOUBLED = 10
 
 Receiver: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 """Does what a body says. What it raises is tried again later."""
@@ -72,6 +75,8 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+        for kind in self._receivers:
+            metrics.known(kind)
         while True:
             try:
                 async for mine in self._turns.turn("outbox"):
@@ -98,10 +103,17 @@ class Delivery:
         try:
             await self._receivers[word.kind](word.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again, and told
-            wait = min(timedelta(seconds=2**word.attempts), _LONGEST)
+            wait = pause(word.attempts)
+            metrics.DELIVERED.labels(word.kind, "failed").inc()
             self._log.warning("not delivered", kind=word.kind, key=word.key, error=str(error))
             problem = str(error) or type(error).__name__
             await self._outbox.later(word.number, self._clock() + wait, problem)
             return False
         await self._outbox.done(word.number)
+        metrics.DELIVERED.labels(word.kind, "done").inc()
         return True
+
+
+def pause(attempts: int) -> timedelta:
+    """How long what has failed so often before waits to be tried again: twice as long each time."""
+    return min(timedelta(seconds=2 ** min(attempts, _DOUBLED)), _LONGEST)

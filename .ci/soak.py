@@ -30,7 +30,12 @@ BY_CHANCE = (
     "tests/cluster",
 )
 # What tests take from their environment where there is more time than in `make test`.
-MORE = {"TESTS_ROUNDS": "20", "TESTS_WRITES": "500", "TESTS_EXAMPLES": "1500"}
+MORE = {
+    "TESTS_ROUNDS": "20",
+    "TESTS_WRITES": "500",
+    "TESTS_EXAMPLES": "1500",
+    "TESTS_CHANGES": "10000",
+}
 
 
 def soak(minutes: float, arguments: list[str]) -> int:

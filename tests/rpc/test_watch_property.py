@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -23,7 +24,7 @@ from tests.rpc.running import OPTIONS, a_result, a_service, eventually
 from tests.rpc.watching import Watcher
 
 WATCHERS = 20
-CHANGES = 10_000
+CHANGES = int(os.environ.get("TESTS_CHANGES", "5000"))
 # Results of a run that is saved at once: with its run, so many changes and one more.
 RESULTS = 24
 

@@ -1,0 +1,172 @@
+"""Who gets which status for which call: the table, written by hand from docs/access.md.
+
+A row has a status for each of CALLERS, in their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+CALLERS = (
+    "nobody",
+    "stranger",
+    "reader",
+    "writer",
+    "deleter",
+    "administrator",
+    "other organisation",
+    "expired key",
+    "worker of another run",
+)
+
+# What is to be there before the call: an asset (ready, with components to come, to be reviewed), an
+# open experiment, one that is committed with a run that is pending or going on; or people.
+Needs = Literal["ready", "pending", "review", "open", "committed", "running", "people", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One call of one RPC, and what each caller gets for it."""
+
+    needs: Needs
+    expected: str
+    body: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    path: dict[str, str] = field(default_factory=dict)
+
+    def of(self, caller: str) -> int:
+        """The status that a caller gets."""
+        return int(self.expected.split()[CALLERS.index(caller)])
+
+
+#              nobody stranger reader writer deleter admin other expired worker
+READ = "       401    404      200    200    200     200   404   401     200"
+WRITE = "      401    404      403    200    403     200   404   401     403"
+DELETE = "     401    404      403    403    200     200   404   401     403"
+ADMINISTER = " 401    404      404    404    404     200   404   401     404"
+ANYBODY = "    401    200      200    200    200     200   200   401     200"
+PEOPLE = "     401    200      200    200    200     200   200   401     403"
+SERVERS = "    401    403      403    403    403     403   403   401     403"
+
+ASSETS: dict[str, Cell] = {
+    "CreateAsset": Cell("nothing", PEOPLE, {"asset_type": "x", "content": 1}),
+    "GetAsset": Cell("ready", READ),
+    "ListAssets": Cell("nothing", ANYBODY),
+    "SearchAssets": Cell("nothing", ANYBODY, {"query": "x"}),
+    "UpdateAsset": Cell("ready", WRITE, {"metadata": {"a": 1}}),
+    "PresignAsset": Cell("pending", WRITE, {"operation": "write"}),
+    "FinalizeAsset": Cell("ready", WRITE),
+    "ApproveAsset": Cell("review", WRITE),
+    "RejectAsset": Cell("review", WRITE, {"reason": "no"}),
+    "BulkApproveAssets": Cell("review", ANYBODY, {"asset_ids": ["{asset_id}"]}),
+    "ListReviewQueue": Cell("nothing", ANYBODY),
+    "DeprecateAsset": Cell("ready", WRITE, {"reason": "old"}),
+    "InvalidateAsset": Cell("ready", WRITE, {"reason": "wrong"}),
+    "ReinstateAsset": Cell("ready", WRITE, {"reason": "right"}),
+    "ListAssetFlags": Cell("ready", READ),
+    "DeleteAsset": Cell("ready", DELETE),
+    "GrantAccess": Cell("ready", ADMINISTER, {"principal_id": "everyone"}),
+    "RevokeAccess": Cell("ready", ADMINISTER, query={"principal_id": "everyone"}),
+    "ListAccess": Cell("ready", ADMINISTER),
+    "ExplainAccess": Cell("ready", READ),
+    "ShareWithScope": Cell("ready", ADMINISTER, {"scope_id": "o/lab"}),
+    "SetVisibility": Cell("ready", ADMINISTER, {"visibility": "public"}),
+    "MoveAsset": Cell("ready", ADMINISTER, {"organization_id": "o/lab"}),
+    "ListAssetVersions": Cell("ready", READ),
+    "SetAssetAlias": Cell("ready", WRITE, path={"alias": "best"}),
+    "DeleteAssetAlias": Cell("ready", WRITE, path={"alias": "best"}),
+    "GetAssetLineage": Cell("ready", READ),
+    "PreviewAsset": Cell("ready", READ),
+    "ListAuditEntries": Cell("ready", ADMINISTER, query={"asset_id": "{asset_id}"}),
+    "WatchAssets": Cell("nothing", ANYBODY),
+}
+
+EXPERIMENTS: dict[str, Cell] = {
+    "CreateExperiment": Cell("nothing", PEOPLE, {"hypothesis_summary": "it is so"}),
+    "GetExperiment": Cell("open", READ),
+    "ListExperiments": Cell("nothing", ANYBODY),
+    "UpdateExperiment": Cell("open", WRITE, {"title": "other"}),
+    "DeleteExperiment": Cell("open", DELETE),
+    "CommitExperiment": Cell("open", WRITE),
+    "ConcludeExperiment": Cell("committed", WRITE),
+    "RetractExperiment": Cell("committed", DELETE, {"reason": "wrong"}),
+    "PreviewRetraction": Cell("committed", READ),
+    "MoveExperiment": Cell("open", ADMINISTER, {"organization_id": "o/lab"}),
+    "ListExperimentOutputs": Cell("open", READ),
+    "ListExperimentInputs": Cell("open", READ),
+    "AddExperimentInputs": Cell("open", WRITE, {"asset_ids": ["{asset_id}"]}),
+    "RemoveExperimentInput": Cell("open", WRITE),
+    "RecordFinding": Cell("committed", WRITE, {"status": "working", "summary": "it is so"}),
+    "GetExperimentLineage": Cell("open", READ),
+    "ListUpstreamRetractions": Cell("open", READ),
+    "GrantExperimentAccess": Cell("open", ADMINISTER, {"principal_id": "everyone"}),
+    "RevokeExperimentAccess": Cell("open", ADMINISTER, query={"principal_id": "everyone"}),
+    "ListExperimentAccess": Cell("open", ADMINISTER),
+    "SetExperimentVisibility": Cell("open", ADMINISTER, {"visibility": "public"}),
+    "CreateVariation": Cell("open", WRITE),
+    "GetVariation": Cell("committed", READ),
+    "RetractVariation": Cell("committed", DELETE, {"reason": "wrong"}),
+    "ResumeVariation": Cell("running", WRITE),
+    "ListVariationInputs": Cell("committed", READ),
+    "AddVariationInputs": Cell("open", WRITE, {"asset_ids": ["{asset_id}"]}),
+    "RemoveVariationInput": Cell("open", WRITE),
+    "GetVariationRun": Cell("committed", READ),
+    "StartVariationRun": Cell("committed", WRITE, {"worker": "w"}),
+    "HeartbeatVariationRun": Cell("running", WRITE),
+    "SucceedVariationRun": Cell("running", WRITE),
+    "FailVariationRun": Cell("running", WRITE, {"reason": "no"}),
+    "ListRunOutputs": Cell("committed", READ),
+}
+
+IDENTITY: dict[str, Cell] = {
+    "GetMe": Cell("nothing", ANYBODY),
+    "ListScopes": Cell("nothing", ANYBODY),
+    "CreateApiKey": Cell("nothing", PEOPLE, {"name": "k", "key_type": "user"}),
+    "ListApiKeys": Cell("nothing", ANYBODY),
+    "CreateUser": Cell("nothing", SERVERS, {"handle": "new-user"}),
+    "ListUsers": Cell("nothing", ANYBODY),
+    "DeleteUser": Cell("people", SERVERS),
+    "CreateOrganization": Cell("nothing", SERVERS, {"slug": "new-org"}),
+    "ListOrganizations": Cell("nothing", ANYBODY),
+    "CreateTeam": Cell("nothing", SERVERS, {"slug": "new-team"}),
+    "ListTeams": Cell("nothing", ANYBODY),
+    "ResolvePrincipal": Cell("people", ANYBODY, path={"handle": "@administrator"}),
+}
+
+# Of a foreign organisation, team, user or key whoever is not in it sees nothing.
+FOREIGN = "401 404 404 404 404 404 404 401 404"
+OF_OTHERS: dict[str, Cell] = {
+    "RevokeApiKey": Cell("people", FOREIGN),
+    "GetUser": Cell("people", FOREIGN),
+    "GetOrganization": Cell("people", FOREIGN),
+    "DeleteOrganization": Cell("people", FOREIGN),
+    "GetTeam": Cell("people", FOREIGN),
+    "DeleteTeam": Cell("people", FOREIGN),
+    "ListMembers": Cell("people", FOREIGN),
+    "SetMember": Cell("people", FOREIGN, {"role": "member"}),
+    "RemoveMember": Cell("people", FOREIGN),
+}
+
+# Whoever is identified may do these (docs/access.md, "Runs, results and blobs" and "Jobs"): nobody
+# and an expired key get 401.
+IDENTIFIED = {
+    "RunService": {
+        *("CreateRun", "SaveRun", "GetRun", "ListRuns", "UpdateRun", "FinishRun", "DeleteRun"),
+        *("AddResult", "AppendResult", "GetResult", "ListResults", "DeleteResult"),
+        *("RenderResult", "WatchRuns"),
+    },
+    "BlobService": {
+        *("CreateUploads", "RenewUploads", "SignParts", "ListParts", "CompleteUploads"),
+        *("AbortUploads", "CreateDownloads", "GetBlob", "ListBlobs", "DeleteBlob", "DeleteBlobs"),
+        *("CopyBlob", "ClaimBlobs", "ReleaseBlobs", "ReadBlob", "WriteBlob"),
+    },
+    "SimDataService": {
+        *("CreateJob", "ListJobs", "GetJob", "ClaimJob", "RenewJob", "CompleteJob", "FailJob"),
+        *("GetSimData", "ResumeJob", "RetryJob", "DeleteJob", "CreateDraft", "UpdateDraft"),
+        *("LaunchDraft", "CreateShareLink", "DeleteShareLink", "GetReport", "WatchJobs"),
+    },
+}
+
+# Whoever has the token of a shared job may read it, and what is public needs nobody.
+FOR_EVERYBODY = {"GetSharedJob"}

@@ -21,8 +21,10 @@ CALLERS = (
 )
 
 # What is to be there before the call: an asset (ready, with components to come, to be reviewed), an
-# open experiment, one that is committed with a run that is pending or going on; or people.
-Needs = Literal["ready", "pending", "review", "open", "committed", "running", "people", "nothing"]
+# open experiment, one that is committed with a run that is pending, going on or over; or people.
+Needs = Literal[
+    "ready", "pending", "review", "open", "committed", "running", "ended", "people", "nothing"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Cell:
 READ = "       401    404      200    200    200     200   404   401     200"
 WRITE = "      401    404      403    200    403     200   404   401     403"
 DELETE = "     401    404      403    403    200     200   404   401     403"
-ADMINISTER = " 401    404      404    404    404     200   404   401     404"
+ADMINISTER = " 401    404      404    404    404     200   404   401     403"
 ANYBODY = "    401    200      200    200    200     200   200   401     200"
 PEOPLE = "     401    200      200    200    200     200   200   401     403"
 SERVERS = "    401    403      403    403    403     403   403   401     403"
@@ -107,7 +109,7 @@ EXPERIMENTS: dict[str, Cell] = {
     "CreateVariation": Cell("open", WRITE),
     "GetVariation": Cell("committed", READ),
     "RetractVariation": Cell("committed", DELETE, {"reason": "wrong"}),
-    "ResumeVariation": Cell("running", WRITE),
+    "ResumeVariation": Cell("ended", WRITE),
     "ListVariationInputs": Cell("committed", READ),
     "AddVariationInputs": Cell("open", WRITE, {"asset_ids": ["{asset_id}"]}),
     "RemoveVariationInput": Cell("open", WRITE),

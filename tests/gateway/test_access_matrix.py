@@ -145,8 +145,11 @@ async def _prepared(house: House, needs: matrix.Needs) -> dict[str, str]:
     }
     written = (await house.made("/v1/assets", takeaways))["asset"]["id"]
     await house.made(f"/v1/assets/{written}/approve", {}, "PUT")
-    if needs == "running":
-        await house.made(f"{base}/variations/0/runs/0/start", {"worker": "w"})
+    run = f"{base}/variations/0/runs/0"
+    if needs in ("running", "ended"):
+        await house.made(f"{run}/start", {"worker": "w"})
+    if needs == "ended":
+        await house.made(f"{run}/succeed", {})
     return ids
 
 
@@ -169,12 +172,14 @@ def _path(template: str, ids: dict[str, str]) -> str:
     return template.replace("=**", "").format(**ids)
 
 
-async def _status(house: House, service: str, name: str, cell: Cell, caller: str) -> int:
-    ids = {**house.ids, **await _prepared(house, cell.needs), **cell.path}
+async def _status(
+    house: House, service: str, name: str, cell: Cell, caller: str, made: dict[str, str]
+) -> int:
+    ids = {**house.ids, **made, **cell.path}
     binding = RPCS[service, name].bindings[0]
     body = _filled(cell.body, ids) if binding.body else None
     if name in ("CreateUser", "CreateOrganization", "CreateTeam"):
-        body = {key: f"{value}-{next(_numbers)}" for key, value in body.items()}
+        body = {key: f"{value}-{next(_numbers)}" for key, value in cell.body.items()}
     answer = await house.ask(
         caller, binding.verb, _path(binding.template, ids), body, _filled(cell.query, ids)
     )
@@ -185,10 +190,13 @@ async def _status(house: House, service: str, name: str, cell: Cell, caller: str
 async def test_every_cell_is_as_the_rules_say(house: House, service: str) -> None:
     wrong = []
     for name, cell in TABLES[service].items():
-        for caller in CALLERS:
-            status = await _status(house, service, name, cell, caller)
+        made = await _prepared(house, cell.needs)
+        for caller in sorted(CALLERS, key=lambda one: cell.of(one) == 200):
+            status = await _status(house, service, name, cell, caller, made)
             if status != cell.of(caller):
                 wrong.append(f"{name} by {caller}: {status}, not {cell.of(caller)}")
+            if status == 200:  # it may not be there any more
+                made = await _prepared(house, cell.needs)
     assert not wrong, "\n".join(wrong)
 
 

@@ -13,7 +13,7 @@ from gimle.asgard.core.access_errors import ForbiddenError, LastAdministratorErr
 from gimle.asgard.core.errors import NotFoundError
 
 from asgard_server.access.domain import ALL, OWN, VISIBILITY, Action, Granted, Kind, allowed
-from asgard_server.auth.principal import Principal
+from asgard_server.auth.principal import Principal, RunScope
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.readable import TABLES, page, readable
 from asgard_server.store.sql.session import Session
@@ -35,6 +35,9 @@ __all__ = [
     "require",
     "revoke",
 ]
+
+READING: frozenset[Action] = frozenset(("read",))
+WORKING: frozenset[Action] = frozenset(("read", "write"))
 
 Readers = tuple[str, ...]
 """The principals who may read something, sorted."""
@@ -189,7 +192,18 @@ async def actions(session: Session, kind: Kind, id: str, principal: Principal) -
         f"SELECT DISTINCT action FROM grants WHERE object_kind = ? AND object_id = ? AND {chosen}",  # noqa: S608 - ours
         *(kind, id, keys),
     )
-    return allowed(row[0] for row in rows)
+    may = allowed(row[0] for row in rows)
+    if principal.run is None:
+        return may
+    return may & await _of_worker(session, kind, id, principal.run)
+
+
+async def _of_worker(session: Session, kind: Kind, id: str, run: RunScope) -> frozenset[Action]:
+    """What a worker's key is good for: reading, and changing what its own run makes."""
+    if kind == "experiment":
+        return WORKING if run.experiment_id == id else READING
+    made_by = await session.one("SELECT experiment_id, variation, run FROM assets WHERE id = ?", id)
+    return WORKING if made_by == (run.experiment_id, run.variation, run.run) else READING
 
 
 async def require(
@@ -198,11 +212,14 @@ async def require(
     """Answer if a caller may do this.
 
     Raises `NotFoundError` for what the caller may not read, and where administering is asked for
-    also for what the caller may read; else `ForbiddenError`.
+    also for what the caller may read; else `ForbiddenError`. A worker's key gets that for whatever
+    is not of its run.
     """
     may = await actions(session, kind, id, principal)
     if action in may:
         return
+    if principal.run is not None and "read" in may:
+        raise ForbiddenError("a worker's key changes what its own run makes, and nothing else")
     if "read" not in may or action == "administer":
         raise NotFoundError(kind, id)
     raise ForbiddenError(

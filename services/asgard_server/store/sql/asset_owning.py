@@ -23,6 +23,10 @@ async def owner_of(session: Session, asked: Asked, by: Principal) -> Owner:
     """
     named = await _named(session, asked)
     if asked.asset.output_of is None:
+        if by.run is not None:
+            raise ForbiddenError(
+                "a worker's key makes outputs of its own run: name it in output_of"
+            )
         _require_member(named, asked, by)
         return named
     owner = await _of_experiment(session, asked.asset.output_of, asked.lease_token, by)

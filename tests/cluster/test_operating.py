@@ -145,6 +145,24 @@ async def test_nobody_listens_beyond_loopback_by_accident(tmp_path: Path, servic
         assert process.returncode == 1
 
 
+@pytest.mark.parametrize("service", ["run", "gateway", "blob"])
+async def test_a_process_that_asks_who_calls_and_knows_nobody_who_does_is_told_so(
+    tmp_path: Path, service: str
+) -> None:
+    environment = {**os.environ, "ASGARD_HOST": "0.0.0.0", "ASGARD_AUTH": "required"}
+    told = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", f"asgard_server.{service}"),
+        stderr=asyncio.subprocess.PIPE,
+        cwd=tmp_path,
+        env=environment,
+    )
+    said = (await told.communicate())[1].decode()
+    assert told.returncode == 1
+    assert "Traceback" not in said
+    if service != "blob":  # which is refused for its folder before
+        assert "ASGARD_IDENTITY_ADDRESS is not set" in said
+
+
 async def test_whoever_says_insecure_may_listen_to_all(tmp_path: Path) -> None:
     async with (
         a_cluster(

@@ -89,8 +89,10 @@ class Telling:
 
 
 @asynccontextmanager
-async def telling_service(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
-    """Serve `Telling` in a process without IdentityService; answer a channel to it."""
+async def telling_server(
+    credentials: grpc.ServerCredentials | None = None, **settings: Any
+) -> AsyncIterator[int]:
+    """Serve `Telling` in a process without IdentityService; answer its port."""
     given = Settings(**{"service_key": SERVICE_KEY, "auth": "required", **settings})
     telling = Telling()
     handlers: dict[str, Any] = {
@@ -109,11 +111,22 @@ async def telling_service(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
             Health(["test.Telling"]),
             authenticate=who.authenticate,
         )
-        port = server.add_insecure_port("127.0.0.1:0")
+        if credentials is None:
+            port = server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = server.add_secure_port("127.0.0.1:0", credentials)
         await server.start()
         stack.push_async_callback(server.stop, None)
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-        stack.push_async_callback(channel.close)
+        yield port
+
+
+@asynccontextmanager
+async def telling_service(**settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """Serve `Telling`; answer a channel to it."""
+    async with (
+        telling_server(**settings) as port,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
         yield channel
 
 

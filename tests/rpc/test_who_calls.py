@@ -17,17 +17,21 @@ from asgard_server.auth.believing import passing
 from asgard_server.auth.principal import LOCAL, Principal, RunScope
 from asgard_server.auth.verifying import Verified, Verifier
 from asgard_server.processes.who import who_calls
+from asgard_server.rpc.channel import open_channel
+from asgard_server.rpc.credentials import Certificates, server_credentials
 from asgard_server.settings import SettingError, Settings
 from gimle.asgard.core.access_errors import UnauthenticatedError
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.v1 import identity_service_pb2 as pb
 from gimle.asgard.v1 import principal_pb2
 
+from tests.rpc.authorities import Authority, files_of
 from tests.rpc.identities import (
     AS_SERVICE,
     Running,
     identity_service,
     shown,
+    telling_server,
     telling_service,
     told,
 )
@@ -172,6 +176,30 @@ async def test_a_service_says_for_whom_it_asks_and_nobody_else_can(identity: Run
             assert await refused(channel, pretended, shown(key)) is CODE.PERMISSION_DENIED
         broken = ("x-asgard-principal", "!!")
         assert await refused(channel, *AS_SERVICE, broken) is CODE.UNAUTHENTICATED
+
+
+async def test_a_service_is_known_by_the_name_in_its_certificate(
+    identity: Running, tmp_path: Path
+) -> None:
+    ours = Authority("ours")
+    own = files_of(tmp_path / "own", ours.pair("asgard-blob"), ours)
+    _, key = await identity.key("@alice")
+    by_certificate = ("x-asgard-service-key", "certificate")
+    for_root = ("x-asgard-principal", passing(Principal("root", admin=True)))
+    settings = {"identity_address": identity.address, "service_names": ("asgard-gateway",)}
+    async with telling_server(server_credentials(Certificates(own)), **settings) as port:
+        target = f"localhost:{port}"
+        for name, known in (("asgard-gateway", True), ("alice-laptop", False)):
+            shown_files = files_of(tmp_path / name, ours.pair(name), ours)
+            async with open_channel(target, Certificates(shown_files)) as channel:
+                if known:
+                    assert "kind='service'" in await told(channel, by_certificate)
+                    assert "sub='root'" in await told(channel, by_certificate, for_root)
+                else:
+                    assert await refused(channel, by_certificate) is CODE.PERMISSION_DENIED
+                # A gateway that asks for a client asks with the client's rights, or with none.
+                assert "sub='alice'" in await told(channel, for_root, shown(key))
+                assert await refused(channel, for_root) is CODE.UNAUTHENTICATED
 
 
 async def test_whose_a_token_is_is_told_to_services_only(identity: Running) -> None:

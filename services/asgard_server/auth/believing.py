@@ -33,7 +33,7 @@ SERVICE = Principal("service", "service", handle="service")
 CERTIFICATE = "certificate"
 
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")
-_OURS = (AUTHORIZATION, SERVICE_KEY, PRINCIPAL)
+_OURS = frozenset({AUTHORIZATION, SERVICE_KEY, PRINCIPAL})
 
 
 class Verify(Protocol):
@@ -69,10 +69,13 @@ class Believing:
 
     def __call__(self, context: Any) -> Principal | Awaitable[Principal]:
         """Say who makes a call: at once where no token is shown."""
-        given: dict[str, str] = {}
+        given: dict[str, str] | None = None
         for key, value in context.invocation_metadata() or ():
             if key in _OURS and isinstance(value, str):
+                given = {} if given is None else given
                 given.setdefault(key, value)
+        if given is None:
+            return self._nobody()
         if self._is_service(given, context):
             return forwarded(given)
         return self.of_client(given.get(AUTHORIZATION, ""))
@@ -82,6 +85,9 @@ class Believing:
         token = bearer(authorization)
         if token and self._verify is not None:
             return self._verified(self._verify(token))
+        return self._nobody()
+
+    def _nobody(self) -> Principal:
         if self._required:
             raise UnauthenticatedError
         return LOCAL

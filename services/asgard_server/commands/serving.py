@@ -305,7 +305,7 @@ def _say(addresses: Addresses, settings: Settings) -> None:
         f"  page and REST  {addresses.page}",
         f"  gRPC           {addresses.grpc}",
     ]
-    if settings.listens_beyond_loopback:
+    if settings.listens_beyond_loopback and settings.auth == "local":
         words.append("  Everybody who reaches this address can read, change and delete runs.")
     say_ready(
         settings,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from asgard_server.identity.domain import Asked, Change, Group, GroupKind, Membership, User
-from asgard_server.identity.store import Named, Rows
+from asgard_server.identity.domain import Asked, Change, Group, GroupKind, User
+from asgard_server.identity.store import Rows
 from asgard_server.store.blob_rows import micros, moment
 from asgard_server.store.sql.api_keys import SqlKeys
+from asgard_server.store.sql.memberships import SqlMembers, kind_of, user_of
 from asgard_server.store.sql.session import Database, Row, Session, marks
 
 T = TypeVar("T")
@@ -89,11 +90,12 @@ class SqlUsers:
 
     async def find(self, sub: str) -> User | None:
         """Look up by id."""
-        return _user(await self._session.one(f"SELECT {_USER} FROM users WHERE sub = ?", sub))  # noqa: S608 - ours
+        return user_of(await self._session.one(f"SELECT {_USER} FROM users WHERE sub = ?", sub))  # noqa: S608 - ours
 
     async def named(self, handle: str) -> User | None:
         """Look up by handle."""
-        return _user(await self._session.one(f"SELECT {_USER} FROM users WHERE handle = ?", handle))  # noqa: S608 - ours
+        row = await self._session.one(f"SELECT {_USER} FROM users WHERE handle = ?", handle)  # noqa: S608 - ours
+        return user_of(row)
 
     async def add(self, user: User) -> bool:
         """Add a row, unless the id or the handle is taken."""
@@ -139,7 +141,7 @@ class SqlUsers:
             *values,
             limit,
         )
-        return [user for row in rows if (user := _user(row)) is not None]
+        return [user for row in rows if (user := user_of(row)) is not None]
 
 
 class SqlGroups:
@@ -150,7 +152,7 @@ class SqlGroups:
 
     async def find(self, id: str, *, lock: bool = False) -> Group | None:
         """Look up by id."""
-        kind = _kind(id)
+        kind = kind_of(id)
         locking = self._session.for_update if lock else ""
         row = await self._session.one(f"{_GROUPS[kind]} WHERE id = ?{locking}", id)
         return _group(kind, row)
@@ -226,101 +228,8 @@ class SqlGroups:
         return counts
 
 
-class SqlMembers:
-    """Who is a member of what."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    async def find(self, group_id: str, sub: str) -> Membership | None:
-        """Look one up."""
-        row = await self._session.one(
-            "SELECT scope_id, sub, role, source, created_at FROM memberships"
-            " WHERE scope_id = ? AND sub = ?",
-            group_id,
-            sub,
-        )
-        return None if row is None else _membership(row)
-
-    async def put(self, membership: Membership) -> None:
-        """Add it, or replace role and source."""
-        await self._session.run(
-            "INSERT INTO memberships (scope_id, sub, role, source, created_at)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (scope_id, sub)"
-            " DO UPDATE SET role = excluded.role, source = excluded.source",
-            membership.group_id,
-            membership.sub,
-            membership.role,
-            membership.source,
-            micros(membership.created_at),
-        )
-
-    async def remove(self, group_id: str, sub: str) -> bool:
-        """Remove it, and those of the organisation's teams."""
-        await self._session.run(
-            "DELETE FROM memberships WHERE sub = ? AND scope_id IN"
-            " (SELECT id FROM teams WHERE organization_id = ?)",
-            sub,
-            group_id,
-        )
-        gone = await self._session.run(
-            "DELETE FROM memberships WHERE scope_id = ? AND sub = ?", group_id, sub
-        )
-        return gone > 0
-
-    async def of_user(self, sub: str) -> list[tuple[Membership, GroupKind]]:
-        """All memberships of a user."""
-        rows = await self._session.all(
-            "SELECT scope_id, sub, role, source, created_at FROM memberships WHERE sub = ?"
-            " ORDER BY scope_id",
-            sub,
-        )
-        return [(_membership(row), _kind(row[0])) for row in rows]
-
-    async def of_group(self, group_id: str, behind: str, limit: int) -> list[Named]:
-        """Members by id."""
-        rows = await self._session.all(
-            "SELECT m.scope_id, m.sub, m.role, m.source, m.created_at, u.sub, u.handle, u.name,"
-            " u.email, u.issuer, u.created_at, u.created_by, u.disabled_at FROM memberships m"
-            " LEFT JOIN users u ON u.sub = m.sub WHERE m.scope_id = ? AND m.sub > ?"
-            " ORDER BY m.sub LIMIT ?",
-            group_id,
-            behind,
-            limit,
-        )
-        return [
-            Named(_membership(row[:5]), None if row[5] is None else _user(row[5:])) for row in rows
-        ]
-
-    async def other_admins(self, group_id: str, sub: str) -> int:
-        """How many administrators it has beside one."""
-        count = await self._session.value(
-            "SELECT count(*) FROM memberships WHERE scope_id = ? AND sub <> ? AND role = 'admin'",
-            group_id,
-            sub,
-        )
-        return int(count)
-
-
-def _kind(id: str) -> GroupKind:
-    return "organization" if id.startswith("org_") else "team"
-
-
-def _user(row: Row | None) -> User | None:
-    if row is None:
-        return None
-    sub, handle, name, email, issuer, created_at, created_by, disabled_at = row
-    at = None if disabled_at is None else moment(disabled_at)
-    return User(sub, handle, name, email, issuer, moment(created_at), created_by, at)
-
-
 def _group(kind: GroupKind, row: Row | None) -> Group | None:
     if row is None:
         return None
     id, slug, name, created_at, created_by, organization_id = row
     return Group(id, kind, slug, name, moment(created_at), created_by, organization_id)
-
-
-def _membership(row: tuple[Any, ...]) -> Membership:
-    group_id, sub, role, source, created_at = row
-    return Membership(group_id, sub, role, source, moment(created_at))

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated
 
 import typer
-from gimle.asgard.cli import blobs, copying, example, fsck, models, runs, sim_data
+from gimle.asgard.cli import blobs, copying, example, experiments, fsck, models, runs, sim_data
 from gimle.asgard.cli.speaking import error_console, plain_errors
 
 GROUP = "gimle.asgard.commands"
@@ -46,6 +46,7 @@ def build() -> typer.Typer:
     app.command("copy")(plain_errors(copying.copy))
     app.add_typer(models.app, name="models")
     app.add_typer(blobs.app, name="blob")
+    app.add_typer(experiments.app, name="experiments")
     app.add_typer(sim_data.app, name="sim-data")
     added = {point.name: point for point in entry_points(group=GROUP)}
     if "fsck" not in added:

@@ -1,19 +1,15 @@
-"""Experiments over REST and by command, against the whole embedded server."""
+"""Experiments over REST, against the whole embedded server."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gimle.asgard.cli.app import build
-from typer.testing import CliRunner
 
-from tests.cluster.processes import asgard as command
 from tests.gateway.monitors import Served, a_monitor
 
 EXPERIMENTS = "/v1/experiments"
@@ -181,59 +177,3 @@ async def test_pages_of_the_list_follow_each_other_and_refuse_another_lists_toke
     refused = await call("GET", f"?page_size=2&status=open&page_token={last}", status=400)
     assert refused["reason"] == "PAGE_TOKEN_MISMATCH"
     assert (await call("GET", "?status=lost", status=400))["reason"] == "INVALID_FIELD"
-
-
-async def test_the_commands_do_the_same(served: Served, call: Caller, tmp_path: Path) -> None:
-    report = await call.asset("hypothesis_report")
-    config = tmp_path / "config.yaml"
-    await asyncio.to_thread(config.write_text, "damping: 0.4\n")
-
-    async def asgard(*words: str, status: int = 0) -> str:
-        server = ("--server", f"grpc://{served.grpc}")
-        done = await command("experiments", *words, *server, cwd=tmp_path)
-        assert done.returncode == status, (words, done.stdout, done.stderr)
-        return done.stderr if status else done.stdout
-
-    id = (await asgard("create", "it holds", "--config", str(config))).strip()
-    assert id in await asgard("list")
-    await asgard("link", id, report)
-    assert (await asgard("vary", id, "--name", "a", "--input", report)).strip() == "0"
-    assert "pending" in await asgard("commit", id)
-    refused = await asgard("link", id, report, status=1)
-    assert "its inputs are fixed" in refused
-    token = (await asgard("start", id, "0", "0", "--worker", "w")).strip()
-    assert (await asgard("beat", id, "0", "0", "--lease-token", token)).strip() == "running"
-    assert "lease" in await asgard("succeed", id, "0", "0", "--lease-token", "old", status=1)
-    assert (await asgard("succeed", id, "0", "0", "--lease-token", token)).strip() == "succeeded"
-    assert (await asgard("resume", id, "0")).strip() == "1"
-    assert "not needed" in await asgard(
-        "fail", id, "0", "1", "--reason", "not needed", "--abandon", "--json"
-    )
-    assert json.loads(await asgard("run", id, "0", "1", "--json"))["status"] == "failed_abandoned"
-    assert "working" in await asgard("find", id, "working", "it does", "--variation", "0")
-    shown = json.loads(await asgard("show", id, "--json"))
-    assert shown["experiment"]["config_yaml"] == "damping: 0.4\n"
-    assert "it does" in await asgard("show", id)
-    assert "everyone" in await asgard("grant", id, "everyone")
-    assert "everyone" in await asgard("access", id)
-    assert "true" in (await asgard("revoke", id, "everyone", "--json"))
-    assert "public" in await asgard("visibility", id, "public")
-    assert "0 outputs would become invalid" in await asgard("retract", id, "--preview")
-    assert "0 outputs are invalid" in await asgard("retract", id, "--reason", "wrong")
-    assert "Nothing" in await asgard("retractions", id)
-    assert "wrong" in await asgard("lineage", id)
-    assert await asgard("inputs", id) != await asgard("outputs", id)
-    assert "retract it instead" in await asgard("delete", id, status=1)
-
-
-async def test_every_command_on_experiments_has_help_with_an_example() -> None:
-    for name in (
-        *("list", "show", "create", "commit", "conclude", "retract", "delete", "link", "unlink"),
-        *("inputs", "outputs", "find", "lineage", "retractions", "vary", "variation", "resume"),
-        *("run", "start", "beat", "succeed", "fail", "access", "grant", "revoke", "visibility"),
-        "move",
-    ):
-        done = CliRunner().invoke(build(), ["experiments", name, "--help"])
-        assert done.exit_code == 0, name
-        assert f"asgard experiments {name}" in done.output, name
-        assert "--json" in done.output, name

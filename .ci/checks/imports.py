@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.{room}"
         for room in (
             *("store", "access", "auth.principal", "rpc.requests", "outbox.delivery"),
+            *("experiment.store", "experiment.domain", "experiment.leases"),
             *("asset.store", "asset.domain", "asset.wishes", "blob.holdings"),
             *("identity.store", "identity.domain"),
         )
@@ -117,6 +118,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.identity.domain",
     },
     f"{SERVER}.identity.store": {f"{SERVER}.identity.domain"},
+    f"{SERVER}.experiment": FORMAT
+    | {f"{SERVER}.{room}" for room in ("experiment", "access.domain", "auth", "rpc")},
+    f"{SERVER}.experiment.domain": {f"{SDK}.core", f"{SERVER}.access.domain"},
+    f"{SERVER}.experiment.leases": {f"{SDK}.core"},
+    f"{SERVER}.experiment.wishes": {f"{SDK}.core", f"{SERVER}.experiment.domain"},
+    f"{SERVER}.experiment.store": {
+        f"{SERVER}.{room}"
+        for room in (
+            *("experiment.domain", "experiment.leases", "access.domain", "auth.principal"),
+        )
+    },
     f"{SERVER}.sim_data": FORMAT
     | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "auth", "watching", "feed.feed")},
     f"{SERVER}.sim_data.domain": {f"{SDK}.core"},
@@ -130,7 +142,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
-    f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc"},
+    f"{SERVER}.run.handlers": FORMAT
+    | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.run.lazy": set(),
     f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render", f"{SERVER}.run.lazy"},
     # Processes: what they share, each service put together, and the roots, where things meet.
@@ -143,6 +156,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
     f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.identity_service": PROCESS | FORMAT | {f"{SERVER}.identity"},
+    f"{SERVER}.processes.experiment_service": PROCESS
+    | FORMAT
+    | {f"{SERVER}.experiment", f"{SERVER}.outbox"},
     f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob", f"{SERVER}.sim_data.owning"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
@@ -165,6 +181,7 @@ PURE = (
     f"{SERVER}.access.domain",
     *(f"{SERVER}.asset.{room}" for room in ("names", "domain", "wishes", "store")),
     *(f"{SERVER}.identity.{room}" for room in ("domain", "rules", "store")),
+    *(f"{SERVER}.experiment.{room}" for room in ("domain", "leases", "wishes", "store")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

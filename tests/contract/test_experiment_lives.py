@@ -279,6 +279,23 @@ async def test_who_administers_an_experiment_administers_its_outputs_until_revok
         await lab.keeper.grant(id, "@nobody", "read", ADA)
 
 
+async def test_an_input_that_propagates_access_is_read_by_the_readers_of_both_its_experiments(
+    lab: Lab,
+) -> None:
+    one, two = await lab.open(), await lab.open()
+    given, kept = await lab.asset(), await lab.asset()
+    for id in (one, two):
+        await lab.linker.add(Wish(id, [given], propagate_acl=True), ADA)
+        await lab.linker.add(Wish(id, [kept]), ADA)
+        await lab.keeper.grant(id, "sue", "write", ADA)
+    assert await lab.readers(given) == ("ada", "sue")
+    await lab.keeper.revoke(one, "sue", "write", ADA)
+    assert await lab.readers(given) == ("ada", "sue")
+    await lab.keeper.revoke(two, "sue", "write", ADA)
+    assert await lab.readers(given) == ("ada",)
+    assert await lab.readers(kept) == ("ada",)
+
+
 async def test_an_experiment_moves_from_a_person_to_an_organization_and_no_further(
     lab: Lab,
 ) -> None:

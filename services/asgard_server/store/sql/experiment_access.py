@@ -13,7 +13,7 @@ from asgard_server.access.domain import broadcast as readers_by
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment.store import Granted
 from asgard_server.store.blob_rows import micros, moment
-from asgard_server.store.sql import access, links
+from asgard_server.store.sql import access, inheriting
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.scopes import Scope, scope_of
@@ -84,14 +84,8 @@ class SqlAccess:
         created_at = await access.hold(self._session, "experiment", id)
         before, after = await access.regrant(self._session, "experiment", id, created_at)
         self._changed(Change("experiment", id, before, after))
-        rows = await self._session.all(
-            "SELECT DISTINCT asset_id FROM asset_links WHERE experiment_id = ?"
-            " AND (direction = 'output' OR propagate_acl = 1) ORDER BY asset_id",
-            id,
-        )
-        for (asset_id,) in rows:
-            await access.hold(self._session, "asset", asset_id)
-            self._changed(await links.reinherit(self._session, asset_id, id, micros(now)))
+        for each in await inheriting.inherit_all(self._session, id, micros(now)):
+            self._changed(each)
 
     async def principal(self, text: str) -> str:
         """The principal of an id or a handle. Raises `NotFoundError`."""

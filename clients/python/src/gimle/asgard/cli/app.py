@@ -17,6 +17,7 @@ from gimle.asgard.cli import (
     blobs,
     copying,
     example,
+    experiments,
     fsck,
     groups,
     identity,
@@ -58,6 +59,7 @@ def build() -> typer.Typer:
     app.add_typer(models.app, name="models")
     app.add_typer(assets.app, name="assets")
     app.add_typer(blobs.app, name="blob")
+    app.add_typer(experiments.app, name="experiments")
     app.add_typer(sim_data.app, name="sim-data")
     app.add_typer(identity.users, name="user")
     app.add_typer(groups.app_of(groups.ORGANIZATION), name="org")

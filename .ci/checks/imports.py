@@ -123,9 +123,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
-    f"{SERVER}.processes.asset_service": PROCESS
-    | FORMAT
-    | {f"{SERVER}.asset", f"{SERVER}.outbox"},
+    f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob", f"{SERVER}.sim_data.owning"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")

@@ -17,6 +17,39 @@ NOON = 1_795_953_600_000_000
 """Microseconds of 2026-11-29 12:00 UTC."""
 
 
+async def people(session: Session) -> None:
+    """Add ada, ben, cleo, dan and eve; acme, which ben administers, and its team, with cleo."""
+    for sub in ("ada", "ben", "cleo", "dan", "eve"):
+        await session.run(
+            "INSERT INTO users (sub, handle, name, created_at, created_by) VALUES (?, ?, ?, 0, '')",
+            *(sub, sub, sub),
+        )
+    for id, slug in (("org_acme", "acme"), ("org_other", "other")):
+        await session.run(
+            "INSERT INTO organizations (id, slug, name, created_at, created_by)"
+            " VALUES (?, ?, ?, 0, '')",
+            *(id, slug, slug),
+        )
+    for id, slug, within in (("team_ml", "ml-team", "org_acme"), ("team_x", "other", "org_other")):
+        await session.run(
+            "INSERT INTO teams (id, organization_id, slug, name, created_at, created_by)"
+            " VALUES (?, ?, ?, ?, 0, '')",
+            *(id, within, slug, slug),
+        )
+    for scope, sub, role in (
+        ("org_acme", "ben", "admin"),
+        ("org_acme", "cleo", "member"),
+        ("org_acme", "eve", "member"),
+        ("team_ml", "cleo", "member"),
+        ("team_ml", "eve", "member"),
+    ):
+        await session.run(
+            "INSERT INTO memberships (scope_id, sub, role, source, created_at)"
+            " VALUES (?, ?, ?, 'asgard', 0)",
+            *(scope, sub, role),
+        )
+
+
 async def an_asset(
     session: Session,
     id: str,

@@ -122,8 +122,8 @@ def asset_message(asset: Asset) -> asset_pb2.Asset:
         visibility=_VISIBILITIES[asset.visibility],
         pending_reasons=asset.pending_reasons,
         output_of=None if asset.output_of is None else _output(asset.output_of),
-        deprecated=None if asset.deprecated is None else _flag(asset.deprecated),
-        invalidated=None if asset.invalidated is None else _flag(asset.invalidated),
+        deprecated=None if asset.deprecated is None else flag_message(asset.deprecated),
+        invalidated=None if asset.invalidated is None else flag_message(asset.invalidated),
         version=asset.version,
         aliases=asset.aliases,
         abandoned_reason=asset.abandoned_reason,
@@ -211,6 +211,16 @@ def alias_move(move: AliasMove) -> pb.ListAssetVersionsResponse.AliasMove:
     )
 
 
+def flag_message(flag: Flag) -> asset_pb2.AssetFlag:
+    """What is said against an asset."""
+    return asset_pb2.AssetFlag(
+        reason=flag.reason,
+        set_by=flag.set_by,
+        set_time=timestamp(flag.set_at),
+        retraction=flag.retraction,
+    )
+
+
 def timestamp(moment: datetime) -> Timestamp:
     """A moment as its message."""
     since = moment - _EPOCH
@@ -235,15 +245,6 @@ def _component(each: Component) -> asset_pb2.AssetComponent:
 def _output(output: OutputOf) -> asset_pb2.OutputOf:
     return asset_pb2.OutputOf(
         experiment_id=output.experiment_id, variation=output.variation, run=output.run
-    )
-
-
-def _flag(flag: Flag) -> asset_pb2.AssetFlag:
-    return asset_pb2.AssetFlag(
-        reason=flag.reason,
-        set_by=flag.set_by,
-        set_time=timestamp(flag.set_at),
-        retraction=flag.retraction,
     )
 
 

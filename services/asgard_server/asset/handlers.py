@@ -18,10 +18,17 @@ from gimle.asgard.v1 import asset_service_pb2_grpc as pb_grpc
 from google.api.httpbody_pb2 import HttpBody
 
 from asgard_server.asset import codec, names, pages, wishes
+from asgard_server.asset.access_handlers import AccessHandlers, FlagHandlers
+from asgard_server.asset.access_store import Audit
+from asgard_server.asset.finding import Finder
+from asgard_server.asset.finding_handlers import FindingHandlers
 from asgard_server.asset.finishing import Finisher
+from asgard_server.asset.flagging import Flagger
 from asgard_server.asset.keeping import Keeper
 from asgard_server.asset.listing import Lists
 from asgard_server.asset.preview import preview
+from asgard_server.asset.sharing import Sharer
+from asgard_server.asset.watch import AssetWatch
 from asgard_server.auth.callers import caller
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -183,5 +190,24 @@ class LifeHandlers(pb_grpc.AssetServiceServicer):
         return pb.DeleteAssetAliasResponse(removed=removed)
 
 
-class AssetHandlers(LifeHandlers):
+class AssetHandlers(AccessHandlers, FlagHandlers, FindingHandlers, LifeHandlers):
     """All RPCs of AssetService: each group of them is a class of its own."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        finisher: Finisher,
+        lists: Lists,
+        sharer: Sharer,
+        flagger: Flagger,
+        finder: Finder,
+        audit: Audit,
+        watch: AssetWatch,
+        clock: Callable[[], datetime],
+    ) -> None:
+        super().__init__(keeper, finisher, lists, clock)
+        self._sharer = sharer
+        self._flagger = flagger
+        self._finder = finder
+        self._audit = audit
+        self._watch = watch

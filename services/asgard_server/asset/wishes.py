@@ -153,6 +153,13 @@ def asked(wish: Wish, by: str, now: datetime) -> Asked:
     return made
 
 
+def required(text: str, field: str) -> str:
+    """Answer a text that must not be empty. Raises `InvalidFieldError`."""
+    if not text:
+        raise InvalidFieldError(field, "is missing", "give it")
+    return text
+
+
 def json_object(text: bytes, field: str) -> str | None:
     """A JSON object of at most 64 KiB, as it was given; None when empty. Raises
     `InvalidFieldError`.

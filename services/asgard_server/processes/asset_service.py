@@ -12,14 +12,18 @@ from typing import Any
 import grpc
 from gimle.asgard.v1 import asset_service_pb2, asset_service_pb2_grpc
 
+from asgard_server.asset.finding import Finder
 from asgard_server.asset.finishing import Finisher
+from asgard_server.asset.flagging import Flagger
 from asgard_server.asset.handlers import AssetHandlers
 from asgard_server.asset.keeping import Keeper
 from asgard_server.asset.listing import Lists
 from asgard_server.asset.releasing import releasing
+from asgard_server.asset.sharing import Sharer
 from asgard_server.asset.store import Turns
 from asgard_server.asset.sweeping import Sweeper
 from asgard_server.asset.telling import bell
+from asgard_server.asset.watch import AssetWatch
 from asgard_server.feed.feed import Feed
 from asgard_server.outbox.delivery import Delivery
 from asgard_server.processes.bell import open_bell
@@ -35,11 +39,16 @@ from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import SettingError, Settings
 from asgard_server.store.rpc_blobs import RpcBlobs
 from asgard_server.store.sql import asset_log
+from asgard_server.store.sql.asset_news import SqlLog
 from asgard_server.store.sql.asset_upkeep import LinkTurns, OwnTurns, SqlUpkeep
 from asgard_server.store.sql.asset_versions import SqlVersions
 from asgard_server.store.sql.assets import SqlAssets
+from asgard_server.store.sql.audits import SqlAudit
+from asgard_server.store.sql.finding import SqlFinding
+from asgard_server.store.sql.flags import SqlFlags
 from asgard_server.store.sql.outbox import SqlOutbox
 from asgard_server.store.sql.session import Database
+from asgard_server.store.sql.sharing import SqlSharing
 from asgard_server.store.sql.sqlite import SqliteSessions
 from asgard_server.store.sqlite_database import SqliteDatabase
 
@@ -82,10 +91,17 @@ def open_assets(
     delivery = Delivery(
         SqlOutbox(tables.database), tables.turns, _now, {"blobs.release": releasing(blobs)}
     )
+    log = SqlLog(tables.database)
+    watch = AssetWatch(log, feed)
     handlers = AssetHandlers(
         Keeper(assets, blobs, _now, told),
         Finisher(assets, blobs, _now, told),
         Lists(assets, SqlVersions(tables.database), _now, told),
+        Sharer(SqlSharing(tables.database), _now, told),
+        Flagger(SqlFlags(tables.database), _now, told),
+        Finder(SqlFinding(tables.database)),
+        SqlAudit(tables.database),
+        watch,
         _now,
     )
 
@@ -93,6 +109,7 @@ def open_assets(
         async with asyncio.TaskGroup() as group:
             group.create_task(sweeper.run())
             group.create_task(delivery.run())
+            group.create_task(watch.run())
 
     async def check() -> None:
         await head()

@@ -20,12 +20,28 @@ from google.protobuf.descriptor import FieldDescriptor
 MESSAGE_BYTES = 262_144
 
 
+class Guard(NamedTuple):
+    """Whom a change is for, as the keys of principals, and what the others are told.
+
+    `seen` are told of it, `lost` that it is gone, unless they are among `kept`, who could read it
+    by then and are told by a later change what has become of it. `readers` are the fields by which
+    services are told who could and can read it.
+    """
+
+    seen: frozenset[str]
+    kept: frozenset[str]
+    lost: frozenset[str]
+    gone: bytes
+    readers: bytes
+
+
 class Event(NamedTuple):
     """A change, encoded without its token. `scope` is what filters look at."""
 
     revision: int
     scope: str
     body: bytes
+    guard: Guard | None = None
 
 
 class Frames:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ from gimle.asgard.core.errors import StoppingError, WatcherTooSlowError
 
 from asgard_server.feed.feed import Feed
 from asgard_server.rpc import metrics
+from asgard_server.watching.audience import Audience
 from asgard_server.watching.frames import Event, Frames, batches
 from asgard_server.watching.source import LogGoneError, Source
 from asgard_server.watching.tokens import TokenMaker, Tokens, unusable
@@ -41,20 +43,44 @@ _GAP_SECONDS = 0.01
 
 
 class _Watcher:
-    """One call: where it is, and how its tokens look."""
+    """One call: where it is, and how its tokens look.
 
-    __slots__ = ("caught_up", "epoch", "revision", "scope", "tokens")
+    One who may not see everything, and has caught up, has `due` changes, and hears of no others.
+    """
+
+    __slots__ = ("audience", "caught_up", "due", "epoch", "moved", "revision", "scope", "tokens")
 
     epoch: str
     revision: int
     tokens: TokenMaker
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, audience: Audience | None) -> None:
         self.scope = scope
+        self.audience = audience
         self.caught_up = False
+        self.due: deque[int] = deque()
+        self.moved = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        """The same for those who are told the same."""
+        return self.scope if self.audience is None else self.audience.name
+
+    @property
+    def keys(self) -> frozenset[str] | None:
+        """By which it is found; None for one who hears of every change."""
+        return None if self.audience is None else self.audience.keys
+
+    def position(self, head: int) -> int:
+        """Up to where there is nothing that it has yet to hear of."""
+        if self.keys is None or not self.caught_up:
+            return self.revision
+        return self.due[0] - 1 if self.due else head
 
     def wants(self, batch: list[Event]) -> list[Event]:
-        """Those that this watcher wants to hear of."""
+        """Those that this watcher wants to hear of, as it is told of them."""
+        if self.audience is not None:
+            return self.audience.told(batch)
         return [each for each in batch if self.scope in ("", each.scope)]
 
 
@@ -92,6 +118,7 @@ class LogWatch:
         # At 0 from the start: Prometheus sees no increase in what appears with its first event.
         self._dropped = metrics.DROPPED_WATCHERS.labels(topic)
         self._watchers: set[_Watcher] = set()
+        self._by_key: dict[str, set[_Watcher]] = {}
         self._ring: dict[int, Event] = {}
         self._ring_bytes = 0
         self._made: dict[tuple[str, int, int], list[tuple[int, bytes | None]]] = {}
@@ -99,7 +126,6 @@ class LogWatch:
         self._revision = 0
         self._heard = 0
         self._rung = asyncio.Event()
-        self._moved = asyncio.Event()
         self._stopping = False
         self._log = structlog.get_logger("asgard.watch")
 
@@ -126,13 +152,14 @@ class LogWatch:
         self._wake()
 
     async def follow(
-        self, *, snapshot: bool, token: str, scope: str = ""
+        self, *, snapshot: bool, token: str, scope: str = "", audience: Audience | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """Yield serialised messages until the caller leaves; of one scope only, where one is given.
+        """Yield serialised messages until the caller leaves; of one scope only, where one is given,
+        or of what an audience may see.
 
         Raises `ResumeTokenUnusableError`, `WatcherTooSlowError`, `StoppingError`.
         """
-        watcher = _Watcher(scope)
+        watcher = _Watcher(scope, audience)
         self._watchers.add(watcher)
         gauge = metrics.WATCHERS.labels(self._topic)
         gauge.inc()
@@ -149,6 +176,7 @@ class LogWatch:
                 yield message
         finally:
             self._watchers.discard(watcher)
+            self._unlist(watcher)
             gauge.dec()
 
     # The reader ---------------------------------------------------------------------
@@ -192,25 +220,56 @@ class LogWatch:
         self._ring.clear()
         self._made.clear()
         self._ring_bytes = 0
+        self._by_key.clear()
         for watcher in self._watchers:
             watcher.caught_up = False
+            watcher.due.clear()
         self._wake()
 
     def _add(self, encoded: list[Event]) -> None:
         for event in encoded:
             self._ring[event.revision] = event
             self._ring_bytes += len(event.body)
+            self._address(event)
         self._revision = encoded[-1].revision
         while len(self._ring) > self._capacity or (
             self._ring_bytes > self._capacity_bytes and len(self._ring) > 1
         ):
             oldest = self._ring.pop(next(iter(self._ring)))
             self._ring_bytes -= len(oldest.body)
-        self._wake()
+        for watcher in self._watchers:
+            if watcher.keys is None or not watcher.caught_up:
+                watcher.moved.set()
+
+    def _address(self, event: Event) -> None:
+        """Let those whom a change may concern hear of it: what it costs follows who they are."""
+        if event.guard is None or not self._by_key:
+            return
+        concerned: set[_Watcher] = set()
+        for key in event.guard.seen | event.guard.lost:
+            concerned |= self._by_key.get(key, set())
+        for watcher in concerned:
+            watcher.due.append(event.revision)
+            watcher.moved.set()
+
+    def _enlist(self, watcher: _Watcher) -> None:
+        """From here on a watcher hears of what concerns it, and stands where the reader does."""
+        watcher.caught_up = True
+        for key in watcher.keys or ():
+            self._by_key.setdefault(key, set()).add(watcher)
+
+    def _unlist(self, watcher: _Watcher) -> None:
+        watcher.caught_up = False
+        watcher.due.clear()
+        for key in watcher.keys or ():
+            others = self._by_key.get(key, set())
+            others.discard(watcher)
+            if not others:
+                self._by_key.pop(key, None)
 
     def _wake(self) -> None:
-        self._moved.set()
-        self._moved.clear()
+        for watcher in self._watchers:
+            watcher.moved.set()
 
     async def _pace(self) -> None:
         """Let watchers read: a burst must not make even the fastest of them too slow.
@@ -221,7 +280,7 @@ class LogWatch:
         await asyncio.sleep(0)
         while time.monotonic() < deadline:
             fastest = max(
-                (each.revision for each in self._watchers if each.caught_up),
+                (each.position(self._revision) for each in self._watchers if each.caught_up),
                 default=self._revision,
             )
             if fastest >= self._revision - self._near or fastest == self._waited_for:
@@ -238,13 +297,14 @@ class LogWatch:
                 raise StoppingError("the service is stopping: resume from the last token")
             if watcher.epoch != self._epoch:
                 if (await self._source.head())[0] != watcher.epoch:
-                    watcher.caught_up = False
+                    self._unlist(watcher)
                     async for message in self._snapshot(watcher):
                         yield message
                     spoke = time.monotonic()
                 elif watcher.epoch != self._epoch:
                     self._rung.set()  # the reader has not seen the new epoch yet
-                    await _wait(self._moved, _POLL_SECONDS)
+                    watcher.moved.clear()
+                    await _wait(watcher.moved, _POLL_SECONDS)
                 continue
             for revision, text in await self._told(watcher):
                 watcher.revision = revision
@@ -260,7 +320,8 @@ class LogWatch:
                 spoke = time.monotonic()
             # Nothing is awaited from here to the wait, so nothing can be missed between.
             elif self._is_up_to_date(watcher):
-                await _wait(self._moved, self._checkpoint_seconds - silent)
+                watcher.moved.clear()
+                await _wait(watcher.moved, self._checkpoint_seconds - silent)
 
     def _is_up_to_date(self, watcher: _Watcher) -> bool:
         there = watcher.epoch == self._epoch and watcher.revision >= self._revision
@@ -269,11 +330,13 @@ class LogWatch:
     async def _told(self, watcher: _Watcher) -> list[tuple[int, bytes | None]]:
         """What is to be sent now, as messages, each with the revision behind it.
 
-        Who watches everything, and stands where others stand, is sent the very same bytes: to
-        make them costs more than to send them.
+        Who is told the same, and stands where others stand, is sent the very same bytes: to make
+        them costs more than to send them.
         """
+        if watcher.keys is not None and watcher.caught_up:
+            return self._due(watcher)
         first, last = watcher.revision + 1, min(self._revision, watcher.revision + _PAGE)
-        key = (watcher.epoch, first, last)
+        key = (f"{watcher.epoch}/{watcher.name}", first, last)
         shared = not watcher.scope and first in self._ring
         if shared and (made := self._made.get(key)) is not None:
             return made
@@ -287,6 +350,17 @@ class LogWatch:
             self._made[key] = made
         return made
 
+    def _due(self, watcher: _Watcher) -> list[tuple[int, bytes | None]]:
+        """What concerns a watcher who has caught up, as messages; else it moves on in silence."""
+        if not watcher.due:
+            watcher.revision = self._revision
+            return []
+        if watcher.due[0] not in self._ring:
+            raise self._too_slow()
+        count = min(len(watcher.due), _PAGE)
+        events = [self._ring[watcher.due.popleft()] for _ in range(count)]
+        return [(each[-1].revision, self._message(watcher, each)) for each in batches(events)]
+
     def _message(self, watcher: _Watcher, batch: list[Event]) -> bytes | None:
         """One message of what this watcher wants to hear of; None for none."""
         wanted = watcher.wants(batch)
@@ -295,23 +369,19 @@ class LogWatch:
     def _place(self, watcher: _Watcher, epoch: str, revision: int) -> None:
         watcher.epoch = epoch
         watcher.revision = revision
-        watcher.tokens = self._tokens.maker(epoch, watcher.scope)
+        watcher.tokens = self._tokens.maker(epoch, watcher.name)
 
     async def _next(self, watcher: _Watcher) -> list[Event]:
         """What is to be sent now: from the ring, or from the log for one who comes from afar."""
         if watcher.revision >= self._revision:
-            watcher.caught_up = True
+            self._enlist(watcher)
             return []
         following = watcher.revision + 1
         last = min(self._revision, watcher.revision + _PAGE)
         if following in self._ring:
             return [self._ring[revision] for revision in range(following, last + 1)]
         if watcher.caught_up:
-            self._dropped.inc()
-            raise WatcherTooSlowError(
-                f"this watcher is more than {len(self._ring):,} changes behind: "
-                "resume from its last token, and read faster"
-            )
+            raise self._too_slow()
         try:
             news = await self._source.news(watcher.epoch, watcher.revision, _PAGE)
         except LogGoneError:
@@ -323,12 +393,24 @@ class LogWatch:
             raise unusable("the change log no longer reaches back to it")
         return news.events
 
+    def _too_slow(self) -> WatcherTooSlowError:
+        self._dropped.inc()
+        return WatcherTooSlowError(
+            f"this watcher is more than {len(self._ring):,} changes behind: "
+            "resume from its last token, and read faster"
+        )
+
+    def _everything(self, watcher: _Watcher) -> AsyncIterator[list[Event]]:
+        if watcher.audience is not None:
+            return watcher.audience.everything()
+        return self._source.everything(watcher.scope)
+
     async def _snapshot(self, watcher: _Watcher) -> AsyncIterator[bytes]:
         """Everything there is; then the watcher stands where the snapshot began."""
         while True:
             yield self._frames.reset
             epoch, revision = await self._source.head()
-            async for found in self._source.everything(watcher.scope):
+            async for found in self._everything(watcher):
                 for batch in batches(found):
                     yield self._frames.message(batch, None)
                 if self._stopping:

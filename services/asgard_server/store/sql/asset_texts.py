@@ -1,31 +1,44 @@
-"""What search knows of assets: a row of text for each, of which both engines index the words."""
+"""What search knows of assets: a row of text for each, of which both engines index the words.
+
+SQLite tells the words of a text from one another by itself. PostgreSQL would take "model.bin" for
+the name of a host, and what letters are depends on its locale: it is told the words.
+"""
 
 from __future__ import annotations
 
 from asgard_server.asset.domain import Asset
 from asgard_server.asset.wishes import searchable
+from asgard_server.asset.words import weighed
 from asgard_server.store.sql.session import Session
+
+# PostgreSQL refuses a row whose words are 1 MB.
+_WORDS_BYTES = 900_000
+
+_ADD = "INSERT INTO asset_texts (asset_id, name, asset_type, content, metadata) VALUES"
+_ADD_WORDS = "INSERT INTO asset_texts (asset_id, name, asset_type, content, metadata, words) VALUES"
 
 
 async def put_text(session: Session, asset: Asset, content: str) -> None:
     """Add the text of a new asset."""
-    await session.run(
-        "INSERT INTO asset_texts (asset_id, name, asset_type, content, metadata)"
-        " VALUES (?, ?, ?, ?, ?)",
-        asset.id,
-        asset.name or "",
-        asset.asset_type,
-        content,
-        searchable(asset.metadata_json or ""),
-    )
+    texts = (asset.name or "", asset.asset_type, content, searchable(asset.metadata_json or ""))
+    if session.engine == "sqlite":
+        await session.run(f"{_ADD} (?, ?, ?, ?, ?)", asset.id, *texts)
+        return
+    words = vector(*texts)
+    await session.run(f"{_ADD_WORDS} (?, ?, ?, ?, ?, ?::text::tsvector)", asset.id, *texts, words)
 
 
 async def put_metadata(session: Session, asset: Asset) -> None:
     """Replace what is known of its metadata."""
-    await session.run(
-        "UPDATE asset_texts SET metadata = ? WHERE asset_id = ?",
-        *(searchable(asset.metadata_json or ""), asset.id),
-    )
+    metadata = searchable(asset.metadata_json or "")
+    await session.run("UPDATE asset_texts SET metadata = ? WHERE asset_id = ?", metadata, asset.id)
+    await _reread(session, asset.id)
+
+
+async def forget_content(session: Session, asset_id: str) -> None:
+    """Forget what is known of its content."""
+    await session.run("UPDATE asset_texts SET content = '' WHERE asset_id = ?", asset_id)
+    await _reread(session, asset_id)
 
 
 async def forget_text(session: Session, asset_id: str) -> None:
@@ -37,3 +50,27 @@ async def has_text(session: Session, asset_id: str) -> bool:
     """Whether search knows an asset."""
     found = await session.value("SELECT 1 FROM asset_texts WHERE asset_id = ?", asset_id)
     return found is not None
+
+
+async def _reread(session: Session, asset_id: str) -> None:
+    """Tell PostgreSQL the words of a text that has changed."""
+    if session.engine == "sqlite":
+        return
+    row = await session.one(
+        "SELECT name, asset_type, content, metadata FROM asset_texts WHERE asset_id = ?", asset_id
+    )
+    if row is not None:
+        await session.run(
+            "UPDATE asset_texts SET words = ?::text::tsvector WHERE asset_id = ?",
+            *(vector(*row), asset_id),
+        )
+
+
+def vector(name: str, asset_type: str, content: str, metadata: str) -> str:
+    """Words with the weights of the texts that they are in, as a tsvector is written."""
+    texts = {"A": name, "B": asset_type, "C": content, "D": metadata}
+    # Each weight needs a position; that it is another one for each is all that is asked of it.
+    return " ".join(
+        f"'{word}':" + ",".join(f"{ord(weight) - 64}{weight}" for weight in weights)
+        for word, weights in weighed(texts, _WORDS_BYTES).items()
+    )

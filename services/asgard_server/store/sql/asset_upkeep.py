@@ -9,6 +9,7 @@ from datetime import datetime
 from asgard_server.blob.holdings import Needed
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.postgres_link import Link
+from asgard_server.store.sql import asset_texts
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.assets import leave_release
 from asgard_server.store.sql.session import Database, Session
@@ -48,9 +49,7 @@ class SqlUpkeep:
             )
             for (asset_id,) in rows:
                 await session.run("DELETE FROM asset_contents WHERE asset_id = ?", asset_id)
-                await session.run(
-                    "UPDATE asset_texts SET content = '' WHERE asset_id = ?", asset_id
-                )
+                await asset_texts.forget_content(session, asset_id)
                 await session.run(
                     "UPDATE assets SET released_at = ? WHERE id = ?", micros(now), asset_id
                 )

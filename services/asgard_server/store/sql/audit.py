@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from asgard_server.auth.principal import Principal
@@ -51,17 +51,29 @@ async def note(
 
     `at`: microseconds, now when it is not given.
     """
-    await session.run(
+    await note_all(session, principal, action, kind, [(id, organization_id)], details, at=at)
+
+
+async def note_all(
+    session: Session,
+    principal: Principal,
+    action: str,
+    kind: str,
+    objects: Sequence[tuple[str, str | None]],
+    details: Mapping[str, Any],
+    *,
+    at: int | None = None,
+) -> None:
+    """Do as `note` for many objects, each with its organisation."""
+    told = json.dumps(details, ensure_ascii=False, separators=(",", ":"))
+    at = time.time_ns() // 1_000 if at is None else at
+    request = requests.current_id()
+    await session.many(
         INSERT,
-        time.time_ns() // 1_000 if at is None else at,
-        principal.sub,
-        principal.kind,
-        action,
-        kind,
-        id,
-        organization_id,
-        json.dumps(details, ensure_ascii=False, separators=(",", ":")),
-        requests.current_id(),
+        [
+            (at, principal.sub, principal.kind, action, kind, id, organization, told, request)
+            for id, organization in objects
+        ],
     )
 
 

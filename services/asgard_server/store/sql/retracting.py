@@ -53,12 +53,11 @@ async def retract(
     if hit:
         await _invalidate(session, hit, reason, brought, principal, at)
         details = {"reason": reason, "retraction": brought}
-        for asset_id, organization_id in rows:
-            await audit.note(
-                *(session, principal, "asset.invalidate", "asset", asset_id, organization_id),
-                details,
-                at=at,
-            )
+        await audit.note_all(
+            *(session, principal, "asset.invalidate", "asset", [(row[0], row[1]) for row in rows]),
+            details,
+            at=at,
+        )
     found = await session.value(
         f"SELECT count(*) FROM assets WHERE {chosen} AND invalidated_with = ?",  # noqa: S608 - ours
         *(value, brought),

@@ -185,10 +185,8 @@ CREATE TABLE asgard.asset_texts (
   asset_type text COLLATE "C" NOT NULL,
   content text COLLATE "C" NOT NULL,
   metadata text COLLATE "C" NOT NULL,
-  words tsvector NOT NULL GENERATED ALWAYS AS (
-    setweight(to_tsvector('simple', name), 'A') || setweight(to_tsvector('simple', asset_type), 'B')
-    || setweight(to_tsvector('simple', left(content, 500000)), 'C')
-    || setweight(to_tsvector('simple', metadata), 'D')) STORED
+  -- Of all of it, with the weights A to D, as whoever writes the row tells words from one another.
+  words tsvector NOT NULL
 );
 CREATE INDEX asset_words ON asgard.asset_texts USING gin (words);
 

@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
             *("store", "access", "auth.principal", "rpc.requests", "outbox.delivery"),
             *("experiment.store", "experiment.domain", "experiment.leases"),
             *("asset.store", "asset.domain", "asset.wishes", "blob.holdings"),
+            *("asset.access_store", "asset.words"),
             *("identity.store", "identity.domain"),
         )
     },
@@ -142,8 +143,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
-    f"{SERVER}.run.handlers": FORMAT
-    | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
+    f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.run.lazy": set(),
     f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render", f"{SERVER}.run.lazy"},
     # Processes: what they share, each service put together, and the roots, where things meet.

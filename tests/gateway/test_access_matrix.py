@@ -87,8 +87,12 @@ async def _peopled(storage: Path) -> tuple[dict[str, str], dict[str, str]]:
         keys["expired key"] = gone["key"]
         worker = await made(
             "/v1/api-keys",
-            **{"name": "w", "key_type": "worker", "user_id": "sub-administrator"},
-            **{"experiment_id": "another", "variation": 0, "run": 0},
+            name="w",
+            key_type="worker",
+            user_id="sub-administrator",
+            experiment_id="another",
+            variation=0,
+            run=0,
         )
         keys["worker of another run"] = worker["key"]
     ids = {

@@ -31,6 +31,7 @@ from gimle.asgard.transfer import (
     WrongBytesError,
     download,
     part_bytes,
+    parts_at_once,
     tree,
     upload,
     wire,
@@ -46,8 +47,9 @@ from tests.sdk.relay import Relay, a_relay
 
 STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
 MIB = 1 << 20
-PART = 32 * MIB
-LARGE = 4 * PART + 12_345
+PART = 16 * MIB
+UNDERWAY = 2 * PART
+LARGE = 8 * PART + 12_345
 
 
 @pytest.fixture(params=list(STORES))
@@ -137,25 +139,25 @@ def moved_after_kill(way: str, relay: Relay, bucket: Bucket, folder: Path) -> in
     return moved
 
 
-def test_a_killed_upload_sends_one_part_again_at_most(
+def test_a_killed_upload_sends_32_mib_of_a_file_again_at_most(
     bucket: Bucket, relay: Relay, large: Path
 ) -> None:
     moved = moved_after_kill("up", relay, bucket, large)
-    assert moved <= LARGE - LARGE * 7 // 10 + PART
-    assert relay.up <= LARGE + PART + MIB, "what went over the wire in both runs"
+    assert moved <= LARGE - LARGE * 7 // 10 + UNDERWAY
+    assert relay.up <= LARGE + UNDERWAY + MIB, "what went over the wire in both runs"
     assert bucket.head("large.bin").size == LARGE
     assert not list(
         bucket.xml("GET", "", {"uploads": "", "prefix": "large.bin"}).iterfind("Upload")
     )
 
 
-def test_a_killed_download_fetches_one_part_again_at_most(
+def test_a_killed_download_fetches_32_mib_of_a_file_again_at_most(
     bucket: Bucket, relay: Relay, large: Path, tmp_path: Path
 ) -> None:
     upload(tree(large, ""), DirectUploads(bucket))
     target = tmp_path / "large.bin"
     moved_after_kill("down", relay, bucket, tmp_path)
-    assert relay.down <= LARGE + PART + MIB, "what went over the wire in both runs"
+    assert relay.down <= LARGE + UNDERWAY + MIB, "what went over the wire in both runs"
     assert same(target, large / "large.bin")
     assert not partial_path(target).exists()
 
@@ -324,7 +326,17 @@ def test_an_expired_grant_is_asked_for_anew(at_minio: Bucket, tmp_path: Path) ->
 
 
 def test_parts_are_a_function_of_the_size() -> None:
-    assert part_bytes(64 * MIB + 1) == part_bytes(100 << 30) == PART
+    assert part_bytes(64 * MIB + 1) == part_bytes(1 << 30) == PART
+    assert part_bytes((1 << 30) + 1) == part_bytes(100 << 30) == 2 * PART
     for size in (200 << 30, 5 << 40):
         assert -(-size // part_bytes(size)) <= 10_000
         assert part_bytes(size) % MIB == 0
+
+
+@pytest.mark.parametrize("size", [64 * MIB + 1, 1 << 30, (1 << 30) + 1, 300 << 30])
+def test_of_one_file_no_more_than_32_mib_is_sent_at_once(size: int) -> None:
+    assert parts_at_once(part_bytes(size)) * part_bytes(size) == UNDERWAY
+
+
+def test_a_part_of_more_than_32_mib_is_sent_alone() -> None:
+    assert parts_at_once(part_bytes(5 << 40)) == 1

@@ -14,6 +14,10 @@ MIB = 1 << 20
 PARTS = 10_000
 PART_BYTES = 32 * MIB
 
+# Smaller files go in smaller parts, so that two of them may be under way in what one takes else.
+FEW_PARTS_BYTES = 1_024 * MIB
+FEW_PART_BYTES = 16 * MIB
+
 
 class Part(NamedTuple):
     """A part as the store has it. `sha256` in hexadecimal; `etag` where the store gives one."""
@@ -27,8 +31,10 @@ class Part(NamedTuple):
 def part_size(size_bytes: int) -> int:
     """How many bytes each part but the last has: a function of the size alone.
 
-    Whole MiB, at least 32, so few that 10,000 suffice.
+    16 MiB up to 1 GiB; above whole MiB, at least 32, so few that 10,000 suffice.
     """
+    if size_bytes <= FEW_PARTS_BYTES:
+        return min(PART_BYTES, FEW_PART_BYTES)
     least = -(-size_bytes // PARTS)
     return max(PART_BYTES, -(-least // MIB) * MIB)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from itertools import count
 
 from gimle.asgard.core.signing import Credentials, Endpoint, Signer
 from gimle.asgard.models import pull, push
@@ -32,20 +31,18 @@ def measure(bench: Bench) -> list[Figure]:
     folder = bench.folder / "pulling"
     files.write(folder / "model")
     push(folder / "model", bucket, id=MODEL)
-    numbers = count()
 
-    def clear() -> None:
-        shutil.rmtree(folder / "ours")
-        shutil.rmtree(folder / "theirs")
+    def clear(number: int) -> None:
+        shutil.rmtree(folder / "out")
 
     sides = (
         (
-            lambda: pull(bucket, folder / "ours" / str(next(numbers)), MODEL),
-            lambda: theirs(f"s3://{bucket.name}/models/*", f"{folder}/theirs/"),
+            lambda number: pull(bucket, folder / "out" / f"ours-{number}", MODEL),
+            lambda number: theirs(f"s3://{bucket.name}/models/*", f"{folder}/out/theirs-{number}/"),
         ),
     )
-    ours, other = moving.in_turns(bench.few(3, 1), sides, clear)
-    bench.say(f"  {[round(each, 2) for each in ours]} s, {[round(each, 2) for each in other]} s")
+    ours, other = moving.in_turns(bench.few(5, 2), sides, clear)
+    moving.say(bench, files, {"down": ours, "s5cmd down": other})
     shutil.rmtree(folder)
     bucket.delete([one.key for one in bucket.list("")])
     return [

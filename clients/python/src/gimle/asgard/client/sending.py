@@ -11,7 +11,7 @@ from typing import Any
 
 from gimle.asgard.client.array_bytes import ArrayBytes
 from gimle.asgard.client.grants import grant_of
-from gimle.asgard.transfer import Grant, Views, Wire, Work, WrongBytesError, send
+from gimle.asgard.transfer import Grant, Views, Wire, Work, WrongBytesError, parts_at_once, send
 from gimle.asgard.v1.new_result_pb2 import UploadedArray
 
 _LANES = 8
@@ -58,26 +58,35 @@ class Sending:
     def in_parts(self, file: ArrayBytes, way: Any, sign: Callable[[int, bytes], Grant]) -> None:
         """Send a file in parts, those that have not arrived; `sign` grants one.
 
-        One part after the other: whoever is killed has lost no more than one of each file.
+        Few at once: whoever is killed has lost no more than these of each file.
         """
         each = way.parts.part_size_bytes or file.size
         arrived = {part.number: (part.size_bytes, part.sha256) for part in way.arrived}
         wanted = way.HasField("parts")
+        measured, taking = _measured_parts(file, each), threading.Lock()
+        over = hashlib.sha256()
+
+        def take() -> tuple[int, Views, bytes] | None:
+            with taking:
+                part = next(measured, None)
+                if part is not None:
+                    over.update(part[2])
+                elif wanted:
+                    self._over[id(file)] = over.hexdigest()
+                return part
 
         def task(wire: Wire) -> None:
-            over = hashlib.sha256()
-            for number, body, digest in _measured_parts(file, each):
+            while (part := take()) is not None:
                 self._work.check()
-                over.update(digest)
+                number, body, digest = part
                 if wanted and arrived.get(number) != (body.size, digest.hex()):
                     leave = partial(sign, number, digest)
                     send(wire, self._work, way.key, leave(), body, leave)
                 file.release((number - 1) * each, (number - 1) * each + body.size)
                 self._count(body.size)
-            if wanted:
-                self._over[id(file)] = over.hexdigest()
 
-        self._add(task)
+        for _ in range(min(parts_at_once(each), -(-file.size // each))):
+            self._add(task)
 
     def run(self) -> None:
         """Do all of it. Raises TransferError, and what grants raise."""

@@ -29,6 +29,7 @@ from gimle.asgard.transfer.grants import (
     Remote,
     Uploads,
     part_bytes,
+    parts_at_once,
 )
 from gimle.asgard.transfer.lanes import Work
 from gimle.asgard.transfer.progress import Progress
@@ -64,6 +65,7 @@ __all__ = [
     "WrongBytesError",
     "download",
     "part_bytes",
+    "parts_at_once",
     "send",
     "tree",
     "upload",

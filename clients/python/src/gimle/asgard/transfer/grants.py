@@ -20,15 +20,29 @@ LARGE_BYTES = 1 << 26
 LARGEST_BYTES = 5 << 40
 """What a store takes as one object."""
 
-_LEAST_PART_BYTES = 1 << 25
+UNDERWAY_BYTES = 1 << 25
+"""How much of one file may be under way in parts: what a kill makes us send again."""
+
+_PART_BYTES = 1 << 25
+_FEW_PARTS_BYTES, _FEW_PART_BYTES = 1 << 30, 1 << 24
 _MOST_PARTS = 10_000
 _MIB = 1 << 20
 
 
 def part_bytes(size: int) -> int:
-    """The size of the parts of a file: 32 MiB, and whole MiB more where 10,000 are not enough."""
+    """The size of the parts of a file, a function of its size alone.
+
+    16 MiB up to 1 GiB, 32 MiB above, and whole MiB more where 10,000 are not enough.
+    """
+    if size <= _FEW_PARTS_BYTES:
+        return _FEW_PART_BYTES
     needed = -(-size // _MOST_PARTS)
-    return max(_LEAST_PART_BYTES, -(-needed // _MIB) * _MIB)
+    return max(_PART_BYTES, -(-needed // _MIB) * _MIB)
+
+
+def parts_at_once(each: int) -> int:
+    """How many parts of so many bytes of one file are sent at once, at least one."""
+    return max(1, UNDERWAY_BYTES // each)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from gimle.asgard.transfer.errors import TransferStoppedError
 from gimle.asgard.transfer.wire import Wire
 
 LANES = 16
-"""How many requests are under way at once. A file in parts takes one of them at a time."""
+"""How many requests are under way at once. A file in parts takes one or two of them."""
 
 Task = Callable[[Wire], None]
 

@@ -1,19 +1,15 @@
-"""Sending files: many small ones at once, large ones part by part."""
+"""Sending files: many small ones at once, large ones in parts, few of them at once."""
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
+from gimle.asgard.transfer.ahead import Ahead, hashed
 from gimle.asgard.transfer.errors import WrongBytesError
 from gimle.asgard.transfer.grants import (
     LARGE_BYTES,
@@ -24,19 +20,15 @@ from gimle.asgard.transfer.grants import (
     Outgoing,
     Part,
     Uploads,
+    parts_at_once,
 )
 from gimle.asgard.transfer.lanes import LANES, Task, Work
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.wire import CHUNK_BYTES, FilePart, Wire, WireError
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from gimle.asgard.transfer.wire import FilePart, Wire
 
 _SMALL_BYTES = 1 << 20
 _BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
-_AHEAD_PARTS = 16
-"""How many parts may be hashed before they are sent: leave to send them is asked for together."""
 
 
 def upload(
@@ -57,8 +49,11 @@ def upload(
     sized = [(file, _size(file.path)) for file in files]
     meter = Meter(len(sized), sum(size for _, size in sized), progress)
     uploading = _Uploading(to, meter, stop)
-    uploading.work.add(uploading.tasks(sized))
-    uploading.work.run(lanes)
+    try:
+        uploading.work.add(uploading.tasks(sized))
+        uploading.work.run(lanes)
+    finally:
+        uploading.close()
     return meter.end()
 
 
@@ -83,6 +78,12 @@ class _Uploading:
         self.to = to
         self.meter = meter
         self.work = Work((), stop)
+        self._open: list[_Large] = []
+
+    def close(self) -> None:
+        """Leave what is unfinished for a later call."""
+        for large in self._open:
+            large.close()
 
     def tasks(self, sized: Sequence[tuple[Outgoing, int]]) -> Iterator[Task]:
         """The large files first, for they take longest; small ones by the handful."""
@@ -122,7 +123,9 @@ class _Uploading:
     def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
         with file.path.open("rb", buffering=0) as opened:
             body = FilePart(opened.fileno(), 0, size)
-            measured = Measured(file, size, _hashed(body, wire.buffer, sha256()))
+            digest = sha256()
+            hashed(body, wire.buffer, digest)
+            measured = Measured(file, size, digest.digest())
             grant = self.to.whole([measured])[0]
             if grant is not None:
                 send(wire, self.work, file.name, grant, body, self._renewed(measured))
@@ -139,118 +142,85 @@ class _Uploading:
         return renew
 
     def _in_parts(self, file: Outgoing, size: int, wire: Wire) -> None:
-        """Send a file part by part: of a killed upload no more than one is lost."""
+        """Send a file in parts, few at once: of a killed upload no more than these are lost."""
         begun = self.to.begin(file, size)
         if begun is None:
             self.meter.add(1, size)
             return
-        parts = []
-        with (
-            file.path.open("rb", buffering=0) as opened,
-            _Ahead(opened.fileno(), size, begun.part_bytes, self.to.wants_sha256) as ahead,
-        ):
-            grants: dict[int, Grant] = {}
-            for part in ahead:
-                self.work.check()
-                if _has(begun, part):
-                    parts.append(begun.arrived[part.number])
-                    self.meter.add(0, part.size)
-                    continue
-                if part.number not in grants:
-                    asked = [part, *(one for one in ahead.hashed() if not _has(begun, one))]
-                    lent = self.to.parts(begun, asked)
-                    grants = {one.number: grant for one, grant in zip(asked, lent, strict=True)}
-                body = FilePart(opened.fileno(), (part.number - 1) * begun.part_bytes, part.size)
-                parts.append(self._sent(begun, part, grants[part.number], body, wire))
-                self.meter.add(0, part.size, part.size)
-            digest = ahead.whole()
-        self.to.complete(begun, Measured(file, size, digest), parts)
-        self.meter.add(1)
+        large = _Large(self.to, file, size, begun)
+        self._open.append(large)
+        self.work.add([partial(self._send_parts, large)] * (large.senders - 1))
+        self._send_parts(large, wire)
 
-    def _sent(self, begun: Begun, part: Part, grant: Grant, body: FilePart, wire: Wire) -> Part:
+    def _send_parts(self, large: _Large, wire: Wire) -> None:
+        """Send what is left of a file; whoever sends the last part has them put together."""
+        while (taken := large.take()) is not None:
+            self.work.check()
+            part, grant = taken
+            if grant is not None:
+                part = self._sent(large, part, grant, wire)
+            self.meter.add(0, part.size, 0 if grant is None else part.size)
+            if large.arrived(part):
+                large.complete()
+                self.meter.add(1)
+
+    def _sent(self, large: _Large, part: Part, grant: Grant, wire: Wire) -> Part:
         def renew() -> Grant:
-            return self.to.parts(begun, [part])[0]
+            return self.to.parts(large.begun, [part])[0]
 
-        return replace(part, etag=send(wire, self.work, begun.name, grant, body, renew))
+        body = large.ahead.body(part.number)
+        return replace(part, etag=send(wire, self.work, large.begun.name, grant, body, renew))
+
+
+class _Large:
+    """A file that goes in parts, sent by `senders` lanes at once. Its methods are thread-safe."""
+
+    def __init__(self, to: Uploads, file: Outgoing, size: int, begun: Begun) -> None:
+        self.begun = begun
+        self._to, self._file, self._size = to, file, size
+        self._left = -(-size // begun.part_bytes)
+        self.senders = min(parts_at_once(begun.part_bytes), self._left)
+        self._opened = file.path.open("rb", buffering=0)
+        self.ahead = Ahead(self._opened.fileno(), size, begun.part_bytes, to.wants_sha256)
+        self._grants: dict[int, Grant] = {}
+        self._parts: dict[int, Part] = {}
+        self._lock = threading.Lock()
+
+    def take(self) -> tuple[Part, Grant | None] | None:
+        """The next part and leave to send it, which one that is there needs not."""
+        with self._lock:
+            part = self.ahead.next()
+            if part is None:
+                return None
+            if _has(self.begun, part):
+                return self.begun.arrived[part.number], None
+            if part.number not in self._grants:
+                asked = [part, *(one for one in self.ahead.hashed() if not _has(self.begun, one))]
+                lent = self._to.parts(self.begun, asked)
+                self._grants = {one.number: leave for one, leave in zip(asked, lent, strict=True)}
+            return part, self._grants[part.number]
+
+    def arrived(self, part: Part) -> bool:
+        """The place has a part; whether it has them all now."""
+        with self._lock:
+            self._parts[part.number] = part
+            self._left -= 1
+            return self._left == 0
+
+    def complete(self) -> None:
+        """Have the parts put together."""
+        measured = Measured(self._file, self._size, self.ahead.whole())
+        parts = [self._parts[number] for number in sorted(self._parts)]
+        self._to.complete(self.begun, measured, parts)
+        self.close()
+
+    def close(self) -> None:
+        """Leave it for a later call, or for good. Closing again is nothing."""
+        self.ahead.close()
+        self._opened.close()
 
 
 def _has(begun: Begun, part: Part) -> bool:
     """Whether an earlier attempt has brought a part."""
     there = begun.arrived.get(part.number)
     return there is not None and (there.size, there.sha256) == (part.size, part.sha256)
-
-
-class _Ahead:
-    """The parts of a file; those that come are read and hashed while the caller is at one."""
-
-    def __init__(self, fd: int, size: int, each: int, whole: bool) -> None:
-        self._file = fd
-        self._size, self._each = size, each
-        self._whole = sha256() if whole else None
-        self._following: Future[None] | None = None
-        self._buffer = memoryview(bytearray(CHUNK_BYTES))
-        self._numbers = iter(range(1, -(-size // each) + 1))
-        self._thread = ThreadPoolExecutor(1)
-        self._coming: deque[Future[Part]] = deque()
-
-    def __enter__(self) -> _Ahead:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._thread.shutdown(cancel_futures=True)
-
-    def __iter__(self) -> Iterator[Part]:
-        while self._fill():
-            yield self._coming.popleft().result()
-
-    def _fill(self) -> bool:
-        while len(self._coming) < _AHEAD_PARTS and (number := next(self._numbers, None)):
-            self._coming.append(self._thread.submit(self._read, number))
-            if self._whole is not None:
-                # After the part's own digest, which is waited for.
-                self._following = self._thread.submit(self._follow, number, self._whole)
-        return bool(self._coming)
-
-    def hashed(self) -> Iterator[Part]:
-        """The parts behind the last one that have been hashed already."""
-        self._fill()
-        for one in self._coming:
-            if not one.done():
-                return
-            yield one.result()
-
-    def whole(self) -> bytes | None:
-        """The digest of all parts, None when it was not asked for."""
-        if self._whole is None:
-            return None
-        if self._following is not None:
-            self._following.result()
-        return self._whole.digest()
-
-    def _read(self, number: int) -> Part:
-        part = self._part(number)
-        return Part(number, part.size, _hashed(part, self._buffer, sha256()))
-
-    def _follow(self, number: int, whole: _Hash) -> None:
-        _hashed(self._part(number), self._buffer, whole)
-
-    def _part(self, number: int) -> FilePart:
-        first = (number - 1) * self._each
-        return FilePart(self._file, first, min(self._each, self._size - first))
-
-
-def _hashed(part: FilePart, buffer: memoryview, hash: _Hash) -> bytes:
-    """Hash a part of a file; answer the digest of all that the hash has taken."""
-    offset, left = part.offset, part.size
-    while left:
-        count = os.preadv(part.file, [buffer[: min(left, len(buffer))]], offset)
-        if count == 0:
-            raise WireError("the file became shorter while it was read")
-        hash.update(buffer[:count])
-        offset, left = offset + count, left - count
-    return hash.digest()

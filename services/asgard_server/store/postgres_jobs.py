@@ -196,16 +196,9 @@ class PostgresJobs:
 
         await self._write(forget)
 
-    async def lock(self, name: str) -> AsyncIterator[bool]:
+    def lock(self, name: str) -> AsyncIterator[bool]:
         """Hold a lock among replicas while iterated; yields once whether it was got."""
-        number = zlib.crc32(name.encode())
-        async with self._link.connection() as connection:
-            got = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
-            try:
-                yield bool(got)
-            finally:
-                if got:
-                    await connection.execute("SELECT pg_advisory_unlock($1)", number)
+        return self._link.lock(name)
 
     # Log
 

@@ -26,13 +26,15 @@ def fresh(grant: Grant, renew: Callable[[], Grant]) -> Grant:
     return renew()
 
 
-def require_one_request(name: str, size: int) -> None:
+def require_one_request(
+    name: str, size: int, mend: str = "upload it in parts (`asgard blob put` does)"
+) -> None:
     """Raise TooLargeError for more bytes than a store takes in one request.
 
-    It would say so after the last of them.
+    It would say so after the last of them. `mend` is what the caller can do about it.
     """
     if size > ONE_REQUEST_BYTES:
-        raise TooLargeError(name, size, ONE_REQUEST_BYTES)
+        raise TooLargeError(name, size, ONE_REQUEST_BYTES, mend)
 
 
 def send(

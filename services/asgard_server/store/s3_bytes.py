@@ -129,6 +129,18 @@ class S3Bytes:
         """None: the store itself has computed it, or nobody has."""
         return None
 
+    async def drop_upload(self, blob: Target) -> None:
+        """Give up the one upload in parts that `blob` names. One that is gone is no error."""
+
+        def drop(client: Any) -> None:
+            try:
+                client.abort_multipart_upload(**self._store.at(blob.key), UploadId=blob.upload_id)
+            except ClientError as error:
+                if code_of(error) not in GONE:
+                    raise
+
+        await self._store.ask(drop)
+
     async def drop_parts(self, blob: Blob) -> None:
         """Give up all uploads in parts of a key, also those that died before they had a name."""
         await self._store.ask(lambda client: self._drop_parts(client, blob))

@@ -17,7 +17,7 @@ from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.place import read_storage_id
 
-from asgard_server.processes.blob_service import Blobs, open_blobs
+from asgard_server.processes.blob_service import Blobs, open_blobs, open_grants
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
 from asgard_server.processes.run_service import RunService, run_service
 from asgard_server.processes.signals import cancelled, stopped_by_signals
@@ -52,10 +52,12 @@ async def serve(
     with stopped_by_signals(stopping), listen(settings.host, settings.port, "--port") as listener:
         async with AsyncExitStack() as stack:
             blobs = await _blobs(settings, lambda: url_of(listener), stack)
+            beside = [one for each in blobs for one in each.services]
+            if not settings.can_keep_blobs:
+                # Runs and results need no table for their large arrays to go straight to S3.
+                beside.append(await stack.enter_async_context(open_grants(settings)))
             service = await stack.enter_async_context(
-                run_service(
-                    settings, beside=[one for each in blobs for one in each.services], tracer=tracer
-                )
+                run_service(settings, beside=beside, tracer=tracer)
             )
             # Not before: the gRPC side does not wait for it.
             from asgard_server.processes.gateway import gateway_app, serve_page

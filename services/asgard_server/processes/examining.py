@@ -36,11 +36,15 @@ _DATABASE = "asgard.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What was found in all of a storage; the findings of blobs stand among the report's."""
+    """What was found in all of a storage; the findings of blobs stand among the report's.
+
+    `runs_only`: it keeps no blobs and no jobs, for they need a database and none is named.
+    """
 
     storage: str
     report: Report
     blobs: Examined
+    runs_only: bool = False
 
 
 async def examine(
@@ -76,7 +80,9 @@ async def examine(
             owners = await _owners(settings, jobs, holdings, pool)
             examiner = Examiner(rows, holdings, _now, owners=owners, young=young, tell=tell)
             blobs = await examiner.examine(repair=repair, deep=deep)
-    return Whole(name, replace(report, findings=[*report.findings, *blobs.findings]), blobs)
+    report = replace(report, findings=[*report.findings, *blobs.findings])
+    runs_only = tables is None and isinstance(storage, S3Prefix)
+    return Whole(name, report, blobs, runs_only)
 
 
 async def _owners(

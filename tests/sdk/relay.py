@@ -15,7 +15,8 @@ class Relay:
 
     `reached` is set when `mark` bytes have gone in either direction; with `cuts` connections are
     closed instead, once for each number in it. What clients send that `holds` says yes to waits
-    for `released`; `held` are so many. With `tls` it speaks TLS to its clients.
+    for `released`; `held` are so many. The next `lost` answers of the store are cut off. With `tls`
+    it speaks TLS to its clients.
     """
 
     def __init__(self, store_port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -26,6 +27,7 @@ class Relay:
         self.cuts: list[int] = []
         self.holds: Callable[[bytes], bool] = lambda data: False
         self.held = 0
+        self.lost = 0
         self.released = threading.Event()
         self._store_port = store_port
         self._ended = threading.Event()
@@ -75,9 +77,17 @@ class Relay:
                             return
                         if source is client:
                             self._hold(data)
+                        elif self._loses():
+                            return
                         (store if source is client else client).sendall(data)
                     except OSError:
                         return
+
+    def _loses(self) -> bool:
+        with self._lock:
+            lost = self.lost > 0
+            self.lost -= lost
+            return lost
 
     def _hold(self, data: bytes) -> None:
         if self.holds(data):

@@ -384,7 +384,9 @@ async def test_a_bucket_that_is_missing_is_named(
     if place is None:
         return  # a folder is made where there is none
     blob, put = await begun(home)
-    monkeypatch.setattr(home.held, "_place", replace(place, bucket="no-such-bucket-of-tests"))
+    elsewhere = replace(place, bucket="no-such-bucket-of-tests")
+    for asking in (home.held, vars(home.held)["_store"]):
+        monkeypatch.setattr(asking, "_place", elsewhere)
     with pytest.raises(StorageUnavailableError, match="there is no bucket"):
         await home.held.write(blob, BODY)
     with pytest.raises(StorageUnavailableError, match="there is no bucket no-such-bucket"):

@@ -15,7 +15,8 @@ import asyncpg
 from gimle.asgard.core.errors import NotFoundError
 from gimle.asgard.core.job_errors import DuplicateJobError
 
-from asgard_server.sim_data.domain import LIVE, Job
+from asgard_server.sim_data.domain import LIVE, UPLOAD_SECONDS, Job
+from asgard_server.sim_data.leases import MOST_CLAIMS
 from asgard_server.sim_data.store import Change, Changing, News, Page, RevisionGoneError
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.job_rows import COLUMNS, SHORT, job_of, row_of
@@ -153,8 +154,8 @@ class PostgresJobs:
         return await self._ids(
             "SELECT id FROM asgard.jobs WHERE status IN ('pending', 'provisioning', 'running')"
             " AND deleted_at IS NULL AND (lease_until IS NULL OR lease_until <= $1)"
-            " ORDER BY id LIMIT $2",
-            *(micros(now), limit),
+            " AND (claims < $3 OR status = 'pending') ORDER BY id LIMIT $2",
+            *(micros(now), limit, MOST_CLAIMS),
         )
 
     # Upkeep
@@ -167,6 +168,16 @@ class PostgresJobs:
             " AND (report_lease_until IS NULL OR report_lease_until <= $1)"
             " ORDER BY report_at LIMIT $2",
             *(micros(now), limit),
+        )
+
+    async def left(self, before: datetime, limit: int) -> Sequence[int]:
+        """Ids of jobs in work whose lease ended before then, the longest ago first."""
+        return await self._ids(
+            "SELECT id FROM asgard.jobs WHERE status IN ('provisioning', 'running')"
+            " AND deleted_at IS NULL AND lease_until <= $1"
+            " AND (claims >= $3 OR coalesce(grants_until, lease_until + $4) <= $1)"
+            " ORDER BY lease_until LIMIT $2",
+            *(micros(before), limit, MOST_CLAIMS, UPLOAD_SECONDS * 1_000_000),
         )
 
     async def mark(self, job_id: int, change: Changing) -> Job:

@@ -114,18 +114,27 @@ class Link:
 
     @classmethod
     async def open(
-        cls, dsn: str, connections: int, *, planned_once: bool = False, by_index: bool = False
+        cls,
+        dsn: str,
+        connections: int,
+        *,
+        planned_once: bool = False,
+        by_index: bool = False,
+        search_path: str | None = None,
     ) -> Link:
         """Connect. Raises `StorageUnavailableError`.
 
         `planned_once`: a plan serves all arguments of a statement. To plan anew what writes a
         few rows costs PostgreSQL more than to write them; for a search it may be worth it.
         `by_index`: no statement reads a whole table, and what was planned while a table was small
-        does not do so either when it has grown.
+        does not do so either when it has grown. `search_path`: the schemas of tables whose names
+        say none.
         """
         settings = _SETTINGS | ({"plan_cache_mode": "force_generic_plan"} if planned_once else {})
         if by_index:
             settings |= {"enable_seqscan": "off"}
+        if search_path is not None:
+            settings |= {"search_path": search_path}
         with errors_of_the_port(place_of(dsn)):
             pool = await asyncpg.create_pool(
                 dsn,

@@ -36,7 +36,7 @@ async def has(replica: Replica, run_id: str) -> bool:
 
 
 async def settled(noticer: Noticer) -> None:
-    await asyncio.wait_for(noticer.reconciled(), 15)
+    await asyncio.wait_for(noticer.reconciled(), 60)
 
 
 def remove(house: Cluster, path: str) -> None:
@@ -109,8 +109,12 @@ async def test_one_of_two_replicas_looks_and_the_other_when_it_has_stopped(
     one, other = await house.replica(), await house.replica()
     monkeypatch.setattr(Objects, "list", counted)
     second = other.noticer()
+
+    async def first_has_looked() -> bool:
+        return "0" in looked
+
     async with running(one.noticer().run()):
-        await asyncio.sleep(0.1)
+        await eventually(first_has_looked)
         async with running(second.run()):
             await settled(second)
             await asyncio.sleep(1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from asgard_server.sim_data import leases
+from asgard_server.sim_data import domain, leases
 from asgard_server.sim_data.domain import Artifact, Job
 from asgard_server.sim_data.store import RevisionGoneError
 from asgard_server.sim_data.vanished import Vanished
@@ -184,7 +184,7 @@ async def test_jobs_that_wait_are_those_nobody_holds(jobs: Table) -> None:
 async def test_a_job_that_too_many_have_claimed_waits_for_nobody(jobs: Table) -> None:
     job = await jobs.create(a_job(), SINCE)
     now = NOON
-    for number in range(leases.MOST_CLAIMS):
+    for number in range(domain.MOST_CLAIMS):
         assert await jobs.waiting(now, 10) == [job.id]
         claimed = partial(leases.claimed, worker=f"w{number}", token=f"t{number}", seconds=60)
         for again in range(2):  # the second is a repeat by who holds it, and counts for nothing
@@ -192,13 +192,13 @@ async def test_a_job_that_too_many_have_claimed_waits_for_nobody(jobs: Table) ->
             assert held.claims == number + 1
         now += timedelta(minutes=2)
     assert await jobs.waiting(now, 10) == []
-    for worker in ("w9", f"w{leases.MOST_CLAIMS - 1}"):
+    for worker in ("w9", f"w{domain.MOST_CLAIMS - 1}"):
         with pytest.raises(JobStateError, match="5 workers of it have vanished"):
             await jobs.change(
                 job.id, partial(leases.claimed, worker=worker, token="t", seconds=60, now=now)
             )
     # Who holds it last may still be late.
-    last = f"t{leases.MOST_CLAIMS - 1}"
+    last = f"t{domain.MOST_CLAIMS - 1}"
     renewed = partial(leases.renewed, token=last, seconds=60, now=now, status="running")
     assert (await jobs.change(job.id, renewed)).lease_until == now + timedelta(minutes=1)
 

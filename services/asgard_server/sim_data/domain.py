@@ -52,6 +52,8 @@ DOWNLOAD_SECONDS = 3_600
 DUPLICATE_SECONDS = 60
 # Clocks differ, and a request that began in time may end later.
 MARGIN = timedelta(minutes=15)
+# Workers of one job that may vanish.
+MOST_CLAIMS = 5
 LONGEST_REPORT = timedelta(hours=24)
 
 WORD_CHARS = 200

@@ -20,6 +20,7 @@ from gimle.asgard.core.job_errors import (
 from asgard_server.sim_data.domain import (
     FILES,
     MARGIN,
+    MOST_CLAIMS,
     UPLOAD_SECONDS,
     WORKED_ON,
     Arrived,
@@ -33,8 +34,7 @@ from asgard_server.sim_data.domain import (
 )
 
 LEASE_SECONDS = 300
-# Workers of one job that may vanish; and for how long one whose lease has ended is waited for.
-MOST_CLAIMS = 5
+# For how long a worker whose lease has ended is waited for.
 GRACE = MARGIN
 SHORTEST_LEASE, LONGEST_LEASE = 10, 24 * 3_600
 # How long a report that failed for a passing reason waits to be tried again.

@@ -108,7 +108,7 @@ class Upkeep(Protocol):
         """Ids of jobs in work whose lease ended before then, the longest ago first.
 
         Without those that another worker may still claim and upload: of a job that was claimed
-        less often than `leases.MOST_CLAIMS`, its URLs have ended before then, too.
+        less often than `domain.MOST_CLAIMS`, its URLs have ended before then, too.
         """
 
     async def mark(self, job_id: int, change: Changing) -> Job:

@@ -15,8 +15,7 @@ import asyncpg
 from gimle.asgard.core.errors import NotFoundError
 from gimle.asgard.core.job_errors import DuplicateJobError
 
-from asgard_server.sim_data.domain import LIVE, UPLOAD_SECONDS, Job
-from asgard_server.sim_data.leases import MOST_CLAIMS
+from asgard_server.sim_data.domain import LIVE, MOST_CLAIMS, UPLOAD_SECONDS, Job
 from asgard_server.sim_data.store import Change, Changing, News, Page, RevisionGoneError
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.job_rows import COLUMNS, SHORT, job_of, row_of

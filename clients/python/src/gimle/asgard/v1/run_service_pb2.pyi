@@ -636,22 +636,17 @@ class AppendResultRequest(message.Message):
     UPLOAD_ID_FIELD_NUMBER: builtins.int
     result_id: builtins.str
     data: builtins.bytes
-    """A JSON object: what each growing field grows by. `{"$array": "<key>"}` stands for
-    arrays[<key>]. Fields not named stay as they are.
-    """
+    """What fields grow by, a JSON object. `{"$array": "<key>"}` in it stands for arrays[<key>]."""
     expected_length: builtins.int
     """The committed length the caller believes in."""
     upload_id: builtins.str
-    """The id under which CreateResultUploads has granted them."""
     @builtins.property
     def arrays(self) -> containers.ScalarMap[builtins.str, builtins.bytes]:
         """Whole .npy files by the key used in data."""
 
     @builtins.property
     def uploaded(self) -> containers.MessageMap[builtins.str, new_result_pb2.UploadedArray]:
-        """Rows that are in the store already, by the key used in data, where each is
-        `{"$array": "<key>", "dtype": "float64", "shape": [3, 4]}`.
-        """
+        """Rows that CreateResultUploads has granted under upload_id, as in NewResult."""
 
     def __init__(
         self,
@@ -677,9 +672,7 @@ class AppendResultResponse(message.Message):
 
     RESULT_FIELD_NUMBER: builtins.int
     @builtins.property
-    def result(self) -> Result:
-        """As stored, with the new committed shapes."""
-
+    def result(self) -> Result: ...
     def __init__(
         self,
         *,

@@ -63,7 +63,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.histograms": set(),
     f"{SERVER}.feed": {f"{SERVER}.feed", f"{SERVER}.histograms"},
     f"{SERVER}.store": FORMAT
-    | {f"{SERVER}.{room}" for room in ("store", "run.store", "run.grants", "run.lazy", "feed.feed")}
+    | {
+        f"{SERVER}.{room}"
+        for room in ("store", "run.store", "run.grants", "run.lazy", "run.drawing", "feed.feed")
+    }
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
@@ -145,6 +148,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.domain": {f"{SDK}.core"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.run.lazy": set(),
+    # Who waits for a store lets others draw meanwhile.
+    f"{SERVER}.run.drawing": set(),
     f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render", f"{SERVER}.run.lazy"},
     # Processes: what they share, each service put together, and the roots, where things meet.
     f"{SERVER}.processes": PROCESS,

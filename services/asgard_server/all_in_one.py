@@ -24,7 +24,7 @@ from asgard_server.processes.asset_service import (
     tables_of,
 )
 from asgard_server.processes.bell import open_bell
-from asgard_server.processes.blob_service import Blobs, open_blobs
+from asgard_server.processes.blob_service import Blobs, open_blobs, open_grants
 from asgard_server.processes.identity_service import Identity, open_identity
 from asgard_server.processes.listening import AddressError, PortBusyError, listen, url_of
 from asgard_server.processes.run_service import (
@@ -73,6 +73,9 @@ async def serve(
             parts: list[Blobs | AssetParts] = [*blobs, *assets]
             beside = [one for each in parts for one in each.services]
             beside += [each.service for each in identity]
+            if not settings.can_keep_blobs:
+                # Runs and results need no table for their large arrays to go straight to S3.
+                beside.append(await stack.enter_async_context(open_grants(settings)))
             service = await stack.enter_async_context(
                 run_service(settings, beside=beside, inside=inside, who=who, tracer=tracer)
             )

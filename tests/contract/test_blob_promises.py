@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from asgard_server.blob import domain, parts
-from asgard_server.blob.domain import Blob, NewUpload
+from asgard_server.blob.domain import Blob, NewUpload, Target
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
 from gimle.asgard.core.errors import (
@@ -208,6 +208,29 @@ async def test_parts_are_put_together_when_all_are_there(home: Home, small_parts
     assert await complete(home, blob.id) == done
     with pytest.raises(UploadEndedError):
         await home.uploader.sign_parts(blob.id, [(1, sha(b""))], None)
+
+
+async def test_of_two_who_begin_parts_at_once_one_upload_is_left(
+    home: Home, small_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(small_parts + 1)
+    (upload,) = await home.uploader.begin([declared(body, sha256=None)])
+    begin, both = home.held.begin_parts, asyncio.Barrier(2)
+
+    async def begin_together(blob: Target) -> str:
+        upload_id = await begin(blob)
+        await both.wait()
+        return upload_id
+
+    monkeypatch.setattr(home.held, "begin_parts", begin_together)
+    (first, _), (second, _) = await asyncio.gather(
+        home.uploader.parts(upload.blob.id), home.uploader.parts(upload.blob.id)
+    )
+    assert first.upload_id == second.upload_id
+    left = [each.upload_id async for each in home.holdings.unfinished()]
+    assert left == [first.upload_id]
+    await sent_parts(home, upload.blob, body, [1, 2], small_parts)
+    assert (await complete(home, upload.blob.id)).state == "ready"
 
 
 async def test_a_part_is_for_its_bytes(home: Home, small_parts: int) -> None:

@@ -21,6 +21,7 @@ from gimle.asgard.core.errors import (
     AlreadyExistsError,
     DigestMismatchError,
     InvalidFieldError,
+    LengthMismatchError,
     NotFoundError,
     UploadEndedError,
     UploadIncompleteError,
@@ -234,6 +235,95 @@ async def test_bytes_that_come_after_a_delete_are_swept(place: Home) -> None:
     assert await place.send(upload.put, body) == 200, "its URL still holds"
     assert await sweep(place, minutes=80) == 1
     assert place.left() == []
+
+
+def rows_for(values: Any, upload_id: str = "append", grows: str = "result") -> NewUpload:
+    return replace(asked(values), result_id=upload_id, grows=grows)
+
+
+async def a_growing(place: Home) -> None:
+    """A result whose field is in a file."""
+    await put(place, asked(SMALL), file_of(SMALL))
+    found = (await arrived(place, file_of(SMALL)))["k"]
+    document = ResultDocument("result", "run", "T", {"x": found.ref}, NOW)
+    await place.observer.observe(*await place.engines.documents.add_result(document))
+    await sweep(place, minutes=80)
+    place.clock.ahead = timedelta()
+
+
+async def rows_arrived(place: Home, body: bytes, upload_id: str = "append") -> Any:
+    sent = {"k": Sent(digest(body), None)}
+    return (await place.granting.rows_arrived(upload_id, "result", sent))["k"].ref
+
+
+async def stored(place: Home) -> Any:
+    return (await place.engines.documents.open_result("result")).data["x"]
+
+
+async def test_rows_are_appended_and_what_is_left_of_them_is_swept(place: Home) -> None:
+    await a_growing(place)
+    before, rows = place.left(), SMALL[:7] + 1
+    await put(place, rows_for(rows), file_of(rows))
+    ref = await rows_arrived(place, file_of(rows))
+    async with place.granting.taking("append"):
+        for _ in range(2):  # a repeat finds the same rows already there
+            await place.engines.documents.append("result", {"x": ref}, 50)
+    np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows]))
+    is_chunk = ref.path.startswith("files/result_")
+    assert (ref.path.removeprefix("files/") in place.left()) == is_chunk
+    assert await sweep(place, minutes=80) == 1
+    assert [name for name in place.left() if "append" in name] == []
+    assert len(place.left()) == len(before) + is_chunk
+    np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows]))
+
+
+async def test_rows_that_nobody_appends_are_swept_when_their_grants_have_ended(
+    place: Home,
+) -> None:
+    await a_growing(place)
+    before, rows = place.left(), SMALL[:7] + 1
+    await put(place, rows_for(rows), file_of(rows))
+    await rows_arrived(place, file_of(rows))
+    assert await sweep(place, minutes=70) == 0
+    assert await sweep(place, minutes=80) == 1
+    assert place.left() == before
+    with pytest.raises(UploadEndedError):
+        await rows_arrived(place, file_of(rows))
+    np.testing.assert_array_equal(await stored(place), SMALL)
+
+
+async def test_of_two_who_append_at_once_one_is_told_the_length(place: Home) -> None:
+    await a_growing(place)
+    refs = []
+    for number in (1, 2):
+        rows = SMALL[:7] + number
+        await put(place, rows_for(rows, f"append{number}"), file_of(rows))
+        refs.append(await rows_arrived(place, file_of(rows), f"append{number}"))
+    assert refs[0].path != refs[1].path
+    await place.engines.documents.append("result", {"x": refs[1]}, 50)
+    with pytest.raises(LengthMismatchError):
+        await place.engines.documents.append("result", {"x": refs[0]}, 50)
+    assert refs[0].path.removeprefix("files/") in place.left(), "it may still be wanted"
+    await place.engines.documents.append("result", {"x": refs[0]}, 57)
+    expected = np.concatenate([SMALL, SMALL[:7] + 2, SMALL[:7] + 1])
+    np.testing.assert_array_equal(await stored(place), expected)
+    await sweep(place, minutes=80)
+    np.testing.assert_array_equal(await stored(place), expected)
+
+
+async def test_rows_and_results_are_not_taken_for_each_other(place: Home) -> None:
+    await a_growing(place)
+    rows = SMALL[:7] + 1
+    await put(place, rows_for(rows), file_of(rows))
+    sent = {"k": Sent(digest(file_of(rows)), None)}
+    with pytest.raises(InvalidFieldError, match="granted for"):
+        await place.granting.arrived("append", "run", sent, "")
+    with pytest.raises(InvalidFieldError, match="granted for"):
+        await place.granting.rows_arrived("append", "another", sent)
+    with pytest.raises(AlreadyExistsError):
+        await begun(place, replace(asked(rows), result_id="append"))
+    with pytest.raises(NotFoundError):
+        await begun(place, rows_for(rows, "append2", "nowhere"))
 
 
 def test_grants_and_margin_are_as_documented() -> None:

@@ -6,16 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from asgard_server.sim_data import leases
+from asgard_server.sim_data import domain, leases
 from asgard_server.sim_data.domain import Artifact, Job
 from asgard_server.sim_data.store import RevisionGoneError
+from asgard_server.sim_data.vanished import Vanished
 from gimle.asgard.core.errors import NotFoundError
-from gimle.asgard.core.job_errors import DuplicateJobError, JobClaimedError, JobNotRetryableError
+from gimle.asgard.core.job_errors import (
+    DuplicateJobError,
+    JobClaimedError,
+    JobNotRetryableError,
+    JobStateError,
+)
 
 from tests.contract.job_homes import NOON, TABLES, Table, a_job, table
 
@@ -44,6 +51,7 @@ async def test_a_job_comes_back_as_it_was_put_in(jobs: Table) -> None:
         worker="w",
         lease_token="lease",
         lease_until=NOON,
+        claims=3,
         grants_until=NOON,
         report_worker="r",
         report_attempts=2,
@@ -171,6 +179,74 @@ async def test_jobs_that_wait_are_those_nobody_holds(jobs: Table) -> None:
     await jobs.create(a_job(9, status="running", lease_until=later), SINCE)
     assert await jobs.waiting(NOON, 10) == [job.id for job in waiting]
     assert await jobs.waiting(NOON, 1) == [waiting[0].id]
+
+
+async def test_a_job_that_too_many_have_claimed_waits_for_nobody(jobs: Table) -> None:
+    job = await jobs.create(a_job(), SINCE)
+    now = NOON
+    for number in range(domain.MOST_CLAIMS):
+        assert await jobs.waiting(now, 10) == [job.id]
+        claimed = partial(leases.claimed, worker=f"w{number}", token=f"t{number}", seconds=60)
+        for again in range(2):  # the second is a repeat by who holds it, and counts for nothing
+            held = await jobs.change(job.id, partial(claimed, now=now + timedelta(seconds=again)))
+            assert held.claims == number + 1
+        now += timedelta(minutes=2)
+    assert await jobs.waiting(now, 10) == []
+    for worker in ("w9", f"w{domain.MOST_CLAIMS - 1}"):
+        with pytest.raises(JobStateError, match="5 workers of it have vanished"):
+            await jobs.change(
+                job.id, partial(leases.claimed, worker=worker, token="t", seconds=60, now=now)
+            )
+    # Who holds it last may still be late.
+    last = f"t{domain.MOST_CLAIMS - 1}"
+    renewed = partial(leases.renewed, token=last, seconds=60, now=now, status="running")
+    assert (await jobs.change(job.id, renewed)).lease_until == now + timedelta(minutes=1)
+
+
+async def test_jobs_whose_workers_have_vanished_fail_when_nobody_can_take_them_up(
+    jobs: Table,
+) -> None:
+    ended = NOON - leases.GRACE
+    early, late = ended - timedelta(hours=14), ended + timedelta(seconds=1)
+    lost = {
+        "claims": [
+            await jobs.add(a_job(status="running", claims=5, lease_until=ended, grants_until=late)),
+            await jobs.add(a_job(status="provisioning", claims=5, lease_until=ended)),
+        ],
+        "URLs": [
+            await jobs.add(
+                a_job(status="running", claims=1, lease_until=early, grants_until=ended)
+            ),
+            await jobs.add(a_job(status="running", claims=4, lease_until=early)),
+        ],
+    }
+    going_on = [
+        await jobs.add(a_job(status="running", claims=5, lease_until=late, grants_until=early)),
+        await jobs.add(a_job(status="running", claims=4, lease_until=ended, grants_until=late)),
+        await jobs.add(a_job(status="running", claims=1, lease_until=ended)),
+        await jobs.add(a_job(status="reporting", claims=5, lease_until=early)),
+        await jobs.add(a_job()),
+    ]
+    told: list[int] = []
+
+    async def tell() -> None:
+        told.append((await jobs.head())[1])
+
+    vanished = Vanished(jobs, jobs, lambda: NOON, tell)
+    before = (await jobs.head())[1]
+    assert await vanished.look() == 4
+    assert told == [before + 4], "each is told of"
+    for why, some in {"5 workers": lost["claims"], "upload URLs": lost["URLs"]}.items():
+        for job in some:
+            found = await jobs.find(job.id)
+            assert found is not None
+            assert (found.status, found.completed_at, found.lease_until) == ("failed", NOON, None)
+            assert found.error is not None
+            assert found.error.startswith("worker_lost: ")
+            assert why in found.error
+    for job in going_on:
+        assert await jobs.find(job.id) == job
+    assert (await vanished.look(), len(told)) == (0, 1)
 
 
 async def test_reports_that_are_due_are_those_nobody_writes(jobs: Table) -> None:

@@ -74,7 +74,7 @@ def test_a_folder_is_examined_beside_its_monitor(monitor: Monitor) -> None:
     blobs = [upload(monitor.grpc, f"n/{number}") for number in range(3)]
     upload(monitor.grpc, "going", complete=False)
     well = fsck(place, "--deep", "--repair")
-    assert (well["runs"], well["clean"]) == (1, True)
+    assert (well["runs"], well["clean"], well["runs_only"]) == (1, True, False)
     assert well["blobs"] == well["blobs_read"] == {"count": 3, "size_bytes": 3 * len(BODY)}
     assert well["blobs_on_the_way"] == {"count": 1, "size_bytes": len(BODY)}
 
@@ -163,9 +163,18 @@ async def test_runs_in_s3_without_a_database_are_examined_beside_their_service(
                 storage.add_result(run, result_type="DiscreteSequence", data=data)
             well = fsck(cluster.environ, "--deep", "--repair")
             assert (well["runs"], well["results"], well["arrays"]) == (1, 3, 3)
-            assert well["findings"] == []
+            assert (well["findings"], well["runs_only"]) == ([], True)
             storage.delete_run(run.id)
             assert fsck(cluster.environ)["runs"] == 0
+            shown = subprocess.run(
+                [*COMMAND[:-1]],
+                env={**os.environ, **cluster.environ},
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=True,
+            )
+            assert "of blobs and jobs nothing is known without ASGARD_DATABASE_URL" in shown.stdout
 
         await asyncio.to_thread(use)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,8 @@ class Drawing:
         address = self.place.where.removeprefix("grpc://")
         with grpc.insecure_channel(address, options=OPTIONS) as channel:
             stub: Any = pb_grpc.RunServiceStub(channel)
-            answer = stub.RenderResult(RenderResultRequest(result_id=result_id, **asked))
+            request = RenderResultRequest(result_id=result_id, **asked)
+            answer = stub.RenderResult(request, timeout=25)
         body = answer.body.data
         read = self.place.own.down - before
         return body if "format" in asked else orjson.loads(body), read
@@ -142,6 +145,33 @@ def test_what_grows_in_chunks_is_drawn_chunk_by_chunk(drawing: Drawing) -> None:
     assert read < ZOOM_BYTES, f"{read:,} bytes"
     whole, _ = drawing.view(result, width=400, height=300)
     assert whole == drawing.expected(result, width=400, height=300)
+
+
+def test_drawings_that_wait_for_the_store_hold_up_no_others(drawing: Drawing) -> None:
+    relay = drawing.place.own
+    assert relay is not None
+    x = np.linspace(0, 1, 400_000)
+    slow = drawing.save("Solution1D", {"x": x, "computed": np.sin(9 * x)})
+    large = drawing.save("Solution1D", {"x": x, "computed": np.cos(9 * x)})
+    small = drawing.save("Solution1D", {"x": x[:100], "computed": x[:100]})
+    relay.holds = lambda data: slow.encode() in data and b"range: bytes=0-" not in data.lower()
+    try:
+        with ThreadPoolExecutor(6) as readers:
+            waiting = [readers.submit(drawing.view, slow, width=300, height=200) for _ in range(6)]
+            until = time.monotonic() + 15
+            while relay.held < 6:
+                assert time.monotonic() < until, f"{relay.held} of 6 drawings have begun to wait"
+                time.sleep(0.02)
+            for other in (large, small):
+                view, _ = drawing.view(other, width=300, height=200)
+                assert view == drawing.expected(other, width=300, height=200)
+            assert not any(each.done() for each in waiting)
+            relay.released.set()
+            expected = drawing.expected(slow, width=300, height=200)
+            assert all(each.result()[0] == expected for each in waiting)
+    finally:
+        relay.released.set()
+        relay.holds = lambda data: False
 
 
 def test_any_array_is_previewed_as_from_a_folder(drawing: Drawing) -> None:

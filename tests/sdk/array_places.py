@@ -1,7 +1,7 @@
 """Where arrays go straight to the store in tests: a folder, and both S3 stores behind services.
 
-Over S3, RunService and BlobService are processes of their own; what clients send and fetch passes
-`bytes`, what RunService itself asks of the store passes `own`.
+Over S3, RunService and BlobService are processes of their own, or all is one process (`alone`).
+What clients send and fetch passes `bytes`, what RunService itself asks of the store passes `own`.
 """
 
 from __future__ import annotations
@@ -123,8 +123,30 @@ def in_s3(server: Callable[[], Store], folder: Path) -> Iterator[Place]:
             postgres.give_back(folder)
 
 
+@contextmanager
+def in_s3_alone(folder: Path) -> Iterator[Place]:
+    """One process over a store, and no database."""
+    store = versitygw.server()
+    storage = f"s3://{store.bucket()}/asgard"
+    with a_relay(store.port) as public:
+        server = Server(
+            storage,
+            {
+                **store.variables,
+                "ASGARD_S3_PUBLIC_ENDPOINT": f"http://127.0.0.1:{public.port}",
+                "XDG_CACHE_HOME": str(folder / "cache"),
+            },
+        )
+        server.start()
+        try:
+            yield Place(server.where, storage, store=store, bytes=public)
+        finally:
+            server.end()
+
+
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
     "folder": in_a_folder,
     "minio": partial(in_s3, minio.server),
     "versitygw": partial(in_s3, versitygw.server),
+    "alone": in_s3_alone,
 }

@@ -6,7 +6,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -14,7 +14,9 @@ class Relay:
     """Passes on what comes to `port`. `up` are the bytes to the store, `down` those from it.
 
     `reached` is set when `mark` bytes have gone in either direction; with `cuts` connections are
-    closed instead, once for each number in it. With `tls` it speaks TLS to its clients.
+    closed instead, once for each number in it. What clients send that `holds` says yes to waits
+    for `released`; `held` are so many. The next `lost` answers of the store are cut off. With `tls`
+    it speaks TLS to its clients.
     """
 
     def __init__(self, store_port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -23,6 +25,10 @@ class Relay:
         self.mark: int | None = None
         self.reached = threading.Event()
         self.cuts: list[int] = []
+        self.holds: Callable[[bytes], bool] = lambda data: False
+        self.held = 0
+        self.lost = 0
+        self.released = threading.Event()
         self._store_port = store_port
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -69,9 +75,26 @@ class Relay:
                         data = source.recv(1 << 16)
                         if not data or not self._counted(source is client, len(data)):
                             return
+                        if source is client:
+                            self._hold(data)
+                        elif self._loses():
+                            return
                         (store if source is client else client).sendall(data)
                     except OSError:
                         return
+
+    def _loses(self) -> bool:
+        with self._lock:
+            lost = self.lost > 0
+            self.lost -= lost
+            return lost
+
+    def _hold(self, data: bytes) -> None:
+        if self.holds(data):
+            with self._lock:
+                self.held += 1
+            while not (self.released.wait(0.1) or self._ended.is_set()):
+                pass
 
     def _counted(self, up: bool, count: int) -> bool:
         """Count; answer False where the connection is to be cut."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from gimle.asgard.core.errors import AsgardError
@@ -18,10 +19,12 @@ from tests.engines.tying import tied
 
 
 class Server:
-    """`asgard serve all` on one folder, always at the same address."""
+    """`asgard serve all` on one storage, always at the same address."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | str, environ: Mapping[str, str] | None = None) -> None:
+        self.folder = Path(folder)
+        self._storage = str(folder)
+        self._environ = environ or {}
         self.port = free_port()
         self.where = f"grpc://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[str] | None = None
@@ -30,10 +33,10 @@ class Server:
         """Start it, and return when it is ready."""
         command = [sys.executable, "-m", "gimle.asgard.cli", "serve", "all"]
         self._process = subprocess.Popen(
-            [*command, "--storage", str(self.folder), "--port", "0", "--grpc-port", str(self.port)],
+            [*command, "--storage", self._storage, "--port", "0", "--grpc-port", str(self.port)],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "ASGARD_DURABILITY": "relaxed"},
+            env={**os.environ, "ASGARD_DURABILITY": "relaxed", **self._environ},
         )
         tied(self._process.pid)
         assert self._process.stdout is not None

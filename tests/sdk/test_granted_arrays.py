@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
+from gimle.asgard import AsgardStorage
+from gimle.asgard.client.outgoing import Outgoing
 from gimle.asgard.core.documents import ResultDocument
-from gimle.asgard.core.errors import AlreadyExistsError
+from gimle.asgard.core.errors import AlreadyExistsError, LengthMismatchError
 from gimle.asgard.transfer import patience, wire
 
 from tests.sdk.array_places import PLACES, Place
@@ -111,6 +115,125 @@ def test_a_run_is_saved_whole_with_the_arrays_of_its_results(place: Place) -> No
     np.testing.assert_array_equal(found, np.concatenate([x, x[:, :200_000]], axis=1))
     storage.delete_run("run")
     assert place.left() == []
+
+
+ROWS = np.random.default_rng(3).normal(size=(400_000, 2))
+
+
+def test_appended_rows_go_straight_to_the_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = place.open()
+    run = storage.create_run("r")
+    t = np.arange(400_000.0)
+    result = storage.add_result(run, "T", {"t": t, "in": {"x": ROWS}, "small": [1.0]})
+    streamed: list[str] = []
+    parts = Outgoing.parts
+
+    def told(call: Outgoing, *more: Any) -> Any:
+        streamed.append(call.method)
+        return parts(call, *more)
+
+    monkeypatch.setattr(Outgoing, "parts", told)
+    own = place.own.up if place.own is not None else 0
+    up = place.bytes.up if place.bytes is not None else 0
+    for turn in range(1, 4):
+        more = {"t": t + turn * 400_000, "in": {"x": ROWS + turn}}
+        storage.append(result, more, at=turn * 400_000)
+        storage.append(result, more, at=turn * 400_000)  # its answer may have been lost
+    with pytest.raises(LengthMismatchError):
+        storage.append(result, {"t": t, "in": {"x": ROWS}}, at=400_000)
+    assert not streamed
+    if place.bytes is not None:
+        assert place.bytes.up - up >= 3 * (t.nbytes + ROWS.nbytes)
+    if place.own is not None:
+        assert place.own.up - own < 500_000, "of rows nothing passes RunService"
+    found = storage.load_result(result.id).data
+    np.testing.assert_array_equal(found["t"], np.arange(1_600_000.0))
+    np.testing.assert_array_equal(found["in"]["x"], np.concatenate([ROWS + k for k in range(4)]))
+    assert found["small"] == [1.0]
+    if place.folder is not None:
+        assert place.left() == [f"{result.id}_in.x.npy", f"{result.id}_t.npy"]
+    storage.finish_run(run.id)
+    merged = storage.load_result(result.id).data["in"]["x"]
+    np.testing.assert_array_equal(merged, found["in"]["x"])
+
+
+def test_appended_paths_go_straight_with_the_axis_first_that_grows(place: Place) -> None:
+    storage = place.open()
+    paths = ROWS.reshape(4, 200_000)
+    run = storage.save_simulation_result("r", "StochasticEnsemble", {"paths": paths})
+    (result,) = run.results
+    up = place.bytes.up if place.bytes is not None else 0
+    storage.append(result, {"paths": paths * 2})
+    storage.append(result, {"paths": paths * 3})
+    if place.bytes is not None:
+        assert place.bytes.up - up >= 2 * paths.nbytes
+    found = storage.load_result(result.id).data["paths"]
+    np.testing.assert_array_equal(found, np.concatenate([paths, paths * 2, paths * 3], axis=1))
+
+
+def test_rows_that_cannot_stay_as_they_come_are_appended_all_the_same(
+    place: Place, tmp_path: Path
+) -> None:
+    storage, beside = place.open(), AsgardStorage(tmp_path / "beside")
+    run = storage.create_run("r")
+    beside.create_run("r", id=run.id)
+    rows = ROWS[:, 0]
+    first = {"wider": rows.astype(np.float32), "list": [1.0, 2.0], "same": rows}
+    for field, value in first.items():
+        result = storage.add_result(run, "T", {field: value})
+        beside.add_result(run.id, "T", {field: value}, id=result.id)
+        for home in (storage, beside):
+            for turn in range(2):
+                home.append(result.id, {field: rows * (turn + 2)})
+            home.append(result.id, {field: rows[:3].tolist()})
+        expected = beside.load_result(result.id).data[field]
+        found = storage.load_result(result.id).data[field]
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    wide = rows.astype(ml_dtypes.bfloat16)
+    result = storage.add_result(run, "T", {"x": np.tile(wide, 4)})
+    storage.append(result, {"x": np.tile(wide, 4)})
+    odd = storage.load_result(result.id).data["x"]
+    assert odd.dtype == ml_dtypes.bfloat16
+    assert odd.tobytes() == np.tile(wide, 8).tobytes()
+
+
+APPENDING = """
+import sys, time, numpy as np
+from gimle.asgard import AsgardStorage
+where, result = sys.argv[1:]
+storage = AsgardStorage(where)
+print("ready", flush=True)
+rows = np.arange(20_000_000.0)
+storage.append(result, {"x": rows}, at=300_000)
+"""
+
+
+def test_whoever_is_killed_while_he_appends_has_appended_all_or_nothing(place: Place) -> None:
+    storage = place.open()
+    run = storage.create_run("r")
+    x = np.arange(300_000.0)
+    result = storage.add_result(run, "T", {"x": x})
+    process = place.process(APPENDING, result.id)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        if place.bytes is not None:
+            mark, at = 40_000_000, place.bytes.up
+            until = time.monotonic() + 60
+            while place.bytes.up < at + mark and process.poll() is None:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        process.kill()
+    found = storage.load_result(result.id).data["x"]
+    assert len(found) in (300_000, 20_300_000)
+    np.testing.assert_array_equal(found[:300_000], x)
+    rows = np.arange(20_000_000.0)
+    storage.append(result, {"x": rows}, at=300_000)
+    found = storage.load_result(result.id).data["x"]
+    np.testing.assert_array_equal(found, np.concatenate([x, rows]))
 
 
 def test_where_the_store_is_out_of_reach_arrays_go_through_the_service_and_it_is_said(

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from gimle.asgard.core.signing import Credentials, Endpoint, Signer
 from gimle.asgard.transfer import Progress, TransferStoppedError, wire
+from gimle.asgard.transfer.requesting import ONE_REQUEST_BYTES
 from simswarm import upload_artifacts
 from simswarm.grants import upload_urls
 from simswarm.samples import write
 from simswarm.storage import SIM_DATA_FILES, SimDataStorage
-from simswarm.uploading import ATTEMPTS, MOST_BYTES, PAUSE_S, SILENCE_S, SentFile
+from simswarm.uploading import ATTEMPTS, PAUSE_S, SILENCE_S, SentFile
 
 from tests.engines import minio, versitygw
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
@@ -237,10 +238,10 @@ def test_an_empty_file_is_a_file(server: PutServer, tmp_path: Path) -> None:
 
 def test_more_than_one_put_takes_is_refused_beforehand(server: PutServer, out: Path) -> None:
     with (out / "chat_log.json").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(ONE_REQUEST_BYTES + 1)
     (file_,) = upload_artifacts(out, server.urls("chat_log.json")).files
     assert (file_.outcome, file_.attempts) == ("failed", 0)
-    assert "one PUT takes 5,368,709,120" in file_.error
+    assert "one request carries at most 5,000,000,000; leave less in it" in file_.error
     assert not server.times
 
 

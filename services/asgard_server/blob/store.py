@@ -129,6 +129,9 @@ class Bytes(Protocol):
     async def going_on(self, key: str) -> list[str]:
         """Uploads in parts of a key that have not ended, the oldest first."""
 
+    async def drop_upload(self, blob: Target) -> None:
+        """Give up the one upload in parts that `blob` names. One that is gone is no error."""
+
     async def drop_parts(self, blob: Blob) -> None:
         """Remove the parts of a blob that is put together. Without any it is no error."""
 

@@ -183,7 +183,11 @@ class Uploader:
             return blob
         # Only now: most uploads that are begun anew have bytes that are there already.
         started = replace(blob, upload_id=await self._bytes.begin_parts(blob))
-        return await self._table.settle(blob, started)
+        now = await self._table.settle(blob, started)
+        if now.upload_id != started.upload_id:
+            # Somebody else was faster; nobody will ever be told of this one.
+            await self._bytes.drop_upload(started)
+        return domain.require_uploading(now)
 
     async def _found(self, ids: Sequence[str]) -> list[Blob]:
         found = await self._table.find(ids)

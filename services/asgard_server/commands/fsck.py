@@ -28,9 +28,10 @@ def fsck(
     """Check a storage: documents, arrays, blobs; what is missing, and what nobody needs.
 
     Blobs, and the files of SimSwarm's jobs, are held against the database that knows them
-    (ASGARD_DATABASE_URL, or asgard.sqlite3 in the folder). Nothing is changed without --repair, and
-    nothing younger than a day is removed, nor what a URL may still change: services and uploads may
-    go on meanwhile.
+    (ASGARD_DATABASE_URL, or asgard.sqlite3 in the folder). A storage in S3 without
+    ASGARD_DATABASE_URL keeps none: there runs, results and arrays are examined, and nothing else.
+    Nothing is changed without --repair, and nothing younger than a day is removed, nor what a URL
+    may still change: services and uploads may go on meanwhile.
 
     Ends with status 0 when all is well, or is now; 1 when something is left that is not, or there
     is no storage; 2 for wrong options; 3 when the storage or its database cannot be asked.
@@ -60,6 +61,7 @@ def fsck(
         fail(str(error))
     blobs = whole.blobs
     counted = {
+        "runs_only": whole.runs_only,
         "blobs": asdict(blobs.ready),
         "blobs_on_the_way": asdict(blobs.on_the_way),
         "blobs_read": asdict(blobs.read),
@@ -69,5 +71,7 @@ def fsck(
         line += f", {blobs.on_the_way.count:,} on their way"
     if deep:
         line += f", {blobs.read.size_bytes:,} bytes read"
+    if whole.runs_only:
+        line = " (of blobs and jobs nothing is known without ASGARD_DATABASE_URL)"
     said = shown.Said(str(storage or settings.storage), whole.report, counted, line)
     shown.say(said, repair=repair, as_json=as_json)

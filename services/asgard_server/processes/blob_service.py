@@ -100,9 +100,7 @@ async def open_blobs(
         handlers = BlobHandlers(
             Uploader(table, held, grants, _now), Keeper(table, held, grants, _now)
         )
-        lending = GrantHandlers(Lender(held, grants))
         add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
-        add_grants = grant_service_pb2_grpc.add_GrantServiceServicer_to_server
 
         async def check() -> None:
             await table.find(["a-blob-that-is-not-there"])
@@ -116,13 +114,27 @@ async def open_blobs(
 
         services = (
             Service(BLOB_SERVICE, add, handlers),
-            Service(GRANT_SERVICE, add_grants, lending),
+            _grant_service(opened),
             sim_data.service,
         )
         yield Blobs(
             *(services, work, check, sim_data.stop, opened.name, opened.endpoint),
             *(database, file),
         )
+
+
+@asynccontextmanager
+async def open_grants(settings: Settings) -> AsyncIterator[Service]:
+    """GrantService alone, over S3: it lends what RunService's intents name, and needs no table."""
+    async with AsyncExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(_THREADS, "asgard-bytes"))
+        opened = await _bytes(settings, pool, None, stack)
+        yield _grant_service(opened)
+
+
+def _grant_service(opened: _Opened) -> Service:
+    add = grant_service_pb2_grpc.add_GrantServiceServicer_to_server
+    return Service(GRANT_SERVICE, add, GrantHandlers(Lender(opened.held, opened.grants)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,15 @@ _DATABASE = "asgard.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What was found in all of a storage; the findings of blobs stand among the report's."""
+    """What was found in all of a storage; the findings of blobs stand among the report's.
+
+    `runs_only`: it keeps no blobs and no jobs, for they need a database and none is named.
+    """
 
     storage: str
     report: Report
     blobs: Examined
+    runs_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,9 @@ async def examine(
                 tell=tell,
             )
             blobs = await examiner.examine(repair=repair, deep=deep)
-    return Whole(name, replace(report, findings=[*report.findings, *blobs.findings]), blobs)
+    report = replace(report, findings=[*report.findings, *blobs.findings])
+    runs_only = tables is None and isinstance(storage, S3Prefix)
+    return Whole(name, report, blobs, runs_only)
 
 
 async def _owners(

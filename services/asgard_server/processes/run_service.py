@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from asgard_server.rpc.channel import open_channel
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.rpc.tracing import Tracer
+from asgard_server.run.drawing import Drawing
 from asgard_server.run.granting import Granting
 from asgard_server.run.grants import Grants
 from asgard_server.run.handlers import RunHandlers
@@ -38,7 +38,6 @@ from asgard_server.store.rpc_grants import NoGrants, RpcGrants
 GRANT_SERVICE = grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].full_name
 RUN_SERVICE = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
 
-_DRAWERS = 2
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -87,7 +86,7 @@ async def run_service(
     credentials = None if certificates is None else server_credentials(certificates)
     async with AsyncExitStack() as stack:
         who = who or who_calls(settings, stack)
-        drawers = stack.enter_context(ThreadPoolExecutor(_DRAWERS, "asgard-draw"))
+        drawers = stack.enter_context(Drawing())
         engines = await stack.enter_async_context(open_engines(settings))
         observer = Observer(engines.index, engines.feed)
         watch = RunWatch(engines.index, engines.feed, _now)

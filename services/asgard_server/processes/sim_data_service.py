@@ -23,6 +23,7 @@ from asgard_server.sim_data.keeping import Keeper
 from asgard_server.sim_data.removing import Remover
 from asgard_server.sim_data.report_task import Reporter, ReportRunner, StoredReports, plain_report
 from asgard_server.sim_data.store import Artifacts, Reports
+from asgard_server.sim_data.vanished import Vanished
 from asgard_server.sim_data.watch import JobWatch, bell
 from asgard_server.sim_data.working import Floor
 from asgard_server.store.folder_bytes import FolderBytes
@@ -71,7 +72,7 @@ async def open_sim_data(
     limits = Limits(settings.max_seed_chars, settings.demo_mode)
     keeper = Keeper(jobs, artifacts, limits, _now, told, remover.remove)
     handlers = SimDataHandlers(keeper, Floor(jobs, artifacts, _now, told), watch, _now)
-    works = [remover.run, watch.run]
+    works = [remover.run, watch.run, Vanished(jobs, jobs, _now, told).run]
     if reports is not None:
         reporter = Reporter(
             *(jobs, jobs, reports, _runner(settings), _now, told), replica=settings.replica

@@ -7,26 +7,29 @@ to remove, and a document names only what has been looked at.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from gimle.asgard.core.arrays import ArrayRef, dtype_named
+from gimle.asgard.core.documents import decode_result
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
     AsgardError,
     DeletedError,
     DigestMismatchError,
     InvalidFieldError,
+    LengthMismatchError,
     NotFoundError,
     StorageUnavailableError,
     UploadEndedError,
 )
 from gimle.asgard.core.folder.layout import array_name
 from gimle.asgard.core.folder.npy import header
-from gimle.asgard.core.growth import grows_on_second_axis
+from gimle.asgard.core.growth import grows_on_second_axis, references
 
 from asgard_server.run.grants import (
     Grant,
@@ -65,11 +68,15 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class NewUpload:
-    """A result that is to come, and its arrays that are to be uploaded."""
+    """A result that is to come, and its arrays that are to be uploaded.
+
+    Or, with `grows`, rows for the result of that id: `result_id` is the append's own then.
+    """
 
     result_id: str
     result_type: str
     arrays: tuple[Array, ...]
+    grows: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +118,49 @@ class Granting:
     ) -> list[Begun]:
         """Grant the uploads of results' arrays; what has begun goes on.
 
-        Raises `NotFoundError` (the run), `AlreadyExistsError`, `DeletedError`,
-        `GrantsUnavailableError`.
+        `run_id` is of results that are to come. Raises `NotFoundError` (the run, or the result that
+        grows), `AlreadyExistsError`, `DeletedError`, `GrantsUnavailableError`.
         """
-        if not run_follows and await self._documents.read(Key("run", run_id)) is None:
+        come = any(new.grows is None for new in asked)
+        if come and not run_follows and await self._documents.read(Key("run", run_id)) is None:
             raise NotFoundError("run", run_id)
         # One after the other: a call seldom has several, and its files go side by side.
-        return [await self._begin(run_id, new) for new in asked]
+        return [
+            await (
+                self._begin(run_id, new) if new.grows is None else self._begin_rows(new, new.grows)
+            )
+            for new in asked
+        ]
+
+    async def _begin_rows(self, new: NewUpload, grows: str) -> Begun:
+        """Grant the uploads of rows; what has begun goes on."""
+        found = await self._documents.read(Key("result", grows))
+        if found is None:
+            raise NotFoundError("result", grows)
+        result = await asyncio.to_thread(decode_result, found.body, grows, found.modified_at)
+        new = replace(new, result_type=result.result_type)
+        for _ in range(_TRIES):
+            there = await self._intents.find(new.result_id)
+            if there is None:
+                rows = [(array.field, _file(new, array, "").ref) for array in new.arrays]
+                paths = await self._documents.rows_places(found, grows, new.result_id, rows)
+                if paths is None:
+                    return Begun(None)
+                files = [_file(new, *one) for one in zip(new.arrays, paths, strict=True)]
+                intent = Intent(
+                    new.result_id, result.run_id, tuple(files), self._until(), grows=grows
+                )
+                stamp = await self._intents.create(intent)
+            else:
+                intent = self._again(there[0], result.run_id, new)
+                stamp = await self._intents.replace(intent, there[1])
+            if stamp is not None:
+                wanted = [file.wanted for file in intent.files]
+                uploads = await self._grants.uploads(wanted, SECONDS)
+                return Begun(
+                    {file.key: one for file, one in zip(intent.files, uploads, strict=True)}
+                )
+        raise self._busy(new.result_id)
 
     async def _begin(self, run_id: str, new: NewUpload) -> Begun:
         key = Key("result", new.result_id)
@@ -155,7 +198,7 @@ class Granting:
             raise self._busy(new.result_id)
         known = {file.key: file for file in intent.files}
         wanted = {array.key: array for array in new.arrays}
-        if intent.run_id != run_id or known.keys() != wanted.keys():
+        if (intent.run_id, intent.grows) != (run_id, new.grows) or known.keys() != wanted.keys():
             raise AlreadyExistsError("result", new.result_id)
         for key, file in known.items():
             if file != _file(new, wanted[key], file.ref.path):
@@ -203,6 +246,32 @@ class Granting:
 
     # Ending
 
+    async def rows_arrived(
+        self, upload_id: str, grows: str, sent: Mapping[str, Sent]
+    ) -> dict[str, Granted]:
+        """The files of these rows, as `arrived` answers those of a result."""
+        return await self._arrived(upload_id, "", sent, "", grows)
+
+    @asynccontextmanager
+    async def taking(self, upload_id: str) -> AsyncIterator[None]:
+        """Append the rows of this upload inside; then remove what is of no use any more.
+
+        That is what was copied, and what another length refuses for good: the room is wanted now.
+        After any other error it may still become a part of the result; the sweeper knows later.
+        """
+        try:
+            yield
+        except LengthMismatchError:
+            await self._rows_taken(upload_id)
+            raise
+        await self._rows_taken(upload_id)
+
+    async def _rows_taken(self, upload_id: str) -> None:
+        with suppress(AsgardError):  # the sweeper comes by anyway
+            found = await self._intents.find(upload_id) if upload_id else None
+            if found is not None:
+                await self._remove_unnamed(found[0])
+
     async def arrived(
         self, result_id: str, run_id: str, sent: Mapping[str, Sent], at: str
     ) -> dict[str, Granted]:
@@ -212,7 +281,12 @@ class Granting:
         Raises `UploadIncompleteError`, `DigestMismatchError`, `UploadEndedError`, and
         `InvalidFieldError` for arrays that were not granted. `at` is put before field names.
         """
-        intent = await self._kept(result_id, run_id, at)
+        return await self._arrived(result_id, run_id, sent, at, None)
+
+    async def _arrived(
+        self, result_id: str, run_id: str, sent: Mapping[str, Sent], at: str, grows: str | None
+    ) -> dict[str, Granted]:
+        intent = await self._kept(result_id, run_id, at, grows)
         known = {file.key: file for file in intent.files}
         for key in sent:
             if key not in known:
@@ -231,7 +305,7 @@ class Granting:
         turns = asyncio.Semaphore(_AT_ONCE)
         await asyncio.gather(*(self._check_head(file, turns) for file in files))
         # Putting parts together may have taken long.
-        await self._kept(result_id, run_id, at)
+        await self._kept(result_id, run_id, at, grows)
         return {file.key: file for file in files}
 
     async def known(self, result_id: str, sent: Mapping[str, Sent]) -> dict[str, Granted]:
@@ -244,11 +318,15 @@ class Granting:
             if key in files and files[key].sha256 in (None, each.sha256)
         }
 
-    async def _kept(self, result_id: str, run_id: str, at: str) -> Intent:
+    async def _kept(self, result_id: str, run_id: str, at: str, grows: str | None) -> Intent:
         """The intent, which nobody sweeps from now on for as long as grants hold."""
         for _ in range(_TRIES):
             intent, stamp = await self._live(result_id)
-            if intent.run_id != run_id:
+            if intent.grows != grows:
+                raise InvalidFieldError(
+                    f"{at}result_id", "is not what it was granted for", "ask CreateResultUploads"
+                )
+            if grows is None and intent.run_id != run_id:
                 raise InvalidFieldError(
                     f"{at}run_id", f"is not {intent.run_id}", "give the run it was begun for"
                 )
@@ -304,11 +382,25 @@ class Granting:
             # From here on whoever comes to name its files is refused; or he was faster.
             if await self._intents.replace(replace(intent, swept=True), stamp) is None:
                 continue
-            if await self._documents.read(Key("result", result_id)) is None:
-                await self._grants.remove([file.ref.path for file in intent.files])
+            await self._remove_unnamed(intent)
             await self._intents.remove(result_id)
             ended += 1
         return ended
+
+    async def _remove_unnamed(self, intent: Intent) -> None:
+        """Remove the files of an intent that the document of its result does not name."""
+        paths = [file.ref.path for file in intent.files]
+        found = await self._documents.read(Key("result", intent.grows or intent.result_id))
+        if found is not None:
+            if intent.grows is None:
+                return
+            result = await asyncio.to_thread(
+                decode_result, found.body, intent.grows, found.modified_at
+            )
+            named = {path for ref in references(result.data) for path, _ in ref.files}
+            paths = [path for path in paths if path not in named]
+        if paths:
+            await self._grants.remove(paths)
 
     def _until(self) -> datetime:
         return self._clock() + timedelta(seconds=SECONDS)

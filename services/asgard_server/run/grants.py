@@ -116,6 +116,7 @@ class Intent:
     """What is to become a result: the files of its arrays that somebody may be uploading.
 
     `until`: when the last grant ends. `swept`: they are being removed; there is no way back.
+    `grows`: the files have rows for this result, and `result_id` is the id of the append.
     """
 
     result_id: str
@@ -123,6 +124,7 @@ class Intent:
     files: tuple[Granted, ...]
     until: datetime
     swept: bool = False
+    grows: str | None = None
 
 
 class Intents(Protocol):

@@ -223,10 +223,9 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: granted_pb.CreateResultUploadsRequest, context: Context
     ) -> granted_pb.CreateResultUploadsResponse:
         asked = uploaded.asked(request)
-        await self._fence.check(check_id(request.run_id))
-        begun = await self._granting.begin(
-            check_id(request.run_id), asked, run_follows=request.run_follows
-        )
+        if any(new.grows is None for new in asked):
+            await self._fence.check(check_id(request.run_id))
+        begun = await self._granting.begin(request.run_id, asked, run_follows=request.run_follows)
         return granted_pb.CreateResultUploadsResponse(results=map(uploaded.begun_message, begun))
 
     async def SignResultParts(
@@ -260,8 +259,13 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         key = Key("result", check_id(request.result_id, "result_id"))
         await self._fence.check_result(key.id)
         at = domain.append_length(codec.optional(request, "expected_length"))
+        if request.uploaded:
+            sent = uploaded.sent_rows(request)
+            found = await self._granting.rows_arrived(request.upload_id, key.id, sent)
+            arrays = {**arrays, **uploaded.placed(found)}
         rows = await _apart(size, codec.data, request.data, arrays)
-        grown = await self._documents.append(key.id, rows, at)
+        async with self._granting.taking(request.upload_id if request.uploaded else ""):
+            grown = await self._documents.append(key.id, rows, at)
         await self._observer.observe(key, Key("run", grown.run_id))
         return pb.AppendResultResponse(result=await self._stored(key))
 

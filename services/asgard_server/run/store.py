@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
+from gimle.asgard.core.arrays import ArrayRef
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 
 Kind = Literal["run", "result"]
@@ -107,6 +108,10 @@ class News(NamedTuple):
     rows: Mapping[Key, RunRow | ResultRow]
 
 
+Rows: TypeAlias = Sequence[tuple[tuple[str, ...], ArrayRef]]
+"""Fields of a result, and for each how its reference would describe rows."""
+
+
 class Documents(Protocol):
     """The place where runs, results and arrays lie.
 
@@ -130,7 +135,18 @@ class Documents(Protocol):
         """
 
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
-        """Grow fields of a result. Raises `NotFound`, `LengthMismatch`, `CannotAppend`."""
+        """Grow fields of a result. Raises `NotFound`, `LengthMismatch`, `CannotAppend`.
+
+        Rows may lie in a file of the place: then a reference stands for them.
+        """
+
+    async def rows_places(
+        self, found: Found, result_id: str, upload_id: str, rows: Rows
+    ) -> list[str] | None:
+        """Where files of rows for these fields of a result may be put, so that `append` takes them.
+
+        None where they cannot stay as they came. What is said of a place in `rows` does not matter.
+        """
 
     async def delete(self, key: Key, also: Collection[str] = ()) -> None:
         """Delete a run with its results, or a result, with arrays. Raises `NotFound`.

@@ -52,6 +52,8 @@ DOWNLOAD_SECONDS = 3_600
 DUPLICATE_SECONDS = 60
 # Clocks differ, and a request that began in time may end later.
 MARGIN = timedelta(minutes=15)
+# Workers of one job that may vanish.
+MOST_CLAIMS = 5
 LONGEST_REPORT = timedelta(hours=24)
 
 WORD_CHARS = 200
@@ -132,7 +134,8 @@ class Wish:
 class Job:
     """A row of the table of jobs. Fields that end in `_json` are JSON texts.
 
-    `lease_token` is known to the worker that has claimed the job. `grants_until`: the moment from
+    `lease_token` is known to the worker that has claimed the job, `claims` is how often one has.
+    `grants_until`: the moment from
     which no upload URL that was given out can change its files any more. `report_lease_until` is
     the same for the process that writes the report, `report_at` when that may be tried next.
     `deleted_at`: it is gone for everybody, and its files are being removed; `emptied`: they are.
@@ -163,6 +166,7 @@ class Job:
     worker: str | None = None
     lease_token: str | None = None
     lease_until: datetime | None = None
+    claims: int = 0
     grants_until: datetime | None = None
     report_worker: str | None = None
     report_attempts: int = 0

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.core.job_errors import (
     JobClaimedError,
+    JobStateError,
     LeaseLostError,
     SimDataUploadFailedError,
 )
@@ -19,6 +20,7 @@ from gimle.asgard.core.job_errors import (
 from asgard_server.sim_data.domain import (
     FILES,
     MARGIN,
+    MOST_CLAIMS,
     UPLOAD_SECONDS,
     WORKED_ON,
     Arrived,
@@ -32,6 +34,8 @@ from asgard_server.sim_data.domain import (
 )
 
 LEASE_SECONDS = 300
+# For how long a worker whose lease has ended is waited for.
+GRACE = MARGIN
 SHORTEST_LEASE, LONGEST_LEASE = 10, 24 * 3_600
 # How long a report that failed for a passing reason waits to be tried again.
 REPORT_PAUSES = (30, 120, 300, 900, 1_800)
@@ -41,9 +45,14 @@ REPORT_PAUSES = (30, 120, 300, 900, 1_800)
 
 
 def claimable(job: Job, now: datetime) -> bool:
-    """Whether it waits for a worker: nobody holds it."""
-    held = job.lease_until is not None and now < job.lease_until
-    return job.status == "pending" or (job.status in WORKED_ON and not held)
+    """Whether it waits for a worker: nobody holds it, and not too many have."""
+    if job.status == "pending":
+        return True
+    return job.status in WORKED_ON and not _held(job, now) and job.claims < MOST_CLAIMS
+
+
+def _held(job: Job, now: datetime) -> bool:
+    return job.lease_until is not None and now < job.lease_until
 
 
 def claimed(job: Job, worker: str, token: str, seconds: int, now: datetime) -> Job:
@@ -53,6 +62,8 @@ def claimed(job: Job, worker: str, token: str, seconds: int, now: datetime) -> J
     """
     require(job, ("pending", *WORKED_ON), "only one that waits can be claimed")
     mine = job.worker == worker and job.lease_token is not None
+    if job.claims >= MOST_CLAIMS and not _held(job, now):
+        raise JobStateError(job.id, job.status, f"{MOST_CLAIMS} workers of it have vanished")
     if not claimable(job, now) and not mine and job.lease_until is not None:
         raise JobClaimedError(job.id, job.lease_until)
     held = replace(
@@ -60,6 +71,8 @@ def claimed(job: Job, worker: str, token: str, seconds: int, now: datetime) -> J
         worker=worker,
         lease_token=job.lease_token if mine else token,
         lease_until=now + timedelta(seconds=seconds),
+        # Asked again by a worker that holds it, it is the same claim.
+        claims=job.claims + (not (mine and _held(job, now))),
     )
     return moved(held, "provisioning" if job.status == "pending" else job.status, now)
 
@@ -87,6 +100,22 @@ def renewed(
         live_status_json=live_status_json or job.live_status_json,
     )
     return moved(after, status or job.status, now)
+
+
+def given_up(job: Job, now: datetime) -> Job:
+    """The job, failed when its workers have vanished for good; else the same job.
+
+    A lease that has ended may be renewed, or another worker may claim the job: until the last of
+    so many has had his time, or no URL is good any more to upload its files with.
+    """
+    if job.status not in WORKED_ON or job.lease_until is None or now < job.lease_until + GRACE:
+        return job
+    if job.claims >= MOST_CLAIMS:
+        return failed(job, f"worker_lost: {job.claims} workers have let their lease end", now)
+    uploads_end = job.grants_until or job.lease_until + timedelta(seconds=UPLOAD_SECONDS)
+    if now < uploads_end + GRACE:
+        return job
+    return failed(job, "worker_lost: its lease has ended, and so have its upload URLs", now)
 
 
 def granted(job: Job, now: datetime) -> Job:

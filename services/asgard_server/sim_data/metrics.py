@@ -7,7 +7,7 @@ from prometheus_client import Counter
 CLAIMED = Counter("asgard_jobs_claimed", "Claims of jobs that were granted.")
 ENDED = Counter(
     "asgard_jobs_ended",
-    "Jobs whose worker has ended them: files delivered, or failed.",
+    "Jobs that have left their worker: files delivered, failed by it, or lost with it.",
     ["outcome"],
 )
 REPORTS = Counter(
@@ -18,7 +18,7 @@ REPORTS = Counter(
 DELETED = Counter("asgard_jobs_deleted", "Jobs deleted by their owners.")
 
 # Shown as 0 from the start: a rate needs a first value.
-for _outcome in ("delivered", "failed"):
+for _outcome in ("delivered", "failed", "lost"):
     ENDED.labels(_outcome)
 for _outcome in ("written", "again", "failed"):
     REPORTS.labels(_outcome)

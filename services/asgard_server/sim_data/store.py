@@ -104,6 +104,13 @@ class Upkeep(Protocol):
     async def unreported(self, now: datetime, limit: int) -> Sequence[int]:
         """Ids of jobs whose report is due, the oldest first."""
 
+    async def left(self, before: datetime, limit: int) -> Sequence[int]:
+        """Ids of jobs in work whose lease ended before then, the longest ago first.
+
+        Without those that another worker may still claim and upload: of a job that was claimed
+        less often than `domain.MOST_CLAIMS`, its URLs have ended before then, too.
+        """
+
     async def mark(self, job_id: int, change: Changing) -> Job:
         """Do as `change`, also for a job that is deleted."""
 

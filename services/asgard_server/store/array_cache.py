@@ -62,11 +62,10 @@ class ArrayCache:
         path = f"{self._folder}/{name}"
         return path if name in self._sizes and self._used(name, path) else None
 
-    def sparse(self, identity: str, size: int, fetch: Fetch, *, alone: bool = False) -> SparseFile:
+    def sparse(self, identity: str, size: int, fetch: Fetch) -> SparseFile:
         """A file of `size` bytes of what `identity` names, filled by `fetch` as it is read.
 
-        `alone`: one fetch at a time, by the thread that reads. It lasts as long as this process,
-        and counts with what has been fetched of it.
+        It lasts as long as this process, and counts with what has been fetched of it.
         """
         name = f"{blake2b(identity.encode(), digest_size=16).hexdigest()}.sparse"
         with self._lock:
@@ -75,7 +74,7 @@ class ArrayCache:
                 handle, path = tempfile.mkstemp(prefix=".", dir=self._folder)
                 os.unlink(path)
                 told = partial(self._grown, name)
-                there = SparseFile(handle, size, fetch, told, alone=alone)
+                there = SparseFile(handle, size, fetch, told)
                 self._sparse[name] = there
                 self._count(name, 0)
                 while len(self._sparse) > _MOST_OPEN:

@@ -21,12 +21,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from gimle.asgard.core.documents import ResultDocument, RunDocument
-from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.errors import StorageUnavailableError, UploadEndedError
 from gimle.asgard.core.folder import Folder
+from gimle.asgard.core.folder.arrayfiles import loader
 from gimle.asgard.core.folder.files import OF_THE_FILE
+from gimle.asgard.core.folder.layout import Layout, array_name
 from gimle.asgard.core.ids import check_id
+from gimle.asgard.core.reading import put_back
 
-from asgard_server.run.store import Entry, Found, Key, Kind, Rhythm
+from asgard_server.run.store import Entry, Found, Key, Kind, Rhythm, Rows
 from asgard_server.store.folder_bell import FolderBell
 from asgard_server.store.fresh_reads import FreshReads
 from asgard_server.store.lane import Lane
@@ -94,7 +97,25 @@ class FolderDocuments:
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
         """Grow a result. Raises `NotFoundError`, `LengthMismatchError`, `CannotAppendError`."""
         self._writing(Key("result", result_id))
-        return await self._in_pool(self._folder.append, result_id, data, at)
+        return await self._in_pool(self._append, result_id, data, at)
+
+    def _append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
+        """Append rows; those in a file are mapped, and copied from there to where they belong."""
+        load = loader(Layout(self._folder.path), result_id)
+        try:
+            rows = {key: put_back(value, load) for key, value in data.items()}
+        except FileNotFoundError as error:  # a repeat of this call was faster
+            raise UploadEndedError(result_id, "taken") from error
+        return self._folder.append(result_id, rows, at)
+
+    async def rows_places(
+        self, found: Found, result_id: str, upload_id: str, rows: Rows
+    ) -> list[str]:
+        """Beside the arrays, by names of the upload's own: `append` copies from there."""
+        names: list[str] = []
+        for field, _ in rows:
+            names.append(array_name(upload_id, field, names))
+        return [f"files/{name}" for name in names]
 
     def _writing(self, *keys: Key) -> None:
         if len(self._written) > _WRITING:  # of writes that failed, and were not read

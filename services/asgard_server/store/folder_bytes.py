@@ -230,6 +230,10 @@ class FolderBytes:
             whole.place(self.path(blob.key), once=True)
         self._drop_parts(blob)
 
+    async def drop_upload(self, blob: Target) -> None:
+        """Give up the one upload in parts that `blob` names. One that is gone is no error."""
+        await self.in_pool(self._drop_parts, blob)
+
     async def drop_parts(self, blob: Blob) -> None:
         """Remove the parts of a blob that is put together."""
         await self.in_pool(self._drop_parts, blob)

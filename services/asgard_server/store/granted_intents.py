@@ -22,6 +22,7 @@ def encoded(intent: Intent) -> bytes:
             "run": intent.run_id,
             "until": intent.until.timestamp(),
             "swept": intent.swept,
+            "grows": intent.grows,
             "files": [
                 {
                     "key": file.key,
@@ -45,8 +46,13 @@ def decoded(result_id: str, body: bytes) -> Intent | None:
         said: dict[str, Any] = orjson.loads(body)
         files = tuple(map(_file, said["files"]))
         until = datetime.fromtimestamp(said["until"], UTC)
-        intent = Intent(result_id, said["run"], files, until, said["swept"])
-        mine = all(owned(result_id, array_file(result_id, file.ref.path)) for file in files)
+        grows = said.get("grows")
+        intent = Intent(result_id, said["run"], files, until, said["swept"], grows)
+        owners = (result_id,) if grows is None else (result_id, str(grows))
+        mine = all(
+            any(owned(owner, array_file(owner, file.ref.path)) for owner in owners)
+            for file in files
+        )
     except (ValueError, TypeError, KeyError):
         return None
     return intent if mine and said["result"] == result_id else None

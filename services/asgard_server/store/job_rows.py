@@ -81,6 +81,7 @@ _COLUMNS = (
     _time("completed_at"),
     _time("deleted_at"),
     _flag("emptied"),
+    _plain("claims"),
 )
 COLUMNS = tuple(column.name for column in _COLUMNS)
 # Without what may be long: lists and events show nothing of it.

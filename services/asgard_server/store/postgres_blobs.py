@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -301,16 +300,9 @@ class PostgresBlobs:
             f"{_BLOBS} WHERE b.state = 'ready' AND b.id > $1 ORDER BY b.id LIMIT $2", behind, limit
         )
 
-    async def lock(self, name: str) -> AsyncIterator[bool]:
+    def lock(self, name: str) -> AsyncIterator[bool]:
         """Hold a lock among replicas while iterated; yields once whether it was got."""
-        number = zlib.crc32(name.encode())
-        async with self._link.connection() as connection:
-            got = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
-            try:
-                yield bool(got)
-            finally:
-                if got:
-                    await connection.execute("SELECT pg_advisory_unlock($1)", number)
+        return self._link.lock(name)
 
 
 def _value(blob: Blob, column: str) -> Any:

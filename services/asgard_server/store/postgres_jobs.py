@@ -15,7 +15,7 @@ import asyncpg
 from gimle.asgard.core.errors import NotFoundError
 from gimle.asgard.core.job_errors import DuplicateJobError
 
-from asgard_server.sim_data.domain import LIVE, Job
+from asgard_server.sim_data.domain import LIVE, MOST_CLAIMS, UPLOAD_SECONDS, Job
 from asgard_server.sim_data.store import Change, Changing, News, Page, RevisionGoneError
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.job_rows import COLUMNS, SHORT, job_of, row_of
@@ -153,8 +153,8 @@ class PostgresJobs:
         return await self._ids(
             "SELECT id FROM asgard.jobs WHERE status IN ('pending', 'provisioning', 'running')"
             " AND deleted_at IS NULL AND (lease_until IS NULL OR lease_until <= $1)"
-            " ORDER BY id LIMIT $2",
-            *(micros(now), limit),
+            " AND (claims < $3 OR status = 'pending') ORDER BY id LIMIT $2",
+            *(micros(now), limit, MOST_CLAIMS),
         )
 
     # Upkeep
@@ -167,6 +167,16 @@ class PostgresJobs:
             " AND (report_lease_until IS NULL OR report_lease_until <= $1)"
             " ORDER BY report_at LIMIT $2",
             *(micros(now), limit),
+        )
+
+    async def left(self, before: datetime, limit: int) -> Sequence[int]:
+        """Ids of jobs in work whose lease ended before then, the longest ago first."""
+        return await self._ids(
+            "SELECT id FROM asgard.jobs WHERE status IN ('provisioning', 'running')"
+            " AND deleted_at IS NULL AND lease_until <= $1"
+            " AND (claims >= $3 OR coalesce(grants_until, lease_until + $4) <= $1)"
+            " ORDER BY lease_until LIMIT $2",
+            *(micros(before), limit, MOST_CLAIMS, UPLOAD_SECONDS * 1_000_000),
         )
 
     async def mark(self, job_id: int, change: Changing) -> Job:
@@ -196,16 +206,9 @@ class PostgresJobs:
 
         await self._write(forget)
 
-    async def lock(self, name: str) -> AsyncIterator[bool]:
+    def lock(self, name: str) -> AsyncIterator[bool]:
         """Hold a lock among replicas while iterated; yields once whether it was got."""
-        number = zlib.crc32(name.encode())
-        async with self._link.connection() as connection:
-            got = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
-            try:
-                yield bool(got)
-            finally:
-                if got:
-                    await connection.execute("SELECT pg_advisory_unlock($1)", number)
+        return self._link.lock(name)
 
     # Log
 

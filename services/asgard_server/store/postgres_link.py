@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -186,6 +187,17 @@ class Link:
         with self.errors():
             async with self.acquired() as connection:
                 yield connection
+
+    async def lock(self, name: str) -> AsyncIterator[bool]:
+        """Hold a lock among replicas while iterated; yields once whether it was got."""
+        number = zlib.crc32(name.encode())
+        async with self.connection() as connection:
+            got = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
+            try:
+                yield bool(got)
+            finally:
+                if got:
+                    await connection.execute("SELECT pg_advisory_unlock($1)", number)
 
     async def read(self, job: Callable[[Connection], Awaitable[T]]) -> T:
         """Run a job that may be run twice. Raises `StorageUnavailableError`."""

@@ -24,6 +24,7 @@ from typing import Any, ParamSpec, TypeVar
 from zlib import crc32
 
 import structlog
+from gimle.asgard.core.arrays import chunk_path
 from gimle.asgard.core.documents import (
     ResultDocument,
     RunDocument,
@@ -40,7 +41,7 @@ from gimle.asgard.core.errors import (
     StorageUnavailableError,
 )
 from gimle.asgard.core.ids import check_id
-from gimle.asgard.core.s3.append import Appender
+from gimle.asgard.core.s3.append import Appender, next_chunk
 from gimle.asgard.core.s3.deleting import Deleter as SlowDeleter
 from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError
@@ -49,7 +50,7 @@ from gimle.asgard.core.s3.opening import open_place
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Found, Key, Ledger, Write
+from asgard_server.run.store import Found, Key, Ledger, Rows, Write
 from asgard_server.store.array_cache import ArrayCache
 from asgard_server.store.s3_arrays import Arrays, renamed
 from asgard_server.store.s3_deleting import Deleter
@@ -355,6 +356,22 @@ class S3Documents(S3Reading):
         """Grow a result. Raises NotFoundError, LengthMismatchError, CannotAppendError."""
         found = await self._found(Key("result", check_id(result_id, "result_id")))
         return await self._grow(result_id, found, self._appender.append, result_id, data, at)
+
+    async def rows_places(
+        self, found: Found, result_id: str, upload_id: str, rows: Rows
+    ) -> list[str] | None:
+        """The next free chunks of the fields, where rows can become chunks as they are."""
+        result = await self._in_pool(decode_result, found.body, result_id, found.modified_at)
+        places = []
+        for field, ref in rows:
+            chunk = next_chunk(result, field, ref)
+            if chunk is None:
+                return None
+            path, number = chunk
+            while await self._objects.etag(chunk_path(path, number)) is not None:
+                number += 1
+            places.append(chunk_path(path, number))
+        return places
 
     async def _grow(
         self, result_id: str, found: Found, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs

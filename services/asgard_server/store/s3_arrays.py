@@ -129,7 +129,7 @@ class Arrays:
                     pieces.append(one.base[slice(*span)].tobytes())
             return b"".join(pieces)
 
-        return self._cache.sparse("\n".join(map(self._name, parts)), ends[-1], fetch, alone=True)
+        return self._cache.sparse("\n".join(map(self._name, parts)), ends[-1], fetch)
 
     def _name(self, part: _Part) -> str:
         return f"{self._objects.place}/{part.path} {part.etag}"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from gimle.asgard.core.errors import StorageUnavailableError
-from gimle.asgard.core.s3.objects import translated
-from gimle.asgard.core.s3.place import Connection, Place
+from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.signing import Signer
 
 from asgard_server.sim_data.domain import DOWNLOAD_SECONDS, FILES, UPLOAD_SECONDS, Arrived, Artifact
-
-T = TypeVar("T")
+from asgard_server.store.s3_asking import Asking
 
 
 class S3Artifacts:
@@ -36,10 +32,9 @@ class S3Artifacts:
         rewrite: Callable[[str], str] = lambda url: url,
     ) -> None:
         self._place = place
-        self._connection = Connection(place)
+        self._store = Asking(place, pool)
         self._writing = signer
         self._reading = reading or signer
-        self._pool = pool
         self._rewrite = rewrite
 
     def upload_urls(self, job_id: int) -> Mapping[str, str]:
@@ -60,7 +55,7 @@ class S3Artifacts:
 
     async def arrived(self, job_id: int) -> Sequence[Arrived]:
         """The files that lie there now."""
-        return await self._ask(
+        return await self._store.ask(
             lambda client: [_arrived(each) for each in self._list(client, job_id)]
         )
 
@@ -79,28 +74,17 @@ class S3Artifacts:
                         str(self._place), f"{error.get('Key')} stays: {error.get('Message')}"
                     )
 
-        await self._ask(remove)
+        await self._store.ask(remove)
 
     async def check(self) -> None:
         """Ask whether the bucket is there."""
-        await self._ask(lambda client: client.head_bucket(Bucket=self._place.bucket))
+        await self._store.ask(lambda client: client.head_bucket(Bucket=self._place.bucket))
 
     def _list(self, client: Any, job_id: int) -> list[Any]:
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=self._place.bucket, Prefix=_folder(job_id)
         )
         return [each for page in pages for each in page.get("Contents", ())]
-
-    async def _ask(self, work: Callable[[Any], T]) -> T:
-        """Ask the store in a thread; its refusals are said in our words."""
-
-        def asked() -> T:
-            try:
-                return work(self._connection.client())
-            except (ClientError, BotoCoreError) as error:
-                raise translated(self._place, error) from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
 
 
 def _keys(job_id: int) -> Iterator[tuple[str, str]]:

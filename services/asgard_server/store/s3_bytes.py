@@ -7,27 +7,23 @@ is never used again) but honours CopySourceIfMatch.
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from gimle.asgard.core.errors import StorageUnavailableError
-from gimle.asgard.core.s3.objects import translated
-from gimle.asgard.core.s3.place import Connection, Place
+from gimle.asgard.core.s3.place import Place
 
 from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
+from asgard_server.store.s3_asking import GONE, Asking, code_of
 from asgard_server.store.s3_heads import heads_of
 
-T = TypeVar("T")
-
-_GONE = {"NoSuchKey", "NoSuchUpload", "404", "NotFound"}
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
 
 
@@ -36,46 +32,33 @@ class S3Bytes:
 
     def __init__(self, place: Place, pool: Executor) -> None:
         self._place = place
-        self._connection = Connection(place)
-        self._heads = heads_of(place, self._connection.client())
-        self._pool = pool
+        self._store = Asking(place, pool)
+        self._heads = heads_of(place, self._store.client)
 
     async def close(self) -> None:
         """Let go of connections, in the loop that has used them."""
         if self._heads is not None:
             await self._heads.close()
 
-    async def _ask(self, work: Callable[[Any], T]) -> T:
-        """Ask the store in a thread; its refusals are said in our words."""
-
-        def asked() -> T:
-            try:
-                return work(self._connection.client())
-            except (ClientError, BotoCoreError) as error:
-                raise translated(self._place, error) from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
-
-    def _at(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._place.bucket, "Key": self._place.key(key)}
-
     async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""
 
         def begin(client: Any) -> str:
             answer = client.create_multipart_upload(
-                **self._at(blob.key), ContentType=blob.content_type, ChecksumAlgorithm="SHA256"
+                **self._store.at(blob.key),
+                ContentType=blob.content_type,
+                ChecksumAlgorithm="SHA256",
             )
             return str(answer["UploadId"])
 
-        return await self._ask(begin)
+        return await self._store.ask(begin)
 
     async def parts(self, blob: Target) -> list[Part] | None:
         """Parts that have arrived, by number; None when the store knows no such upload."""
 
         def parts(client: Any) -> list[Part] | None:
             pages = client.get_paginator("list_parts").paginate(
-                **self._at(blob.key), UploadId=blob.upload_id
+                **self._store.at(blob.key), UploadId=blob.upload_id
             )
             try:
                 return [
@@ -89,11 +72,11 @@ class S3Bytes:
                     for part in page.get("Parts", ())
                 ]
             except ClientError as error:
-                if _code(error) in _GONE:
+                if code_of(error) in GONE:
                     return None
                 raise
 
-        return None if blob.upload_id is None else await self._ask(parts)
+        return None if blob.upload_id is None else await self._store.ask(parts)
 
     async def finish_parts(self, blob: Target, parts: Sequence[Part]) -> None:
         """Put the parts together, unless the key has bytes already."""
@@ -108,7 +91,7 @@ class S3Bytes:
                 for part in parts
             ]
             client.complete_multipart_upload(
-                **self._at(blob.key),
+                **self._store.at(blob.key),
                 UploadId=blob.upload_id,
                 MultipartUpload={"Parts": named},
                 IfNoneMatch="*",
@@ -119,17 +102,17 @@ class S3Bytes:
                 finish(client)
             except ClientError as error:
                 # Somebody else has put them together: the bytes there are the first's.
-                if _code(error) not in _GONE | _TAKEN:
+                if code_of(error) not in GONE | _TAKEN:
                     raise
 
-        await self._ask(finish_once)
+        await self._store.ask(finish_once)
 
     async def going_on(self, key: str) -> list[str]:
         """Uploads in parts of a key that have not ended, the oldest first."""
-        return await self._ask(lambda client: self._going_on(client, key))
+        return await self._store.ask(lambda client: self._going_on(client, key))
 
     def _going_on(self, client: Any, key: str) -> list[str]:
-        place = self._at(key)
+        place = self._store.at(key)
         # MinIO lists those of one key alone, whatever prefix of it is asked for.
         pages = client.get_paginator("list_multipart_uploads").paginate(
             Bucket=place["Bucket"], Prefix=place["Key"]
@@ -146,12 +129,24 @@ class S3Bytes:
         """None: the store itself has computed it, or nobody has."""
         return None
 
+    async def drop_upload(self, blob: Target) -> None:
+        """Give up the one upload in parts that `blob` names. One that is gone is no error."""
+
+        def drop(client: Any) -> None:
+            try:
+                client.abort_multipart_upload(**self._store.at(blob.key), UploadId=blob.upload_id)
+            except ClientError as error:
+                if code_of(error) not in GONE:
+                    raise
+
+        await self._store.ask(drop)
+
     async def drop_parts(self, blob: Blob) -> None:
         """Give up all uploads in parts of a key, also those that died before they had a name."""
-        await self._ask(lambda client: self._drop_parts(client, blob))
+        await self._store.ask(lambda client: self._drop_parts(client, blob))
 
     def _drop_parts(self, client: Any, blob: Blob) -> None:
-        at = self._at(blob.key)
+        at = self._store.at(blob.key)
         try:
             found = client.list_multipart_uploads(Bucket=at["Bucket"], Prefix=at["Key"])
             begun = [
@@ -169,13 +164,13 @@ class S3Bytes:
         if headers is not None:
             said = headers.get("x-amz-checksum-sha256", "")
             return _held(int(headers["content-length"]), headers.get("etag", ""), said)
-        return await self._ask(lambda client: self._head(client, key))
+        return await self._store.ask(lambda client: self._head(client, key))
 
     def _head(self, client: Any, key: str) -> Held | None:
         try:
-            answer = client.head_object(**self._at(key), ChecksumMode="ENABLED")
+            answer = client.head_object(**self._store.at(key), ChecksumMode="ENABLED")
         except ClientError as error:
-            if _code(error) in _GONE:
+            if code_of(error) in GONE:
                 return None
             raise
         said = str(answer.get("ChecksumSHA256") or "")
@@ -187,35 +182,35 @@ class S3Bytes:
         def copy(client: Any) -> Held | None:
             try:
                 client.copy_object(
-                    **self._at(target),
-                    CopySource=self._at(source),
+                    **self._store.at(target),
+                    CopySource=self._store.at(source),
                     CopySourceIfMatch=etag,
                     ChecksumAlgorithm="SHA256",
                     MetadataDirective="REPLACE",
                     ContentType=content_type,
                 )
             except ClientError as error:
-                if _code(error) in _GONE | _TAKEN:
+                if code_of(error) in GONE | _TAKEN:
                     return None
                 raise
             return self._head(client, target)
 
-        return await self._ask(copy)
+        return await self._store.ask(copy)
 
     async def read(self, key: str) -> bytes | None:
         """Read the bytes of a key whole, None when there are none."""
 
         def read(client: Any) -> bytes | None:
             try:
-                answer = client.get_object(**self._at(key))
+                answer = client.get_object(**self._store.at(key))
             except ClientError as error:
-                if _code(error) in _GONE:
+                if code_of(error) in GONE:
                     return None
                 raise
             with answer["Body"] as body:
                 return bytes(body.read())
 
-        return await self._ask(read)
+        return await self._store.ask(read)
 
     async def write(self, blob: Blob, body: bytes) -> Held:
         """Write the bytes of a blob unless its key has some; answer what is there."""
@@ -223,14 +218,14 @@ class S3Bytes:
         def write(client: Any) -> Held:
             try:
                 client.put_object(
-                    **self._at(blob.key),
+                    **self._store.at(blob.key),
                     Body=body,
                     ContentType=blob.content_type,
                     ChecksumAlgorithm="SHA256",
                     IfNoneMatch="*",
                 )
             except ClientError as error:
-                if _code(error) not in _TAKEN:
+                if code_of(error) not in _TAKEN:
                     raise
             held = self._head(client, blob.key)
             if held is None:
@@ -239,7 +234,7 @@ class S3Bytes:
                 )
             return held
 
-        return await self._ask(write)
+        return await self._store.ask(write)
 
     async def remove(self, blob: Blob) -> None:
         """Remove everything of a blob. What is gone is no error."""
@@ -248,9 +243,9 @@ class S3Bytes:
             if blob.way == "parts":
                 self._drop_parts(client, blob)
             for key in {blob.key, blob.arrives_at}:
-                client.delete_object(**self._at(key))
+                client.delete_object(**self._store.at(key))
 
-        await self._ask(remove)
+        await self._store.ask(remove)
 
     async def clear(self, key: str) -> None:
         """Remove everything under a key: the object, and uploads in parts that go on."""
@@ -259,10 +254,10 @@ class S3Bytes:
             # In this order: an upload that is put together meanwhile makes the object.
             for upload_id in self._going_on(client, key):
                 with suppress(ClientError):  # put together, or given up, already
-                    client.abort_multipart_upload(**self._at(key), UploadId=upload_id)
-            client.delete_object(**self._at(key))
+                    client.abort_multipart_upload(**self._store.at(key), UploadId=upload_id)
+            client.delete_object(**self._store.at(key))
 
-        await self._ask(clear)
+        await self._store.ask(clear)
 
     async def list(self, folder: str) -> AsyncIterator[Listed]:
         """All bytes below a folder of keys ("blobs/", "staging/"), in the order of keys."""
@@ -276,7 +271,7 @@ class S3Bytes:
                     Bucket=self._place.bucket, Prefix=self._place.key(folder), **more
                 )
 
-            answer = await self._ask(page)
+            answer = await self._store.ask(page)
             date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             for item in answer.get("Contents", ()):
                 now = item["LastModified"] if date is None else parsedate_to_datetime(date)
@@ -293,10 +288,6 @@ def _held(size: int, etag: str, said: str) -> Held:
     if count:
         return Held(size, etag, sha256_parts=_hex(composite))
     return Held(size, etag, sha256=_hex(said))
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _hex(text: str | None) -> str | None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from gimle.asgard.core.s3.objects import translated
-from gimle.asgard.core.s3.place import Connection, Place
+from botocore.exceptions import ClientError
+from gimle.asgard.core.s3.place import Place
 
 from asgard_server.blob.holdings import Holding
-
-T = TypeVar("T")
+from asgard_server.store.s3_asking import GONE, Asking, code_of
 
 _PIECE = 1 << 20
-_GONE = {"NoSuchKey", "NoSuchUpload", "404", "NotFound"}
 
 
 class S3Holdings:
@@ -27,20 +23,7 @@ class S3Holdings:
 
     def __init__(self, place: Place, pool: Executor) -> None:
         self._place = place
-        self._connection = Connection(place)
-        self._pool = pool
-
-    async def _ask(self, work: Callable[[Any], T]) -> T:
-        def asked() -> T:
-            try:
-                return work(self._connection.client())
-            except (ClientError, BotoCoreError) as error:
-                raise translated(self._place, error) from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
-
-    def _at(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._place.bucket, "Key": self._place.key(key)}
+        self._store = Asking(place, pool)
 
     async def objects(self, folder: str) -> AsyncIterator[Holding]:
         """All objects below a folder of keys, in the order of their keys' bytes."""
@@ -79,11 +62,11 @@ class S3Holdings:
             try:
                 return [part for page in pages for part in page.get("Parts", ())]
             except ClientError as error:
-                if _code(error) in _GONE:  # put together, or given up, meanwhile
+                if code_of(error) in GONE:  # put together, or given up, meanwhile
                     return []
                 raise
 
-        arrived = await self._ask(parts)
+        arrived = await self._store.ask(parts)
         last = max([upload["Initiated"], *(part["LastModified"] for part in arrived)])
         size = sum(part["Size"] for part in arrived)
         return Holding(key[len(self._place.key("")) :], size, _age(now, last), upload_id=upload_id)
@@ -99,30 +82,30 @@ class S3Holdings:
 
         def head(client: Any) -> Holding | None:
             try:
-                answer = client.head_object(**self._at(key))
+                answer = client.head_object(**self._store.at(key))
             except ClientError as error:
-                if _code(error) in _GONE:
+                if code_of(error) in GONE:
                     return None
                 raise
             age = _age(_now(answer), answer["LastModified"])
             return Holding(key, answer["ContentLength"], age, answer["ETag"].strip('"'))
 
-        return await self._ask(head)
+        return await self._store.ask(head)
 
     async def pieces(self, key: str) -> AsyncIterator[bytes]:
         """The bytes of an object, some at a time. Raises `FileNotFoundError`."""
 
         def opened(client: Any) -> Any:
             try:
-                return client.get_object(**self._at(key))["Body"]
+                return client.get_object(**self._store.at(key))["Body"]
             except ClientError as error:
-                if _code(error) in _GONE:
+                if code_of(error) in GONE:
                     raise FileNotFoundError(key) from error
                 raise
 
-        body = await self._ask(opened)
+        body = await self._store.ask(opened)
         try:
-            while piece := await self._ask(lambda _: body.read(_PIECE)):
+            while piece := await self._store.ask(lambda _: body.read(_PIECE)):
                 yield piece
         finally:
             body.close()
@@ -132,19 +115,21 @@ class S3Holdings:
 
         def drop(client: Any) -> None:
             if not holding.upload_id:
-                client.delete_object(**self._at(holding.key))
+                client.delete_object(**self._store.at(holding.key))
                 return
             with suppress(ClientError):  # put together, or given up, meanwhile
-                client.abort_multipart_upload(**self._at(holding.key), UploadId=holding.upload_id)
+                client.abort_multipart_upload(
+                    **self._store.at(holding.key), UploadId=holding.upload_id
+                )
 
-        await self._ask(drop)
+        await self._store.ask(drop)
 
     async def _pages(self, call: str, asked: dict[str, str]) -> AsyncIterator[Any]:
         """The pages of a listing, each fetched in a thread."""
-        pages: Iterator[Any] = await self._ask(
+        pages: Iterator[Any] = await self._store.ask(
             lambda client: iter(client.get_paginator(call).paginate(**asked))
         )
-        while (page := await self._ask(lambda _: next(pages, None))) is not None:
+        while (page := await self._store.ask(lambda _: next(pages, None))) is not None:
             yield page
 
 
@@ -156,7 +141,3 @@ def _now(answer: Any) -> datetime | None:
 
 def _age(now: datetime | None, then: datetime) -> float:
     return 0.0 if now is None else max(0.0, (now - then).total_seconds())
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

@@ -5,43 +5,38 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asgard_server.run.drawing import waiting
+
 # What a look at one value costs.
 BLOCK_BYTES = 1 << 14
-# What is asked for at once of a long stretch, so many at a time.
-_REQUEST_BYTES = 1 << 23
+# What is asked for at once of a long stretch, so many at a time for one who reads.
+_REQUEST_BYTES = 1 << 22
 _AT_ONCE = 8
+# And so many at a time for all, beside those that the readers ask for themselves.
+_FETCHERS = 24
 
 # Bytes from an offset on, so many.
 Fetch = Callable[[int, int], bytes]
 
-_fetchers = ThreadPoolExecutor(_AT_ONCE, "asgard-ranges")
+_fetchers = ThreadPoolExecutor(_FETCHERS, "asgard-ranges")
 
 
 class SparseFile:
     """A file of `size` bytes without a name: holes, until they are fetched.
 
-    `grown` is told how many bytes it takes on the disk whenever those are more. `alone`: what is
-    missing is fetched by the thread that reads, for its `fetch` may itself read such files. For
-    any thread.
+    `grown` is told how many bytes it takes on the disk whenever those are more. `fetch` may itself
+    read such files. For any thread.
     """
 
-    def __init__(
-        self,
-        handle: int,
-        size: int,
-        fetch: Fetch,
-        grown: Callable[[int], None],
-        *,
-        alone: bool = False,
-    ) -> None:
-        self._alone = alone
+    def __init__(self, handle: int, size: int, fetch: Fetch, grown: Callable[[int], None]) -> None:
         os.ftruncate(handle, max(size, 1))
         self._handle = handle
         self._size = size
@@ -64,13 +59,33 @@ class SparseFile:
                 wanted[start // BLOCK_BYTES : -(-stop // BLOCK_BYTES)] = True
         with self._lock:
             missing = wanted & ~self._have
-        ranges = list(_ranges(missing))
-        if len(ranges) == 1 or self._alone:
-            for each in ranges:
+        if missing.any():
+            with waiting():
+                self._fill_all(deque(_ranges(missing)))
+
+    def _fill_all(self, ranges: deque[tuple[int, int]]) -> None:
+        """Fetch all of them: alone if need be, with the help of those who are free if there are.
+
+        Nobody is waited for who has not begun, so slow readers hold up none but themselves.
+        """
+
+        def work() -> None:
+            while True:
+                try:
+                    each = ranges.popleft()
+                except IndexError:
+                    return
                 self._fill(*each)
-        else:
-            for done in [_fetchers.submit(self._fill, *each) for each in ranges]:
-                done.result()
+
+        helpers = [_fetchers.submit(work) for _ in range(min(len(ranges), _AT_ONCE) - 1)]
+        try:
+            work()
+        finally:
+            ranges.clear()
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)
+        for helper in begun:
+            helper.result()
 
     def _fill(self, first: int, last: int) -> None:
         """Fetch blocks `first` to `last`, and note that they are there."""

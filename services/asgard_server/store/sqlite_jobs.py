@@ -10,7 +10,7 @@ from datetime import datetime
 from gimle.asgard.core.errors import NotFoundError
 from gimle.asgard.core.job_errors import DuplicateJobError
 
-from asgard_server.sim_data.domain import LIVE, Job
+from asgard_server.sim_data.domain import LIVE, MOST_CLAIMS, UPLOAD_SECONDS, Job
 from asgard_server.sim_data.store import Change, Changing, News, Page, RevisionGoneError
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.job_rows import COLUMNS, SHORT, job_of, row_of
@@ -128,8 +128,8 @@ class SqliteJobs:
             rows = connection.execute(
                 "SELECT id FROM jobs WHERE status IN ('pending', 'provisioning', 'running')"
                 " AND deleted_at IS NULL AND (lease_until IS NULL OR lease_until <= ?)"
-                " ORDER BY id LIMIT ?",
-                (micros(now), limit),
+                " AND (claims < ? OR status = 'pending') ORDER BY id LIMIT ?",
+                (micros(now), MOST_CLAIMS, limit),
             )
             return [job_id for (job_id,) in rows]
 
@@ -152,6 +152,22 @@ class SqliteJobs:
             return [job_id for (job_id,) in rows]
 
         return await self._database.read(unreported)
+
+    async def left(self, before: datetime, limit: int) -> Sequence[int]:
+        """Ids of jobs in work whose lease ended before then, the longest ago first."""
+        at = micros(before)
+
+        def left(connection: sqlite3.Connection) -> list[int]:
+            rows = connection.execute(
+                "SELECT id FROM jobs WHERE status IN ('provisioning', 'running')"
+                " AND deleted_at IS NULL AND lease_until <= ?"
+                " AND (claims >= ? OR coalesce(grants_until, lease_until + ?) <= ?)"
+                " ORDER BY lease_until LIMIT ?",
+                (at, MOST_CLAIMS, UPLOAD_SECONDS * 1_000_000, at, limit),
+            )
+            return [job_id for (job_id,) in rows]
+
+        return await self._database.read(left)
 
     async def mark(self, job_id: int, change: Changing) -> Job:
         """Do as `change`, also for a job that is deleted."""

@@ -18,8 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.transfer.bucket import refusal
-from gimle.asgard.transfer.errors import RefusedError, TransferStoppedError
+from gimle.asgard.transfer.errors import RefusedError, TooLargeError, TransferStoppedError
 from gimle.asgard.transfer.progress import Listener, Meter
+from gimle.asgard.transfer.requesting import require_one_request
 from gimle.asgard.transfer.wire import FilePart, Wire
 
 ATTEMPTS, PAUSE_S, SILENCE_S = 3, 2.0, 60.0
@@ -28,9 +29,7 @@ ATTEMPTS, PAUSE_S, SILENCE_S = 3, 2.0, 60.0
 LANES = 4
 """How many files are sent at a time."""
 
-MOST_BYTES = 5 << 30
-"""What S3 takes by one PUT."""
-
+_OF_THE_FILE = (InvalidFieldError, TooLargeError, FileNotFoundError, PermissionError)
 _URL = re.compile(r"https?://[!-~]+")
 _HEADERS = {"Content-Type": "application/json"}
 _FRESH = "ask for fresh URLs: claim or resume the job, then upload again"
@@ -133,8 +132,8 @@ class _Sender:
                 size = self._put(path, url)
             except TransferStoppedError:
                 raise
-            except (InvalidFieldError, FileNotFoundError, PermissionError) as problem:
-                # Of the file itself: the store was not asked, and another attempt finds no other.
+            except _OF_THE_FILE as problem:
+                # The store was not asked, and another attempt finds no other file.
                 return SentFile(path.name, "failed", size, attempt - 1, str(problem))
             except OSError as problem:
                 error = _said(problem, url)
@@ -156,9 +155,7 @@ class _Sender:
 
         with path.open("rb") as file, Wire(SILENCE_S, SILENCE_S) as wire:
             size = file.seek(0, 2)
-            if size > MOST_BYTES:
-                problem = f"it has {size:,} bytes, and one PUT takes {MOST_BYTES:,}"
-                raise InvalidFieldError(path.name, problem, "leave less in it")
+            require_one_request(path.name, size, "leave less in it")
             body = FilePart(file.fileno(), 0, size, hear)
             try:
                 with wire.request("PUT", url, _HEADERS, body) as answer:

@@ -15,6 +15,7 @@ from gimle.asgard.core.growth import references
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import blob_service_pb2 as blob_pb
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
+from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -48,7 +49,13 @@ def _new(message: granted_pb.CreateResultUploadsRequest.NewUpload, at: str) -> N
             raise InvalidFieldError(
                 f"{at}arrays.{what}", "names two arrays", "give each array its own"
             )
-    return NewUpload(check_id(message.result_id, f"{at}result_id"), message.result_type, arrays)
+    grows = message.grows_result_id
+    return NewUpload(
+        check_id(message.result_id, f"{at}result_id"),
+        message.result_type,
+        arrays,
+        check_id(grows, f"{at}grows_result_id") if grows else None,
+    )
 
 
 def _array(message: granted_pb.CreateResultUploadsRequest.Array, at: str) -> Array:
@@ -84,6 +91,16 @@ def sent(message: NewResult, at: str) -> dict[str, Sent]:
         raise InvalidFieldError(
             f"{at}result_id", "is missing", "give the one whose uploads were granted"
         )
+    return _sent(message, at)
+
+
+def sent_rows(request: pb.AppendResultRequest) -> dict[str, Sent]:
+    """What a client says that it has uploaded of an append, by key."""
+    check_id(request.upload_id, "upload_id")
+    return _sent(request, "")
+
+
+def _sent(message: NewResult | pb.AppendResultRequest, at: str) -> dict[str, Sent]:
     found = {}
     for key, each in message.uploaded.items():
         name = f"{at}uploaded[{key!r}]"

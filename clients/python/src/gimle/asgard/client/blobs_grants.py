@@ -65,6 +65,14 @@ class ServiceUploads:
         for id, blob in self._complete(names).items():
             self._note(names[id], blob)
 
+    def there(self, file: Measured) -> bool:
+        """Whether it has arrived; then it is ready. Raises as `arrived`."""
+        name = file.file.name
+        done = self._complete({self._ids[name]: name}, size=file.size, must=False)
+        for blob in done.values():
+            self._note(name, blob)
+        return bool(done)
+
     def begin(self, file: Outgoing, size: int) -> Begun | None:
         """Begin an upload in parts, or go on with the one of an earlier attempt."""
         new = self._new(file, size)

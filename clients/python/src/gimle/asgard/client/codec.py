@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-from gimle.asgard.client.outgoing import Outgoing
+from gimle.asgard.client.outgoing import STREAMED_BYTES, Outgoing
 from gimle.asgard.core import exact
 from gimle.asgard.core.arrays import Array, ArrayRef, dtype_named
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.enclosing import apart, together
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.core.growth import references
+from gimle.asgard.core.ids import new_id
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -91,6 +92,8 @@ def append_call(result_id: str, data: Any, at: int) -> Outgoing:
     """The call that lets a result grow."""
     body, arrays = apart(data)
     request = pb.AppendResultRequest(result_id=result_id, data=body, expected_length=at)
+    if any(array.nbytes > STREAMED_BYTES for array in arrays.values()):
+        request.upload_id = new_id(datetime.now(UTC))
     return Outgoing("AppendResult", result_id, request, (arrays,))
 
 

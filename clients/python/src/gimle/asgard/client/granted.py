@@ -45,12 +45,15 @@ from gimle.asgard.transfer import (
     download,
 )
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
+from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.new_result_pb2 import UploadedArray
 
 if TYPE_CHECKING:
     from gimle.asgard.client.connection import Connection
 
 _log = logging.getLogger("gimle.asgard")
+
+_SAVING = ("AddResult", "SaveRun", "AppendResult")
 
 GRANTS_LOST = (UploadEndedError, UploadIncompleteError, DigestMismatchError)
 """What the service says of arrays that are not in the store as they were sent."""
@@ -82,9 +85,9 @@ class GrantedArrays:
 
         None when they have to go with the call. Raises as calls do.
         """
-        if self._unavailable or call.method not in ("AddResult", "SaveRun"):
+        if self._unavailable or call.method not in _SAVING:
             return None
-        large = _large(call)
+        large = _large(call, self._grows_on_second_axis)
         if not large:
             return None
         try:
@@ -105,6 +108,16 @@ class GrantedArrays:
             )
             return None
         return None if uploaded is None else _naming(call, large, uploaded)
+
+    def _grows_on_second_axis(self, call: Outgoing, new: Any, path: tuple[str, ...]) -> bool:
+        """Whether the rows of a field are along its second axis."""
+        if call.method != "AppendResult":
+            return grows_on_second_axis(new.result_type, path)
+        if not grows_on_second_axis("StochasticEnsemble", path):
+            return False
+        request = pb.GetResultRequest(result_id=new.result_id)
+        stored = self._connection.call("GetResult", request).result
+        return grows_on_second_axis(stored.result_type, path)
 
     def _tell(self, why: str) -> None:
         if not self._told:
@@ -191,14 +204,17 @@ class _Upload:
         return list(dict.fromkeys(each.result for each in self._large))
 
     def _ask(self) -> granted_pb.CreateResultUploadsResponse:
-        request = self._call.request
-        saved = self._call.method == "SaveRun"
-        asked = granted_pb.CreateResultUploadsRequest(
-            run_id=request.run.run_id if saved else request.run_id, run_follows=saved
-        )
+        request, method = self._call.request, self._call.method
+        asked = granted_pb.CreateResultUploadsRequest(run_follows=method == "SaveRun")
+        if method != "AppendResult":
+            asked.run_id = request.run.run_id if method == "SaveRun" else request.run_id
         for number in self._numbers():
             new = _results(self._call)[number]
-            upload = asked.results.add(result_id=new.result_id, result_type=new.result_type)
+            upload = asked.results.add(result_id=_upload_id(self._call, new))
+            if method == "AppendResult":
+                upload.grows_result_id = new.result_id
+            else:
+                upload.result_type = new.result_type
             for each in self._large:
                 if each.result == number:
                     upload.arrays.add(
@@ -223,7 +239,7 @@ class _Upload:
         return ask
 
     def _sign(self, large: _Large) -> Callable[[int, bytes], Grant]:
-        result_id = _results(self._call)[large.result].result_id
+        result_id = _upload_id(self._call, _results(self._call)[large.result])
 
         def sign(number: int, sha256: bytes) -> Grant:
             request = granted_pb.SignResultPartsRequest(result_id=result_id, key=large.key)
@@ -237,19 +253,30 @@ class _Upload:
 
 
 def _results(call: Outgoing) -> Sequence[Any]:
+    """What has data and uploaded arrays in a call: results, or an append itself."""
+    if call.method == "AppendResult":
+        return [call.request]
     return call.request.results if call.method == "SaveRun" else [call.request.result]
 
 
-def _large(call: Outgoing) -> list[_Large]:
+def _upload_id(call: Outgoing, new: Any) -> str:
+    """The id under which arrays are uploaded, "" where a call has none."""
+    id: str = new.upload_id if call.method == "AppendResult" else new.result_id
+    return id
+
+
+def _large(
+    call: Outgoing, second_axis: Callable[[Outgoing, Any, tuple[str, ...]], bool]
+) -> list[_Large]:
     """The arrays of a call that are large each by itself."""
     found = []
     for number, (new, arrays) in enumerate(zip(_results(call), call.arrays, strict=True)):
         keys = {key for key, array in arrays.items() if array.nbytes > STREAMED_BYTES}
-        if not keys or not new.result_id:
+        if not keys or not _upload_id(call, new):
             continue
         for path, ref in _places(exact.loads(new.data), ()):
             if ref.path in keys:
-                second = len(ref.shape) > 1 and grows_on_second_axis(new.result_type, path)
+                second = len(ref.shape) > 1 and second_axis(call, new, path)
                 file = ArrayBytes(arrays[ref.path], ref.dtype, exchanged=second)
                 found.append(_Large(number, ref.path, path, ref, file))
     return found

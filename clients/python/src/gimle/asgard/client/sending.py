@@ -47,9 +47,12 @@ class Sending:
                 raise WrongBytesError(way.key, "somebody else has sent it meanwhile")
             return grant_of(way.put)
 
+        def there() -> bool:
+            return not again().HasField("put")
+
         def task(wire: Wire) -> None:
             body = file.views(0, file.size)
-            send(wire, self._work, way.key, grant_of(way.put), body, renewed)
+            send(wire, self._work, way.key, grant_of(way.put), body, renewed, there)
             file.release(0, file.size)
             self._count(file.size)
 

@@ -42,6 +42,10 @@ class DirectUploads:
     def arrived(self, files: Sequence[Measured]) -> None:
         """The store has checked them: nothing is left to do."""
 
+    def there(self, file: Measured) -> bool:
+        """False: what is sent again takes the place of what lies there."""
+        return False
+
     def begin(self, file: Outgoing, size: int) -> Begun:
         """Begin an upload in parts, or go on with the newest that has parts of this size."""
         each = part_bytes(size)

@@ -40,10 +40,9 @@ class RefusedError(TransferError):
 class TooLargeError(TransferError):
     """`name` has more bytes than a store takes in one request: said before any is sent."""
 
-    def __init__(self, name: str, size: int, limit: int) -> None:
+    def __init__(self, name: str, size: int, limit: int, mend: str) -> None:
         super().__init__(
-            f"{name}: has {size:,} bytes, and one request carries at most {limit:,}; upload it in "
-            "parts (`asgard blob put` does)"
+            f"{name}: has {size:,} bytes, and one request carries at most {limit:,}; {mend}"
         )
         self.name = name
         self.limit = limit

@@ -107,6 +107,12 @@ class Uploads(Protocol):
     def arrived(self, files: Sequence[Measured]) -> None:
         """Those have been sent whole."""
 
+    def there(self, file: Measured) -> bool:
+        """Whether a file that is sent whole has arrived: asked when an attempt's answer was lost.
+
+        False where a repeat does no harm, and is no more work than to look.
+        """
+
     def begin(self, file: Outgoing, size: int) -> Begun | None:
         """Begin an upload in parts, or go on with one; None when the file is there already."""
 

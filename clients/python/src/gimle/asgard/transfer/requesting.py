@@ -26,26 +26,44 @@ def fresh(grant: Grant, renew: Callable[[], Grant]) -> Grant:
     return renew()
 
 
-def require_one_request(name: str, size: int) -> None:
+def require_one_request(
+    name: str, size: int, mend: str = "upload it in parts (`asgard blob put` does)"
+) -> None:
     """Raise TooLargeError for more bytes than a store takes in one request.
 
-    It would say so after the last of them.
+    It would say so after the last of them. `mend` is what the caller can do about it.
     """
     if size > ONE_REQUEST_BYTES:
-        raise TooLargeError(name, size, ONE_REQUEST_BYTES)
+        raise TooLargeError(name, size, ONE_REQUEST_BYTES, mend)
 
 
 def send(
-    wire: Wire, work: Work, name: str, grant: Grant, body: Body, renew: Callable[[], Grant]
+    wire: Wire,
+    work: Work,
+    name: str,
+    grant: Grant,
+    body: Body,
+    renew: Callable[[], Grant],
+    there: Callable[[], bool] = lambda: False,
 ) -> str:
     """Send a body; answer its ETag, "" when the place had it already.
 
-    Raises TooLargeError, RefusedError, WrongBytesError, WireError.
+    `there` is asked before a body is sent again: an attempt of which nothing is known may have
+    brought it. A store that has it refuses it early and hangs up, which a proxy before it tells
+    as a failure of its own (nginx: 502), however often it is tried.
+
+    Raises TooLargeError, RefusedError, WrongBytesError, WireError, and what `renew` and `there` do.
     """
     require_one_request(name, len(body) if isinstance(body, bytes) else body.size)
 
+    doubtful = False
+
     def once() -> str:
+        nonlocal doubtful
         work.check()
+        if doubtful and there():
+            return ""
+        doubtful = True
         use = fresh(grant, renew)
         with wire.request(use.method, use.url, use.headers, body) as answer:
             said = answer.read()

@@ -25,7 +25,7 @@ from gimle.asgard.transfer.grants import (
 from gimle.asgard.transfer.lanes import LANES, Task, Work
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.wire import FilePart, Wire
+from gimle.asgard.transfer.wire import Body, FilePart, Wire
 
 _SMALL_BYTES = 1 << 20
 _BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
@@ -116,7 +116,7 @@ class _Uploading:
         grants = self.to.whole(measured)
         for one, body, grant in zip(measured, bodies, grants, strict=True):
             if grant is not None:
-                send(wire, self.work, one.file.name, grant, body, self._renewed(one))
+                self._send(one, grant, body, wire)
             self.meter.add(1, one.size, 0 if grant is None else one.size)
         self.to.arrived([one for one, grant in zip(measured, grants, strict=True) if grant])
 
@@ -128,9 +128,13 @@ class _Uploading:
             measured = Measured(file, size, digest.digest())
             grant = self.to.whole([measured])[0]
             if grant is not None:
-                send(wire, self.work, file.name, grant, body, self._renewed(measured))
+                self._send(measured, grant, body, wire)
                 self.to.arrived([measured])
             self.meter.add(1, size, 0 if grant is None else size)
+
+    def _send(self, measured: Measured, grant: Grant, body: Body, wire: Wire) -> None:
+        name, there = measured.file.name, partial(self.to.there, measured)
+        send(wire, self.work, name, grant, body, self._renewed(measured), there)
 
     def _renewed(self, measured: Measured) -> Callable[[], Grant]:
         def renew() -> Grant:

@@ -27,7 +27,7 @@ from gimle.asgard.v1 import options_pb2 as gimle_dot_asgard_dot_v1_dot_options__
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gimle/asgard/v1/granted_result.proto\x12\x0fgimle.asgard.v1\x1a\"gimle/asgard/v1/blob_service.proto\x1a\x1dgimle/asgard/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x9a\x03\n\x1a\x43reateResultUploadsRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12L\n\x07results\x18\x02 \x03(\x0b\x32\x35.gimle.asgard.v1.CreateResultUploadsRequest.NewUploadB\x04\xe2\x41\x01\x02\x12\x19\n\x0brun_follows\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1ar\n\x05\x41rray\x12\x11\n\x03key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x05\x64type\x18\x03 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x13\n\x05shape\x18\x04 \x03(\x03\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06sha256\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x1a\x88\x01\n\tNewUpload\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0bresult_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12G\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\x31.gimle.asgard.v1.CreateResultUploadsRequest.ArrayB\x04\xe2\x41\x01\x02\"\xed\x02\n\x1b\x43reateResultUploadsResponse\x12\x44\n\x07results\x18\x01 \x03(\x0b\x32\x33.gimle.asgard.v1.CreateResultUploadsResponse.Upload\x1a\xa9\x01\n\x05\x41rray\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x03put\x18\x02 \x01(\x0b\x32\x16.gimle.asgard.v1.GrantH\x00\x12+\n\x05parts\x18\x03 \x01(\x0b\x32\x1a.gimle.asgard.v1.PartsPlanH\x00\x12\x38\n\x07\x61rrived\x18\x04 \x03(\x0b\x32\'.gimle.asgard.v1.ListPartsResponse.PartB\x05\n\x03way\x1a\\\n\x06Upload\x12\x42\n\x06\x61rrays\x18\x01 \x03(\x0b\x32\x32.gimle.asgard.v1.CreateResultUploadsResponse.Array\x12\x0e\n\x06stored\x18\x02 \x01(\x08\"\x81\x01\n\x16SignResultPartsRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\x03key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12;\n\x05parts\x18\x03 \x03(\x0b\x32&.gimle.asgard.v1.SignPartsRequest.PartB\x04\xe2\x41\x01\x02\"A\n\x17SignResultPartsResponse\x12&\n\x06grants\x18\x01 \x03(\x0b\x32\x16.gimle.asgard.v1.Grant\"7\n\x1c\x43reateResultDownloadsRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x8e\x02\n\x1d\x43reateResultDownloadsResponse\x12J\n\tdownloads\x18\x01 \x03(\x0b\x32\x37.gimle.asgard.v1.CreateResultDownloadsResponse.Download\x1a\xa0\x01\n\x08\x44ownload\x12\x0c\n\x04path\x18\x01 \x01(\t\x12%\n\x05grant\x18\x02 \x01(\x0b\x32\x16.gimle.asgard.v1.Grant\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x14\n\x0csha256_parts\x18\x06 \x01(\t\x12\x17\n\x0fpart_size_bytes\x18\x07 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gimle/asgard/v1/granted_result.proto\x12\x0fgimle.asgard.v1\x1a\"gimle/asgard/v1/blob_service.proto\x1a\x1dgimle/asgard/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb9\x03\n\x1a\x43reateResultUploadsRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12L\n\x07results\x18\x02 \x03(\x0b\x32\x35.gimle.asgard.v1.CreateResultUploadsRequest.NewUploadB\x04\xe2\x41\x01\x02\x12\x19\n\x0brun_follows\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x1ar\n\x05\x41rray\x12\x11\n\x03key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\x04path\x18\x02 \x03(\tB\x04\xe2\x41\x01\x02\x12\x17\n\x05\x64type\x18\x03 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x13\n\x05shape\x18\x04 \x03(\x03\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06sha256\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01\x1a\xa7\x01\n\tNewUpload\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0bresult_type\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12G\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\x31.gimle.asgard.v1.CreateResultUploadsRequest.ArrayB\x04\xe2\x41\x01\x02\x12\x1d\n\x0fgrows_result_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"\xed\x02\n\x1b\x43reateResultUploadsResponse\x12\x44\n\x07results\x18\x01 \x03(\x0b\x32\x33.gimle.asgard.v1.CreateResultUploadsResponse.Upload\x1a\xa9\x01\n\x05\x41rray\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x03put\x18\x02 \x01(\x0b\x32\x16.gimle.asgard.v1.GrantH\x00\x12+\n\x05parts\x18\x03 \x01(\x0b\x32\x1a.gimle.asgard.v1.PartsPlanH\x00\x12\x38\n\x07\x61rrived\x18\x04 \x03(\x0b\x32\'.gimle.asgard.v1.ListPartsResponse.PartB\x05\n\x03way\x1a\\\n\x06Upload\x12\x42\n\x06\x61rrays\x18\x01 \x03(\x0b\x32\x32.gimle.asgard.v1.CreateResultUploadsResponse.Array\x12\x0e\n\x06stored\x18\x02 \x01(\x08\"\x81\x01\n\x16SignResultPartsRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\x03key\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12;\n\x05parts\x18\x03 \x03(\x0b\x32&.gimle.asgard.v1.SignPartsRequest.PartB\x04\xe2\x41\x01\x02\"A\n\x17SignResultPartsResponse\x12&\n\x06grants\x18\x01 \x03(\x0b\x32\x16.gimle.asgard.v1.Grant\"7\n\x1c\x43reateResultDownloadsRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x8e\x02\n\x1d\x43reateResultDownloadsResponse\x12J\n\tdownloads\x18\x01 \x03(\x0b\x32\x37.gimle.asgard.v1.CreateResultDownloadsResponse.Download\x1a\xa0\x01\n\x08\x44ownload\x12\x0c\n\x04path\x18\x01 \x01(\t\x12%\n\x05grant\x18\x02 \x01(\x0b\x32\x16.gimle.asgard.v1.Grant\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12\x0e\n\x06sha256\x18\x05 \x01(\t\x12\x14\n\x0csha256_parts\x18\x06 \x01(\t\x12\x17\n\x0fpart_size_bytes\x18\x07 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,8 +50,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD'].fields_by_name['result_type']._serialized_options = b'\342A\001\002'
   _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD'].fields_by_name['arrays']._loaded_options = None
   _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD'].fields_by_name['arrays']._serialized_options = b'\342A\001\002'
+  _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD'].fields_by_name['grows_result_id']._loaded_options = None
+  _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD'].fields_by_name['grows_result_id']._serialized_options = b'\342A\001\001'
   _globals['_CREATERESULTUPLOADSREQUEST'].fields_by_name['run_id']._loaded_options = None
-  _globals['_CREATERESULTUPLOADSREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002'
+  _globals['_CREATERESULTUPLOADSREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\001'
   _globals['_CREATERESULTUPLOADSREQUEST'].fields_by_name['results']._loaded_options = None
   _globals['_CREATERESULTUPLOADSREQUEST'].fields_by_name['results']._serialized_options = b'\342A\001\002'
   _globals['_CREATERESULTUPLOADSREQUEST'].fields_by_name['run_follows']._loaded_options = None
@@ -65,25 +67,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATERESULTDOWNLOADSREQUEST'].fields_by_name['result_id']._loaded_options = None
   _globals['_CREATERESULTDOWNLOADSREQUEST'].fields_by_name['result_id']._serialized_options = b'\342A\001\002'
   _globals['_CREATERESULTUPLOADSREQUEST']._serialized_start=158
-  _globals['_CREATERESULTUPLOADSREQUEST']._serialized_end=568
+  _globals['_CREATERESULTUPLOADSREQUEST']._serialized_end=599
   _globals['_CREATERESULTUPLOADSREQUEST_ARRAY']._serialized_start=315
   _globals['_CREATERESULTUPLOADSREQUEST_ARRAY']._serialized_end=429
   _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD']._serialized_start=432
-  _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD']._serialized_end=568
-  _globals['_CREATERESULTUPLOADSRESPONSE']._serialized_start=571
-  _globals['_CREATERESULTUPLOADSRESPONSE']._serialized_end=936
-  _globals['_CREATERESULTUPLOADSRESPONSE_ARRAY']._serialized_start=673
-  _globals['_CREATERESULTUPLOADSRESPONSE_ARRAY']._serialized_end=842
-  _globals['_CREATERESULTUPLOADSRESPONSE_UPLOAD']._serialized_start=844
-  _globals['_CREATERESULTUPLOADSRESPONSE_UPLOAD']._serialized_end=936
-  _globals['_SIGNRESULTPARTSREQUEST']._serialized_start=939
-  _globals['_SIGNRESULTPARTSREQUEST']._serialized_end=1068
-  _globals['_SIGNRESULTPARTSRESPONSE']._serialized_start=1070
-  _globals['_SIGNRESULTPARTSRESPONSE']._serialized_end=1135
-  _globals['_CREATERESULTDOWNLOADSREQUEST']._serialized_start=1137
-  _globals['_CREATERESULTDOWNLOADSREQUEST']._serialized_end=1192
-  _globals['_CREATERESULTDOWNLOADSRESPONSE']._serialized_start=1195
-  _globals['_CREATERESULTDOWNLOADSRESPONSE']._serialized_end=1465
-  _globals['_CREATERESULTDOWNLOADSRESPONSE_DOWNLOAD']._serialized_start=1305
-  _globals['_CREATERESULTDOWNLOADSRESPONSE_DOWNLOAD']._serialized_end=1465
+  _globals['_CREATERESULTUPLOADSREQUEST_NEWUPLOAD']._serialized_end=599
+  _globals['_CREATERESULTUPLOADSRESPONSE']._serialized_start=602
+  _globals['_CREATERESULTUPLOADSRESPONSE']._serialized_end=967
+  _globals['_CREATERESULTUPLOADSRESPONSE_ARRAY']._serialized_start=704
+  _globals['_CREATERESULTUPLOADSRESPONSE_ARRAY']._serialized_end=873
+  _globals['_CREATERESULTUPLOADSRESPONSE_UPLOAD']._serialized_start=875
+  _globals['_CREATERESULTUPLOADSRESPONSE_UPLOAD']._serialized_end=967
+  _globals['_SIGNRESULTPARTSREQUEST']._serialized_start=970
+  _globals['_SIGNRESULTPARTSREQUEST']._serialized_end=1099
+  _globals['_SIGNRESULTPARTSRESPONSE']._serialized_start=1101
+  _globals['_SIGNRESULTPARTSRESPONSE']._serialized_end=1166
+  _globals['_CREATERESULTDOWNLOADSREQUEST']._serialized_start=1168
+  _globals['_CREATERESULTDOWNLOADSREQUEST']._serialized_end=1223
+  _globals['_CREATERESULTDOWNLOADSRESPONSE']._serialized_start=1226
+  _globals['_CREATERESULTDOWNLOADSRESPONSE']._serialized_end=1496
+  _globals['_CREATERESULTDOWNLOADSRESPONSE_DOWNLOAD']._serialized_start=1336
+  _globals['_CREATERESULTDOWNLOADSRESPONSE_DOWNLOAD']._serialized_end=1496
 # @@protoc_insertion_point(module_scope)

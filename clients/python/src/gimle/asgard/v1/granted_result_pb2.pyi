@@ -23,7 +23,8 @@ DESCRIPTOR: descriptor.FileDescriptor
 class CreateResultUploadsRequest(message.Message):
     """Of each array the client uploads a .npy file whose first axis is the one it grows on, in C order.
     AddResult or SaveRun then names the arrays in `uploaded`, and stores the result when all are there;
-    files that no result names are removed when the last of their grants has ended. The same call
+    files that no result names are removed when the last of their grants has ended. Rows of a result
+    that is there go in the same way, and AppendResult names them. The same call
     again grants anew, and says what has arrived. NOT_FOUND RUN_NOT_FOUND unless the run is to follow;
     ALREADY_EXISTS for another declaration under an id; FAILED_PRECONDITION GRANTS_UNAVAILABLE where
     there is nobody to grant: use WriteResult.
@@ -74,8 +75,14 @@ class CreateResultUploadsRequest(message.Message):
         RESULT_ID_FIELD_NUMBER: builtins.int
         RESULT_TYPE_FIELD_NUMBER: builtins.int
         ARRAYS_FIELD_NUMBER: builtins.int
+        GROWS_RESULT_ID_FIELD_NUMBER: builtins.int
         result_id: builtins.str
         result_type: builtins.str
+        grows_result_id: builtins.str
+        """The arrays are rows for AppendResult, by which this result grows. result_id is then an id of
+        the client's own, which no result has: the same for a repeat, another for each append. The
+        files of rows have the growth axis first, as the result's own; result_type is ignored.
+        """
         @builtins.property
         def arrays(self) -> containers.RepeatedCompositeFieldContainer[CreateResultUploadsRequest.Array]:
             """1 to 1,000 in all."""
@@ -86,10 +93,11 @@ class CreateResultUploadsRequest(message.Message):
             result_id: builtins.str = ...,
             result_type: builtins.str = ...,
             arrays: abc.Iterable[CreateResultUploadsRequest.Array] | None = ...,
+            grows_result_id: builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["arrays", b"arrays", "result_id", b"result_id", "result_type", b"result_type"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = typing.Literal["arrays", b"arrays", "grows_result_id", b"grows_result_id", "result_id", b"result_id", "result_type", b"result_type"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -97,6 +105,7 @@ class CreateResultUploadsRequest(message.Message):
     RESULTS_FIELD_NUMBER: builtins.int
     RUN_FOLLOWS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
+    """Of results that are to come; rows go where their result is."""
     run_follows: builtins.bool
     """The run is not there yet: SaveRun will create it with these results."""
     @builtins.property
@@ -162,7 +171,9 @@ class CreateResultUploadsResponse(message.Message):
         ARRAYS_FIELD_NUMBER: builtins.int
         STORED_FIELD_NUMBER: builtins.int
         stored: builtins.bool
-        """The result is stored, and nothing is known of how: WriteResult tells whether it is this one."""
+        """Send it by WriteResult: the result is stored, and nothing is known of how; or these rows
+        cannot go beside those that are there, because that means to write them anew.
+        """
         @builtins.property
         def arrays(self) -> containers.RepeatedCompositeFieldContainer[CreateResultUploadsResponse.Array]: ...
         def __init__(

@@ -682,20 +682,46 @@ class AppendResultRequest(message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @typing.final
+    class UploadedEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        @builtins.property
+        def value(self) -> new_result_pb2.UploadedArray: ...
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: new_result_pb2.UploadedArray | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RESULT_ID_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     ARRAYS_FIELD_NUMBER: builtins.int
     EXPECTED_LENGTH_FIELD_NUMBER: builtins.int
+    UPLOADED_FIELD_NUMBER: builtins.int
+    UPLOAD_ID_FIELD_NUMBER: builtins.int
     result_id: builtins.str
     data: builtins.bytes
-    """A JSON object: what each growing field grows by. `{"$array": "<key>"}` stands for
-    arrays[<key>]. Fields not named stay as they are.
-    """
+    """What fields grow by, a JSON object. `{"$array": "<key>"}` in it stands for arrays[<key>]."""
     expected_length: builtins.int
     """The committed length the caller believes in."""
+    upload_id: builtins.str
     @builtins.property
     def arrays(self) -> containers.ScalarMap[builtins.str, builtins.bytes]:
         """Whole .npy files by the key used in data."""
+
+    @builtins.property
+    def uploaded(self) -> containers.MessageMap[builtins.str, new_result_pb2.UploadedArray]:
+        """Rows that CreateResultUploads has granted under upload_id, as in NewResult."""
 
     def __init__(
         self,
@@ -704,10 +730,12 @@ class AppendResultRequest(message.Message):
         data: builtins.bytes = ...,
         arrays: abc.Mapping[builtins.str, builtins.bytes] | None = ...,
         expected_length: builtins.int | None = ...,
+        uploaded: abc.Mapping[builtins.str, new_result_pb2.UploadedArray] | None = ...,
+        upload_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_expected_length", b"_expected_length", "expected_length", b"expected_length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_length", b"_expected_length", "arrays", b"arrays", "data", b"data", "expected_length", b"expected_length", "result_id", b"result_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_length", b"_expected_length", "arrays", b"arrays", "data", b"data", "expected_length", b"expected_length", "result_id", b"result_id", "upload_id", b"upload_id", "uploaded", b"uploaded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_length: _TypeAlias = typing.Literal["expected_length"]  # noqa: Y015
     _WhichOneofArgType__expected_length: _TypeAlias = typing.Literal["_expected_length", b"_expected_length"]  # noqa: Y015
@@ -719,9 +747,7 @@ class AppendResultResponse(message.Message):
 
     RESULT_FIELD_NUMBER: builtins.int
     @builtins.property
-    def result(self) -> Result:
-        """As stored, with the new committed shapes."""
-
+    def result(self) -> Result: ...
     def __init__(
         self,
         *,

@@ -29,8 +29,7 @@ if _version_not_supported:
 
 
 class RunServiceStub:
-    """Runs, their results and the arrays of those, as documents under one storage place; how they are
-    drawn; and every change to them as it happens.
+    """Runs, results and their arrays: documents under one place, their drawings, and every change.
 
     Creates are safe to repeat when the client brings the id: the same request again answers what
     exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
@@ -141,8 +140,7 @@ class RunServiceStub:
 
 
 class RunServiceServicer:
-    """Runs, their results and the arrays of those, as documents under one storage place; how they are
-    drawn; and every change to them as it happens.
+    """Runs, results and their arrays: documents under one place, their drawings, and every change.
 
     Creates are safe to repeat when the client brings the id: the same request again answers what
     exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
@@ -405,8 +403,7 @@ def add_RunServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunService:
-    """Runs, their results and the arrays of those, as documents under one storage place; how they are
-    drawn; and every change to them as it happens.
+    """Runs, results and their arrays: documents under one place, their drawings, and every change.
 
     Creates are safe to repeat when the client brings the id: the same request again answers what
     exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is

@@ -30,8 +30,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RunServiceStub:
-    """Runs, their results and the arrays of those, as documents under one storage place; how they are
-    drawn; and every change to them as it happens.
+    """Runs, results and their arrays: documents under one place, their drawings, and every change.
 
     Creates are safe to repeat when the client brings the id: the same request again answers what
     exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
@@ -108,8 +107,7 @@ class RunServiceStub:
 
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
-    """Runs, their results and the arrays of those, as documents under one storage place; how they are
-    drawn; and every change to them as it happens.
+    """Runs, results and their arrays: documents under one place, their drawings, and every change.
 
     Creates are safe to repeat when the client brings the id: the same request again answers what
     exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is
@@ -182,8 +180,7 @@ class RunServiceAsyncStub(RunServiceStub):
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs, their results and the arrays of those, as documents under one storage place; how they are
-    drawn; and every change to them as it happens.
+    """Runs, results and their arrays: documents under one place, their drawings, and every change.
 
     Creates are safe to repeat when the client brings the id: the same request again answers what
     exists, another request under that id is ALREADY_EXISTS, and an id deleted in the last 30 days is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.folder.layout import array_file, array_name, owned
 from gimle.asgard.core.growth import Growth, already_there, plan, references, replaced, wide_dtype
+from gimle.asgard.core.reading import put_back
 from gimle.asgard.core.s3 import arrays
 from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError, Objects
@@ -39,6 +40,10 @@ class Appender:
     ) -> ResultDocument:  # fmt: skip
         """Grow a result by `data`; answer its new document.
 
+        A reference in `data` stands for rows in an object of this storage, with the growth axis
+        first. Where `next_chunk` has named it the object becomes a chunk as it is; elsewhere its
+        rows are read, and it is left to whoever wrote it.
+
         Raises NotFoundError, LengthMismatchError, CannotAppendError, DocumentError.
         """
         path = document_path("result", result_id)
@@ -48,10 +53,12 @@ class Appender:
             if found is None or not found.body:
                 raise NotFoundError("result", result_id)
             result = decode_result(found.body, result_id, found.modified)
-            length, added, growths = plan(result, data)
-            writing = _Writing(self.objects, result)
+            brought = dict(_brought(data, ()))
+            writing = _Writing(self.objects, result, brought)
             try:
+                length, added, growths = plan(result, _with(data, _unread))
                 if at is not None and at != length:
+                    growths = plan(result, _with(data, load))[2]
                     if 0 <= at <= at + added <= length and all(
                         already_there(growth, at, load) for growth in growths
                     ):
@@ -113,10 +120,68 @@ class Appender:
         return True
 
 
-class _Writing:
-    """The objects written for the next document of `result`."""
+def next_chunk(
+    result: ResultDocument, field: tuple[str, ...], rows: ArrayRef
+) -> tuple[str, int] | None:
+    """The path of a field's array and the number of its next chunk, where rows can be that.
 
-    def __init__(self, objects: Objects, result: ResultDocument) -> None:
+    None where they need another dtype, another file, or one for all. `rows.path` does not matter.
+    """
+    present: Any = result.data
+    for step in field:
+        present = present.get(step) if isinstance(present, Mapping) else None
+    if not isinstance(present, ArrayRef) or not present.shape:
+        return None
+    try:
+        (growth,) = plan(result, replaced({}, field, _unread(rows)))[2]
+    except CannotAppendError:
+        return None
+    if rows.dtype != present.dtype or not _takes_chunks(result.id, growth):
+        return None
+    return present.path, present.chunks[-1][0] + 1 if present.chunks else 0
+
+
+def _takes_chunks(result_id: str, growth: Growth) -> bool:
+    """Whether rows of a field's own dtype can be added to it as a chunk."""
+    ref = growth.present
+    if not isinstance(ref, ArrayRef) or ref.transposed != growth.second_axis:
+        return False
+    if ref.shape[int(growth.second_axis)] != growth.length:
+        return False
+    return len(ref.chunks) < MOST_CHUNKS and owned(result_id, array_file(result_id, ref.path))
+
+
+def _brought(data: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], ArrayRef]]:
+    """Every reference in rows, and the field that it is for."""
+    if isinstance(data, ArrayRef):
+        yield path, data
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _brought(value, (*path, key))
+
+
+def _with(data: Mapping[str, Any], load: Callable[[ArrayRef], Array]) -> dict[str, Any]:
+    return {key: put_back(value, load) for key, value in data.items()}
+
+
+def _unread(ref: ArrayRef) -> Array:
+    """An array of the shape and dtype of a reference, to plan with: it takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype_named(ref.dtype)), ref.shape)
+
+
+class _Writing:
+    """The objects written for the next document of `result`.
+
+    `brought`: of fields whose rows lie in an object already, that one.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        result: ResultDocument,
+        brought: Mapping[tuple[str, ...], ArrayRef] | None = None,
+    ) -> None:
+        self._brought = brought or {}
         self.result = result
         self._objects = objects
         self._written: list[str] = []
@@ -130,6 +195,7 @@ class _Writing:
 
     def grow(self, growths: list[Growth], length: int) -> ResultDocument:
         """Write the rows of all fields; answer the document that names them."""
+        growths = [self._with_rows(growth) for growth in growths]
         # Every field is checked before the first is written.
         dtypes = [self._dtype(growth) for growth in growths]
         grown = self.result
@@ -169,18 +235,34 @@ class _Writing:
             )
         return dtype
 
+    def _with_rows(self, growth: Growth) -> Growth:
+        """The growth with its rows read, unless they are a chunk already."""
+        rows = self._brought.get(growth.path)
+        if rows is None or self._chunk(growth) is not None:
+            return growth
+        array = self._load(rows)
+        return replace(growth, rows=array.swapaxes(0, 1) if growth.second_axis else array)
+
+    def _chunk(self, growth: Growth) -> int | None:
+        """The number of the chunk that a field's rows are already."""
+        ref, rows = growth.present, self._brought.get(growth.path)
+        if rows is None or not _takes_chunks(self.result.id, growth) or rows.dtype != ref.dtype:
+            return None
+        digits = rows.path.removesuffix(".npy").rpartition(".")[2]
+        number = int(digits) if digits.isdecimal() else -1
+        follows = number > (ref.chunks[-1][0] if ref.chunks else -1)
+        return number if follows and chunk_path(ref.path, number) == rows.path else None
+
     def _takes_chunks(self, growth: Growth, dtype: np.dtype[Any]) -> bool:
         ref = growth.present
-        if not isinstance(ref, ArrayRef) or ref.transposed != growth.second_axis:
-            return False
-        if dtype_named(ref.dtype) != dtype or ref.shape[int(growth.second_axis)] != growth.length:
-            return False
-        return len(ref.chunks) < MOST_CHUNKS and owned(
-            self.result.id, array_file(self.result.id, ref.path)
-        )
+        return _takes_chunks(self.result.id, growth) and dtype_named(ref.dtype) == dtype
 
     def _add_chunk(self, growth: Growth, dtype: np.dtype[Any], length: int) -> ArrayRef:
         ref: ArrayRef = growth.present
+        there = self._chunk(growth)
+        if there is not None:
+            chunks = (*ref.chunks, (there, len(growth.rows)))
+            return replace(growth.reference(ref.path, ref.dtype, length), chunks=chunks)
         rows = growth.rows.astype(dtype, copy=False)
         # A number may be taken by a writer that is dead, or that is about to lose or win.
         number = ref.chunks[-1][0] + 1 if ref.chunks else 0

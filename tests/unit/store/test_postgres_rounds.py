@@ -173,7 +173,7 @@ async def test_what_keeps_a_result_from_being_taken_in_keeps_nobody_from_beginni
             house.index.take_in([key], key),
             return_exceptions=True,
         )
-    assert begun == set()
+    assert begun == frozenset()
     assert isinstance(taken, StorageUnavailableError)
     assert [one.key for one in await house.ledger.begun(0, "r1")] == [Key("result", "x2")]
     assert (await house.index.take_in([key], key))[0] == 2, "it is taken in when it is free"

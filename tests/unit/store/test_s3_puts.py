@@ -85,7 +85,7 @@ async def nothing(writer: asyncio.StreamWriter) -> None:
 
 @pytest.fixture(params=["minio", "versitygw"])
 def store(request: pytest.FixtureRequest) -> Store:
-    return {"minio": minio, "versitygw": versitygw}[request.param].server()
+    return minio.server() if request.param == "minio" else versitygw.server()
 
 
 def place_of(store: Store, prefix: str) -> Place:

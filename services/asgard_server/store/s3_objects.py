@@ -1,8 +1,8 @@
 """Objects below a place, asynchronously: whole reads, and writes on condition of what is there.
 
-obstore talks to the store: a put costs it 0.3 ms of CPU, a client of botocore's 1.8 ms; small
-ones are sent by `s3_puts` where that can. Each tries once; trying again is decided here, where it
-is known whether a condition that fails may have been met by an attempt whose answer was lost.
+obstore talks to the store: a put costs it 0.3 ms of CPU, a client of botocore's 1.8 ms. It
+tries once; trying again is decided here, where it is known whether a condition that fails
+may have been met by an attempt whose answer was lost.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 from obstore.store import S3Store
-
-from asgard_server.store.s3_puts import SMALL_BYTES, Puts, UnansweredError
 
 # A store that is restarted is waited for; whoever waits longer is told.
 PATIENCE_S = 15.0
@@ -89,14 +87,8 @@ class Objects:
         self.place = place
         self._skip = len(place.key(""))
         self._store = _store(place, timeout=timedelta(seconds=ATTEMPT_S))
-        self._puts = Puts.of(place)
         # Arrays may be of any size.
         self._long = _store(place, read_timeout=timedelta(seconds=30))
-
-    def close(self) -> None:
-        """Close the connections of small writes; whoever writes again opens others."""
-        if self._puts is not None:
-            self._puts.close()
 
     async def get(self, path: str) -> Object | None:
         """Read an object whole, None when there is none."""
@@ -166,17 +158,6 @@ class Objects:
     async def _put(self, path: str, body: bytes, mode: Any) -> Made:
         key = self.place.key(path)
         attempts = unanswered = 0
-        if self._puts is not None and len(body) <= SMALL_BYTES:
-            condition = {"If-None-Match": "*"} if mode == "create" else {"If-Match": mode["e_tag"]}
-            try:
-                answer = await self._puts.put(key, body, condition, ATTEMPT_S)
-            except UnansweredError:
-                attempts = unanswered = 1
-            else:
-                if answer.status == 200 and answer.etag:
-                    return Made(answer.etag, unanswered=False)
-                # What it refuses is heard again below, in the words that are understood there.
-                attempts = int(answer.status == 200 or answer.status >= 500)
 
         async def write() -> str:
             nonlocal attempts, unanswered

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from asgard_server.store.lane import Asked, Handover, answer
 from asgard_server.store.log_tail import LogTail
-from asgard_server.store.sqlite_checkpoints import Checkpoints
 from asgard_server.store.sqlite_link import Link
 from asgard_server.store.sqlite_schema import IndexFile, begin_session, end_session
 from asgard_server.store.sqlite_transaction import Transaction
@@ -61,7 +60,6 @@ class Writer:
         self._begin = begin
         self._session = ""
         self._link = Link(file, self._start_session)
-        self._checkpoints = Checkpoints(file)
         self._queue: queue.SimpleQueue[Work | Ahead | None] = queue.SimpleQueue()
         self._handover: Handover[Callable[[Transaction], Any], Committed] = Handover(self._take)
         self._closed = False
@@ -146,7 +144,6 @@ class Writer:
             values = [job(transaction) for job in jobs]
             head = transaction.finish()
             connection.execute("COMMIT")
-            self._checkpoints.committed()
             transaction.settled()
         except BaseException:
             with contextlib.suppress(sqlite3.Error):  # what went wrong before matters, not this
@@ -156,7 +153,6 @@ class Writer:
         return [Committed(value, head) for value in values]
 
     def _end(self) -> None:
-        self._checkpoints.close()
         # An index that cannot be closed in order gets a new epoch at most.
         with contextlib.suppress(sqlite3.Error, OSError):
             if self._session:

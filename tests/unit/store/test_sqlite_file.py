@@ -299,29 +299,3 @@ async def test_whoever_notices_damage_later_leaves_the_new_index_alone(
     assert file.identity() == new
     for link in (first, second):
         link.close()
-
-
-async def test_the_log_is_copied_into_the_file_before_a_commit_has_to(
-    path: Path, papers: Papers
-) -> None:
-    index = await whole(path, papers)
-    for number in range(64):
-        await index.observe([papers.write(f"r{number:02}")])
-    async with asyncio.timeout(30):
-        while _runs_in_the_file_alone(path) < 32:  # noqa: ASYNC110 - a thread does it
-            await asyncio.sleep(0.01)
-    await index.close()
-
-
-def _runs_in_the_file_alone(path: Path) -> int:
-    """How many runs a reader finds who does not look into the log."""
-    copy = path.with_name("copy.sqlite3")
-    shutil.copyfile(path, copy)
-    reader = sqlite3.connect(f"{copy.as_uri()}?immutable=1", uri=True)
-    try:
-        count: int = reader.execute("SELECT count(*) FROM runs").fetchone()[0]
-        return count
-    except sqlite3.DatabaseError:  # copied while it was being written
-        return 0
-    finally:
-        reader.close()

@@ -109,6 +109,7 @@ async def test_one_of_two_replicas_looks_and_the_other_when_it_has_stopped(
     one, other = await house.replica(), await house.replica()
     monkeypatch.setattr(Objects, "list", counted)
     second = other.noticer()
+
     async def first_has_looked() -> bool:
         return "0" in looked
 

@@ -87,6 +87,7 @@ class _Opened:
     stamp: Callable[[Key], Awaitable[str | None]]
     intents: Intents
     written: Written | None = None
+    ledger: Ledger | None = None
     finishing: Finishing | None = None
     close: Callable[[], Awaitable[None]] | None = None
     at_once: Callable[[SqliteRunIndex], CreatingAtOnce] | None = None
@@ -178,6 +179,7 @@ async def _s3(settings: Settings, prefix: S3Prefix, stack: AsyncExitStack) -> _O
         stamp=documents.stamp,
         intents=documents.intents,
         written=documents.written,
+        ledger=ledger,
         finishing=documents.run,
         close=documents.close,
     )
@@ -214,6 +216,7 @@ async def _index(
         stack.push_async_callback(sqlite.close)
         return sqlite, opened.at_once and opened.at_once(sqlite)
     from asgard_server.store.postgres import PostgresRunIndex
+    from asgard_server.store.postgres_ledger import PostgresLedger
 
     if opened.storage_id is None:
         raise StorageUnavailableError(
@@ -228,6 +231,7 @@ async def _index(
         stamp=opened.stamp,
         kept=Kept(settings.changes_kept, settings.changes_kept_days),
         written=opened.written,
+        rounds=opened.ledger.rounds if isinstance(opened.ledger, PostgresLedger) else None,
     )
     stack.push_async_callback(postgres.close)
     return postgres, None

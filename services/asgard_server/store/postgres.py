@@ -23,6 +23,7 @@ from asgard_server.run.store import (
 from asgard_server.store import migrate, postgres_search, postgres_upkeep
 from asgard_server.store.gathering import Gathering
 from asgard_server.store.postgres_link import Link
+from asgard_server.store.postgres_rounds import Rounds
 from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
 from asgard_server.store.postgres_transaction import Read
 from asgard_server.store.postgres_writer import Writer
@@ -61,6 +62,7 @@ class PostgresRunIndex:
         clock: Callable[[], datetime],
         kept: Kept,
         written: Written | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
         async def stamp_of(key: Key) -> str | None:
             found = await read(key)
@@ -75,7 +77,7 @@ class PostgresRunIndex:
         # Those who are answered together ask again together.
         self._looking_up: Gathering[str, ResultRow | None] = Gathering(self._result_rows)
         self._burying: Gathering[Key, datetime | None] = Gathering(self._graves)
-        self._writer = Writer(writing, read, self._now, kept, written)
+        self._writer = Writer(writing, read, self._now, kept, written, rounds)
 
     @classmethod
     async def open(
@@ -89,13 +91,14 @@ class PostgresRunIndex:
         connections: int = 8,
         kept: Kept = USUAL,
         written: Written | None = None,
+        rounds: Rounds | None = None,
     ) -> PostgresRunIndex:
         """Open the index in the database at `dsn`, of the storage `storage_id`.
 
         `read` reads a document as it now is, None when there is none, and must refuse to
         believe that one is gone while the place itself is not there; `stamp` tells its stamp
         alone. `kept`: how far back the change log reaches. `written`: what this process writes
-        itself, under a ledger. Raises
+        itself, under a ledger; `rounds`: those of that ledger, in the same database. Raises
         `StorageUnavailableError` when the database does not answer or is another storage's,
         `SchemaError` when its schema is not one that this release can use.
         """
@@ -109,7 +112,14 @@ class PostgresRunIndex:
         except BaseException:
             await link.close()
             raise
-        return cls(link, writing, read, stamp=stamp, clock=clock, kept=kept, written=written)
+        return cls(
+            *(link, writing, read),
+            stamp=stamp,
+            clock=clock,
+            kept=kept,
+            written=written,
+            rounds=rounds,
+        )
 
     async def close(self) -> None:
         """Finish what is being written and close all connections."""

@@ -179,13 +179,14 @@ def _statement(parts: tuple[str, ...]) -> str:
     """The one statement that writes these parts; few sets of them ever come."""
     wants, first = [], 0
     for part in parts:
-        wants.append(f"{part} AS ({_numbered(_PARTS[part], first)})")
+        wants.append(f"{part} AS ({renumbered(_PARTS[part], first)})")
         first += _PARTS[part].count("$")
     before = f"WITH {', '.join(wants)}" if wants else ""
-    return before + _numbered(_SETTINGS, first)
+    return before + renumbered(_SETTINGS, first)
 
 
-def _numbered(sql: str, first: int) -> str:
+def renumbered(sql: str, first: int) -> str:
+    """A statement as part of another one, which has `first` arguments before."""
     return re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + first}", sql)
 
 

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from asgard_server.run.store import Deletion, Key, Write, stray_token
 from asgard_server.store import migrate
-from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import LOST, Link
+from asgard_server.store.postgres_rounds import Rounds
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 # A deletion is remembered for longer than a replica believes that a run is there.
 _DONE_KEPT = "1 hour"
 
-# A write that is begun again goes on; one that somebody else has ended begins anew.
-_BEGIN = """
-INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists)
-SELECT w.token, w.kind, w.id, w.run_id, $1, clock_timestamp(), string_to_array(w.files, '/'),
-  w.lists
-  FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
-    AS w (token, kind, id, run_id, files, lists)
-ON CONFLICT (token) DO UPDATE SET at = excluded.at, files = excluded.files
-"""
 # A stray is a row that is neither to be observed nor to be listed.
 _STRAY = """
 INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
@@ -54,9 +45,8 @@ class PostgresLedger:
     def __init__(self, link: Link, replica: str) -> None:
         self._link = link
         self._replica = replica
-        self._beginning: Gathering[Sequence[Write], frozenset[Key]] = Gathering(
-            self._begin, company_s=COMPANY_S
-        )
+        #: For the index of the same database, whose results are taken in while writes are begun.
+        self.rounds = Rounds(link, replica)
         self._held: set[str] = set()
         self._locks: Connection | None = None
         self._lock_turn = asyncio.Lock()
@@ -78,7 +68,8 @@ class PostgresLedger:
         return cls(link, replica)
 
     async def close(self) -> None:
-        """Let go of all locks and close all connections."""
+        """Finish what is being begun, let go of all locks and close all connections."""
+        await self.rounds.finish()
         async with self._lock_turn:
             if self._locks is not None:
                 with suppress(*LOST):
@@ -90,41 +81,7 @@ class PostgresLedger:
 
     async def begin(self, writes: Sequence[Write]) -> frozenset[Key]:
         """Write down writes; answer which documents and runs of theirs are being deleted."""
-        return await self._beginning.ask(writes)
-
-    async def _begin(self, asked: Sequence[Sequence[Write]]) -> list[frozenset[Key]]:
-        writes = [write for some in asked for write in some]
-        runs = list({write.run_id for write in writes})
-        results = [write.key.id for write in writes if write.key.kind == "result"]
-
-        async def write_down(connection: Connection) -> list[Any]:
-            await connection.execute(
-                _BEGIN,
-                self._replica,
-                [write.token for write in writes],
-                [write.key.kind for write in writes],
-                [write.key.id for write in writes],
-                [write.run_id for write in writes],
-                ["/".join(write.files) for write in writes],
-                [write.lists for write in writes],
-            )
-            # Behind the commit: a deletion that does not find these writes is found here.
-            return await connection.fetch(
-                "SELECT kind, id FROM asgard.deletions WHERE kind = 'run' AND id = ANY($1::text[])"
-                " OR kind = 'result' AND id = ANY($2::text[])",
-                *(runs, results),
-            )
-
-        gone = {Key(row[0], row[1]) for row in await self._link.read(write_down)}
-        return [
-            frozenset(
-                key
-                for write in some
-                for key in (write.key, Key("run", write.run_id))
-                if key in gone
-            )
-            for some in asked
-        ]
+        return await self.rounds.begin(writes)
 
     async def alive(self, tokens: Sequence[str]) -> None:
         """Say that writes still go on, those that nobody has ended."""

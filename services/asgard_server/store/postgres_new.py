@@ -2,14 +2,16 @@
 
 They need not be looked up before: what must not be there yet is inserted only if it is not,
 under the same locks that everybody takes. Those that are there are left to a transaction.
+The same statement begins other writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from asgard_server.run.store import Key, ResultRow
+from asgard_server.run.store import Key, ResultRow, Write
+from asgard_server.store.postgres_changes import renumbered
 from asgard_server.store.postgres_transaction import SMALL, slot_of, values_of
 from asgard_server.store.rows import ResultValues, result_row
 from asgard_server.store.written import Note, Written, standing
@@ -17,12 +19,16 @@ from asgard_server.store.written import Note, Written, standing
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
 
-# Each part waits for what it reads, so the order of locks is that of transactions: slots, counts
-# by run, and the head of the log when all else is written, for nothing but the end of the
-# statement, which is its own transaction.
+_BEGIN = """
+SELECT gone_kind, gone_id FROM asgard.begin_writes($1::text, $2::uuid[], $3::text[], $4::text[],
+  $5::text[], $6::text[], $7::boolean[])
+"""
+# Each part waits for what it reads, so the order of locks is that of transactions: what begins
+# writes, slots, counts by run, and the head of the log when all else is written, for nothing but
+# the end of the statement, which is its own transaction.
 _OBSERVE = """
-WITH locked AS MATERIALIZED (
-  SELECT FROM asgard.run_locks WHERE slot = ANY($1::integer[]) ORDER BY slot FOR UPDATE
+WITH {begun} locked AS MATERIALIZED (
+  SELECT FROM asgard.run_locks WHERE slot = ANY($1::integer[]) {after} ORDER BY slot FOR UPDATE
 ), given AS MATERIALIZED (
   SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
     $7::bigint[], $8::bytea[], $9::text[], $10::bytea[], $11::bytea[])
@@ -45,7 +51,7 @@ WITH locked AS MATERIALIZED (
   DELETE FROM asgard.unreadable WHERE kind = 'result' AND id IN (SELECT id FROM made) RETURNING 1
 ), unlisted AS (
   INSERT INTO asgard.writes (token, kind, id, run_id, replica, at, files, lists, observed)
-  SELECT token, 'result', id, given.run_id, '', clock_timestamp(), '{}', true, true
+  SELECT token, 'result', id, given.run_id, '', clock_timestamp(), '{{}}', true, true
     FROM given JOIN made USING (id)
   ON CONFLICT (token) DO UPDATE SET observed = true
   RETURNING 1
@@ -64,8 +70,14 @@ WITH locked AS MATERIALIZED (
   INSERT INTO asgard.run_log
   SELECT before + row_number() OVER (), 'result', id, run_id, false, $12::bigint FROM moved, made
 )
-SELECT revision, ARRAY(SELECT id FROM made) FROM moved
+SELECT revision, ARRAY(SELECT id FROM made), {gone} FROM moved
 """
+_OBSERVE_NEW = _OBSERVE.format(begun="", after="", gone="NULL")
+_BEGIN_AND_OBSERVE = _OBSERVE.format(
+    begun=f"begun AS MATERIALIZED ({renumbered(_BEGIN, 16)}),",
+    after="AND (SELECT count(*) FROM begun) >= 0",
+    gone="ARRAY(SELECT ARRAY[gone_kind, gone_id] FROM begun)",
+)
 
 
 class New(NamedTuple):
@@ -75,46 +87,75 @@ class New(NamedTuple):
     values: ResultValues
 
 
+class Begun(NamedTuple):
+    """Writes to be begun, by a replica."""
+
+    replica: str
+    writes: Sequence[Write]
+
+    def columns(self) -> tuple[object, ...]:
+        """What the statement takes."""
+        return (
+            self.replica,
+            [write.token for write in self.writes],
+            [write.key.kind for write in self.writes],
+            [write.key.id for write in self.writes],
+            [write.run_id for write in self.writes],
+            ["/".join(write.files) for write in self.writes],
+            [write.lists for write in self.writes],
+        )
+
+
 class Taken(NamedTuple):
-    """The head revision after the commit, and the rows that it made."""
+    """The head revision after the commit, the rows that it made, and what is being deleted."""
 
     head: int
     rows: dict[Key, ResultRow]
+    gone: frozenset[Key]
 
 
-def new_results(written: Written, keys: Sequence[Key], now: int) -> list[New]:
-    """Those of `keys` that are results which nobody has written before, and small."""
-    notes = {
-        key: some[0]
-        for key, some in written.of(key for key in keys if key.kind == "result").items()
-        if len(some) == 1 and some[0].write.lists
-    }
-    found = {key: own for key, note in notes.items() if (own := standing((note,), None))}
-    if sum(len(own.body) for own in found.values()) > SMALL:
-        return []
-    return [
-        New(notes[key], value)
-        for key, value in values_of(found, now).items()
-        if isinstance(value, ResultValues)
-    ]
+def may_be_new(written: Written, key: Key) -> bool:
+    """Whether this process has written a document, and nobody before."""
+    return key.kind == "result" and any(
+        len(notes) == 1 and notes[0].write.lists and notes[0].found is not None
+        for notes in written.of((key,)).values()
+    )
+
+
+def new_result(written: Written, key: Key, now: int) -> New | None:
+    """What is known of a result that nobody has written before, if it is small."""
+    for note in written.of((key,)).get(key, ()):
+        own = standing((note,), None)
+        if own is not None and len(own.body) <= SMALL:
+            value = values_of({key: own}, now)[key]
+            return New(note, value) if isinstance(value, ResultValues) else None
+    return None
+
+
+async def begin(connection: Connection, begun: Begun) -> frozenset[Key]:
+    """Begin writes; answer which of their documents and runs are being deleted.
+
+    Raises asyncpg's errors.
+    """
+    rows = await connection.fetch(_BEGIN, *begun.columns())
+    return frozenset(Key(row[0], row[1]) for row in rows)
 
 
 async def observe_new(
     connection: Connection,
     new: Sequence[New],
     now: int,
-    written: Written,
-    digests: Sequence[tuple[Key, bytes]] = (),
+    digests: Mapping[Key, bytes],
+    begun: Begun | None = None,
 ) -> Taken:
     """Take in new results, in a transaction of their own, and keep `digests` of requests.
 
     What is not among the answer has a row already: it is to be observed as everything else.
-    Raises asyncpg's errors.
+    `begun`: writes to be begun as well. Raises asyncpg's errors.
     """
     values = [one.values for one in new]
-    asked = dict(digests)
     row = await connection.fetchrow(
-        _OBSERVE,
+        _BEGIN_AND_OBSERVE if begun else _OBSERVE_NEW,
         sorted({slot_of(one.note.write.key) for one in new}),
         [one.note.write.token for one in new],
         [one.id for one in values],
@@ -127,16 +168,19 @@ async def observe_new(
         [one.result_type.encode("utf-8", "surrogatepass") for one in values],
         [one.display for one in values],
         now,
-        [key.kind for key in asked],
-        [key.id for key in asked],
-        list(asked.values()),
-        [now] * len(asked),
+        [key.kind for key in digests],
+        [key.id for key in digests],
+        list(digests.values()),
+        [now] * len(digests),
+        *(begun.columns() if begun else ()),
     )
     assert row is not None  # noqa: S101 - the head is one row, always
     made = set(row[1])
-    taken = [one for one in new if one.values.id in made]
-    written.settled(one.note for one in taken)
-    return Taken(row[0], {one.note.write.key: _row(one.values) for one in taken})
+    return Taken(
+        row[0],
+        {one.note.write.key: _row(one.values) for one in new if one.values.id in made},
+        frozenset(Key(kind, id) for kind, id in row[2] or ()),
+    )
 
 
 def _row(values: ResultValues) -> ResultRow:

@@ -1,4 +1,7 @@
-"""The one task of a replica that writes the index: what is waiting becomes one transaction."""
+"""The one task of a replica that writes the index: what is waiting becomes one transaction.
+
+New results of its own go beside it, in the rounds that begin the next ones.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from asgard_server.run.store import Key
 from asgard_server.store import postgres_transaction
 from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import LOST, Link
-from asgard_server.store.postgres_new import new_results, observe_new
+from asgard_server.store.postgres_new import may_be_new, new_result
+from asgard_server.store.postgres_rounds import Rounds
 from asgard_server.store.postgres_transaction import Outcome, Read
 from asgard_server.store.retention import DAY, Kept
 from asgard_server.store.written import Written
@@ -46,8 +50,10 @@ class Writer:
         now: Callable[[], int],
         kept: Kept,
         written: Written | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
         self._link = link
+        self._rounds = rounds or Rounds(link, "")
         self._read = read
         self._written = written
         self._now = now
@@ -63,20 +69,43 @@ class Writer:
 
         Raises what kept one of them from being observed.
         """
+        if self._written and len(keys) == 1 and may_be_new(self._written, keys[0]):
+            outcome = await self._take_in(keys[0], self._written)
+            if outcome is not None:
+                return outcome
         return await self._ask(_Job(keys=keys))
+
+    async def _take_in(self, key: Key, written: Written) -> Outcome | None:
+        """Observe a new result; None when it is to be observed as everything else."""
+        self._refuse_closed()
+        new = new_result(written, key, self._now())
+        taken = None if new is None else await self._rounds.take_in(new, written, self._now())
+        if taken is None:
+            return None
+        self._trim_in_time(taken[0])
+        return Outcome(taken[0], {}, {key: taken[1]})
 
     async def remember(self, key: Key, digest: bytes) -> None:
         """Queue the digest of a request; answer once it is committed."""
-        await self._ask(_Job(digests=((key, digest),)))
+        if self._written and may_be_new(self._written, key):
+            # In the statement that takes it in, asked for side by side.
+            self._refuse_closed()
+            await self._rounds.remember(key, digest, self._now())
+        else:
+            await self._ask(_Job(digests=((key, digest),)))
 
     async def _ask(self, job: _Job) -> Outcome:
+        self._refuse_closed()
+        return await self._jobs.ask(job)
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise RuntimeError("the index is closed")
-        return await self._jobs.ask(job)
 
     async def close(self) -> None:
         """Finish what is waiting."""
         self._closed = True
+        await self._rounds.finish()
         await self._jobs.finish()
         if self._trimming is not None:
             await self._trimming
@@ -94,8 +123,7 @@ class Writer:
                 return [error]
             # One of them spoilt it for all: nothing is written, so each is tried alone.
             return [answer for job in jobs for answer in await self._serve([job])]
-        if self._is_time_to_trim(outcome.head):
-            self._trimming = asyncio.create_task(self._trim(outcome.head))
+        self._trim_in_time(outcome.head)
         return [
             next((outcome.failed[key] for key in job.keys if key in outcome.failed), outcome)
             for job in jobs
@@ -103,20 +131,14 @@ class Writer:
 
     async def _commit(self, keys: Sequence[Key], digests: Sequence[tuple[Key, bytes]]) -> Outcome:
         async def write() -> Outcome:
-            left, asked = keys, digests
             async with self._link.acquired() as connection:
-                if self._written and (new := new_results(self._written, keys, self._now())):
-                    taken = await observe_new(connection, new, self._now(), self._written, digests)
-                    left, asked = [key for key in keys if key not in taken.rows], ()
-                    if not left:
-                        return Outcome(taken.head, {}, taken.rows)
                 return await postgres_transaction.observe(
                     connection,
                     self._read,
                     self._now(),
-                    left,
+                    keys,
                     written=self._written,
-                    digests=asked,
+                    digests=digests,
                 )
 
         with self._link.errors():
@@ -127,12 +149,13 @@ class Writer:
             except (*LOST, asyncpg.DeadlockDetectedError):
                 return await write()
 
-    def _is_time_to_trim(self, head: int) -> bool:
+    def _trim_in_time(self, head: int) -> None:
         now = time.monotonic()
         if head // _TRIM_EVERY == self._trimmed and now - self._trimmed_at < _TRIM_AFTER_S:
-            return False
+            return
         self._trimmed, self._trimmed_at = head // _TRIM_EVERY, now
-        return self._trimming is None or self._trimming.done()
+        if self._trimming is None or self._trimming.done():
+            self._trimming = asyncio.create_task(self._trim(head))
 
     async def _trim(self, head: int) -> None:
         """Forget what is older than anybody may ask for; apart from, and beside, commits."""

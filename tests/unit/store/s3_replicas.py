@@ -92,6 +92,7 @@ class Cluster:
             storage_id=documents.storage_id or "",
             stamp=documents.stamp,
             written=documents.written,
+            rounds=ledger.rounds,
             connections=3,
         )
         opened = Replica(documents, ledger, index, Observer(index, MemoryFeed()))

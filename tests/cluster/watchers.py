@@ -112,6 +112,10 @@ class Watcher:
                 self.connected.set()
                 if self._blocks:
                     continue
+            elif b'"type":"reset"' in block and not self.revisions:
+                # The index was made just before, and its gateway hears of that now: it begins here.
+                self._blocks = [block]
+                continue
             elif self._blocks:
                 self.revisions.append(self.at)
             if self._keep or not self._blocks:

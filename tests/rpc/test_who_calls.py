@@ -213,6 +213,20 @@ async def test_whose_a_token_is_is_told_to_services_only(identity: Running) -> N
     assert answer.principal.principal_id == "alice"
 
 
+async def test_no_replica_of_identity_answers_from_memory(
+    identity: Running, tmp_path: Path
+) -> None:
+    id, key = await identity.key("@alice")
+    request = pb.VerifyTokenRequest(token=key)
+    async with identity_service(tmp_path) as another:
+        answer = await another.stub.VerifyToken(request, metadata=AS_SERVICE)
+        assert answer.principal.principal_id == "alice"
+        await identity.stub.RevokeApiKey(pb.RevokeApiKeyRequest(key_id=id), metadata=(shown(key),))
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await another.stub.VerifyToken(request, metadata=AS_SERVICE)
+    assert error.value.code() is CODE.UNAUTHENTICATED
+
+
 async def test_while_identity_is_away_nobody_is_let_in_and_then_everybody_is(
     identity: Running, tmp_path: Path
 ) -> None:

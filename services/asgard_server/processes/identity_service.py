@@ -61,7 +61,7 @@ def open_identity(settings: Settings, database: Database, feed: Feed | None = No
         People(directory, told),
         Groups(directory, told),
         Keys(directory, told),
-        verifier,
+        look_ups,
         _now,
     )
     add = identity_service_pb2_grpc.add_IdentityServiceServicer_to_server

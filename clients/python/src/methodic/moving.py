@@ -101,6 +101,10 @@ class AssetUploads:
     def arrived(self, files: Sequence[Measured]) -> None:
         """The server looks when the asset is finalized."""
 
+    def there(self, file: Measured) -> bool:
+        """Nobody knows before the asset is finalized: it is sent again, and refused if it is."""
+        return False
+
     def begin(self, file: Outgoing, size: int) -> Begun | None:
         """The upload in parts that the server has begun, with what has arrived of it."""
         asked = self._uploads.get(file.name)

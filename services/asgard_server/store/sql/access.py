@@ -12,7 +12,16 @@ from typing import NamedTuple
 from gimle.asgard.core.access_errors import ForbiddenError, LastAdministratorError
 from gimle.asgard.core.errors import NotFoundError
 
-from asgard_server.access.domain import ALL, OWN, VISIBILITY, Action, Granted, Kind, allowed
+from asgard_server.access.domain import (
+    ALL,
+    OWN,
+    READING,
+    VISIBILITY,
+    Action,
+    Granted,
+    Kind,
+    allowed,
+)
 from asgard_server.auth.principal import Principal, RunScope
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.readable import TABLES, page, readable
@@ -36,7 +45,6 @@ __all__ = [
     "revoke",
 ]
 
-READING: frozenset[Action] = frozenset(("read",))
 WORKING: frozenset[Action] = frozenset(("read", "write"))
 
 Readers = tuple[str, ...]

@@ -73,14 +73,14 @@ async def nothing_is_left_over(home: AssetHome) -> None:
         return {row[0] for row in rows}
 
     kept = await home.database.look(needed)
-    there = {key.split("/")[1] for key in await home.bytes.keys()}
+    there = {key.split("/")[1] for key in await home.store.keys()}
     # A blob of inline content is made at its first download: of one that died, perhaps not yet.
     inline = await home.count("asset_contents")
     assert there <= kept
     assert inline or there == kept
     assert await home.count("outbox") == 0
     examiner = Examiner(
-        *(home.bytes.table, home.bytes.holdings, home.bytes.clock),
+        *(home.store.table, home.store.holdings, home.store.clock),
         claimants=(AssetClaims(home.database),),
         young=timedelta(),
         margin=timedelta(),

@@ -97,12 +97,12 @@ class Tokens:
         try:
             read = await self._read(token, kid, keys)
             self._rules().validate(read.claims)
+            expires_at = datetime.fromtimestamp(read.claims["exp"], UTC)
         except ExpiredTokenError as error:
             raise TokenExpiredError("the token has expired; sign in again") from error
-        except (JoseError, ValueError, TypeError) as error:
+        except (JoseError, ValueError, TypeError, OverflowError, OSError) as error:
             raise UnauthenticatedError(f"the token is not taken: {_problem(error)}") from error
-        claims = read.claims
-        return Claims(claims["sub"], datetime.fromtimestamp(claims["exp"], UTC), claims)
+        return Claims(read.claims["sub"], expires_at, read.claims)
 
     async def _read(self, token: str, kid: str | None, keys: KeySet) -> jwt.Token:
         """Check the signature. A token that does not name its key may be signed by a newer one."""

@@ -33,7 +33,7 @@ error.
 
 _TAIL = """
 Programs that call a server read `ASGARD_API_KEY`, what they show to say who they are, and
-`asgard user`, `org`, `team` and `keys` also `ASGARD_IDENTITY_SERVER`, where they are asked for.
+`asgard user`, `org`, `team` and `keys` also `ASGARD_IDENTITY_SERVER`, which server they ask.
 Servers pass over both.
 
 In Kubernetes set `enableServiceLinks: false` in pods: otherwise a Service called `asgard-run` puts

@@ -124,8 +124,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
-    f"{SERVER}.run.handlers": FORMAT
-    | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
+    f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.run.lazy": set(),
     f"{SERVER}.run.render": {f"{SDK}.core", f"{SERVER}.run.render", f"{SERVER}.run.lazy"},
     # Processes: what they share, each service put together, and the roots, where things meet.
@@ -136,9 +135,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
-    f"{SERVER}.processes.asset_service": PROCESS
-    | FORMAT
-    | {f"{SERVER}.asset", f"{SERVER}.outbox"},
+    f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.experiment_service": PROCESS
     | FORMAT
     | {f"{SERVER}.experiment", f"{SERVER}.outbox"},

@@ -23,17 +23,19 @@ _sym_db = _symbol_database.Default()
 
 
 from gimle.asgard.v1 import granted_result_pb2 as gimle_dot_asgard_dot_v1_dot_granted__result__pb2
+from gimle.asgard.v1 import list_results_pb2 as gimle_dot_asgard_dot_v1_dot_list__results__pb2
 from gimle.asgard.v1 import new_result_pb2 as gimle_dot_asgard_dot_v1_dot_new__result__pb2
 from gimle.asgard.v1 import one_result_pb2 as gimle_dot_asgard_dot_v1_dot_one__result__pb2
 from gimle.asgard.v1 import options_pb2 as gimle_dot_asgard_dot_v1_dot_options__pb2
 from gimle.asgard.v1 import render_result_pb2 as gimle_dot_asgard_dot_v1_dot_render__result__pb2
+from gimle.asgard.v1 import run_owner_pb2 as gimle_dot_asgard_dot_v1_dot_run__owner__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gimle/asgard/v1/run_service.proto\x12\x0fgimle.asgard.v1\x1a$gimle/asgard/v1/granted_result.proto\x1a gimle/asgard/v1/new_result.proto\x1a gimle/asgard/v1/one_result.proto\x1a\x1dgimle/asgard/v1/options.proto\x1a#gimle/asgard/v1/render_result.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x07\n\x03Run\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x03\xb2\xd4\x18\x02id\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x43\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x03\xb2\xd4\x18\ncreated_at\x12\x43\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x03\xb2\xd4\x18\nupdated_at\x12\x1b\n\x08\x65quation\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1a\n\x07\x63ircuit\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x08metadata\x18\x07 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12#\n\nresult_ids\x18\x08 \x03(\tB\x0f\xe2\x41\x01\x03\xb2\xd4\x18\x07results\x12\x12\n\x04tags\x18\t \x03(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04note\x18\n \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x31\n\x06status\x18\x0b \x01(\x0e\x32\x1b.gimle.asgard.v1.Run.StatusB\x04\xe2\x41\x01\x03\x12\x44\n\x0b\x66inish_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x03\xb2\xd4\x18\x0b\x66inished_at\x12\x1a\n\x0cresult_count\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04live\x18\x0f \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x18\n\x05owner\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12\"\n\x0forganization_id\x18\x11 \x01(\tB\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x1d\n\nvisibility\x18\x12 \x01(\tB\x04\xe2\x41\x01\x03H\x05\x88\x01\x01\"\xbf\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_RUNNING\x10\x01\x12\x14\n\x10STATUS_SUCCEEDED\x10\x02\x12\x11\n\rSTATUS_FAILED\x10\x03\x12\x12\n\x0eSTATUS_PENDING\x10\x04\x12\x17\n\x13STATUS_FAILED_CRASH\x10\x05\x12\x1b\n\x17STATUS_FAILED_ABANDONED\x10\x06\x12\x16\n\x12STATUS_FAILED_LOST\x10\x07\x42\x0b\n\t_equationB\n\n\x08_circuitB\x07\n\x05_noteB\x08\n\x06_ownerB\x12\n\x10_organization_idB\r\n\x0b_visibility\"X\n\x08RunOwner\x12\x13\n\x05owner\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0forganization_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nvisibility\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\xe4\x01\n\x06Result\x12\x1d\n\tresult_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x03\xb2\xd4\x18\x02id\x12\x14\n\x06run_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x43\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x03\xb2\xd4\x18\ncreated_at\x12\x19\n\x0bresult_type\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x19\n\x07\x64isplay\x18\x06 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12\x12\n\x04\x65tag\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\"\xa1\x03\n\x10\x43reateRunRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x01\xb2\xd4\x18\x02id\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x08\x65quation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1a\n\x07\x63ircuit\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x08metadata\x18\x05 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12\x12\n\x04tags\x18\x06 \x03(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04note\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x01\xb2\xd4\x18\ncreated_at\x12\x31\n\x06status\x18\t \x01(\x0e\x32\x1b.gimle.asgard.v1.Run.StatusB\x04\xe2\x41\x01\x01\x12\x35\n\x07\x62\x65longs\x18\n \x01(\x0b\x32\x19.gimle.asgard.v1.RunOwnerB\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x42\x0b\n\t_equationB\n\n\x08_circuitB\x07\n\x05_noteB\n\n\x08_belongs\"6\n\x11\x43reateRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"y\n\x0eSaveRunRequest\x12\x34\n\x03run\x18\x01 \x01(\x0b\x32!.gimle.asgard.v1.CreateRunRequestB\x04\xe2\x41\x01\x02\x12\x31\n\x07results\x18\x02 \x03(\x0b\x32\x1a.gimle.asgard.v1.NewResultB\x04\xe2\x41\x01\x01\"^\n\x0fSaveRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\x12(\n\x07results\x18\x02 \x03(\x0b\x32\x17.gimle.asgard.v1.Result\"%\n\rGetRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"3\n\x0eGetRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"Y\n\x0fListRunsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05query\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"c\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.gimle.asgard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xaf\x03\n\x10UpdateRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1b\n\x08\x65quation\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x07\x63ircuit\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x1a\n\x08metadata\x18\x07 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12\x12\n\x04tags\x18\x08 \x03(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04note\x18\t \x01(\tB\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x35\n\x07\x62\x65longs\x18\n \x01(\x0b\x32\x19.gimle.asgard.v1.RunOwnerB\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x12\x31\n\x06status\x18\x0b \x01(\x0e\x32\x1b.gimle.asgard.v1.Run.StatusB\x04\xe2\x41\x01\x01\x42\x07\n\x05_nameB\x0b\n\t_equationB\n\n\x08_circuitB\x07\n\x05_noteB\n\n\x08_belongs\"6\n\x11UpdateRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"\xa1\x01\n\x10\x46inishRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x31\n\x06status\x18\x02 \x01(\x0e\x32\x1b.gimle.asgard.v1.Run.StatusB\x04\xe2\x41\x01\x01\x12\x44\n\x0b\x66inish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x01\xb2\xd4\x18\x0b\x66inished_at\"6\n\x11\x46inishRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"(\n\x10\x44\x65leteRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x13\n\x11\x44\x65leteRunResponse\"Z\n\x10\x41\x64\x64ResultRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32\x1a.gimle.asgard.v1.NewResultB\x04\xe2\x41\x01\x02\"<\n\x11\x41\x64\x64ResultResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\"\xfb\x01\n\x13\x41ppendResultRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x46\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\x30.gimle.asgard.v1.AppendResultRequest.ArraysEntryB\x04\xe2\x41\x01\x01\x12(\n\x0f\x65xpected_length\x18\x04 \x01(\x03\x42\n\xe2\x41\x01\x01\xb2\xd4\x18\x02\x61tH\x00\x88\x01\x01\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x12\n\x10_expected_length\"?\n\x14\x41ppendResultResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\"\xd4\x02\n\x12WriteResultRequest\x12\x36\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32!.gimle.asgard.v1.AddResultRequestB\x04\xe2\x41\x01\x01H\x00\x12<\n\x06\x61ppend\x18\x02 \x01(\x0b\x32$.gimle.asgard.v1.AppendResultRequestB\x04\xe2\x41\x01\x01H\x00\x12\x35\n\x04save\x18\x03 \x01(\x0b\x32\x1f.gimle.asgard.v1.SaveRunRequestB\x04\xe2\x41\x01\x01H\x00\x12@\n\x05piece\x18\x04 \x01(\x0b\x32).gimle.asgard.v1.WriteResultRequest.PieceB\x04\xe2\x41\x01\x01H\x00\x1aG\n\x05Piece\x12\x11\n\x03key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06result\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x42\x06\n\x04part\"\xbd\x01\n\x13WriteResultResponse\x12\x31\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\".gimle.asgard.v1.AddResultResponseH\x00\x12\x37\n\x06\x61ppend\x18\x02 \x01(\x0b\x32%.gimle.asgard.v1.AppendResultResponseH\x00\x12\x30\n\x04save\x18\x03 \x01(\x0b\x32 .gimle.asgard.v1.SaveRunResponseH\x00\x42\x08\n\x06\x61nswer\"+\n\x10GetResultRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x11GetResultResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\"\xaa\x01\n\x12ReadResultResponse\x12)\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.ResultH\x00\x12:\n\x05piece\x18\x02 \x01(\x0b\x32).gimle.asgard.v1.ReadResultResponse.PieceH\x00\x1a%\n\x05Piece\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\x06\n\x04part\"]\n\x12ListResultsRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"X\n\x13ListResultsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.gimle.asgard.v1.Result\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc5\x01\n\x10WatchRunsRequest\x12<\n\x05start\x18\x01 \x01(\x0e\x32\'.gimle.asgard.v1.WatchRunsRequest.StartB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06run_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"A\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\r\n\tSTART_NOW\x10\x01\x12\x12\n\x0eSTART_SNAPSHOT\x10\x02\"\xb1\x06\n\x11WatchRunsResponse\x12\x39\n\x05reset\x18\x01 \x01(\x0b\x32(.gimle.asgard.v1.WatchRunsResponse.ResetH\x00\x12\x46\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32..gimle.asgard.v1.WatchRunsResponse.SnapshotEndH\x00\x12\x43\n\ncheckpoint\x18\x04 \x01(\x0b\x32-.gimle.asgard.v1.WatchRunsResponse.CheckpointH\x00\x12:\n\x07\x63hanges\x18\x02 \x03(\x0b\x32).gimle.asgard.v1.WatchRunsResponse.Change\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x1a\x07\n\x05Reset\x1a\xc0\x03\n\x06\x43hange\x12<\n\x04kind\x18\x01 \x01(\x0e\x32..gimle.asgard.v1.WatchRunsResponse.Change.Kind\x12I\n\x0bobject_type\x18\x02 \x01(\x0e\x32\x34.gimle.asgard.v1.WatchRunsResponse.Change.ObjectType\x12\x11\n\tobject_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12!\n\x03run\x18\x05 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\x12\'\n\x06result\x18\x06 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x14\n\x0cresume_token\x18\x08 \x01(\t\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_UPDATE\x10\x01\x12\x0f\n\x0bKIND_DELETE\x10\x02\"V\n\nObjectType\x12\x1b\n\x17OBJECT_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fOBJECT_TYPE_RUN\x10\x01\x12\x16\n\x12OBJECT_TYPE_RESULT\x10\x02\x1a\r\n\x0bSnapshotEnd\x1a\x0c\n\nCheckpointB\x07\n\x05\x65vent2\x9d\x11\n\nRunService\x12l\n\tCreateRun\x12!.gimle.asgard.v1.CreateRunRequest\x1a\".gimle.asgard.v1.CreateRunResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\x08/v1/runs:\x01*b\x03run\x12\x66\n\x07SaveRun\x12\x1f.gimle.asgard.v1.SaveRunRequest\x1a .gimle.asgard.v1.SaveRunResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/runs:save:\x01*\x12i\n\x06GetRun\x12\x1e.gimle.asgard.v1.GetRunRequest\x1a\x1f.gimle.asgard.v1.GetRunResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x11/v1/runs/{run_id}b\x03run\x12\x61\n\x08ListRuns\x12 .gimle.asgard.v1.ListRunsRequest\x1a!.gimle.asgard.v1.ListRunsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/runs\x12u\n\tUpdateRun\x12!.gimle.asgard.v1.UpdateRunRequest\x1a\".gimle.asgard.v1.UpdateRunResponse\"!\x82\xd3\xe4\x93\x02\x1b\x32\x11/v1/runs/{run_id}:\x01*b\x03run\x12|\n\tFinishRun\x12!.gimle.asgard.v1.FinishRunRequest\x1a\".gimle.asgard.v1.FinishRunResponse\"(\x82\xd3\xe4\x93\x02\"\"\x18/v1/runs/{run_id}:finish:\x01*b\x03run\x12m\n\tDeleteRun\x12!.gimle.asgard.v1.DeleteRunRequest\x1a\".gimle.asgard.v1.DeleteRunResponse\"\x19\x82\xd3\xe4\x93\x02\x13*\x11/v1/runs/{run_id}\x12\x80\x01\n\tAddResult\x12!.gimle.asgard.v1.AddResultRequest\x1a\".gimle.asgard.v1.AddResultResponse\",\x82\xd3\xe4\x93\x02&\"\x19/v1/runs/{run_id}/results:\x01*b\x06result\x12\x8e\x01\n\x0c\x41ppendResult\x12$.gimle.asgard.v1.AppendResultRequest\x1a%.gimle.asgard.v1.AppendResultResponse\"1\x82\xd3\xe4\x93\x02+\"\x1e/v1/results/{result_id}:append:\x01*b\x06result\x12Z\n\x0bWriteResult\x12#.gimle.asgard.v1.WriteResultRequest\x1a$.gimle.asgard.v1.WriteResultResponse(\x01\x12p\n\x13\x43reateResultUploads\x12+.gimle.asgard.v1.CreateResultUploadsRequest\x1a,.gimle.asgard.v1.CreateResultUploadsResponse\x12\x64\n\x0fSignResultParts\x12\'.gimle.asgard.v1.SignResultPartsRequest\x1a(.gimle.asgard.v1.SignResultPartsResponse\x12v\n\x15\x43reateResultDownloads\x12-.gimle.asgard.v1.CreateResultDownloadsRequest\x1a..gimle.asgard.v1.CreateResultDownloadsResponse\x12{\n\tGetResult\x12!.gimle.asgard.v1.GetResultRequest\x1a\".gimle.asgard.v1.GetResultResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x17/v1/results/{result_id}b\x06result\x12W\n\nReadResult\x12\".gimle.asgard.v1.ReadResultRequest\x1a#.gimle.asgard.v1.ReadResultResponse0\x01\x12{\n\x0bListResults\x12#.gimle.asgard.v1.ListResultsRequest\x1a$.gimle.asgard.v1.ListResultsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/runs/{run_id}/results\x12|\n\x0c\x44\x65leteResult\x12$.gimle.asgard.v1.DeleteResultRequest\x1a%.gimle.asgard.v1.DeleteResultResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/v1/results/{result_id}\x12\x87\x01\n\x0cRenderResult\x12$.gimle.asgard.v1.RenderResultRequest\x1a%.gimle.asgard.v1.RenderResultResponse\"*\x82\xd3\xe4\x93\x02$\x12\x1c/v1/results/{result_id}/viewb\x04\x62ody\x12l\n\tWatchRuns\x12!.gimle.asgard.v1.WatchRunsRequest\x1a\".gimle.asgard.v1.WatchRunsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/runs:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gimle/asgard/v1/run_service.proto\x12\x0fgimle.asgard.v1\x1a$gimle/asgard/v1/granted_result.proto\x1a\"gimle/asgard/v1/list_results.proto\x1a gimle/asgard/v1/new_result.proto\x1a gimle/asgard/v1/one_result.proto\x1a\x1dgimle/asgard/v1/options.proto\x1a#gimle/asgard/v1/render_result.proto\x1a\x1fgimle/asgard/v1/run_owner.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x07\n\x03Run\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x03\xb2\xd4\x18\x02id\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x43\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x03\xb2\xd4\x18\ncreated_at\x12\x43\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x03\xb2\xd4\x18\nupdated_at\x12\x1b\n\x08\x65quation\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1a\n\x07\x63ircuit\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x08metadata\x18\x07 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12#\n\nresult_ids\x18\x08 \x03(\tB\x0f\xe2\x41\x01\x03\xb2\xd4\x18\x07results\x12\x12\n\x04tags\x18\t \x03(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04note\x18\n \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x31\n\x06status\x18\x0b \x01(\x0e\x32\x1b.gimle.asgard.v1.Run.StatusB\x04\xe2\x41\x01\x03\x12\x44\n\x0b\x66inish_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x03\xb2\xd4\x18\x0b\x66inished_at\x12\x1a\n\x0cresult_count\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x12\n\x04\x65tag\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04live\x18\x0f \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x18\n\x05owner\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03H\x03\x88\x01\x01\x12\"\n\x0forganization_id\x18\x11 \x01(\tB\x04\xe2\x41\x01\x03H\x04\x88\x01\x01\x12\x1d\n\nvisibility\x18\x12 \x01(\tB\x04\xe2\x41\x01\x03H\x05\x88\x01\x01\"\xbf\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_RUNNING\x10\x01\x12\x14\n\x10STATUS_SUCCEEDED\x10\x02\x12\x11\n\rSTATUS_FAILED\x10\x03\x12\x12\n\x0eSTATUS_PENDING\x10\x04\x12\x17\n\x13STATUS_FAILED_CRASH\x10\x05\x12\x1b\n\x17STATUS_FAILED_ABANDONED\x10\x06\x12\x16\n\x12STATUS_FAILED_LOST\x10\x07\x42\x0b\n\t_equationB\n\n\x08_circuitB\x07\n\x05_noteB\x08\n\x06_ownerB\x12\n\x10_organization_idB\r\n\x0b_visibility\"\xe4\x01\n\x06Result\x12\x1d\n\tresult_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x03\xb2\xd4\x18\x02id\x12\x14\n\x06run_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x43\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x03\xb2\xd4\x18\ncreated_at\x12\x19\n\x0bresult_type\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x19\n\x07\x64isplay\x18\x06 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12\x12\n\x04\x65tag\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\"\xa1\x03\n\x10\x43reateRunRequest\x12\x1a\n\x06run_id\x18\x01 \x01(\tB\n\xe2\x41\x01\x01\xb2\xd4\x18\x02id\x12\x12\n\x04name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x08\x65quation\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1a\n\x07\x63ircuit\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x08metadata\x18\x05 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12\x12\n\x04tags\x18\x06 \x03(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04note\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\xe2\x41\x01\x01\xb2\xd4\x18\ncreated_at\x12\x31\n\x06status\x18\t \x01(\x0e\x32\x1b.gimle.asgard.v1.Run.StatusB\x04\xe2\x41\x01\x01\x12\x35\n\x07\x62\x65longs\x18\n \x01(\x0b\x32\x19.gimle.asgard.v1.RunOwnerB\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x42\x0b\n\t_equationB\n\n\x08_circuitB\x07\n\x05_noteB\n\n\x08_belongs\"6\n\x11\x43reateRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"y\n\x0eSaveRunRequest\x12\x34\n\x03run\x18\x01 \x01(\x0b\x32!.gimle.asgard.v1.CreateRunRequestB\x04\xe2\x41\x01\x02\x12\x31\n\x07results\x18\x02 \x03(\x0b\x32\x1a.gimle.asgard.v1.NewResultB\x04\xe2\x41\x01\x01\"^\n\x0fSaveRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\x12(\n\x07results\x18\x02 \x03(\x0b\x32\x17.gimle.asgard.v1.Result\"%\n\rGetRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"3\n\x0eGetRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"Y\n\x0fListRunsRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x13\n\x05query\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"c\n\x10ListRunsResponse\x12\"\n\x04runs\x18\x01 \x03(\x0b\x32\x14.gimle.asgard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\"\xfc\x02\n\x10UpdateRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x1b\n\x08\x65quation\x18\x05 \x01(\tB\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1a\n\x07\x63ircuit\x18\x06 \x01(\tB\x04\xe2\x41\x01\x01H\x02\x88\x01\x01\x12\x1a\n\x08metadata\x18\x07 \x01(\x0c\x42\x08\xe2\x41\x01\x01\xa8\xd4\x18\x01\x12\x12\n\x04tags\x18\x08 \x03(\tB\x04\xe2\x41\x01\x01\x12\x17\n\x04note\x18\t \x01(\tB\x04\xe2\x41\x01\x01H\x03\x88\x01\x01\x12\x35\n\x07\x62\x65longs\x18\n \x01(\x0b\x32\x19.gimle.asgard.v1.RunOwnerB\x04\xe2\x41\x01\x01H\x04\x88\x01\x01\x42\x07\n\x05_nameB\x0b\n\t_equationB\n\n\x08_circuitB\x07\n\x05_noteB\n\n\x08_belongs\"6\n\x11UpdateRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"\xa1\x01\n\x10\x46inishRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x31\n\x06status\x18\x02 \x01(\x0e\x32\x1b.gimle.asgard.v1.Run.StatusB\x04\xe2\x41\x01\x01\x12\x44\n\x0b\x66inish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\xe2\x41\x01\x01\xb2\xd4\x18\x0b\x66inished_at\"6\n\x11\x46inishRunResponse\x12!\n\x03run\x18\x01 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\"(\n\x10\x44\x65leteRunRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x13\n\x11\x44\x65leteRunResponse\"Z\n\x10\x41\x64\x64ResultRequest\x12\x14\n\x06run_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32\x1a.gimle.asgard.v1.NewResultB\x04\xe2\x41\x01\x02\"<\n\x11\x41\x64\x64ResultResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\"\xfb\x01\n\x13\x41ppendResultRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x16\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x08\xe2\x41\x01\x02\xa8\xd4\x18\x01\x12\x46\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\x30.gimle.asgard.v1.AppendResultRequest.ArraysEntryB\x04\xe2\x41\x01\x01\x12(\n\x0f\x65xpected_length\x18\x04 \x01(\x03\x42\n\xe2\x41\x01\x01\xb2\xd4\x18\x02\x61tH\x00\x88\x01\x01\x1a-\n\x0b\x41rraysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\x42\x12\n\x10_expected_length\"?\n\x14\x41ppendResultResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\"\xd4\x02\n\x12WriteResultRequest\x12\x36\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32!.gimle.asgard.v1.AddResultRequestB\x04\xe2\x41\x01\x01H\x00\x12<\n\x06\x61ppend\x18\x02 \x01(\x0b\x32$.gimle.asgard.v1.AppendResultRequestB\x04\xe2\x41\x01\x01H\x00\x12\x35\n\x04save\x18\x03 \x01(\x0b\x32\x1f.gimle.asgard.v1.SaveRunRequestB\x04\xe2\x41\x01\x01H\x00\x12@\n\x05piece\x18\x04 \x01(\x0b\x32).gimle.asgard.v1.WriteResultRequest.PieceB\x04\xe2\x41\x01\x01H\x00\x1aG\n\x05Piece\x12\x11\n\x03key\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06result\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x42\x06\n\x04part\"\xbd\x01\n\x13WriteResultResponse\x12\x31\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\".gimle.asgard.v1.AddResultResponseH\x00\x12\x37\n\x06\x61ppend\x18\x02 \x01(\x0b\x32%.gimle.asgard.v1.AppendResultResponseH\x00\x12\x30\n\x04save\x18\x03 \x01(\x0b\x32 .gimle.asgard.v1.SaveRunResponseH\x00\x42\x08\n\x06\x61nswer\"+\n\x10GetResultRequest\x12\x17\n\tresult_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"<\n\x11GetResultResponse\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\"\xaa\x01\n\x12ReadResultResponse\x12)\n\x06result\x18\x01 \x01(\x0b\x32\x17.gimle.asgard.v1.ResultH\x00\x12:\n\x05piece\x18\x02 \x01(\x0b\x32).gimle.asgard.v1.ReadResultResponse.PieceH\x00\x1a%\n\x05Piece\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\x06\n\x04part\"X\n\x13ListResultsResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.gimle.asgard.v1.Result\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc5\x01\n\x10WatchRunsRequest\x12<\n\x05start\x18\x01 \x01(\x0e\x32\'.gimle.asgard.v1.WatchRunsRequest.StartB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x14\n\x06run_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"A\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\r\n\tSTART_NOW\x10\x01\x12\x12\n\x0eSTART_SNAPSHOT\x10\x02\"\xb1\x06\n\x11WatchRunsResponse\x12\x39\n\x05reset\x18\x01 \x01(\x0b\x32(.gimle.asgard.v1.WatchRunsResponse.ResetH\x00\x12\x46\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32..gimle.asgard.v1.WatchRunsResponse.SnapshotEndH\x00\x12\x43\n\ncheckpoint\x18\x04 \x01(\x0b\x32-.gimle.asgard.v1.WatchRunsResponse.CheckpointH\x00\x12:\n\x07\x63hanges\x18\x02 \x03(\x0b\x32).gimle.asgard.v1.WatchRunsResponse.Change\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x1a\x07\n\x05Reset\x1a\xc0\x03\n\x06\x43hange\x12<\n\x04kind\x18\x01 \x01(\x0e\x32..gimle.asgard.v1.WatchRunsResponse.Change.Kind\x12I\n\x0bobject_type\x18\x02 \x01(\x0e\x32\x34.gimle.asgard.v1.WatchRunsResponse.Change.ObjectType\x12\x11\n\tobject_id\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12!\n\x03run\x18\x05 \x01(\x0b\x32\x14.gimle.asgard.v1.Run\x12\'\n\x06result\x18\x06 \x01(\x0b\x32\x17.gimle.asgard.v1.Result\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x14\n\x0cresume_token\x18\x08 \x01(\t\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_UPDATE\x10\x01\x12\x0f\n\x0bKIND_DELETE\x10\x02\"V\n\nObjectType\x12\x1b\n\x17OBJECT_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fOBJECT_TYPE_RUN\x10\x01\x12\x16\n\x12OBJECT_TYPE_RESULT\x10\x02\x1a\r\n\x0bSnapshotEnd\x1a\x0c\n\nCheckpointB\x07\n\x05\x65vent2\x9d\x11\n\nRunService\x12l\n\tCreateRun\x12!.gimle.asgard.v1.CreateRunRequest\x1a\".gimle.asgard.v1.CreateRunResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\x08/v1/runs:\x01*b\x03run\x12\x66\n\x07SaveRun\x12\x1f.gimle.asgard.v1.SaveRunRequest\x1a .gimle.asgard.v1.SaveRunResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/runs:save:\x01*\x12i\n\x06GetRun\x12\x1e.gimle.asgard.v1.GetRunRequest\x1a\x1f.gimle.asgard.v1.GetRunResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x11/v1/runs/{run_id}b\x03run\x12\x61\n\x08ListRuns\x12 .gimle.asgard.v1.ListRunsRequest\x1a!.gimle.asgard.v1.ListRunsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/runs\x12u\n\tUpdateRun\x12!.gimle.asgard.v1.UpdateRunRequest\x1a\".gimle.asgard.v1.UpdateRunResponse\"!\x82\xd3\xe4\x93\x02\x1b\x32\x11/v1/runs/{run_id}:\x01*b\x03run\x12|\n\tFinishRun\x12!.gimle.asgard.v1.FinishRunRequest\x1a\".gimle.asgard.v1.FinishRunResponse\"(\x82\xd3\xe4\x93\x02\"\"\x18/v1/runs/{run_id}:finish:\x01*b\x03run\x12m\n\tDeleteRun\x12!.gimle.asgard.v1.DeleteRunRequest\x1a\".gimle.asgard.v1.DeleteRunResponse\"\x19\x82\xd3\xe4\x93\x02\x13*\x11/v1/runs/{run_id}\x12\x80\x01\n\tAddResult\x12!.gimle.asgard.v1.AddResultRequest\x1a\".gimle.asgard.v1.AddResultResponse\",\x82\xd3\xe4\x93\x02&\"\x19/v1/runs/{run_id}/results:\x01*b\x06result\x12\x8e\x01\n\x0c\x41ppendResult\x12$.gimle.asgard.v1.AppendResultRequest\x1a%.gimle.asgard.v1.AppendResultResponse\"1\x82\xd3\xe4\x93\x02+\"\x1e/v1/results/{result_id}:append:\x01*b\x06result\x12Z\n\x0bWriteResult\x12#.gimle.asgard.v1.WriteResultRequest\x1a$.gimle.asgard.v1.WriteResultResponse(\x01\x12p\n\x13\x43reateResultUploads\x12+.gimle.asgard.v1.CreateResultUploadsRequest\x1a,.gimle.asgard.v1.CreateResultUploadsResponse\x12\x64\n\x0fSignResultParts\x12\'.gimle.asgard.v1.SignResultPartsRequest\x1a(.gimle.asgard.v1.SignResultPartsResponse\x12v\n\x15\x43reateResultDownloads\x12-.gimle.asgard.v1.CreateResultDownloadsRequest\x1a..gimle.asgard.v1.CreateResultDownloadsResponse\x12{\n\tGetResult\x12!.gimle.asgard.v1.GetResultRequest\x1a\".gimle.asgard.v1.GetResultResponse\"\'\x82\xd3\xe4\x93\x02!\x12\x17/v1/results/{result_id}b\x06result\x12W\n\nReadResult\x12\".gimle.asgard.v1.ReadResultRequest\x1a#.gimle.asgard.v1.ReadResultResponse0\x01\x12{\n\x0bListResults\x12#.gimle.asgard.v1.ListResultsRequest\x1a$.gimle.asgard.v1.ListResultsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/runs/{run_id}/results\x12|\n\x0c\x44\x65leteResult\x12$.gimle.asgard.v1.DeleteResultRequest\x1a%.gimle.asgard.v1.DeleteResultResponse\"\x1f\x82\xd3\xe4\x93\x02\x19*\x17/v1/results/{result_id}\x12\x87\x01\n\x0cRenderResult\x12$.gimle.asgard.v1.RenderResultRequest\x1a%.gimle.asgard.v1.RenderResultResponse\"*\x82\xd3\xe4\x93\x02$\x12\x1c/v1/results/{result_id}/viewb\x04\x62ody\x12l\n\tWatchRuns\x12!.gimle.asgard.v1.WatchRunsRequest\x1a\".gimle.asgard.v1.WatchRunsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/runs:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -76,12 +78,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUN'].fields_by_name['organization_id']._serialized_options = b'\342A\001\003'
   _globals['_RUN'].fields_by_name['visibility']._loaded_options = None
   _globals['_RUN'].fields_by_name['visibility']._serialized_options = b'\342A\001\003'
-  _globals['_RUNOWNER'].fields_by_name['owner']._loaded_options = None
-  _globals['_RUNOWNER'].fields_by_name['owner']._serialized_options = b'\342A\001\001'
-  _globals['_RUNOWNER'].fields_by_name['organization_id']._loaded_options = None
-  _globals['_RUNOWNER'].fields_by_name['organization_id']._serialized_options = b'\342A\001\001'
-  _globals['_RUNOWNER'].fields_by_name['visibility']._loaded_options = None
-  _globals['_RUNOWNER'].fields_by_name['visibility']._serialized_options = b'\342A\001\001'
   _globals['_RESULT'].fields_by_name['result_id']._loaded_options = None
   _globals['_RESULT'].fields_by_name['result_id']._serialized_options = b'\342A\001\003\262\324\030\002id'
   _globals['_RESULT'].fields_by_name['run_id']._loaded_options = None
@@ -148,8 +144,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATERUNREQUEST'].fields_by_name['note']._serialized_options = b'\342A\001\001'
   _globals['_UPDATERUNREQUEST'].fields_by_name['belongs']._loaded_options = None
   _globals['_UPDATERUNREQUEST'].fields_by_name['belongs']._serialized_options = b'\342A\001\001'
-  _globals['_UPDATERUNREQUEST'].fields_by_name['status']._loaded_options = None
-  _globals['_UPDATERUNREQUEST'].fields_by_name['status']._serialized_options = b'\342A\001\001'
   _globals['_FINISHRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
   _globals['_FINISHRUNREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002'
   _globals['_FINISHRUNREQUEST'].fields_by_name['status']._loaded_options = None
@@ -188,12 +182,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITERESULTREQUEST'].fields_by_name['piece']._serialized_options = b'\342A\001\001'
   _globals['_GETRESULTREQUEST'].fields_by_name['result_id']._loaded_options = None
   _globals['_GETRESULTREQUEST'].fields_by_name['result_id']._serialized_options = b'\342A\001\002'
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['run_id']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['run_id']._serialized_options = b'\342A\001\002'
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_size']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001'
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._loaded_options = None
-  _globals['_LISTRESULTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001'
   _globals['_WATCHRUNSREQUEST'].fields_by_name['start']._loaded_options = None
   _globals['_WATCHRUNSREQUEST'].fields_by_name['start']._serialized_options = b'\342A\001\001'
   _globals['_WATCHRUNSREQUEST'].fields_by_name['resume_token']._loaded_options = None
@@ -228,88 +216,84 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['RenderResult']._serialized_options = b'\202\323\344\223\002$\022\034/v1/results/{result_id}/viewb\004body'
   _globals['_RUNSERVICE'].methods_by_name['WatchRuns']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['WatchRuns']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/runs:watch'
-  _globals['_RUN']._serialized_start=359
-  _globals['_RUN']._serialized_end=1272
-  _globals['_RUN_STATUS']._serialized_start=1002
-  _globals['_RUN_STATUS']._serialized_end=1193
-  _globals['_RUNOWNER']._serialized_start=1274
-  _globals['_RUNOWNER']._serialized_end=1362
-  _globals['_RESULT']._serialized_start=1365
-  _globals['_RESULT']._serialized_end=1593
-  _globals['_CREATERUNREQUEST']._serialized_start=1596
-  _globals['_CREATERUNREQUEST']._serialized_end=2013
-  _globals['_CREATERUNRESPONSE']._serialized_start=2015
-  _globals['_CREATERUNRESPONSE']._serialized_end=2069
-  _globals['_SAVERUNREQUEST']._serialized_start=2071
-  _globals['_SAVERUNREQUEST']._serialized_end=2192
-  _globals['_SAVERUNRESPONSE']._serialized_start=2194
-  _globals['_SAVERUNRESPONSE']._serialized_end=2288
-  _globals['_GETRUNREQUEST']._serialized_start=2290
-  _globals['_GETRUNREQUEST']._serialized_end=2327
-  _globals['_GETRUNRESPONSE']._serialized_start=2329
-  _globals['_GETRUNRESPONSE']._serialized_end=2380
-  _globals['_LISTRUNSREQUEST']._serialized_start=2382
-  _globals['_LISTRUNSREQUEST']._serialized_end=2471
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2473
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2572
-  _globals['_UPDATERUNREQUEST']._serialized_start=2575
-  _globals['_UPDATERUNREQUEST']._serialized_end=3006
-  _globals['_UPDATERUNRESPONSE']._serialized_start=3008
-  _globals['_UPDATERUNRESPONSE']._serialized_end=3062
-  _globals['_FINISHRUNREQUEST']._serialized_start=3065
-  _globals['_FINISHRUNREQUEST']._serialized_end=3226
-  _globals['_FINISHRUNRESPONSE']._serialized_start=3228
-  _globals['_FINISHRUNRESPONSE']._serialized_end=3282
-  _globals['_DELETERUNREQUEST']._serialized_start=3284
-  _globals['_DELETERUNREQUEST']._serialized_end=3324
-  _globals['_DELETERUNRESPONSE']._serialized_start=3326
-  _globals['_DELETERUNRESPONSE']._serialized_end=3345
-  _globals['_ADDRESULTREQUEST']._serialized_start=3347
-  _globals['_ADDRESULTREQUEST']._serialized_end=3437
-  _globals['_ADDRESULTRESPONSE']._serialized_start=3439
-  _globals['_ADDRESULTRESPONSE']._serialized_end=3499
-  _globals['_APPENDRESULTREQUEST']._serialized_start=3502
-  _globals['_APPENDRESULTREQUEST']._serialized_end=3753
-  _globals['_APPENDRESULTREQUEST_ARRAYSENTRY']._serialized_start=3688
-  _globals['_APPENDRESULTREQUEST_ARRAYSENTRY']._serialized_end=3733
-  _globals['_APPENDRESULTRESPONSE']._serialized_start=3755
-  _globals['_APPENDRESULTRESPONSE']._serialized_end=3818
-  _globals['_WRITERESULTREQUEST']._serialized_start=3821
-  _globals['_WRITERESULTREQUEST']._serialized_end=4161
-  _globals['_WRITERESULTREQUEST_PIECE']._serialized_start=4082
-  _globals['_WRITERESULTREQUEST_PIECE']._serialized_end=4153
-  _globals['_WRITERESULTRESPONSE']._serialized_start=4164
-  _globals['_WRITERESULTRESPONSE']._serialized_end=4353
-  _globals['_GETRESULTREQUEST']._serialized_start=4355
-  _globals['_GETRESULTREQUEST']._serialized_end=4398
-  _globals['_GETRESULTRESPONSE']._serialized_start=4400
-  _globals['_GETRESULTRESPONSE']._serialized_end=4460
-  _globals['_READRESULTRESPONSE']._serialized_start=4463
-  _globals['_READRESULTRESPONSE']._serialized_end=4633
-  _globals['_READRESULTRESPONSE_PIECE']._serialized_start=4588
-  _globals['_READRESULTRESPONSE_PIECE']._serialized_end=4625
-  _globals['_LISTRESULTSREQUEST']._serialized_start=4635
-  _globals['_LISTRESULTSREQUEST']._serialized_end=4728
-  _globals['_LISTRESULTSRESPONSE']._serialized_start=4730
-  _globals['_LISTRESULTSRESPONSE']._serialized_end=4818
-  _globals['_WATCHRUNSREQUEST']._serialized_start=4821
-  _globals['_WATCHRUNSREQUEST']._serialized_end=5018
-  _globals['_WATCHRUNSREQUEST_START']._serialized_start=4953
-  _globals['_WATCHRUNSREQUEST_START']._serialized_end=5018
-  _globals['_WATCHRUNSRESPONSE']._serialized_start=5021
-  _globals['_WATCHRUNSRESPONSE']._serialized_end=5838
-  _globals['_WATCHRUNSRESPONSE_RESET']._serialized_start=5342
-  _globals['_WATCHRUNSRESPONSE_RESET']._serialized_end=5349
-  _globals['_WATCHRUNSRESPONSE_CHANGE']._serialized_start=5352
-  _globals['_WATCHRUNSRESPONSE_CHANGE']._serialized_end=5800
-  _globals['_WATCHRUNSRESPONSE_CHANGE_KIND']._serialized_start=5650
-  _globals['_WATCHRUNSRESPONSE_CHANGE_KIND']._serialized_end=5712
-  _globals['_WATCHRUNSRESPONSE_CHANGE_OBJECTTYPE']._serialized_start=5714
-  _globals['_WATCHRUNSRESPONSE_CHANGE_OBJECTTYPE']._serialized_end=5800
-  _globals['_WATCHRUNSRESPONSE_SNAPSHOTEND']._serialized_start=5802
-  _globals['_WATCHRUNSRESPONSE_SNAPSHOTEND']._serialized_end=5815
-  _globals['_WATCHRUNSRESPONSE_CHECKPOINT']._serialized_start=5817
-  _globals['_WATCHRUNSRESPONSE_CHECKPOINT']._serialized_end=5829
-  _globals['_RUNSERVICE']._serialized_start=5841
-  _globals['_RUNSERVICE']._serialized_end=8046
+  _globals['_RUN']._serialized_start=428
+  _globals['_RUN']._serialized_end=1341
+  _globals['_RUN_STATUS']._serialized_start=1071
+  _globals['_RUN_STATUS']._serialized_end=1262
+  _globals['_RESULT']._serialized_start=1344
+  _globals['_RESULT']._serialized_end=1572
+  _globals['_CREATERUNREQUEST']._serialized_start=1575
+  _globals['_CREATERUNREQUEST']._serialized_end=1992
+  _globals['_CREATERUNRESPONSE']._serialized_start=1994
+  _globals['_CREATERUNRESPONSE']._serialized_end=2048
+  _globals['_SAVERUNREQUEST']._serialized_start=2050
+  _globals['_SAVERUNREQUEST']._serialized_end=2171
+  _globals['_SAVERUNRESPONSE']._serialized_start=2173
+  _globals['_SAVERUNRESPONSE']._serialized_end=2267
+  _globals['_GETRUNREQUEST']._serialized_start=2269
+  _globals['_GETRUNREQUEST']._serialized_end=2306
+  _globals['_GETRUNRESPONSE']._serialized_start=2308
+  _globals['_GETRUNRESPONSE']._serialized_end=2359
+  _globals['_LISTRUNSREQUEST']._serialized_start=2361
+  _globals['_LISTRUNSREQUEST']._serialized_end=2450
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2452
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2551
+  _globals['_UPDATERUNREQUEST']._serialized_start=2554
+  _globals['_UPDATERUNREQUEST']._serialized_end=2934
+  _globals['_UPDATERUNRESPONSE']._serialized_start=2936
+  _globals['_UPDATERUNRESPONSE']._serialized_end=2990
+  _globals['_FINISHRUNREQUEST']._serialized_start=2993
+  _globals['_FINISHRUNREQUEST']._serialized_end=3154
+  _globals['_FINISHRUNRESPONSE']._serialized_start=3156
+  _globals['_FINISHRUNRESPONSE']._serialized_end=3210
+  _globals['_DELETERUNREQUEST']._serialized_start=3212
+  _globals['_DELETERUNREQUEST']._serialized_end=3252
+  _globals['_DELETERUNRESPONSE']._serialized_start=3254
+  _globals['_DELETERUNRESPONSE']._serialized_end=3273
+  _globals['_ADDRESULTREQUEST']._serialized_start=3275
+  _globals['_ADDRESULTREQUEST']._serialized_end=3365
+  _globals['_ADDRESULTRESPONSE']._serialized_start=3367
+  _globals['_ADDRESULTRESPONSE']._serialized_end=3427
+  _globals['_APPENDRESULTREQUEST']._serialized_start=3430
+  _globals['_APPENDRESULTREQUEST']._serialized_end=3681
+  _globals['_APPENDRESULTREQUEST_ARRAYSENTRY']._serialized_start=3616
+  _globals['_APPENDRESULTREQUEST_ARRAYSENTRY']._serialized_end=3661
+  _globals['_APPENDRESULTRESPONSE']._serialized_start=3683
+  _globals['_APPENDRESULTRESPONSE']._serialized_end=3746
+  _globals['_WRITERESULTREQUEST']._serialized_start=3749
+  _globals['_WRITERESULTREQUEST']._serialized_end=4089
+  _globals['_WRITERESULTREQUEST_PIECE']._serialized_start=4010
+  _globals['_WRITERESULTREQUEST_PIECE']._serialized_end=4081
+  _globals['_WRITERESULTRESPONSE']._serialized_start=4092
+  _globals['_WRITERESULTRESPONSE']._serialized_end=4281
+  _globals['_GETRESULTREQUEST']._serialized_start=4283
+  _globals['_GETRESULTREQUEST']._serialized_end=4326
+  _globals['_GETRESULTRESPONSE']._serialized_start=4328
+  _globals['_GETRESULTRESPONSE']._serialized_end=4388
+  _globals['_READRESULTRESPONSE']._serialized_start=4391
+  _globals['_READRESULTRESPONSE']._serialized_end=4561
+  _globals['_READRESULTRESPONSE_PIECE']._serialized_start=4516
+  _globals['_READRESULTRESPONSE_PIECE']._serialized_end=4553
+  _globals['_LISTRESULTSRESPONSE']._serialized_start=4563
+  _globals['_LISTRESULTSRESPONSE']._serialized_end=4651
+  _globals['_WATCHRUNSREQUEST']._serialized_start=4654
+  _globals['_WATCHRUNSREQUEST']._serialized_end=4851
+  _globals['_WATCHRUNSREQUEST_START']._serialized_start=4786
+  _globals['_WATCHRUNSREQUEST_START']._serialized_end=4851
+  _globals['_WATCHRUNSRESPONSE']._serialized_start=4854
+  _globals['_WATCHRUNSRESPONSE']._serialized_end=5671
+  _globals['_WATCHRUNSRESPONSE_RESET']._serialized_start=5175
+  _globals['_WATCHRUNSRESPONSE_RESET']._serialized_end=5182
+  _globals['_WATCHRUNSRESPONSE_CHANGE']._serialized_start=5185
+  _globals['_WATCHRUNSRESPONSE_CHANGE']._serialized_end=5633
+  _globals['_WATCHRUNSRESPONSE_CHANGE_KIND']._serialized_start=5483
+  _globals['_WATCHRUNSRESPONSE_CHANGE_KIND']._serialized_end=5545
+  _globals['_WATCHRUNSRESPONSE_CHANGE_OBJECTTYPE']._serialized_start=5547
+  _globals['_WATCHRUNSRESPONSE_CHANGE_OBJECTTYPE']._serialized_end=5633
+  _globals['_WATCHRUNSRESPONSE_SNAPSHOTEND']._serialized_start=5635
+  _globals['_WATCHRUNSRESPONSE_SNAPSHOTEND']._serialized_end=5648
+  _globals['_WATCHRUNSRESPONSE_CHECKPOINT']._serialized_start=5650
+  _globals['_WATCHRUNSRESPONSE_CHECKPOINT']._serialized_end=5662
+  _globals['_RUNSERVICE']._serialized_start=5674
+  _globals['_RUNSERVICE']._serialized_end=7879
 # @@protoc_insertion_point(module_scope)

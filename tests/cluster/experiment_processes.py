@@ -149,7 +149,7 @@ async def an_experiment_cluster(
 
 async def work(address: str, experiment_id: str, name: str, seconds: int) -> None:
     """Compute a run: as far as its lease goes."""
-    place = {"experiment_id": experiment_id, "variation": 0, "run": 0}
+    place: dict[str, Any] = {"experiment_id": experiment_id, "variation": 0, "run": 0}
     async with open_channel(address, {}) as channel:
         stub: Any = pb_grpc.ExperimentServiceStub(channel)
         try:

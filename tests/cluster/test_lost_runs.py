@@ -59,7 +59,7 @@ async def test_a_worker_that_dies_loses_its_run_within_a_lease_and_nothing_late_
 ) -> None:
     async with an_experiment_cluster(tmp_path, replicas=2) as found:
         id = await found.committed()
-        place = {"experiment_id": id, "variation": 0, "run": 0}
+        place: dict[str, Any] = {"experiment_id": id, "variation": 0, "run": 0}
         with found.worker(id, "one", LEASE_S) as worker:
             token = await worker.token()
             with found.worker(id, "two", LEASE_S) as second:
@@ -118,7 +118,7 @@ async def test_a_worker_that_dies_loses_its_run_within_a_lease_and_nothing_late_
 async def test_a_pending_output_of_a_lost_run_is_abandoned_with_it(tmp_path: Path) -> None:
     async with an_experiment_cluster(tmp_path) as found:
         id = await found.committed()
-        place = {"experiment_id": id, "variation": 0, "run": 0}
+        place: dict[str, Any] = {"experiment_id": id, "variation": 0, "run": 0}
         with found.worker(id, "one", 1) as worker:
             token = await worker.token()
             # Of a size that is not known yet: the row of an upload that goes on.

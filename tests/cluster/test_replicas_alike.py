@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 
 from tests.cluster.load import Load
 from tests.cluster.processes import a_cluster
@@ -44,7 +45,7 @@ async def test_two_replicas_answer_alike_whatever_they_are_asked(
 
         for run_id in (*chance.sample(runs, 20), runs[0]):
             await asked("GetRun", pb.GetRunRequest(run_id=run_id))
-            await asked("ListResults", pb.ListResultsRequest(run_id=run_id))
+            await asked("ListResults", ListResultsRequest(run_id=run_id))
         for result_id in results:
             await asked("GetResult", pb.GetResultRequest(result_id=result_id))
         for query in ("", "even", "renamed", "zz"):

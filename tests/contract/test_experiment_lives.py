@@ -401,7 +401,7 @@ async def test_an_output_that_is_linked_beside_a_retraction_is_invalid_or_was_fi
     outcome = await asyncio.gather(
         *(lab.output(id) for _ in range(4)), lab.retractor.experiment(id, "wrong", None, ADA)
     )
-    _, count = outcome[-1]  # type: ignore[misc]  # of the retraction
+    _, count = outcome[-1]
     states = [await lab.state_of(str(each)) for each in outcome[:-1]]
     assert states.count(("ready", "wrong")) == count
 

@@ -38,6 +38,11 @@ async def started(lab: Lab, place: Place, worker: str = "w", seconds: float = 10
     return await lab.floor.start(place, worker, seconds, None, ADA)
 
 
+async def require_lease(lab: Lab, id: str, late: str) -> None:
+    """What an output of run 0 is asked for."""
+    await lab.database.write(lambda session: run_outputs.require_lease(session, id, 0, 0, late))
+
+
 def token(made: Started) -> str:
     assert made.run.lease_token is not None
     return made.run.lease_token
@@ -89,9 +94,7 @@ async def test_a_worker_that_is_silent_for_its_lease_loses_the_run_and_what_it_l
         with pytest.raises(RunLeaseLostError):
             await lab.floor.end(place, "succeeded", "", late, ADA)
         with pytest.raises(RunLeaseLostError):
-            await lab.database.write(
-                lambda session, late=late: run_outputs.require_lease(session, id, 0, 0, late)
-            )
+            await require_lease(lab, id, late)
     assert await lab.sweeper.sweep() == 0
 
 
@@ -123,9 +126,7 @@ async def test_a_worker_that_starts_its_run_again_fences_off_who_it_was_before(l
     with pytest.raises(RunLeaseLostError):
         await lab.floor.end(place, "failed_crash", "old", token(before), ADA)
     with pytest.raises(RunLeaseLostError):
-        await lab.database.write(
-            lambda session: run_outputs.require_lease(session, id, 0, 0, token(before))
-        )
+        await require_lease(lab, id, token(before))
     await lab.floor.end(place, "succeeded", "", token(after), ADA)
 
 

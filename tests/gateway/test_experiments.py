@@ -28,7 +28,7 @@ class Caller:
         self._client = served.client
 
     async def __call__(self, method: str, path: str, /, status: int = 200, **body: Any) -> Any:
-        told = {} if method in ("GET", "DELETE") else {"json": body}
+        told: Any = {} if method in ("GET", "DELETE") else {"json": body}
         answer = await self._client.request(method, EXPERIMENTS + path, **told)
         assert answer.status_code == status, (method, path, answer.text)
         return answer.json()
@@ -85,7 +85,7 @@ async def test_a_run_is_started_logged_ended_and_a_run_of_the_page_all_the_while
     run = f"/{id}/variations/0/runs/0"
     partial = await call("POST", f"{run}/start", status=400, wandb_run_id="x")
     assert partial["reason"] == "WANDB_PARTIAL_TRIPLE"
-    triple = {"wandb_run_id": "x", "wandb_entity": "y", "wandb_project": "z"}
+    triple: Any = {"wandb_run_id": "x", "wandb_entity": "y", "wandb_project": "z"}
     started = await call("POST", f"{run}/start", worker="w", lease_duration="60s", **triple)
     token, run_id = started["lease_token"], started["run"]["run_id"]
     beaten = await call("POST", f"{run}/heartbeat", lease_token=token)

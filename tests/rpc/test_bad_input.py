@@ -10,6 +10,7 @@ import pytest_asyncio
 from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -107,7 +108,7 @@ BAD: list[tuple[str, Any, str]] = [
         "expected_length",
     ),
     ("GetResult", pb.GetResultRequest(result_id="..%2f"), "result_id"),
-    ("ListResults", pb.ListResultsRequest(run_id="r", page_size=-5), "page_size"),
+    ("ListResults", ListResultsRequest(run_id="r", page_size=-5), "page_size"),
     ("DeleteResult", one_pb.DeleteResultRequest(), "result_id"),
     ("RenderResult", render_pb.RenderResultRequest(result_id="r", format=9), "format"),  # type: ignore[arg-type]  # a number the proto does not know
     ("WatchRuns", pb.WatchRunsRequest(run_id="a/b"), "run_id"),

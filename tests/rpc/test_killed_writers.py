@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 
 from tests.rpc.running import a_service, eventually
 
@@ -39,7 +40,7 @@ async def test_a_result_whose_writer_died_before_listing_it_is_shown_and_deleted
             return list(run.result_ids) == ["orphan"] and run.result_count == 1
 
         assert await eventually(shown)
-        listed = await service.stub.ListResults(pb.ListResultsRequest(run_id="mine"))
+        listed = await service.stub.ListResults(ListResultsRequest(run_id="mine"))
         assert [result.result_id for result in listed.results] == ["orphan"]
         await service.stub.DeleteRun(pb.DeleteRunRequest(run_id="mine"))
     for folder in ("runs", "results", "files"):

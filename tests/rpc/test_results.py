@@ -15,6 +15,7 @@ from gimle.asgard.core.documents import etag
 from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.rpc.running import Running, a_result, a_service, npy, refusal
@@ -142,7 +143,7 @@ async def test_results_are_listed_oldest_first_in_pages_without_their_data(
     ]
     token, seen = "", []
     while True:
-        request = pb.ListResultsRequest(run_id=run_id, page_size=2, page_token=token)
+        request = ListResultsRequest(run_id=run_id, page_size=2, page_token=token)
         page = await service.stub.ListResults(request)
         seen += list(page.results)
         token = page.next_page_token
@@ -151,8 +152,8 @@ async def test_results_are_listed_oldest_first_in_pages_without_their_data(
     assert seen == list(reversed(made))
     assert {result.data for result in seen} == {b""}
     other = await a_run(service)
-    first = await service.stub.ListResults(pb.ListResultsRequest(run_id=run_id, page_size=2))
-    crossed = pb.ListResultsRequest(run_id=other, page_token=first.next_page_token)
+    first = await service.stub.ListResults(ListResultsRequest(run_id=run_id, page_size=2))
+    crossed = ListResultsRequest(run_id=other, page_token=first.next_page_token)
     assert (await refusal(service.stub.ListResults(crossed)))[1] == "PAGE_TOKEN_MISMATCH"
 
 

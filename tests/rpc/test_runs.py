@@ -10,6 +10,7 @@ import pytest_asyncio
 from gimle.asgard.core.documents import decode_run, etag
 from gimle.asgard.core.ids import id_time
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -83,7 +84,7 @@ async def test_a_run_that_nobody_has_is_not_found(service: Running) -> None:
     assert await refusal(stub.UpdateRun(seen)) == expected
     assert await refusal(stub.FinishRun(pb.FinishRunRequest(run_id="nobody"))) == expected
     assert await refusal(stub.DeleteRun(pb.DeleteRunRequest(run_id="nobody"))) == expected
-    assert await refusal(stub.ListResults(pb.ListResultsRequest(run_id="nobody"))) == expected
+    assert await refusal(stub.ListResults(ListResultsRequest(run_id="nobody"))) == expected
     adding = pb.AddResultRequest(run_id="nobody", result=a_result())
     assert await refusal(stub.AddResult(adding)) == expected
 

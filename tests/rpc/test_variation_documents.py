@@ -19,6 +19,7 @@ from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.errors import InvalidFieldError, StorageUnavailableError
 from gimle.asgard.core.experiment_errors import VariationRunStateError
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.run_owner_pb2 import RunOwner
 
 from tests.rpc.running import Running, a_result, a_service, refusal
 
@@ -109,12 +110,12 @@ async def test_where_nobody_answers_it_is_to_be_tried_again() -> None:
 
 
 async def test_whose_a_run_is_and_that_it_goes_on_is_said_by_services_alone() -> None:
-    belongs = pb.RunOwner(owner="eve")
+    belongs = RunOwner(owner="eve")
     callers.bind(Principal("ada"))
     for request in (
         pb.CreateRunRequest(name="a", belongs=belongs),
         pb.UpdateRunRequest(run_id="a", belongs=belongs),
-        pb.UpdateRunRequest(run_id="a", status=pb.Run.STATUS_RUNNING),
+        pb.UpdateRunRequest(run_id="a", belongs=RunOwner(running=True)),
     ):
         with pytest.raises(ForbiddenError, match="by services alone"):
             _require_service(request)

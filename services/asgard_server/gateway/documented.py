@@ -13,6 +13,7 @@ import grpc
 import orjson
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from starlette.types import ASGIApp
 
 from asgard_server.gateway.answers import Answer, serve
@@ -155,7 +156,7 @@ class Documented:
             page = pb.ListResultsResponse.FromString(
                 await self._call(
                     "ListResults",
-                    pb.ListResultsRequest(run_id=run_id, page_size=RESULTS_PAGE, page_token=token),
+                    ListResultsRequest(run_id=run_id, page_size=RESULTS_PAGE, page_token=token),
                     request,
                 )
             )

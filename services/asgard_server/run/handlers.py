@@ -18,7 +18,6 @@ from gimle.asgard.core.documents import RunDocument, decode_run, etag
 from gimle.asgard.core.errors import (
     DocumentError,
     EtagMismatchError,
-    InvalidFieldError,
     NotFoundError,
 )
 from gimle.asgard.core.ids import check_id
@@ -27,6 +26,7 @@ from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.auth.callers import caller
@@ -300,7 +300,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
             yield part
 
     async def ListResults(
-        self, request: pb.ListResultsRequest, context: Context
+        self, request: ListResultsRequest, context: Context
     ) -> pb.ListResultsResponse:
         run_id = check_id(request.run_id)
         size = domain.page_size(request.page_size)
@@ -423,8 +423,7 @@ async def _apart(size: int, work: Callable[..., Answer], *arguments: Any) -> Ans
 
 def _require_service(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> bool:
     """Whether it is said whose a run is, or that it goes on: a service says so, nobody else."""
-    begins = isinstance(request, pb.UpdateRunRequest) and bool(request.status)
-    if not begins and not request.HasField("belongs"):
+    if not request.HasField("belongs"):
         return False
     if not caller().sees_everything:
         raise ForbiddenError("whose a run is, and that it goes on, is said by services alone")
@@ -432,11 +431,7 @@ def _require_service(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> bool
 
 
 def _told(run: RunDocument, request: pb.UpdateRunRequest, now: datetime) -> RunDocument:
-    """The run as a service says that it is. Raises `InvalidFieldError`."""
+    """The run as a service says that it is."""
     if (belongs := codec.belongs(request)) is not None:
         run = domain.owned(run, belongs, now)
-    if not request.status:
-        return run
-    if codec.status_name(request.status) != "running":
-        raise InvalidFieldError("status", "is not running", "FinishRun says how a run ended")
-    return domain.begun(run, now)
+    return domain.begun(run, now) if request.belongs.running else run

@@ -15,6 +15,7 @@ from gimle.asgard.core.documents import parse_time
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1.run_owner_pb2 import RunOwner
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -23,8 +24,6 @@ _SECONDS = 30.0
 # RunService has got further, or somebody deleted the document: there is nothing left to be told.
 _DONE = frozenset({"ALREADY_EXISTS", "DELETED", "RUN_STATE", "RUN_NOT_FOUND"})
 _STATUSES: Mapping[str, pb.Run.Status.ValueType] = {
-    "pending": pb.Run.STATUS_PENDING,
-    "running": pb.Run.STATUS_RUNNING,
     "succeeded": pb.Run.STATUS_SUCCEEDED,
     "failed_crash": pb.Run.STATUS_FAILED_CRASH,
     "failed_abandoned": pb.Run.STATUS_FAILED_ABANDONED,
@@ -54,17 +53,16 @@ class RpcRuns:
                 belongs=_belongs(body),
             ),
         )
-        await self._call(
-            "UpdateRun", pb.UpdateRunRequest(run_id=body["run_id"], belongs=_belongs(body))
-        )
-        status = _STATUSES[body["status"]]
-        if status == pb.Run.STATUS_RUNNING:
-            await self._call("UpdateRun", pb.UpdateRunRequest(run_id=body["run_id"], status=status))
-        elif status != pb.Run.STATUS_PENDING:
-            finished_at = _timestamp(body["finished_at"])
+        belongs = _belongs(body, running=body["status"] == "running")
+        await self._call("UpdateRun", pb.UpdateRunRequest(run_id=body["run_id"], belongs=belongs))
+        if body["finished_at"] is not None:
             await self._call(
                 "FinishRun",
-                pb.FinishRunRequest(run_id=body["run_id"], status=status, finish_time=finished_at),
+                pb.FinishRunRequest(
+                    run_id=body["run_id"],
+                    status=_STATUSES[body["status"]],
+                    finish_time=_timestamp(body["finished_at"]),
+                ),
             )
 
     async def _call(self, method: str, request: Any) -> None:
@@ -77,11 +75,12 @@ class RpcRuns:
                 ) from error
 
 
-def _belongs(body: Mapping[str, Any]) -> pb.RunOwner:
-    return pb.RunOwner(
+def _belongs(body: Mapping[str, Any], *, running: bool = False) -> RunOwner:
+    return RunOwner(
         owner=body["owner"],
         organization_id=body["organization_id"],
         visibility=body["visibility"],
+        running=running,
     )
 
 

@@ -67,7 +67,7 @@ class RunLeaseLostError(ServiceError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
-            f"the lease of the run {run_id} is not yours, or no more: stop; resume makes a new run"
+            f"the lease of the run {run_id} is not yours, or no more: stop, and resume it"
         )
         self.run_id = run_id
 

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as abc
 from gimle.asgard.v1 import new_result_pb2 as new_result_pb2
+from gimle.asgard.v1 import run_owner_pb2 as run_owner_pb2
 from google.protobuf import descriptor as descriptor
 from google.protobuf import field_mask_pb2 as field_mask_pb2
 from google.protobuf import message as message
@@ -39,7 +40,7 @@ class Run(message.Message):
         STATUS_SUCCEEDED: Run._Status.ValueType  # 2
         STATUS_FAILED: Run._Status.ValueType  # 3
         STATUS_PENDING: Run._Status.ValueType  # 4
-        """From here on those of runs of variations."""
+        """From here on those of runs of variations; a lost one takes no results (RUN_STATE)."""
         STATUS_FAILED_CRASH: Run._Status.ValueType  # 5
         STATUS_FAILED_ABANDONED: Run._Status.ValueType  # 6
         STATUS_FAILED_LOST: Run._Status.ValueType  # 7
@@ -52,7 +53,7 @@ class Run(message.Message):
     STATUS_SUCCEEDED: Run.Status.ValueType  # 2
     STATUS_FAILED: Run.Status.ValueType  # 3
     STATUS_PENDING: Run.Status.ValueType  # 4
-    """From here on those of runs of variations."""
+    """From here on those of runs of variations; a lost one takes no results (RUN_STATE)."""
     STATUS_FAILED_CRASH: Run.Status.ValueType  # 5
     STATUS_FAILED_ABANDONED: Run.Status.ValueType  # 6
     STATUS_FAILED_LOST: Run.Status.ValueType  # 7
@@ -90,7 +91,6 @@ class Run(message.Message):
     live: builtins.bool
     """Still computed: status is running, or nobody gave one and it changed in the last 60 s."""
     owner: builtins.str
-    """Of a run of a variation: whose it is, as ExperimentService says."""
     organization_id: builtins.str
     visibility: builtins.str
     @builtins.property
@@ -155,31 +155,6 @@ class Run(message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__visibility) -> _WhichOneofReturnType__visibility | None: ...
-
-@typing.final
-class RunOwner(message.Message):
-    """Whose a run of a variation is. Only services may say so."""
-
-    DESCRIPTOR: descriptor.Descriptor
-
-    OWNER_FIELD_NUMBER: builtins.int
-    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
-    VISIBILITY_FIELD_NUMBER: builtins.int
-    owner: builtins.str
-    organization_id: builtins.str
-    visibility: builtins.str
-    def __init__(
-        self,
-        *,
-        owner: builtins.str = ...,
-        organization_id: builtins.str = ...,
-        visibility: builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["organization_id", b"organization_id", "owner", b"owner", "visibility", b"visibility"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class Result(message.Message):
@@ -247,9 +222,7 @@ class CreateRunRequest(message.Message):
     note: builtins.str
     """Markdown."""
     status: Run.Status.ValueType
-    """STATUS_RUNNING to say that FinishRun will follow, STATUS_PENDING for a run of a variation;
-    otherwise unspecified.
-    """
+    """STATUS_RUNNING: FinishRun will follow; STATUS_PENDING with belongs; otherwise unspecified."""
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @builtins.property
@@ -257,9 +230,7 @@ class CreateRunRequest(message.Message):
         """When it began; now when absent."""
 
     @builtins.property
-    def belongs(self) -> RunOwner:
-        """Of a run of a variation. PERMISSION_DENIED FORBIDDEN unless a service says so."""
-
+    def belongs(self) -> run_owner_pb2.RunOwner: ...
     def __init__(
         self,
         *,
@@ -272,7 +243,7 @@ class CreateRunRequest(message.Message):
         note: builtins.str | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         status: Run.Status.ValueType = ...,
-        belongs: RunOwner | None = ...,
+        belongs: run_owner_pb2.RunOwner | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "note", b"note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
@@ -461,7 +432,6 @@ class UpdateRunRequest(message.Message):
     TAGS_FIELD_NUMBER: builtins.int
     NOTE_FIELD_NUMBER: builtins.int
     BELONGS_FIELD_NUMBER: builtins.int
-    STATUS_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     etag: builtins.str
     """Refuse unless the run still has this etag."""
@@ -470,10 +440,6 @@ class UpdateRunRequest(message.Message):
     circuit: builtins.str
     metadata: builtins.bytes
     note: builtins.str
-    status: Run.Status.ValueType
-    """STATUS_RUNNING: a pending run goes on now. FAILED_PRECONDITION RUN_STATE when it has ended. Not
-    in the mask; unless a service says so PERMISSION_DENIED FORBIDDEN.
-    """
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
         """Any of name, equation, circuit, metadata, tags, note. Empty: those set in this request."""
@@ -481,9 +447,7 @@ class UpdateRunRequest(message.Message):
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @builtins.property
-    def belongs(self) -> RunOwner:
-        """As in CreateRunRequest; not in the mask."""
-
+    def belongs(self) -> run_owner_pb2.RunOwner: ...
     def __init__(
         self,
         *,
@@ -496,12 +460,11 @@ class UpdateRunRequest(message.Message):
         metadata: builtins.bytes = ...,
         tags: abc.Iterable[builtins.str] | None = ...,
         note: builtins.str | None = ...,
-        belongs: RunOwner | None = ...,
-        status: Run.Status.ValueType = ...,
+        belongs: run_owner_pb2.RunOwner | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "name", b"name", "note", b"note", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "etag", b"etag", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "status", b"status", "tags", b"tags", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "etag", b"etag", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "tags", b"tags", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__belongs: _TypeAlias = typing.Literal["belongs"]  # noqa: Y015
     _WhichOneofArgType__belongs: _TypeAlias = typing.Literal["_belongs", b"_belongs"]  # noqa: Y015
@@ -928,30 +891,6 @@ class ReadResultResponse(message.Message):
     _WhichOneofReturnType_part: _TypeAlias = typing.Literal["result", "piece"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
-
-@typing.final
-class ListResultsRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
-
-    RUN_ID_FIELD_NUMBER: builtins.int
-    PAGE_SIZE_FIELD_NUMBER: builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: builtins.int
-    run_id: builtins.str
-    page_size: builtins.int
-    """Default 50, at most 1,000; negative is INVALID_ARGUMENT."""
-    page_token: builtins.str
-    def __init__(
-        self,
-        *,
-        run_id: builtins.str = ...,
-        page_size: builtins.int = ...,
-        page_token: builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class ListResultsResponse(message.Message):

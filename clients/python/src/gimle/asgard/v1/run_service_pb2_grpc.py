@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from gimle.asgard.v1 import granted_result_pb2 as gimle_dot_asgard_dot_v1_dot_granted__result__pb2
+from gimle.asgard.v1 import list_results_pb2 as gimle_dot_asgard_dot_v1_dot_list__results__pb2
 from gimle.asgard.v1 import one_result_pb2 as gimle_dot_asgard_dot_v1_dot_one__result__pb2
 from gimle.asgard.v1 import render_result_pb2 as gimle_dot_asgard_dot_v1_dot_render__result__pb2
 from gimle.asgard.v1 import run_service_pb2 as gimle_dot_asgard_dot_v1_dot_run__service__pb2
@@ -119,7 +120,7 @@ class RunServiceStub:
                 _registered_method=True)
         self.ListResults = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/ListResults',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsRequest.SerializeToString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_list__results__pb2.ListResultsRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsResponse.FromString,
                 _registered_method=True)
         self.DeleteResult = channel.unary_unary(
@@ -184,9 +185,8 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishRun(self, request, context):
-        """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-        status changes nothing; another status replaces it, but for a run of a variation that was lost:
-        FAILED_PRECONDITION RUN_STATE.
+        """Says that a run has ended, and how. NOT_FOUND. A repeat with the same status changes nothing;
+        another replaces it, but for one that was lost: FAILED_PRECONDITION RUN_STATE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,8 +200,7 @@ class RunServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddResult(self, request, context):
-        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
-        of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
+        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -376,7 +375,7 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResults,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsRequest.FromString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_list__results__pb2.ListResultsRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsResponse.SerializeToString,
             ),
             'DeleteResult': grpc.unary_unary_rpc_method_handler(
@@ -830,7 +829,7 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/ListResults',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_list__results__pb2.ListResultsRequest.SerializeToString,
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.ListResultsResponse.FromString,
             options,
             channel_credentials,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from gimle.asgard.v1 import granted_result_pb2 as _granted_result_pb2
+from gimle.asgard.v1 import list_results_pb2 as _list_results_pb2
 from gimle.asgard.v1 import one_result_pb2 as _one_result_pb2
 from gimle.asgard.v1 import render_result_pb2 as _render_result_pb2
 from gimle.asgard.v1 import run_service_pb2 as _run_service_pb2
@@ -54,16 +55,13 @@ class RunServiceStub:
     ETAG_MISMATCH when an etag is given and is not the present one. A repeat is safe without one.
     """
     FinishRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.FinishRunRequest, _run_service_pb2.FinishRunResponse]
-    """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-    status changes nothing; another status replaces it, but for a run of a variation that was lost:
-    FAILED_PRECONDITION RUN_STATE.
+    """Says that a run has ended, and how. NOT_FOUND. A repeat with the same status changes nothing;
+    another replaces it, but for one that was lost: FAILED_PRECONDITION RUN_STATE.
     """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]
     """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]
-    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
-    of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
-    """
+    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
     AppendResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]
     """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
@@ -88,7 +86,7 @@ class RunServiceStub:
     """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
     NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
     """
-    ListResults: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]
+    ListResults: _grpc.UnaryUnaryMultiCallable[_list_results_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]
     """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
     DeleteResult: _grpc.UnaryUnaryMultiCallable[_one_result_pb2.DeleteResultRequest, _one_result_pb2.DeleteResultResponse]
     """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
@@ -128,16 +126,13 @@ class RunServiceAsyncStub(RunServiceStub):
     ETAG_MISMATCH when an etag is given and is not the present one. A repeat is safe without one.
     """
     FinishRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.FinishRunRequest, _run_service_pb2.FinishRunResponse]  # type: ignore[assignment]
-    """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-    status changes nothing; another status replaces it, but for a run of a variation that was lost:
-    FAILED_PRECONDITION RUN_STATE.
+    """Says that a run has ended, and how. NOT_FOUND. A repeat with the same status changes nothing;
+    another replaces it, but for one that was lost: FAILED_PRECONDITION RUN_STATE.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.DeleteRunRequest, _run_service_pb2.DeleteRunResponse]  # type: ignore[assignment]
     """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]  # type: ignore[assignment]
-    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
-    of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
-    """
+    """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
     AppendResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]  # type: ignore[assignment]
     """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
@@ -162,7 +157,7 @@ class RunServiceAsyncStub(RunServiceStub):
     """Reads one result with its arrays: first the result, then the bytes of each array in pieces.
     NOT_FOUND RESULT_NOT_FOUND. A repeat is safe. Only over gRPC; each piece is at most 1 MiB.
     """
-    ListResults: _aio.UnaryUnaryMultiCallable[_run_service_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]  # type: ignore[assignment]
+    ListResults: _aio.UnaryUnaryMultiCallable[_list_results_pb2.ListResultsRequest, _run_service_pb2.ListResultsResponse]  # type: ignore[assignment]
     """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""
     DeleteResult: _aio.UnaryUnaryMultiCallable[_one_result_pb2.DeleteResultRequest, _one_result_pb2.DeleteResultResponse]  # type: ignore[assignment]
     """Deletes a result and its arrays. NOT_FOUND when there is none, also on a repeat."""
@@ -235,9 +230,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.FinishRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.FinishRunResponse, _abc.Awaitable[_run_service_pb2.FinishRunResponse]]:
-        """Says that a run has ended, and how. NOT_FOUND when there is no such run. A repeat with the same
-        status changes nothing; another status replaces it, but for a run of a variation that was lost:
-        FAILED_PRECONDITION RUN_STATE.
+        """Says that a run has ended, and how. NOT_FOUND. A repeat with the same status changes nothing;
+        another replaces it, but for one that was lost: FAILED_PRECONDITION RUN_STATE.
         """
 
     @_abc_1.abstractmethod
@@ -254,9 +248,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.AddResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.AddResultResponse, _abc.Awaitable[_run_service_pb2.AddResultResponse]]:
-        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists. To a run
-        of a variation that was lost FAILED_PRECONDITION RUN_STATE, as with all that writes results.
-        """
+        """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
 
     @_abc_1.abstractmethod
     def AppendResult(
@@ -327,7 +319,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def ListResults(
         self,
-        request: _run_service_pb2.ListResultsRequest,
+        request: _list_results_pb2.ListResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.ListResultsResponse, _abc.Awaitable[_run_service_pb2.ListResultsResponse]]:
         """Lists a run's results without data, by (create_time, result_id). NOT_FOUND without the run."""

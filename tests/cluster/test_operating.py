@@ -149,7 +149,9 @@ async def test_nobody_listens_beyond_loopback_by_accident(tmp_path: Path, servic
 async def test_a_process_that_asks_who_calls_and_knows_nobody_who_does_is_told_so(
     tmp_path: Path, service: str
 ) -> None:
-    environment = {**os.environ, "ASGARD_HOST": "0.0.0.0", "ASGARD_AUTH": "required"}
+    said_so = {"ASGARD_HOST": "0.0.0.0", "ASGARD_AUTH": "required"}
+    free = dict.fromkeys(("ASGARD_METRICS_PORT", "ASGARD_PORT", "ASGARD_GRPC_PORT"), "0")
+    environment = {**os.environ, **said_so, **free}
     told = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", f"asgard_server.{service}"),
         stderr=asyncio.subprocess.PIPE,

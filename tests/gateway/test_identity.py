@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import pytest_asyncio
+from gimle.asgard import AsgardStorage
+from gimle.asgard.core.access_errors import UnauthenticatedError
 
 from tests.gateway.monitors import Served, a_monitor
 
@@ -317,3 +320,24 @@ async def test_changes_are_told_no_more_within_a_second_of_a_revocation(
     assert not staying.done()
     staying.cancel()
     await asyncio.gather(staying, return_exceptions=True)
+
+
+async def test_the_library_shows_the_key_of_its_environment(
+    asking: tuple[Served, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, root = asking
+    array = np.arange(3_000_000, dtype=np.float64)  # so large that it goes straight to the store
+
+    def save() -> str:
+        storage = AsgardStorage(f"grpc://{served.grpc}")
+        run = storage.create_run("mine")
+        result = storage.add_result(run, result_type="Any", data={"x": array})
+        assert np.array_equal(storage.load_result(result.id).data["x"], array)
+        return run.id
+
+    monkeypatch.delenv("ASGARD_API_KEY", raising=False)
+    with pytest.raises(UnauthenticatedError):
+        await asyncio.to_thread(save)
+    monkeypatch.setenv("ASGARD_API_KEY", root["authorization"].removeprefix("Bearer "))
+    made = await asyncio.to_thread(save)
+    assert (await served.client.get(f"/v1/runs/{made}", headers=root)).status_code == 200

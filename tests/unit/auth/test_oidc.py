@@ -125,6 +125,11 @@ async def test_a_key_to_encrypt_with_signs_nothing() -> None:
     await refused(token, served=Served(FIRST, ENCRYPTING))
 
 
+async def test_beside_a_key_to_encrypt_with_the_one_that_signs_needs_no_name() -> None:
+    tokens = tokens_of(Served(FIRST, ENCRYPTING))
+    assert (await tokens.claims(signed(header={"alg": "RS256"}))).sub == "alice"
+
+
 async def test_what_must_be_understood_and_is_not_is_refused() -> None:
     header = {"alg": "RS256", "kid": "first", "crit": ["exp"], "exp": 1}
     with pytest.raises(Exception):  # noqa: B017, PT011 - the library does not even sign it

@@ -68,7 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         for room in (
             *("store", "access", "auth.principal", "rpc.requests", "outbox.delivery"),
             *("experiment.store", "experiment.domain", "experiment.leases"),
-            *("asset.store", "asset.domain", "asset.wishes", "blob.holdings"),
+            *("asset.store", "asset.access_store", "asset.domain", "asset.wishes", "asset.words"),
+            "blob.holdings",
         )
     },
     f"{SERVER}.store.rpc_blobs": FORMAT

@@ -23,7 +23,7 @@ async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 async def examined(home: AssetHome) -> Examined:
     claims = AssetClaims(home.database)
     examiner = Examiner(
-        *(home.bytes.table, home.bytes.holdings, home.bytes.clock),
+        *(home.store.table, home.store.holdings, home.store.clock),
         claimants=(claims,),
         young=timedelta(),
         margin=timedelta(),

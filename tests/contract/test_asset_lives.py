@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from asgard_server.asset import wishes
+from asgard_server.access.domain import Action
 from asgard_server.asset.domain import OutputOf
 from asgard_server.asset.store import Filter
 from asgard_server.asset.wishes import NewComponent
@@ -40,10 +41,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
 
 
-async def grant(home: AssetHome, asset_id: str, who: str, action: str) -> None:
+async def grant(home: AssetHome, asset_id: str, who: str, action: Action) -> None:
     async def work(session: Session) -> None:
         created_at = await access.hold(session, "asset", asset_id)
-        await access.grant(session, "asset", asset_id, who, action, "own", "ada", 1)  # type: ignore[arg-type]
+        await access.grant(session, "asset", asset_id, who, action, "own", "ada", 1)
         await access.regrant(session, "asset", asset_id, created_at)
 
     await home.database.write(work)
@@ -60,7 +61,7 @@ async def test_inline_content_is_ready_at_once_and_read_back(home: AssetHome) ->
     assert shown.index_present is True
     assert shown.asset == made.asset
     assert shown.urls is not None
-    answer = await home.bytes.http.get(shown.urls["default"])
+    answer = await home.store.http.get(shown.urls["default"])
     assert (answer.status_code, answer.content) == (200, b'{"summary": "x"}')
 
 
@@ -82,8 +83,9 @@ async def test_a_repeat_with_the_same_id_answers_what_is_there(home: AssetHome) 
 
 
 async def test_of_many_repeats_at_once_one_makes_it(home: AssetHome) -> None:
-    wish = {"id": "mine", "name": "net", "digest": "d"}
-    made = await asyncio.gather(*(home.create(content=b"1", **wish) for _ in range(8)))
+    made = await asyncio.gather(
+        *(home.create(content=b"1", id="mine", name="net", digest="d") for _ in range(8))
+    )
     assert len({each.asset.created_at for each in made}) == 1
     assert await home.count("assets") == 1
     assert (await home.create(content=b"2", name="net")).asset.version == 2
@@ -146,6 +148,9 @@ async def test_an_output_is_its_experiments_owners(home: AssetHome) -> None:
         await home.create(content=b"1", output_of=OutputOf("exp", 7))
 
 
+GRANTED: tuple[tuple[str, Action], ...] = (("ada", "administer"), ("bob", "read"))
+
+
 async def an_experiment(home: AssetHome, experiment_id: str) -> None:
     async def work(session: Session) -> None:
         for org in ("org_1", "org_2"):
@@ -158,17 +163,8 @@ async def an_experiment(home: AssetHome, experiment_id: str) -> None:
             " VALUES (?, 'open', '', '', '', '', '', 1, 1, 'ada', 'org_1', 'private', 'd')",
             experiment_id,
         )
-        for who, action in (("ada", "administer"), ("bob", "read")):
-            await access.grant(
-                session,
-                "experiment",
-                experiment_id,
-                who,
-                action,
-                "own",
-                "ada",
-                1,  # type: ignore[arg-type]
-            )
+        for who, action in GRANTED:
+            await access.grant(session, "experiment", experiment_id, who, action, "own", "ada", 1)
         await access.regrant(session, "experiment", experiment_id, 1)
 
     await home.database.write(work)
@@ -179,21 +175,21 @@ async def an_experiment(home: AssetHome, experiment_id: str) -> None:
 
 async def test_a_finalized_asset_cannot_change_through_any_url(store: AssetHome) -> None:
     size = len(b"declared bytes")
-    declared = NewComponent("b.bin", size, wishes.hashlib.sha256(b"declared bytes").hexdigest())
+    declared = NewComponent("b.bin", size, hashlib.sha256(b"declared bytes").hexdigest())
     made = await store.create(component_files=(NewComponent("a.bin"), declared))
     plain, checked = made.uploads
     for each, body in ((plain, b"any bytes"), (checked, b"declared bytes")):
-        sent = await store.bytes.http.put(each.url, content=body, headers=headers_of(each))
+        sent = await store.store.http.put(each.url, content=body, headers=headers_of(each))
         assert sent.status_code == 200, sent.text
     ready = await store.finisher.finalize(ADA, made.asset.id)
     assert [each.size_bytes for each in ready.components] == [9, 14]
     for each in (plain, checked):
-        await store.bytes.http.put(each.url, content=b"other bytes", headers=headers_of(each))
-        await store.bytes.http.put(each.url, content=b"declared bytes", headers=headers_of(each))
+        await store.store.http.put(each.url, content=b"other bytes", headers=headers_of(each))
+        await store.store.http.put(each.url, content=b"declared bytes", headers=headers_of(each))
     again = await store.finisher.finalize(ADA, made.asset.id)
     assert again == ready
     urls, _ = await store.keeper.presign_reads(ADA, made.asset.id, ())
-    found = [(await store.bytes.http.get(urls[name])).content for name in ("a.bin", "b.bin")]
+    found = [(await store.store.http.get(urls[name])).content for name in ("a.bin", "b.bin")]
     assert found == [b"any bytes", b"declared bytes"]
     with pytest.raises(AssetStateError):
         await store.keeper.presign_writes(ADA, made.asset.id, ())
@@ -208,15 +204,15 @@ def headers_of(upload: object) -> dict[str, str]:
 async def test_what_is_missing_is_named(home: AssetHome) -> None:
     made = await home.create(components=("a.bin", "b.bin", "c.bin"))
     first, *_ = made.uploads
-    await home.bytes.http.put(first.url, content=b"x")
+    await home.store.http.put(first.url, content=b"x")
     with pytest.raises(AssetIncompleteError) as caught:
         await home.finisher.finalize(ADA, made.asset.id)
     assert caught.value.missing == ("b.bin", "c.bin")
     assert (await home.keeper.show(ADA, made.asset.id)).asset.state == "pending"
     # A URL that was lost is signed again, and a PUT before finalizing may be repeated.
-    await home.bytes.http.put(first.url, content=b"x, again")
+    await home.store.http.put(first.url, content=b"x, again")
     for each in await home.keeper.presign_writes(ADA, made.asset.id, ("b.bin", "c.bin")):
-        await home.bytes.http.put(each.url, content=b"x")
+        await home.store.http.put(each.url, content=b"x")
     done = await home.finisher.finalize(ADA, made.asset.id)
     assert [each.size_bytes for each in done.components] == [8, 1, 1]
     with pytest.raises(ComponentNotFoundError):
@@ -246,7 +242,7 @@ async def test_an_asset_that_awaits_review_is_ready_when_it_is_approved(home: As
     waiting = await home.finisher.finalize(ADA, made.asset.id)
     assert (waiting.state, waiting.is_whole) == ("pending", True)
     urls, _ = await home.keeper.presign_reads(ADA, made.asset.id, ("c.json",))
-    assert (await home.bytes.http.get(urls["c.json"])).content == b"some bytes"
+    assert (await home.store.http.get(urls["c.json"])).content == b"some bytes"
     assert [each.id for each in await home.lists.queue(ADA, None, 9)] == [made.asset.id]
     assert await home.lists.queue(EVE, None, 9) == []
     await grant(home, made.asset.id, "bob", "read")
@@ -380,7 +376,7 @@ async def test_deleting_leaves_nothing_but_that_it_was_there(store: AssetHome) -
     await store.keeper.show(ADA, inline.asset.id, presigned=True)
     pending = await store.create()
     await store.send(pending)
-    keys = await store.bytes.keys()
+    keys = await store.store.keys()
     assert len(keys) == 5
     for asset_id in (ready.id, inline.asset.id, pending.asset.id):
         await store.keeper.delete(ADA, asset_id)
@@ -389,7 +385,7 @@ async def test_deleting_leaves_nothing_but_that_it_was_there(store: AssetHome) -
         with pytest.raises(NotFoundError):
             await store.finisher.finalize(ADA, asset_id)
     await store.delivery.deliver()
-    assert await store.bytes.keys() == []
+    assert await store.store.keys() == []
     for table in (
         "assets",
         "asset_components",
@@ -436,14 +432,14 @@ async def test_what_nobody_finalizes_is_given_up_and_its_bytes_go_a_day_later(
     assert (await store.keeper.show(ADA, pending.asset.id)).asset.state == "abandoned"
     assert (await store.keeper.show(ADA, waiting.asset.id)).asset.state == "pending"
     kept = {each.blob_id for asset in (ready, waiting.asset) for each in asset.components}
-    assert {key.split("/")[1] for key in await store.bytes.keys()} == kept
+    assert {key.split("/")[1] for key in await store.store.keys()} == kept
 
 
 async def test_an_interrupted_deletion_is_finished(home: AssetHome) -> None:
     asset = await home.ready()
     # The row is gone, and whoever deleted it died before the bytes followed.
     await home.keeper.delete(ADA, asset.id)
-    assert len(await home.bytes.keys()) == 2
+    assert len(await home.store.keys()) == 2
     await home.settle()
-    assert await home.bytes.keys() == []
+    assert await home.store.keys() == []
     assert await home.count("outbox") == 0

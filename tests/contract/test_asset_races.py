@@ -55,7 +55,7 @@ async def test_of_finalize_and_expiry_one_wins(home: AssetHome) -> None:
     made = [await home.create(components=("a",)) for _ in range(ROUNDS)]
     for each in made:
         await home.send(each)
-    home.bytes.clock.ahead += timedelta(days=7, seconds=1)
+    home.store.clock.ahead += timedelta(days=7, seconds=1)
     finalizing = [home.finisher.finalize(ADA, each.asset.id) for each in made]
     *answers, _ = await both(*finalizing, home.sweeper.sweep())
     for each, answer in zip(made, answers, strict=True):
@@ -108,7 +108,7 @@ async def test_of_delete_and_finalize_nothing_is_left_over(home: AssetHome) -> N
         assert not isinstance(finalized, Exception) or isinstance(finalized, NotFoundError)
     assert await home.count("assets") == 0
     await home.settle()
-    assert await home.bytes.keys() == []
+    assert await home.store.keys() == []
     assert await home.count("blob_owners") == 0
     assert await home.count("outbox") == 0
 
@@ -129,7 +129,7 @@ async def test_of_delete_and_reading_inline_content_nothing_is_left_over(home: A
         )
         assert not isinstance(deleted, Exception)
     await home.settle()
-    assert await home.bytes.keys() == []
+    assert await home.store.keys() == []
     assert await home.count("outbox") == 0
 
 
@@ -151,4 +151,4 @@ async def nothing_is_left(home: AssetHome) -> None:
         )
         return {row[0] for row in rows}
 
-    assert {key.split("/")[1] for key in await home.bytes.keys()} == await home.database.look(kept)
+    assert {key.split("/")[1] for key in await home.store.keys()} == await home.database.look(kept)

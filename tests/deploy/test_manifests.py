@@ -311,6 +311,8 @@ def test_policies_let_each_caller_through_at_both_ends(overlay: str) -> None:
         assert let_out("asgard-client", port)
         # RunService asks BlobService for grants.
         assert name != "asgard-blob" or let_out("asgard-run", port)
+        # And AssetService asks it for the bytes of assets.
+        assert name != "asgard-blob" or let_out("asgard-asset", port)
         assert let_out(name, 5432)
         assert let_out(name, 443)
     assert let_out("asgard-client", 443)  # blobs go to the store itself

@@ -81,6 +81,12 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
     ),
     (errors.StorageFullError("/data"), CODE.RESOURCE_EXHAUSTED, "STORAGE_FULL", {}),
     (
+        errors.StorageReadOnlyError("/data", "mount it to write"),
+        CODE.FAILED_PRECONDITION,
+        "STORAGE_READ_ONLY",
+        {"place": "/data", "mend": "mount it to write"},
+    ),
+    (
         errors.RequestTooLargeError(64),
         CODE.RESOURCE_EXHAUSTED,
         "REQUEST_TOO_LARGE",

@@ -161,6 +161,8 @@ class Examiner:
         if held.age_seconds < self._margin:
             done.on_the_way.add(held.size_bytes)
             return
+        if not held.upload_id and await self._holdings.now(held.key) is None:
+            return  # a sweeper, or whoever wrote it, has removed it since it was listed
         removed = repair and held.age_seconds >= leftover.after_seconds
         if removed:
             await self._holdings.drop(held)

@@ -101,6 +101,11 @@ RULES: Mapping[type[BaseException], Rule] = {
         retry=True,
     ),
     errors.StorageFullError: Rule(_Code.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
+    errors.StorageReadOnlyError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "STORAGE_READ_ONLY",
+        lambda error: {"place": error.place, "mend": error.mend},
+    ),
     errors.RequestTooLargeError: Rule(
         _Code.RESOURCE_EXHAUSTED,
         "REQUEST_TOO_LARGE",

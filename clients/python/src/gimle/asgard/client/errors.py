@@ -94,6 +94,9 @@ _REASONS: Mapping[str, _Row] = {
         f"{info['place']} of {place}", info["mend"]
     ),
     "STORAGE_FULL": lambda message, info, place: errors.StorageFullError(place),
+    "STORAGE_READ_ONLY": lambda message, info, place: errors.StorageReadOnlyError(
+        f"{info['place']} of {place}", info["mend"]
+    ),
     "REQUEST_TOO_LARGE": lambda message, info, place: errors.RequestTooLargeError(
         int(info["limitBytes"])
     ),

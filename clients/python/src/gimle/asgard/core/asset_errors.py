@@ -119,7 +119,8 @@ class ContentTooLargeError(ServiceError):
 
 def _first(names: Sequence[str]) -> tuple[str, ...]:
     """Names as far as they may be told."""
-    told, size = [], 0
+    told: list[str] = []
+    size = 0
     for name in names:
         size += len(name.encode("utf-8", "replace")) + 2
         if told and size > _TOLD_BYTES:

@@ -97,6 +97,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
     service. metadata: mend.
     """
+    ERROR_REASON_STORAGE_READ_ONLY: _ErrorReason.ValueType  # 28
+    """FAILED_PRECONDITION. The storage place may only be read by this service: a repeat is refused,
+    too. metadata: place, mend.
+    """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND. metadata: jobId."""
     ERROR_REASON_NOT_YOURS: _ErrorReason.ValueType  # 41
@@ -289,6 +293,10 @@ metadata: limitBytes.
 ERROR_REASON_GRANTS_UNAVAILABLE: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
 service. metadata: mend.
+"""
+ERROR_REASON_STORAGE_READ_ONLY: ErrorReason.ValueType  # 28
+"""FAILED_PRECONDITION. The storage place may only be read by this service: a repeat is refused,
+too. metadata: place, mend.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND. metadata: jobId."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.asset.access_store import Place, Wanted
@@ -21,7 +22,7 @@ from asgard_server.store.sql.assets import SqlAssets
 from asgard_server.store.sql.finding import SqlFinding
 from asgard_server.store.sql.flags import SqlFlags
 from asgard_server.store.sql.retracting import retract
-from asgard_server.store.sql.session import Database, Session
+from asgard_server.store.sql.session import Database, Engine, Row, Session
 from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.asset_errors import AssetInvalidatedError, AssetLinkedError
 from gimle.asgard.core.errors import InvalidFieldError, NotFoundError
@@ -514,6 +515,43 @@ async def test_a_link_and_a_retraction_at_once_leave_no_valid_output_of_what_was
         assert count == (1 if failed else 2)
 
 
+class Counting:
+    """A session that counts what it is asked; rows of `many` are one statement each."""
+
+    session: Session
+    statements = 0
+
+    @property
+    def engine(self) -> Engine:
+        return self.session.engine
+
+    @property
+    def for_update(self) -> str:
+        return self.session.for_update
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        self.statements += 1
+        return await self.session.all(sql, *values)
+
+    async def one(self, sql: str, *values: object) -> Row | None:
+        self.statements += 1
+        return await self.session.one(sql, *values)
+
+    async def value(self, sql: str, *values: object) -> Any:
+        self.statements += 1
+        return await self.session.value(sql, *values)
+
+    async def run(self, sql: str, *values: object) -> int:
+        self.statements += 1
+        return await self.session.run(sql, *values)
+
+    async def many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        rows = list(rows)
+        # SQLite has no other form for the entries of the log: they are of the same process.
+        self.statements += 1 if self.engine == "sqlite" else len(rows)
+        await self.session.many(sql, rows)
+
+
 # Numbers ----------------------------------------------------------------------------------
 
 
@@ -549,7 +587,7 @@ async def test_retracting_ten_thousand_outputs_is_one_quick_transaction(
         return done.outputs
 
     await sessions.write(fill)
-    shortest = float("inf")
+    taken: list[float] = []
     for reason in ("wrong", "wrong indeed", "wrong at all"):
 
         async def work(session: Session, reason: str = reason) -> int:
@@ -557,7 +595,15 @@ async def test_retracting_ten_thousand_outputs_is_one_quick_transaction(
 
         begun = time.perf_counter()
         assert await sessions.write(work) == count
-        shortest = min(shortest, time.perf_counter() - begun)
-    print(f"{count:,} outputs in {shortest:.2f} s")
+        taken.append(time.perf_counter() - begun)
+    print(f"{count:,} outputs in {min(taken):.2f} s")
     assert (await sessions.look(asset_log.head))[1] == 3 * count
-    assert shortest < 2
+    counting = Counting()
+
+    async def counted(session: Session) -> None:
+        counting.session = session
+        await take_back(counting, "wrong for ever")
+
+    await sessions.write(counted)
+    # No statement for each asset: how long it takes is the database's business alone.
+    assert counting.statements <= 12

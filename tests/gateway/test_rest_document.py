@@ -20,7 +20,7 @@ SCHEMAS = DESCRIBED["components"]["schemas"]
 
 
 def test_every_path_of_open_api_is_written_down_and_no_other() -> None:
-    written = set(re.findall(r"`(?:(?:GET|POST|PATCH|DELETE) )?(/(?:api|v1)/[\w/{}:-]+)", TEXT))
+    written = set(re.findall(r"`(?:(?:GET|POST|PUT|PATCH|DELETE) )?(/(?:api|v1)/[\w/{}:-]+)", TEXT))
     assert written == {path for path in DESCRIBED["paths"] if path.startswith(("/api/", "/v1/"))}
 
 

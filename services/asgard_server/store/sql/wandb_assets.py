@@ -9,20 +9,16 @@ import orjson
 from gimle.asgard.core.ids import new_id
 
 from asgard_server.access.domain import OWN
+from asgard_server.asset.domain import Asset, OutputOf
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment.leases import Run
 from asgard_server.store.blob_rows import micros
-from asgard_server.store.sql import access, audit, links
+from asgard_server.store.sql import access, asset_rows, asset_texts, audit, links
 from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.experiment_rows import wandb_fields
 from asgard_server.store.sql.session import Session
 
 TYPE = "wandb_run"
-_COLUMNS = (
-    "id, asset_type, name, state, kind, content_type, size_bytes, sha256, created_at, updated_at,"
-    " ready_at, created_by, organization_id, team_id, visibility, experiment_id, variation, run,"
-    " request_digest"
-)
 
 
 async def add_wandb_asset(
@@ -36,22 +32,27 @@ async def add_wandb_asset(
         "SELECT organization_id, team_id FROM experiments WHERE id = ?", run.experiment_id
     )
     organization_id, team_id = owner or (None, None)
-    name = f"{run.wandb.entity}/{run.wandb.project}/{run.wandb.run_id}"
-    values = (
-        *(asset_id, TYPE, None, "ready", "inline", "application/json", len(body), digest),
-        *(at, at, at, by.sub, organization_id, team_id, "private"),
-        *(run.experiment_id, run.variation, run.number, digest),
+    asset = Asset(
+        id=asset_id,
+        asset_type=TYPE,
+        state="ready",
+        kind="inline",
+        content_type="application/json",
+        created_at=now,
+        updated_at=now,
+        created_by=by.sub,
+        request_digest=digest,
+        size_bytes=len(body),
+        sha256=digest,
+        ready_at=now,
+        organization_id=organization_id,
+        team_id=team_id,
+        output_of=OutputOf(run.experiment_id, run.variation, run.number),
     )
-    await session.run(
-        f"INSERT INTO assets ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608 - ours
-        *values,
-    )
+    await asset_rows.add(session, asset)
     await session.run("INSERT INTO asset_contents (asset_id, body) VALUES (?, ?)", asset_id, body)
-    await session.run(
-        "INSERT INTO asset_texts (asset_id, name, asset_type, content, metadata)"
-        " VALUES (?, '', ?, ?, '')",
-        *(asset_id, TYPE, f"{name} {run.wandb.dashboard_url}"),
-    )
+    name = f"{run.wandb.entity}/{run.wandb.project}/{run.wandb.run_id}"
+    await asset_texts.put_text(session, asset, f"{name} {run.wandb.dashboard_url}")
     await access.grant(session, "asset", asset_id, by.sub, "administer", OWN, by.sub, at)
     await audit.note(
         *(session, by, "asset.create", "asset", asset_id, organization_id),

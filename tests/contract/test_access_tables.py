@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from asgard_server.access.domain import ACTIONS, ALL, OWN, VISIBILITY, Action
-from asgard_server.auth.principal import LOCAL, Principal
+from asgard_server.auth.principal import LOCAL, Principal, RunScope
 from asgard_server.store.sql import access, asset_log, audit
 from asgard_server.store.sql.session import Database, Session
 from gimle.asgard.core.access_errors import ForbiddenError, LastAdministratorError
@@ -93,6 +93,25 @@ async def test_an_action_implies_others(sessions: Database, granted: Action, may
         await access.grant(session, "asset", "a", "team_ml", granted, OWN, "ada", NOON)
         assert await access.actions(session, "asset", "a", CLEO) == may
         assert await access.actions(session, "asset", "a", BEN) == frozenset()
+
+    await sessions.write(work)
+
+
+async def test_a_workers_key_changes_outputs_of_its_own_run_alone(sessions: Database) -> None:
+    async def work(session: Session) -> None:
+        for id in ("mine", "next", "loose"):
+            await an_asset(session, id)
+        for id, run in (("mine", 0), ("next", 1)):
+            await session.run(
+                "UPDATE assets SET experiment_id = 'e', variation = 1, run = ? WHERE id = ?",
+                *(run, id),
+            )
+        worker = Principal("ada", kind="worker", run=RunScope("e", 1, 0))
+        assert await access.actions(session, "asset", "mine", worker) == ALL
+        for other in ("next", "loose"):
+            assert await access.actions(session, "asset", other, worker) == {"read"}
+            with pytest.raises(ForbiddenError):
+                await access.require(session, "asset", other, worker, "write")
 
     await sessions.write(work)
 

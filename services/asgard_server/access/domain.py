@@ -26,6 +26,7 @@ OWN = "own"
 VISIBILITY = "visibility"
 
 ALL: frozenset[Action] = frozenset(ACTIONS)
+READING: frozenset[Action] = frozenset(("read",))
 IMPLIED: Mapping[Action, frozenset[Action]] = {
     "read": frozenset(("read",)),
     "write": frozenset(("write", "read")),

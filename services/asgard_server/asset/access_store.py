@@ -269,6 +269,10 @@ class RevisionGoneError(Exception):
     """The log no longer reaches back to this revision."""
 
 
+UNWRITTEN = "unwritten"
+"""The epoch of a log that nothing was ever written to."""
+
+
 class Log(Protocol):
     """The change log of assets and experiments."""
 

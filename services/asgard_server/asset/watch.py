@@ -10,7 +10,7 @@ from gimle.asgard.v1 import watch_assets_pb2 as pb
 
 from asgard_server.access.domain import Kind
 from asgard_server.asset import codec
-from asgard_server.asset.access_store import Log, LogEntry, Readable, RevisionGoneError
+from asgard_server.asset.access_store import UNWRITTEN, Log, LogEntry, Readable, RevisionGoneError
 from asgard_server.asset.telling import TOPIC
 from asgard_server.auth.principal import Principal
 from asgard_server.feed.feed import Feed
@@ -21,7 +21,7 @@ from asgard_server.watching.source import PAGE, LogGoneError, News
 from asgard_server.watching.tokens import Tokens
 
 # A letter for the log of assets: a token of another service's log is not of this kind.
-TOKENS = Tokens(b"a", "WatchAssets", "principals")
+TOKENS = Tokens(b"a", "WatchAssets", "principals", UNWRITTEN)
 _FRAMES = Frames(pb.WatchAssetsResponse)
 _Change = pb.WatchAssetsResponse.Change
 _KINDS: tuple[Kind, ...] = ("asset", "experiment")

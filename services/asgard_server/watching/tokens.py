@@ -17,12 +17,14 @@ _TOKEN = Struct(">c8s8sq")
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """The tokens of one log. `kind` is a letter that no other log has, `watch` its RPC's name,
-    `others` what a filter of it chooses.
+    `others` what a filter of it chooses; `unwritten` the epoch of a log that nothing was written
+    to, behind which everything follows.
     """
 
     kind: bytes
     watch: str
     others: str
+    unwritten: str = ""
 
     def maker(self, epoch: str, scope: str) -> TokenMaker:
         """The tokens of one epoch and one filter."""
@@ -53,6 +55,8 @@ class TokenMaker:
             raise unusable(f"it is no token of {self._of.watch}")
         if chosen != self._filter:
             raise unusable(f"it belongs to a watch of other {self._of.others}")
+        if self._of.unwritten and epoch == _short(self._of.unwritten) and revision == 0:
+            return 0
         if epoch != self._epoch or not 0 <= revision <= head:
             raise unusable("the index has been built anew since")
         return int(revision)

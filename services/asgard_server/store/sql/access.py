@@ -12,8 +12,17 @@ from typing import NamedTuple
 from gimle.asgard.core.access_errors import ForbiddenError, LastAdministratorError
 from gimle.asgard.core.errors import NotFoundError
 
-from asgard_server.access.domain import ALL, OWN, VISIBILITY, Action, Granted, Kind, allowed
-from asgard_server.auth.principal import Principal
+from asgard_server.access.domain import (
+    ALL,
+    OWN,
+    READING,
+    VISIBILITY,
+    Action,
+    Granted,
+    Kind,
+    allowed,
+)
+from asgard_server.auth.principal import Principal, RunScope
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.readable import TABLES, page, readable
 from asgard_server.store.sql.session import Session
@@ -189,7 +198,18 @@ async def actions(session: Session, kind: Kind, id: str, principal: Principal) -
         f"SELECT DISTINCT action FROM grants WHERE object_kind = ? AND object_id = ? AND {chosen}",  # noqa: S608 - ours
         *(kind, id, keys),
     )
-    return allowed(row[0] for row in rows)
+    may = allowed(row[0] for row in rows)
+    if principal.run is None or kind != "asset" or may <= READING:
+        return may
+    return may if await _is_output_of(session, id, principal.run) else may & READING
+
+
+async def _is_output_of(session: Session, asset_id: str, run: RunScope) -> bool:
+    """Whether a worker's own run has made an asset: nothing else is changed by a worker's key."""
+    row = await session.one(
+        "SELECT experiment_id, variation, run FROM assets WHERE id = ?", asset_id
+    )
+    return row == (run.experiment_id, run.variation, run.run)
 
 
 async def require(

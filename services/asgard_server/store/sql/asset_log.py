@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from asgard_server.access.domain import Kind
+from asgard_server.asset.access_store import UNWRITTEN
 from asgard_server.store.sql.session import Session
-
-# The epoch of a log that nothing was ever written to.
-UNWRITTEN = "unwritten"
 
 _POSTGRES = """
 WITH moved AS (

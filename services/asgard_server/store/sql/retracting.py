@@ -44,7 +44,7 @@ async def retract(
         return Retracted(0, [])
     chosen, value = among(session, "id", ids)
     rows = await session.all(
-        f"SELECT id, organization_id FROM assets WHERE {chosen} AND (invalidated_at IS NULL"  # noqa: S608 - ours
+        f"SELECT id FROM assets WHERE {chosen} AND (invalidated_at IS NULL"  # noqa: S608 - ours
         " OR (invalidated_with = ? AND invalidated_reason <> ?))"
         f" ORDER BY id{session.for_update}",
         *(value, brought, reason),
@@ -53,11 +53,7 @@ async def retract(
     if hit:
         await _invalidate(session, hit, reason, brought, principal, at)
         details = {"reason": reason, "retraction": brought}
-        await audit.note_all(
-            *(session, principal, "asset.invalidate", "asset", [(row[0], row[1]) for row in rows]),
-            details,
-            at=at,
-        )
+        await audit.note_assets(session, principal, "asset.invalidate", hit, details, at)
     found = await session.value(
         f"SELECT count(*) FROM assets WHERE {chosen} AND invalidated_with = ?",  # noqa: S608 - ours
         *(value, brought),
@@ -84,10 +80,11 @@ async def _invalidate(
         f" invalidated_with = ?, updated_at = ? WHERE {chosen}",
         *(at, principal.sub, reason, brought, at, value),
     )
-    await session.many(
-        "INSERT INTO asset_flags (asset_id, flag, is_set, reason, set_by, set_at)"
-        " VALUES (?, 'invalidated', 1, ?, ?, ?)",
-        [(each, reason, principal.sub, at) for each in ids],
+    await session.run(
+        "INSERT INTO asset_flags (asset_id, flag, is_set, reason, set_by, set_at)"  # noqa: S608 - ours
+        " SELECT id, 'invalidated', 1, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT)"
+        f" FROM assets WHERE {chosen} ORDER BY id",
+        *(reason, principal.sub, at, value),
     )
 
 

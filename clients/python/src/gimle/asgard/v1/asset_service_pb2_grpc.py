@@ -339,8 +339,8 @@ class AssetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GrantAccess(self, request, context):
-        """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for a
-        handle, team or organization that is not there. Safe to repeat.
+        """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for
+        somebody who is not there. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -371,7 +371,7 @@ class AssetServiceServicer:
 
     def ShareWithScope(self, request, context):
         """Grants a team or an organization of the caller an action. Needs Administer, and membership
-        (PERMISSION_DENIED NOT_A_MEMBER). Safe to repeat.
+        (PERMISSION_DENIED NOT_A_MEMBER). NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -440,7 +440,8 @@ class AssetServiceServicer:
     def ListAuditEntries(self, request, context):
         """Who did what when to which, the newest first: of an asset or an experiment for those who may
         administer it, of an organization for its admins, of everything for the administrators of this
-        server; NOT_FOUND for everybody else.
+        server. NOT_FOUND ASSET_NOT_FOUND, EXPERIMENT_NOT_FOUND, ORGANIZATION_NOT_FOUND for everybody else;
+        PERMISSION_DENIED FORBIDDEN of everything.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

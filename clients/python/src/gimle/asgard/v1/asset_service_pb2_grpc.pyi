@@ -108,8 +108,8 @@ class AssetServiceStub:
     abandoned asset does not count).
     """
     GrantAccess: _grpc.UnaryUnaryMultiCallable[_access_pb2.GrantAccessRequest, _access_pb2.GrantAccessResponse]
-    """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for a
-    handle, team or organization that is not there. Safe to repeat.
+    """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for
+    somebody who is not there. Safe to repeat.
     """
     RevokeAccess: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeAccessRequest, _access_pb2.RevokeAccessResponse]
     """Takes a grant back. Needs Administer. NOT_FOUND ASSET_NOT_FOUND; FAILED_PRECONDITION
@@ -123,7 +123,7 @@ class AssetServiceStub:
     """
     ShareWithScope: _grpc.UnaryUnaryMultiCallable[_access_pb2.ShareWithScopeRequest, _access_pb2.ShareWithScopeResponse]
     """Grants a team or an organization of the caller an action. Needs Administer, and membership
-    (PERMISSION_DENIED NOT_A_MEMBER). Safe to repeat.
+    (PERMISSION_DENIED NOT_A_MEMBER). NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND. Safe to repeat.
     """
     SetVisibility: _grpc.UnaryUnaryMultiCallable[_access_pb2.SetVisibilityRequest, _access_pb2.SetVisibilityResponse]
     """Says who may read it without a grant of their own; grants of people, and what comes from an
@@ -160,7 +160,8 @@ class AssetServiceStub:
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListAuditEntriesRequest, _access_pb2.ListAuditEntriesResponse]
     """Who did what when to which, the newest first: of an asset or an experiment for those who may
     administer it, of an organization for its admins, of everything for the administrators of this
-    server; NOT_FOUND for everybody else.
+    server. NOT_FOUND ASSET_NOT_FOUND, EXPERIMENT_NOT_FOUND, ORGANIZATION_NOT_FOUND for everybody else;
+    PERMISSION_DENIED FORBIDDEN of everything.
     """
     WatchAssets: _grpc.UnaryStreamMultiCallable[_watch_assets_pb2.WatchAssetsRequest, _watch_assets_pb2.WatchAssetsResponse]
     """Tells of assets and experiments that the caller may read as they change, in the order of their
@@ -246,8 +247,8 @@ class AssetServiceAsyncStub(AssetServiceStub):
     abandoned asset does not count).
     """
     GrantAccess: _aio.UnaryUnaryMultiCallable[_access_pb2.GrantAccessRequest, _access_pb2.GrantAccessResponse]  # type: ignore[assignment]
-    """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for a
-    handle, team or organization that is not there. Safe to repeat.
+    """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for
+    somebody who is not there. Safe to repeat.
     """
     RevokeAccess: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeAccessRequest, _access_pb2.RevokeAccessResponse]  # type: ignore[assignment]
     """Takes a grant back. Needs Administer. NOT_FOUND ASSET_NOT_FOUND; FAILED_PRECONDITION
@@ -261,7 +262,7 @@ class AssetServiceAsyncStub(AssetServiceStub):
     """
     ShareWithScope: _aio.UnaryUnaryMultiCallable[_access_pb2.ShareWithScopeRequest, _access_pb2.ShareWithScopeResponse]  # type: ignore[assignment]
     """Grants a team or an organization of the caller an action. Needs Administer, and membership
-    (PERMISSION_DENIED NOT_A_MEMBER). Safe to repeat.
+    (PERMISSION_DENIED NOT_A_MEMBER). NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND. Safe to repeat.
     """
     SetVisibility: _aio.UnaryUnaryMultiCallable[_access_pb2.SetVisibilityRequest, _access_pb2.SetVisibilityResponse]  # type: ignore[assignment]
     """Says who may read it without a grant of their own; grants of people, and what comes from an
@@ -298,7 +299,8 @@ class AssetServiceAsyncStub(AssetServiceStub):
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_access_pb2.ListAuditEntriesRequest, _access_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
     """Who did what when to which, the newest first: of an asset or an experiment for those who may
     administer it, of an organization for its admins, of everything for the administrators of this
-    server; NOT_FOUND for everybody else.
+    server. NOT_FOUND ASSET_NOT_FOUND, EXPERIMENT_NOT_FOUND, ORGANIZATION_NOT_FOUND for everybody else;
+    PERMISSION_DENIED FORBIDDEN of everything.
     """
     WatchAssets: _aio.UnaryStreamMultiCallable[_watch_assets_pb2.WatchAssetsRequest, _watch_assets_pb2.WatchAssetsResponse]  # type: ignore[assignment]
     """Tells of assets and experiments that the caller may read as they change, in the order of their
@@ -483,8 +485,8 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.GrantAccessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.GrantAccessResponse, _abc.Awaitable[_access_pb2.GrantAccessResponse]]:
-        """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for a
-        handle, team or organization that is not there. Safe to repeat.
+        """Grants somebody an action. Needs Administer. NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND for
+        somebody who is not there. Safe to repeat.
         """
 
     @_abc_1.abstractmethod
@@ -522,7 +524,7 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.ShareWithScopeResponse, _abc.Awaitable[_access_pb2.ShareWithScopeResponse]]:
         """Grants a team or an organization of the caller an action. Needs Administer, and membership
-        (PERMISSION_DENIED NOT_A_MEMBER). Safe to repeat.
+        (PERMISSION_DENIED NOT_A_MEMBER). NOT_FOUND ASSET_NOT_FOUND, PRINCIPAL_NOT_FOUND. Safe to repeat.
         """
 
     @_abc_1.abstractmethod
@@ -607,7 +609,8 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_access_pb2.ListAuditEntriesResponse, _abc.Awaitable[_access_pb2.ListAuditEntriesResponse]]:
         """Who did what when to which, the newest first: of an asset or an experiment for those who may
         administer it, of an organization for its admins, of everything for the administrators of this
-        server; NOT_FOUND for everybody else.
+        server. NOT_FOUND ASSET_NOT_FOUND, EXPERIMENT_NOT_FOUND, ORGANIZATION_NOT_FOUND for everybody else;
+        PERMISSION_DENIED FORBIDDEN of everything.
         """
 
     @_abc_1.abstractmethod

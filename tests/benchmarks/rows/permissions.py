@@ -135,7 +135,7 @@ async def _served(opened: Database, callers: Mapping[str, Principal]) -> AsyncIt
     nobody: Any = None
     name = "gimle.asgard.v1.AssetService"
     add = asset_service_pb2_grpc.add_AssetServiceServicer_to_server
-    services = [Service(name, add, LifeHandlers(nobody, nobody, lists, now))]
+    services = [Service(name, add, LifeHandlers(nobody, nobody, lists, now))]  # type: ignore[abstract]  # lists alone are asked of it
     server = create_server(services, Health([name]), authenticate=who)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

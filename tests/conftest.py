@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.engines.tying import tied
+
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a closed connection is news to gRPC only
 
 STARTED_WITHIN_S = 30.0
@@ -137,6 +139,7 @@ def start_monitor(tmp_path: Path) -> Iterator[Callable[..., Monitor]]:
                 cwd=tmp_path,
                 env={k: v for k, v in os.environ.items() if not k.startswith("ASGARD_")},
             )
+        tied(process.pid)
         monitor = Monitor(
             f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}", storage, output, process
         )

@@ -63,7 +63,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")},
     # What the rules of access say, and who did it, are written down where they are kept.
     f"{SERVER}.store.sql": {f"{SDK}.core"}
-    | {f"{SERVER}.{room}" for room in ("store", "access", "auth.principal", "rpc.requests")},
+    | {
+        f"{SERVER}.{room}"
+        for room in (
+            *("store", "access", "auth.principal", "rpc.requests", "outbox.delivery"),
+            *("asset.store", "asset.access_store", "asset.domain", "asset.wishes", "asset.words"),
+            "blob.holdings",
+        )
+    },
+    f"{SERVER}.store.rpc_blobs": FORMAT
+    | {f"{SERVER}.{room}" for room in ("asset.store", "asset.domain", "asset.wishes")}
+    | {f"{SERVER}.rpc.requests"},
     f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT | {f"{SERVER}.gateway", f"{SERVER}.rpc"},
     f"{SERVER}.watching": FORMAT
@@ -80,6 +90,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.store.folder_bytes",
         f"{SERVER}.store.folder_grants",
     },
+    f"{SERVER}.asset": FORMAT
+    | {f"{SERVER}.{room}" for room in ("asset", "access", "auth", "rpc", "watching", "feed.feed")},
+    f"{SERVER}.asset.names": {f"{SDK}.core"},
+    f"{SERVER}.asset.domain": {f"{SDK}.core", f"{SERVER}.access.domain"},
+    f"{SERVER}.asset.wishes": {f"{SDK}.core", f"{SERVER}.asset.names", f"{SERVER}.asset.domain"},
+    f"{SERVER}.asset.store": {
+        f"{SERVER}.{room}"
+        for room in ("asset.domain", "asset.wishes", "access.domain", "auth.principal")
+    },
+    f"{SERVER}.outbox": {f"{SDK}.core", f"{SERVER}.outbox"},
     f"{SERVER}.sim_data": FORMAT
     | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "watching", "feed.feed")},
     f"{SERVER}.sim_data.domain": {f"{SDK}.core"},
@@ -104,11 +124,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
+    f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob", f"{SERVER}.sim_data.owning"},
     f"{SERVER}.processes.gateway": {
         f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
     },
     f"{SERVER}.run.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
+    f"{SERVER}.asset.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.blob.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.gateway.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.all_in_one": EVERYTHING,
@@ -123,6 +145,7 @@ PURE = (
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
     *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
     f"{SERVER}.access.domain",
+    *(f"{SERVER}.asset.{room}" for room in ("names", "domain", "wishes", "store")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

@@ -1,7 +1,7 @@
 #!/opt/asgard/bin/python
 """Ask the process in this container whether it lives: the image's HEALTHCHECK.
 
-`serve run`, `serve blob` and `serve gateway` answer on the metrics port, `serve all` on that of
+`serve run`, `asset`, `blob` and `gateway` answer on the metrics port, `serve all` on that of
 the page. There is no shell and no curl in this. Exit status 0 when it answers, 1 when nobody does.
 """
 

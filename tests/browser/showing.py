@@ -18,6 +18,8 @@ import numpy as np
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import ConsoleMessage, Page, Request
 
+from tests.engines.tying import tied
+
 SPIKE_AT, SPIKE = 4321, 1.5
 STARTED_WITHIN_S = 30.0
 
@@ -61,6 +63,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env={k: v for k, v in os.environ.items() if not k.startswith("ASGARD_")},
             )
+        tied(self._process.pid)
         deadline = time.monotonic() + STARTED_WITHIN_S
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
@@ -210,7 +213,7 @@ def coloured(page: Page, selector: str) -> int:
     return int(page.locator(selector).first.evaluate(COLOURED))
 
 
-def wait_until(page: Page, condition: str, within_s: float = 10.0) -> None:
+def wait_until(page: Page, condition: str, within_s: float = 40.0) -> None:
     """Wait until an expression is true in the page, whose policy forbids Playwright's own way."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -220,7 +223,7 @@ def wait_until(page: Page, condition: str, within_s: float = 10.0) -> None:
     raise AssertionError(f"never true: {condition}")
 
 
-def wait_for_paint(page: Page, selector: str, at_least: int, within_s: float = 10.0) -> int:
+def wait_for_paint(page: Page, selector: str, at_least: int, within_s: float = 40.0) -> int:
     """Wait until so many pixels are painted; answer how many are."""
     deadline = time.monotonic() + within_s
     found = 0

@@ -30,6 +30,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.conftest import free_port, index_file_is_whole
 from tests.engines import postgres, redis
+from tests.engines.tying import tied
 
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 30.0
@@ -73,6 +74,7 @@ class ServiceProcess:
                 env=clean | self.environ | {"ASGARD_METRICS_PORT": str(self.metrics_port)},
                 start_new_session=True,  # a Ctrl-C at the keyboard is not for it
             )
+        tied(self._process.pid)
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -361,7 +363,7 @@ async def asgard(*arguments: str, cwd: Path, **environ: str) -> subprocess.Compl
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[Any]], seconds: float = 20.0, what: str = "it"
+    condition: Callable[[], Awaitable[Any]], seconds: float = 60.0, what: str = "it"
 ) -> Any:
     """Wait until `condition` answers something true, and answer that; fail after `seconds`."""
     deadline = time.monotonic() + seconds

@@ -23,6 +23,7 @@ from gimle.asgard.core.errors import AsgardError, BlobNotReadyError
 from tests.conftest import free_port
 from tests.engines.s3_store import ROOT
 from tests.engines.small_disk import SmallDisk, small_disk
+from tests.engines.tying import tied
 
 pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
@@ -52,6 +53,7 @@ async def a_server(disk: SmallDisk, log: Path) -> AsyncIterator[str]:
         process = subprocess.Popen(
             disk.entering(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
+    tied(process.pid)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{page}", timeout=30) as client:
             for _ in range(600):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from gimle.asgard.core.documents import RunDocument, encode_run
 from gimle.asgard.core.folder import Folder
 from gimle.asgard.core.ids import new_id
 
@@ -20,6 +21,7 @@ from tests.cluster.processes import eventually
 from tests.cluster.watchers import Watcher, watchers
 from tests.conftest import free_port
 from tests.engines.small_disk import SmallDisk, small_disk
+from tests.engines.tying import tied
 
 pytestmark = pytest.mark.timeout(300)  # on a busy machine
 
@@ -39,6 +41,7 @@ async def a_server(disk: SmallDisk, log: Path) -> AsyncIterator[httpx.AsyncClien
         process = subprocess.Popen(
             disk.entering(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
+    tied(process.pid)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             for _ in range(600):
@@ -139,6 +142,111 @@ async def test_a_disk_that_is_full_now_and_then_loses_nothing_that_was_acknowled
         assert set(saver.saved) <= there, "what was acknowledged is gone"
         found = [each for each in folder.fsck().findings if each.kind != "temporary"]
         assert found == []
+
+
+async def test_a_service_whose_index_has_no_room_is_ready_to_be_deleted_from(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", SIZE) as disk:
+        async with a_server(disk, tmp_path / "log") as client:
+            for number in range(20):
+                run = {"id": f"r{number}", "name": "n", "note": "x" * 2000}
+                assert (await client.post("/v1/runs", json=run)).status_code == 200
+            storage = disk.path / "storage"
+            beside = _strewn(storage)
+            moved: list[Path] = []
+            await asyncio.to_thread(disk.fill)
+
+            async def full() -> bool:
+                # A rename needs no room, and an index does: what it has at hand is soon spent.
+                more = beside[len(moved) : len(moved) + 100]
+                moved.extend(path.rename(storage / "runs" / path.name) for path in more)
+                return "asgard_index_full 1.0" in (await client.get("/metrics")).text
+
+            await eventually(full, 60, what="that the index has no room")
+
+            async def told() -> bool:
+                return await _index_of(client) == "NOT_SERVING"
+
+            await eventually(told, what="that /readyz tells of the index")
+            deleted = await client.delete("/api/run", params={"id": "r0"})
+            assert deleted.status_code == 200, deleted.text
+            assert (await client.get("/api/run", params={"id": "r0"})).status_code == 404
+            await asyncio.to_thread(disk.fill)
+            refused = await client.post("/v1/runs", json={"name": "n", "note": "x" * 2000})
+            assert refused.json()["reason"] == FULL, refused.text
+            await asyncio.to_thread(disk.make_room)
+
+            async def all_listed() -> bool:
+                listed = (await client.get("/v1/runs?query=strewn&page_size=1000")).json()
+                there = {run["id"] for run in listed["runs"]}
+                return bool(listed["next_page_token"]) or {path.stem for path in moved} <= there
+
+            await eventually(all_listed, 60, what="that the index knows all")
+
+            async def well() -> bool:
+                text = (await client.get("/metrics")).text
+                return "asgard_index_full 0.0" in text and await _index_of(client) == "SERVING"
+
+            await eventually(well, what="that the index has room")
+        assert "no room to index changes" in (tmp_path / "log").read_text()
+
+
+async def test_a_service_that_finds_no_room_to_start_says_so_and_runs_are_deleted_without_it(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", SIZE) as disk:
+        ids = [f"r{number}" for number in range(30)]
+        async with a_server(disk, tmp_path / "log") as client:
+            for run_id in ids:
+                run = {"id": run_id, "name": "n", "note": "x" * 2000}
+                assert (await client.post("/v1/runs", json=run)).status_code == 200
+        await asyncio.to_thread(disk.fill)
+        asgard = [sys.executable, "-m", "gimle.asgard.cli"]
+        storage = ("--storage", str(disk.inside / "storage"))
+        status, said = await _ended(disk, *asgard, "serve", "all", *storage)
+        assert status == 1
+        assert "is full; make room" in said
+        status, said = await _ended(disk, *asgard, "runs", "delete", *ids[1:], "-y", *storage)
+        assert status == 0, said
+        async with a_server(disk, tmp_path / "log") as client:
+            listed = (await client.get("/api/runs")).json()
+            assert [run["id"] for run in listed] == ids[:1]
+
+
+async def _ended(disk: SmallDisk, *command: str) -> tuple[int, str]:
+    """The status of a command that has ended on the disk, and what it said."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        disk.entering(*command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+async def _index_of(client: httpx.AsyncClient) -> str:
+    """What /readyz says of the index of a service that is ready."""
+    ready = await client.get("/readyz")
+    assert ready.status_code == 200, ready.text
+    return str(ready.json()["services"]["index"])
+
+
+def _strewn(storage: Path) -> list[Path]:
+    """Documents of runs that somebody else has written beside a storage."""
+    beside = storage.with_name("beside")
+    beside.mkdir()
+    paths = []
+    for number in range(3_000):
+        now = datetime.now(UTC)
+        run = RunDocument(new_id(now), f"strewn {number}", now, now)
+        path = beside / f"{run.id}.json"
+        path.write_bytes(encode_run(run))
+        paths.append(path)
+    return paths
 
 
 async def _until_refused(saver: Saver) -> None:

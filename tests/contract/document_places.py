@@ -25,10 +25,14 @@ STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": ve
 
 @dataclass(frozen=True)
 class House:
-    """A place of documents. `take_away` makes it vanish as such places do."""
+    """A place of documents. `take_away` makes it vanish as such places do.
+
+    `strew` writes bytes under a path, as somebody else may.
+    """
 
     documents: Any
     take_away: Callable[[], Awaitable[None]]
+    strew: Callable[[str, bytes], Awaitable[object]]
 
 
 @asynccontextmanager
@@ -38,8 +42,11 @@ async def in_a_folder(path: Path) -> AsyncIterator[House]:
     async def take_away() -> None:
         os.rename(path, path.with_name("away"))
 
+    async def strew(name: str, body: bytes) -> None:
+        (path / name).write_bytes(body)
+
     with ThreadPoolExecutor(8) as pool:
-        yield House(FolderDocuments(Folder(path, durability="relaxed"), pool), take_away)
+        yield House(FolderDocuments(Folder(path, durability="relaxed"), pool), take_away, strew)
 
 
 def place_in(store: Store, prefix: str = "some/prefix") -> Place:
@@ -75,7 +82,13 @@ async def in_s3(store: Store, path: Path) -> AsyncIterator[House]:
 
             await asyncio.to_thread(empty)
 
-        yield House(documents, take_away)
+        async def strew(name: str, body: bytes) -> None:
+            def put() -> None:
+                store.client().put_object(Bucket=place.bucket, Key=place.key(name), Body=body)
+
+            await asyncio.to_thread(put)
+
+        yield House(documents, take_away, strew)
         await documents.close()
         await ledger.close()
 

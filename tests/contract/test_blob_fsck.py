@@ -306,18 +306,31 @@ async def test_fsck_beside_uploads_finds_and_harms_none_of_them(home: Home) -> N
 
 
 class Meanwhile:
-    """Holdings beside which something happens when all has been listed."""
+    """Holdings beside which something happens when all has been listed, or only the blobs."""
 
-    def __init__(self, holdings: Holdings, happens: Callable[[], Awaitable[object]]) -> None:
-        self._holdings, self._happens = holdings, happens
+    def __init__(
+        self,
+        holdings: Holdings,
+        happens: Callable[[], Awaitable[object]],
+        *,
+        behind: str = "everything",
+    ) -> None:
+        self._holdings, self._happens, self._behind = holdings, happens, behind
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._holdings, name)
 
+    async def objects(self, folder: str) -> AsyncIterator[Holding]:
+        async for held in self._holdings.objects(folder):
+            yield held
+        if folder == self._behind:
+            await self._happens()
+
     async def temporaries(self) -> AsyncIterator[Holding]:
         async for held in self._holdings.temporaries():
             yield held
-        await self._happens()
+        if self._behind == "everything":
+            await self._happens()
 
 
 async def test_what_changes_while_fsck_looks_is_not_missed(home: Home) -> None:
@@ -331,6 +344,19 @@ async def test_what_changes_while_fsck_looks_is_not_missed(home: Home) -> None:
     examiner = Examiner(home.table, holdings, home.clock, young=NO_TIME)
     assert (await examiner.examine(repair=True, deep=True)).findings == []
     assert (await home.keeper.blob("name:new")).state == "ready"
+
+
+async def test_what_is_removed_while_fsck_looks_is_not_told_of(home: Home) -> None:
+    await uploaded(home, "kept")
+    await strewn(home, "swept")
+    row = domain.begin(NewUpload(id="swept"), home.clock())
+
+    async def happens() -> None:
+        await home.held.remove(replace(row, attempt="1"))
+
+    holdings: Any = Meanwhile(home.holdings, happens, behind="blobs/")
+    examiner = Examiner(home.table, holdings, home.clock, young=NO_TIME)
+    assert (await examiner.examine(repair=True)).findings == []
 
 
 @dataclass

@@ -206,6 +206,17 @@ async def test_a_place_tells_of_what_comes_by_its_pulse_or_as_news(documents: An
     assert await documents.news({"run": later, "result": None}) == []
 
 
+async def test_what_an_engine_writes_beside_documents_is_none(house: House, documents: Any) -> None:
+    run_id, name = new_id(NOW), new_id(NOW)
+    await documents.create_run(a_run(run_id), [])
+    # As a folder names what is being written, and versitygw what it puts in an object's place.
+    for strange in (f".{name}.json.tmp", f".{name}.json.sgwtmp.1795967505391817688", name):
+        await house.strew(f"runs/{strange}", b"{}")
+    assert [entry.key.id for entry in await documents.scan("run")] == [run_id]
+    news = await documents.news({"run": new_id(NOW), "result": None})
+    assert {entry.key.id for entry in news} <= {run_id}
+
+
 async def test_a_pulse_moves_with_every_kind_of_change(storage_dir: Path) -> None:
     async with in_a_folder(storage_dir) as house:
         documents = house.documents

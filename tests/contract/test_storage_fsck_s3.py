@@ -113,6 +113,37 @@ FLAWS = {
 }
 
 
+def test_a_name_that_a_store_lists_for_a_moment_is_nothing(bucket: Bucket, place: Place) -> None:
+    # versitygw links what is put in an object's place to a name of its own, and renames it.
+    objects = Objects(place)
+    run = a_run(bucket, {"k": 1})
+    of_the_store = [f"{folder}/.{run}.json.sgwtmp.17" for folder in ("runs", "results")]
+    for path in of_the_store:
+        objects.put(path, b"{}")
+    assert kinds(examined(place)) == {"unknown": 2}  # it died before it did
+    gone: list[str] = []
+
+    def renamed(step: str, count: int) -> None:
+        objects.delete(of_the_store)
+        gone.append(step)
+
+    assert examined(place, tell=renamed).findings == []
+    assert gone, "fsck has ended before it told of a step"
+
+
+def test_what_no_delete_is_called_is_not_taken_for_one(
+    bucket: Bucket, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = Objects(place)
+    run = a_run(bucket, {"k": 1})
+    (result,) = bucket.read_run(run).results
+    # What a store that died while it replaced a marker has left of it.
+    Marker("run", f".{run}.sgwtmp.17", run, [result], []).write(objects)
+    monkeypatch.setattr(fsck, "FINISHED_AFTER_S", NOW)
+    assert examined(place, repair=True).findings == []
+    assert bucket.read_result(result).data == {"k": 1}
+
+
 def test_a_healthy_storage_has_no_findings(bucket: Bucket, place: Place) -> None:
     run = a_run(bucket, {"x": np.arange(2000)})
     growing = bucket.add_result(a_result(run, {"x": [1.0], "deep": [np.arange(2000)]}))

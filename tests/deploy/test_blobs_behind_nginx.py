@@ -56,6 +56,7 @@ async def deployed(tmp_path: Path) -> AsyncIterator[Deployed]:
             store_listen=f"127.0.0.1:{store_port}",
             gateway_address=gateway.url.removeprefix("http://"),
             run_address=cluster.replicas[0].address,
+            asset_address="127.0.0.1:1",
             blob_address=blobs[0].address,
             store_address=store.endpoint.removeprefix("http://"),
         )

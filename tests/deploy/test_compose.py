@@ -33,7 +33,7 @@ def ours() -> dict[str, dict[str, Any]]:
 
 
 def test_every_process_understands_the_settings_it_is_given() -> None:
-    assert ours().keys() == {"migrate", "bucket", "run", "blob", "gateway"}
+    assert ours().keys() == {"migrate", "bucket", "run", "asset", "blob", "gateway"}
     for each in ours().values():
         Settings.from_environment(each["environment"])
         assert each["read_only"] is True
@@ -53,6 +53,10 @@ def test_two_replicas_share_engines_and_the_gateway_finds_both() -> None:
     gateway = Settings.from_environment(services()["gateway"]["environment"])
     assert gateway.run_address == "dns:///run:50051"
     assert gateway.blob_address == "dns:///blob:50053"
+    assert gateway.asset_address == "dns:///asset:50052"
+    asset = Settings.from_environment(services()["asset"]["environment"])
+    assert asset.blob_address == gateway.blob_address
+    assert (asset.database_url, asset.redis_url) == (settings.database_url, settings.redis_url)
     # All that has a password stays with who needs it.
     assert not any("secret" in value for value in services()["gateway"]["environment"].values())
 

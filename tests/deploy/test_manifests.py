@@ -18,7 +18,11 @@ from checks import kubernetes
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = [path.name for path in kubernetes.overlays()]
-SERVICES = {"asgard-run": "RunService", "asgard-blob": "BlobService"}
+SERVICES = {
+    "asgard-run": "RunService",
+    "asgard-asset": "AssetService",
+    "asgard-blob": "BlobService",
+}
 SERVED = (*SERVICES, "asgard-gateway")
 Manifest = dict[str, Any]
 
@@ -110,10 +114,14 @@ def test_every_process_understands_the_settings_it_is_given(overlay: str) -> Non
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) -> None:
     found = dict(pods(overlay))
-    run, blob, gateway = (found[f"Deployment/{name}"] for name in SERVED)
+    run, asset, blob, gateway = (found[f"Deployment/{name}"] for name in SERVED)
     page = settings_of(overlay, gateway["containers"][0])
-    finds = {"asgard-run": page.run_address, "asgard-blob": page.blob_address}
-    for name, pod in (("asgard-run", run), ("asgard-blob", blob)):
+    finds = {
+        "asgard-run": page.run_address,
+        "asgard-asset": page.asset_address,
+        "asgard-blob": page.blob_address,
+    }
+    for name, pod in (("asgard-run", run), ("asgard-asset", asset), ("asgard-blob", blob)):
         served = settings_of(overlay, pod["containers"][0])
         assert served.listens_beyond_loopback
         # By certificates callers of services are known, and of the page nobody is yet.
@@ -129,6 +137,9 @@ def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) 
     runs, blobs = (settings_of(overlay, pod["containers"][0]) for pod in (run, blob))
     assert runs.redis_url
     assert blobs.redis_url == runs.redis_url
+    assets = settings_of(overlay, asset["containers"][0])
+    assert (assets.redis_url, assets.database_url) == (runs.redis_url, runs.database_url)
+    assert assets.blob_address == page.blob_address
     # One storage: its blobs lie beside its documents.
     assert str(runs.storage) == str(blobs.storage)
     assert str(runs.storage).startswith("s3://")
@@ -300,6 +311,8 @@ def test_policies_let_each_caller_through_at_both_ends(overlay: str) -> None:
         assert let_out("asgard-client", port)
         # RunService asks BlobService for grants.
         assert name != "asgard-blob" or let_out("asgard-run", port)
+        # And AssetService asks it for the bytes of assets.
+        assert name != "asgard-blob" or let_out("asgard-asset", port)
         assert let_out(name, 5432)
         assert let_out(name, 443)
     assert let_out("asgard-client", 443)  # blobs go to the store itself

@@ -15,6 +15,7 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cluster.processes import a_cluster, eventually
+from tests.deploy.asset_replicas import asset_replicas
 from tests.deploy.blob_replicas import blob_replicas
 from tests.engines import versitygw
 from tests.engines.unpacked import program
@@ -58,6 +59,7 @@ async def test_every_name_is_one_that_the_processes_show(tmp_path: Path) -> None
     async with (
         a_cluster(tmp_path, bell=True, database=True, s3=versitygw.server()) as cluster,
         blob_replicas(cluster) as (blobs,),
+        asset_replicas(cluster) as (assets,),
         cluster.client() as client,
         cluster.stub() as stub,
         client.stream("GET", "/api/updates"),
@@ -70,7 +72,7 @@ async def test_every_name_is_one_that_the_processes_show(tmp_path: Path) -> None
         await eventually(listed)
         texts = [
             (await client.get(f"{process.metrics}/metrics")).text
-            for process in (cluster.replicas[0], blobs, cluster.gateway)
+            for process in (cluster.replicas[0], assets, blobs, cluster.gateway)
         ]
     shown: dict[str, set[str]] = {}
     for text in texts:

@@ -44,6 +44,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
             run_address=cluster.replicas[0].address,
             # test_blobs_behind_nginx.py asks these.
             store_listen=f"127.0.0.1:{free_port()}",
+            asset_address="127.0.0.1:1",
             blob_address="127.0.0.1:1",
             store_address="127.0.0.1:1",
         )
@@ -95,10 +96,10 @@ async def test_a_change_reaches_watchers_and_pages_through_nginx_at_once(proxied
     ):
         assert page.status_code == 200
         lines = page.aiter_lines()
-        await asyncio.wait_for(anext(lines), 10)  # it is told where it stands
+        await asyncio.wait_for(anext(lines), 40)  # it is told where it stands
         stub = pb_grpc.RunServiceStub(channel)
         watch = stub.WatchRuns(pb.WatchRunsRequest())
-        await asyncio.wait_for(watch.read(), 10)
+        await asyncio.wait_for(watch.read(), 40)
 
         made = await stub.CreateRun(pb.CreateRunRequest(name="live"), timeout=10)
 

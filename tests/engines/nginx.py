@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.tying import tied
 from tests.engines.unpacked import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +68,7 @@ class Nginx:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C at the keyboard is not for it
         )
+        tied(self._process.pid, signal.SIGTERM)  # by SIGKILL its workers would outlive it
         deadline = time.monotonic() + STARTED_WITHIN_S
         while not _listens(port):
             if self._process.poll() is not None or time.monotonic() > deadline:

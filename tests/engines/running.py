@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import pytest
 
+from tests.engines.tying import tied
+
 STARTED_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 30.0
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "engines"
@@ -72,6 +74,7 @@ class Engine:
                 env={**os.environ, **self._environment},
                 start_new_session=True,  # a Ctrl-C at the keyboard is not for it
             )
+        tied(self._process.pid, self.ends_by, self.folder)
         deadline = time.monotonic() + STARTED_WITHIN_S
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -8,15 +8,18 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.engines.running import CACHE, Engine
+from tests.engines.running import CACHE, STARTED_WITHIN_S, Engine
 
 ROOT = CACHE.parents[1]
+_FOUND_IN_A_ROW = 3
 ACCESS_KEY, SECRET_KEY = "asgard-tests", "asgard-tests-secret"
 
 
@@ -64,7 +67,20 @@ class Store(Engine):
         """Make a new bucket; answer its name."""
         self._buckets += 1
         name = f"tests-{os.getpid()}-{self._buckets}"
-        self.client().create_bucket(Bucket=name)
+        client = self.client()
+        client.create_bucket(Bucket=name)
+        # MinIO that has just started on a busy machine has forgotten one that it had found.
+        deadline, found = time.monotonic() + STARTED_WITHIN_S, 0
+        while found < _FOUND_IN_A_ROW:
+            try:
+                client.head_bucket(Bucket=name)
+                client.list_objects_v2(Bucket=name, MaxKeys=1)
+                found += 1
+            except ClientError as error:
+                if time.monotonic() > deadline:
+                    pytest.fail(f"{self.name} loses the bucket that it has made: {error}")
+                found = 0
+                time.sleep(0.02)
         return name
 
     def client(self) -> Any:

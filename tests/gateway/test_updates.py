@@ -205,14 +205,14 @@ async def test_a_client_that_reads_nothing_holds_up_nobody(monitor: Served) -> N
 async def test_a_server_that_stops_ends_its_streams_at_once(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as clients:
-        async with a_monitor(tmp_path / "storage", drain_seconds=10.0) as served:
+        async with a_monitor(tmp_path / "storage", drain_seconds=60.0) as served:
             client = await clients.enter_async_context(httpx.AsyncClient(base_url=served.url))
             streams = [
                 await clients.enter_async_context(client.stream("GET", path))
                 for path in ("/api/updates", "/v1/runs:watch?start=now")
             ]
             begin = loop.time()
-        assert loop.time() - begin < 5
+        assert loop.time() - begin < 30
         for answer in streams:
             async for _ in answer.aiter_raw():
                 pass

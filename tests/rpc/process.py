@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from tests.engines.tying import tied
+
 
 class ServerProcess:
     """`asgard serve all` on one folder; `address` is its gRPC, the same over restarts.
@@ -42,6 +44,7 @@ class ServerProcess:
                 stderr=files.enter_context(self.log.open("ab")) if self.log else None,
                 env={**os.environ, "ASGARD_DURABILITY": "relaxed"},
             )
+        tied(self._process.pid)
         output = self._process.stdout
         assert output is not None
         said = ""

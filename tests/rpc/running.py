@@ -92,7 +92,7 @@ def a_result(**fields: Any) -> NewResult:
     return NewResult(**given)
 
 
-async def eventually(condition: Any, seconds: float = 5.0) -> Any:
+async def eventually(condition: Any, seconds: float = 40.0) -> Any:
     """Wait until `condition()` is true and answer it; fail after `seconds`."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

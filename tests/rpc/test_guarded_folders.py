@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from asgard_server.all_in_one import serve
 from asgard_server.settings import Settings
 from gimle.asgard import AsgardStorage
-from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.client.connection import PATIENCE_SECONDS
+from gimle.asgard.core.errors import StorageReadOnlyError, StorageUnavailableError
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
@@ -61,7 +64,7 @@ async def test_a_folder_that_may_only_be_read_is_shown_and_stays_as_it_is(
                 return [each.name for each in answer.runs]
 
             # Its index is made behind the start.
-            await eventually(listed, 30)
+            await eventually(listed)
             assert await listed() == ["kept"]
             found = await stub.GetRun(pb.GetRunRequest(run_id=run.id))
             assert found.run.result_count == 1
@@ -69,12 +72,23 @@ async def test_a_folder_that_may_only_be_read_is_shown_and_stays_as_it_is(
                 render_pb.RenderResultRequest(result_id=run.result_ids[0])
             )
             assert b'"line"' in drawn.body.data
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.DeleteRun(pb.DeleteRunRequest(run_id=run.id))
-            assert refused(caught.value)[:2] == (
-                grpc.StatusCode.UNAVAILABLE,
-                "STORAGE_UNAVAILABLE",
-            )
+            for write in (
+                stub.DeleteRun(pb.DeleteRunRequest(run_id=run.id)),
+                stub.CreateRun(pb.CreateRunRequest(name="new")),
+                stub.UpdateRun(pb.UpdateRunRequest(run_id=run.id, note="new")),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await write
+                code, reason, metadata = refused(caught.value)[:3]
+                assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STORAGE_READ_ONLY")
+                assert "allow this user to write there" in metadata["mend"]
+            # A library is refused at once: waiting mends nothing.
+            began = time.monotonic()
+            with pytest.raises(StorageReadOnlyError, match="may only be read"):
+                await asyncio.to_thread(
+                    AsgardStorage(f"grpc://{server.address}").add_result, run, "Any", {"x": 1}
+                )
+            assert time.monotonic() - began < PATIENCE_SECONDS / 2
         assert names(folder) == before
         assert list((tmp_path / "cache").rglob("index.sqlite3"))
     finally:

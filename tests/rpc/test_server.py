@@ -61,7 +61,7 @@ async def test_health_is_not_serving_while_the_folder_is_away_and_nothing_is_bel
     run = (await service.stub.CreateRun(request)).run
     away = service.folder.with_name("away")
     service.folder.rename(away)
-    await eventually(lambda: _is(service, NOT_SERVING), 15)
+    await eventually(lambda: _is(service, NOT_SERVING))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.stub.CreateRun(pb.CreateRunRequest(name="lost"))
     code, reason, metadata = refused(caught.value)
@@ -69,7 +69,7 @@ async def test_health_is_not_serving_while_the_folder_is_away_and_nothing_is_bel
     assert metadata["mend"]
     assert not service.folder.exists()
     away.rename(service.folder)
-    await eventually(lambda: _is(service, SERVING), 15)
+    await eventually(lambda: _is(service, SERVING))
     assert (await service.stub.GetRun(pb.GetRunRequest(run_id=run.run_id))).run.name == "kept"
     listed = await service.stub.ListRuns(pb.ListRunsRequest())
     assert [each.name for each in listed.runs] == ["kept"]

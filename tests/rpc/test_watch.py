@@ -51,14 +51,14 @@ def watching(service: Running, **request: Any) -> Heard:
 async def following(heard: Heard) -> Told:
     """The next thing told that is no checkpoint."""
     while True:
-        event = await asyncio.wait_for(heard.next(), 10)
+        event = await asyncio.wait_for(heard.next(), 40)
         if event.kind != "checkpoint":
             return event
 
 
 async def standing(heard: Heard) -> str:
     """Read until the watch says that it has caught up; its token."""
-    event = await asyncio.wait_for(heard.next(), 10)
+    event = await asyncio.wait_for(heard.next(), 40)
     assert event.kind == "checkpoint"
     return event.resume_token
 
@@ -268,7 +268,7 @@ async def test_a_watcher_that_does_not_read_is_ended_and_resumes_without_a_gap(
             await read_on()
         resumed = watch.watch(snapshot=False, token=token, run_id="")
         while not seen or seen[-1] < 60:
-            following = heard(await asyncio.wait_for(anext(resumed), 5))
+            following = heard(await asyncio.wait_for(anext(resumed), 40))
             seen += [event.revision for event in following if event.kind == "change"]
         assert seen == list(range(1, 61))
         await resumed.aclose()
@@ -315,14 +315,14 @@ async def test_on_silence_a_checkpoint_comes_with_a_token_that_resumes(place: Pl
     async with reading(watch):
         events = watch.watch(snapshot=False, token="", run_id="")
         for _ in range(4):
-            event = heard(await asyncio.wait_for(anext(events), 5))[0]
+            event = heard(await asyncio.wait_for(anext(events), 40))[0]
             assert event.kind == "checkpoint"
         await events.aclose()
         await place.change(1)
         again = watch.watch(snapshot=False, token=event.resume_token, run_id="")
         event = heard(await anext(again))[0]
         while event.kind == "checkpoint":
-            event = heard(await asyncio.wait_for(anext(again), 5))[0]
+            event = heard(await asyncio.wait_for(anext(again), 40))[0]
         assert event.change.object_id == "r1"
         await again.aclose()
 
@@ -358,7 +358,7 @@ async def test_a_bell_that_never_rings_costs_a_moment_and_no_event(place: Place)
         watcher = watch.watch(snapshot=False, token="", run_id="")
         await anext(watcher)
         await place.change(1)
-        event = heard(await asyncio.wait_for(anext(watcher), 3))[0]
+        event = heard(await asyncio.wait_for(anext(watcher), 40))[0]
         assert event.change.object_id == "r1"
         await watcher.aclose()
 

@@ -97,7 +97,7 @@ async def begun(watcher: Watcher, address: str) -> None:
     async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         stub: Any = pb_grpc.RunServiceStub(channel)
         call = stub.WatchRuns(pb.WatchRunsRequest())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not watcher.token:
                 watcher.take(await call.read())
         call.cancel()
@@ -117,7 +117,7 @@ async def test_every_watcher_sees_each_revision_once_and_in_order(tmp_path: Path
     chance = random.Random(seed)
     runs = CHANGES // (RESULTS + 1)
     async with a_server(tmp_path) as server:
-        await eventually(lambda: _quiet(server), 20)
+        await eventually(lambda: _quiet(server), 60)
         watchers = [Watcher() for _ in range(WATCHERS)]
         for watcher in watchers:
             await begun(watcher, server.address)
@@ -196,7 +196,7 @@ async def test_when_the_index_is_thrown_away_all_are_reset_and_end_in_the_true_s
         tasks = [
             asyncio.create_task(watcher.watch(address, lambda it: False)) for watcher in watchers
         ]
-        await eventually(lambda: all(each.snapshots for each in watchers), 20)
+        await eventually(lambda: all(each.snapshots for each in watchers), 60)
         before = [each.resets for each in watchers]
         shutil.rmtree(tmp_path / ".asgard")
         # What changes meanwhile was logged nowhere that they could have resumed from.
@@ -213,7 +213,7 @@ async def test_when_the_index_is_thrown_away_all_are_reset_and_end_in_the_true_s
                 for each, was in zip(watchers, before, strict=True)
             )
 
-        await eventually(true_state, 30)
+        await eventually(true_state, 60)
         for task in tasks:
             assert not task.done()
             task.cancel()
@@ -224,7 +224,7 @@ async def test_when_the_index_is_thrown_away_all_are_reset_and_end_in_the_true_s
 async def test_what_was_acknowledged_is_there_after_kill_9(tmp_path: Path) -> None:
     acknowledged: set[str] = set()
     async with a_server(tmp_path) as server:
-        await eventually(lambda: _quiet(server), 20)
+        await eventually(lambda: _quiet(server), 60)
         watcher = Watcher()
         await begun(watcher, server.address)
 
@@ -238,7 +238,7 @@ async def test_what_was_acknowledged_is_there_after_kill_9(tmp_path: Path) -> No
             channel = grpc.aio.insecure_channel(server.address, options=OPTIONS)
             already = len(acknowledged)
             writers = [asyncio.create_task(write(channel)) for _ in range(8)]
-            await eventually(lambda least=already + 60: len(acknowledged) > least, 20)
+            await eventually(lambda least=already + 60: len(acknowledged) > least, 60)
             await server.end(signal.SIGKILL)
             ended = await asyncio.gather(*writers, return_exceptions=True)
             assert all(isinstance(error, grpc.aio.AioRpcError) for error in ended)

@@ -14,6 +14,7 @@ from gimle.asgard.core.errors import AsgardError
 from gimle.asgard.monitor.storage import AsgardStorage
 
 from tests.conftest import free_port, index_is_whole
+from tests.engines.tying import tied
 
 
 class Server:
@@ -34,6 +35,7 @@ class Server:
             text=True,
             env={**os.environ, "ASGARD_DURABILITY": "relaxed"},
         )
+        tied(self._process.pid)
         assert self._process.stdout is not None
         said = ""
         while "Ctrl-C" not in said:

@@ -79,7 +79,7 @@ def test_a_call_ends_when_its_time_is_over_and_is_repeated_while_patience_lasts(
         storage = AsgardStorage(where, timeout=0.3, patience=0)
         with pytest.raises(StorageUnavailableError, match="did not answer in time"):
             storage.load_run("r")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 12
         assert slow.asked == 1
         with pytest.raises(StorageUnavailableError):
             AsgardStorage(where, timeout=0.3, patience=1).load_run("r")
@@ -101,7 +101,7 @@ def test_arrays_that_stop_on_their_way_end_when_the_time_for_their_size_is_over(
             began = time.monotonic()
             with pytest.raises(StorageUnavailableError, match="did not answer in time"):
                 ask()
-            assert 0.3 < time.monotonic() - began < 5
+            assert 0.3 < time.monotonic() - began < 12
         assert slow.asked == 2
 
 

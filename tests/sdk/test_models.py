@@ -383,6 +383,13 @@ def test_when_neither_has_it_the_command_fails(minio_shop: Shop, tmp_path: Path)
     assert "is not a model" in minio_shop.run("pull", "../../etc", "--to", "/nowhere", status=1)
 
 
+def test_what_a_store_calls_a_reference_while_it_replaces_one_is_none() -> None:
+    keys = [f"snapshots/{COMMIT}/.gitattributes", "refs/main", "refs/.main.sgwtmp.17", "refs/pr/.x"]
+    found = models_in([Stored(f"models/hf-cache/{FOLDER}/{key}", 1, '"e"') for key in keys])
+    assert list(found[ID].refs) == ["main"]
+    assert list(found[ID].snapshots[COMMIT].files) == [".gitattributes"]
+
+
 @pytest.mark.parametrize("path", ["../../x", "a//b", "a/../../b", "a\\b", "a\nb"])
 def test_no_key_leads_out_of_its_snapshot(path: str) -> None:
     key = f"models/hf-cache/{FOLDER}/snapshots/{COMMIT}/{path}"

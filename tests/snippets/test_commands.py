@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import free_port
+from tests.engines.tying import tied
 from tests.snippets.snippets import environment, run_command
 
 PATIENCE_S = 90.0
@@ -40,6 +41,7 @@ def running(command: str, folder: Path, port: int) -> Iterator[subprocess.Popen[
             text=True,
             start_new_session=True,
         )
+        tied(process.pid)
         try:
             yield process
         finally:

@@ -45,7 +45,7 @@ class Finisher:
         """
         asset, _ = await self._assets.find(asset_id, by, "write")
         with metrics.finalizing():
-            arrived = await self._arrived(asset)
+            arrived = await self._arrived(by, asset)
             done = await self._assets.change(
                 *(asset_id, by, "write", "asset.finalize"),
                 lambda now: domain.completed(now, arrived, self._clock()),
@@ -60,7 +60,7 @@ class Finisher:
         """
         asset, _ = await self._assets.find(asset_id, by, "write")
         domain.require_review(asset)
-        arrived = await self._arrived(asset)
+        arrived = await self._arrived(by, asset)
         done = await self._assets.change(
             *(asset_id, by, "write", "asset.approve"),
             lambda now: domain.approved(now, arrived, self._clock()),
@@ -96,13 +96,16 @@ class Finisher:
                 outcomes.append(Outcome(asset_id))
         return outcomes
 
-    async def _arrived(self, asset: Asset) -> dict[str, Arrived]:
+    async def _arrived(self, by: Principal, asset: Asset) -> dict[str, Arrived]:
         """What has arrived and is claimed now; nothing where nothing is to arrive any more."""
         if asset.kind != "components" or asset.state != "pending" or asset.is_whole:
             return {}
         arrived = await self._blobs.complete(asset)
         missing = [each.name for each in asset.components if each.name not in arrived]
         if missing:
+            now, _ = await self._assets.find(asset.id, by, "write")
+            if now.state != "pending" or now.is_whole:  # meanwhile, by somebody else
+                return {}
             raise AssetIncompleteError(asset.id, missing)
         try:
             await self._blobs.claim(asset)

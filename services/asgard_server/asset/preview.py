@@ -1,7 +1,7 @@
 """The beginning of a component as something a browser may show without harm.
 
-Pictures are shown as what their bytes say they are, of four formats that run nothing; whatever else is text is
-plain text, whatever it says it is: a page or a drawing with a script in it is read, and not run.
+Pictures are shown as what their bytes say they are, of formats that run nothing. Whatever else is
+text is plain text, whatever it says: a page or a drawing with a script in it is read, not run.
 """
 
 from __future__ import annotations

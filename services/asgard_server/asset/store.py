@@ -126,7 +126,7 @@ class Versions(Protocol):
 
 
 class Upkeep(Protocol):
-    """The tables' other face, for the sweeper and for fsck."""
+    """The tables' other face, for the sweeper."""
 
     async def overdue(self, before: datetime, limit: int) -> list[str]:
         """Pending assets of before then that nobody is to approve, or that are not whole."""
@@ -135,9 +135,6 @@ class Upkeep(Protocol):
         """Remove the content of assets abandoned before then, and leave word that their blobs are
         to go; answer how many assets those were.
         """
-
-    async def owners(self, names: Sequence[str]) -> set[str]:
-        """Which of these names of owners of blobs ("asset/<id>") are of assets that are there."""
 
     async def forget(self, before: datetime) -> None:
         """Forget ids that were deleted before then."""
@@ -181,7 +178,9 @@ class Blobs(Protocol):
         """Grant uploads that have begun anew."""
 
     async def complete(self, asset: Asset) -> dict[str, Arrived]:
-        """Look at what has arrived; answer that by name. Raises `DigestMismatchError`."""
+        """Look at what has arrived; answer that by name, and keep it if it is all. Until then what
+        was sent may be sent anew. Raises `DigestMismatchError`.
+        """
 
     async def claim(self, asset: Asset) -> None:
         """Say that the asset needs its blobs."""

@@ -34,6 +34,12 @@ _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}"
     r"(; ?[A-Za-z0-9!#$&^_.+-]{1,127}=[A-Za-z0-9!#$&^_.+:/-]{1,127}){0,8}"
 )
+_WAYS: Mapping[str, Kind] = {
+    "content": "inline",
+    "components": "components",
+    "component_files": "components",
+    "uri": "reference",
+}
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(rb"[\[\]{}]")
@@ -174,15 +180,7 @@ def is_json(content_type: str) -> bool:
 
 
 def _kind(wish: Wish) -> Kind:
-    given: dict[str, Kind] = {}
-    for name, kind in (
-        ("content", "inline"),
-        ("components", "components"),
-        ("component_files", "components"),
-        ("uri", "reference"),
-    ):
-        if getattr(wish, name):
-            given[name] = kind  # type: ignore[assignment]  # each is one of Kind
+    given = {name: kind for name, kind in _WAYS.items() if getattr(wish, name)}
     if len(given) > 1:
         first, second, *_ = given
         raise InvalidFieldError(second, f"is given beside {first}", "give one of them")
@@ -305,17 +303,12 @@ def _require_rule(made: Asked) -> None:
         raise InvalidFieldError(
             "output_of", f"is given, and a {kind} is no output", "link it as an input"
         )
-    if not rule.is_document:
-        return
-    if made.asset.kind == "reference":
+    if rule.is_document and made.asset.kind == "reference":
         raise InvalidFieldError("uri", f"is given for a {kind}", "give its content")
-    if made.content is not None and is_json(made.asset.content_type):
-        if not made.content.lstrip().startswith(b"{"):
-            raise InvalidFieldError(
-                "content",
-                f"is no JSON object, and a {kind} is a document",
-                "give an object or text",
-            )
+    content = made.content if rule.is_document and is_json(made.asset.content_type) else None
+    if content is not None and not content.lstrip().startswith(b"{"):
+        mend = "give an object, or text with its content_type"
+        raise InvalidFieldError("content", f"is no JSON object, as a {kind} is", mend)
 
 
 def _parsed(text: bytes, field: str) -> Any:

@@ -17,9 +17,10 @@ from gimle.asgard.core.errors import BlobOwnedError, NotFoundError
 from gimle.asgard.core.folder.fsck import Finding
 
 from asgard_server.blob import domain, fates
+from asgard_server.blob.claiming import claimed
 from asgard_server.blob.digesting import digests
 from asgard_server.blob.domain import Blob
-from asgard_server.blob.holdings import Holding, Holdings, Owner, Rows
+from asgard_server.blob.holdings import Claimants, Holding, Holdings, Owner, Rows
 from asgard_server.blob.owning import compared
 
 DAY = timedelta(days=1)
@@ -62,7 +63,7 @@ class Examiner:
 
     `young`: what is younger is not removed. `margin`: what is younger is not even told of, for a
     request that has begun may still come to an end. `owners` keep bytes under keys of their own,
-    each in its store.
+    each in its store. `claimants` say which blobs they need.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Examiner:
         clock: Callable[[], datetime],
         *,
         owners: Sequence[tuple[Owner, Holdings]] = (),
+        claimants: Sequence[Claimants] = (),
         young: timedelta = DAY,
         margin: timedelta = domain.MARGIN,
         tell: Tell = lambda step, count: None,
@@ -80,6 +82,7 @@ class Examiner:
         self._holdings = holdings
         self._clock = clock
         self._owners = owners
+        self._claimants = claimants
         self._young = young.total_seconds()
         self._margin = min(margin, young).total_seconds()
         self._tell = tell
@@ -95,6 +98,10 @@ class Examiner:
         for owner, holdings in self._owners:
             self._tell(f"asking for {owner.folder}", 0)
             async for finding in compared(owner, holdings, deep=deep, margin_seconds=self._margin):
+                done.findings.append(finding)
+        for claimants in self._claimants:
+            self._tell(f"asking who needs blobs as {claimants.kind}", 0)
+            async for finding in claimed(claimants, self._table):
                 done.findings.append(finding)
         done.findings.sort(key=lambda finding: finding.path)
         return done
@@ -154,6 +161,8 @@ class Examiner:
         if held.age_seconds < self._margin:
             done.on_the_way.add(held.size_bytes)
             return
+        if not held.upload_id and await self._holdings.now(held.key) is None:
+            return  # a sweeper, or whoever wrote it, has removed it since it was listed
         removed = repair and held.age_seconds >= leftover.after_seconds
         if removed:
             await self._holdings.drop(held)

@@ -68,7 +68,7 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         self, request: pb.CompleteUploadsRequest, context: Context
     ) -> pb.CompleteUploadsResponse:
         asked = [(item.blob_id, codec.optional(item, "sha256")) for item in request.uploads]
-        done = await self._uploader.complete(asked)
+        done = await self._uploader.complete(asked, dry_run=request.dry_run)
         outcomes = [codec.outcome(name, each) for (name, _), each in zip(asked, done, strict=True)]
         return pb.CompleteUploadsResponse(outcomes=outcomes)
 

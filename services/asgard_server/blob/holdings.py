@@ -91,3 +91,27 @@ class Owner(Protocol):
 
     async def kept(self, key: str) -> Kept | None:
         """What should lie under one key at this moment, None when nothing should."""
+
+
+class Needed(NamedTuple):
+    """That somebody needs a blob."""
+
+    blob_id: str
+    owner: str
+
+
+class Claimants(Protocol):
+    """Those who claim blobs by names of one kind, asked by fsck and by nobody else."""
+
+    @property
+    def kind(self) -> str:
+        """What their names begin with, such as "asset/"."""
+
+    async def there(self, owners: Sequence[str]) -> set[str]:
+        """Which of these are there."""
+
+    async def needed(self, behind: str, limit: int) -> tuple[list[Needed], str]:
+        """Some of the blobs that should be there, and how to ask for those behind them.
+
+        The first page is behind "", and what follows the last one is "". In any order.
+        """

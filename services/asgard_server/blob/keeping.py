@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from datetime import datetime
 
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
+    AsgardError,
     BlobOwnedError,
     BlobTooLargeError,
     NotFoundError,
@@ -22,6 +24,7 @@ from asgard_server.blob.store import Bytes, Grant, Grants, Table
 
 # Blobs of a prefix that are removed in one go.
 _PAGE = 500
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +87,12 @@ class Keeper:
         behind = ""
         while page := await self._table.page(prefix, behind, _PAGE):
             behind = page[-1].name
-            for blob in page:
-                try:
-                    await self._delete(blob)
-                except BlobOwnedError:
-                    owned += 1
-                except NotFoundError:  # somebody else was faster
-                    continue
-                else:
+            for blob, problem in zip(page, await self._delete_many(page), strict=True):
+                if problem is None:
                     count += 1
                     size += blob.size_bytes or 0
+                elif isinstance(problem, BlobOwnedError):
+                    owned += 1
         return Deleted(count, size, owned)
 
     async def copy(self, blob_id: str, name: str) -> Blob:
@@ -130,14 +129,8 @@ class Keeper:
         if ids:
             domain.batch(len(ids), "blob_ids")
         left = await self._table.release(ids, domain.checked_owner(owner))
-        deleted = 0
-        for blob in left:
-            try:
-                await self._delete(blob)
-            except (BlobOwnedError, NotFoundError):  # claimed again, or deleted, meanwhile
-                continue
-            deleted += 1
-        return deleted
+        # What was claimed again, or deleted, meanwhile is not deleted here.
+        return (await self._delete_many(left)).count(None)
 
     async def read(self, blob_id: str) -> tuple[Blob, bytes]:
         """Read a small blob. Raises `NotFoundError`, `BlobNotReadyError`, `BlobTooLargeError`."""
@@ -164,6 +157,20 @@ class Keeper:
             raise AlreadyExistsError("blob", row.id)
         done = domain.ready(row, held, now, sha256=sha256, verified=held.sha256 is not None)
         return await self._table.settle(row, done)
+
+    async def _delete_many(self, blobs: Sequence[Blob]) -> list[AsgardError | None]:
+        """Delete many, some at a time; answer of each why it was not deleted."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(blob: Blob) -> AsgardError | None:
+            try:
+                async with turns:
+                    await self._delete(blob)
+            except (BlobOwnedError, NotFoundError) as error:
+                return error
+            return None
+
+        return list(await asyncio.gather(*map(one, blobs)))
 
     async def _delete(self, blob: Blob) -> None:
         after: State = "deleted" if blob.state == "ready" else "abandoned"

@@ -104,10 +104,13 @@ class Uploader:
         blob = await self._in_parts(blob_id)
         return blob, await self._bytes.parts(blob) or []
 
-    async def complete(self, asked: Sequence[tuple[str, str | None]]) -> list[Blob | Exception]:
+    async def complete(
+        self, asked: Sequence[tuple[str, str | None]], *, dry_run: bool = False
+    ) -> list[Blob | Exception]:
         """Make uploads ready that are whole; answer each, or why it is not.
 
-        With each id the SHA-256 of all bytes may be given. Raises `InvalidFieldError`.
+        With each id the SHA-256 of all bytes may be given. `dry_run`: look at what has arrived,
+        and change nothing. Raises `InvalidFieldError`.
         """
         domain.batch(len(asked), "uploads")
         for blob_id, _ in asked:
@@ -121,13 +124,16 @@ class Uploader:
                 return NotFoundError("blob", blob_id)
             try:
                 async with self._turns:
+                    if dry_run:
+                        return await self._looked(blob)
                     return await self._complete(blob, sha256)
             except _OF_ONE as error:
                 return error
 
         work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
         answers = await self._settled_all(await asyncio.gather(*work))
-        metrics.count_uploads(answers)
+        if not dry_run:
+            metrics.count_uploads(answers)
         return answers
 
     async def abort(self, ids: Sequence[str]) -> None:
@@ -208,6 +214,19 @@ class Uploader:
                 answers.append(now)
         return answers
 
+    async def _looked(self, blob: Blob) -> Blob:
+        """The blob, if it could be completed now. Raises `UploadIncompleteError`,
+        `UploadEndedError`.
+        """
+        if blob.state not in ("uploading", "ready"):
+            raise UploadEndedError(blob.id, blob.state)
+        if blob.state == "ready" or await self._bytes.head(blob.arrives_at) is not None:
+            return blob
+        if blob.way != "parts":
+            raise UploadIncompleteError(blob.id, "nothing has arrived")
+        _require_parts(blob, await self._bytes.parts(blob) or [])
+        return blob
+
     async def _complete(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
         if blob.state != "uploading":
             if blob.state == "ready":
@@ -257,13 +276,7 @@ class Uploader:
         parts = await self._bytes.parts(blob)
         held = await self._bytes.head(blob.key)
         if held is None:
-            if missing := missing_parts(size, parts or []):
-                raise UploadIncompleteError(
-                    blob.id,
-                    f"{len(missing):,} of {part_count(size):,} parts are missing, "
-                    f"the first is {missing[0]}",
-                    tuple(missing[:1_000]),
-                )
+            _require_parts(blob, parts or [])
             await self._bytes.finish_parts(blob, parts or [])
             held = await self._appeared(blob)
         else:
@@ -327,3 +340,15 @@ class Uploader:
 def _require_same(blob: Blob, sha256: str | None) -> None:
     if sha256 is not None and blob.sha256 is not None and sha256 != blob.sha256:
         raise DigestMismatchError(blob.id, f"its SHA-256 was declared as {blob.sha256}")
+
+
+def _require_parts(blob: Blob, arrived: Sequence[Part]) -> None:
+    """Raise `UploadIncompleteError` unless all parts have arrived."""
+    size = blob.size_bytes or 0
+    if missing := missing_parts(size, arrived):
+        raise UploadIncompleteError(
+            blob.id,
+            f"{len(missing):,} of {part_count(size):,} parts are missing, "
+            f"the first is {missing[0]}",
+            tuple(missing[:1_000]),
+        )

@@ -1,4 +1,4 @@
-"""`asgard monitor` and `asgard serve run|blob|gateway|all`."""
+"""`asgard monitor` and `asgard serve run|asset|blob|gateway|all`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,10 @@ BlobGrpcPort = Annotated[
     int | None,
     typer.Option("--grpc-port", help="The port of gRPC [default: 50053]"),
 ]
+AssetGrpcPort = Annotated[
+    int | None,
+    typer.Option("--grpc-port", help="The port of gRPC [default: 50052]"),
+]
 AnyGrpcPort = Annotated[
     int | None,
     typer.Option("--grpc-port", help="The port of gRPC [default: 50051, or a free one]"),
@@ -59,6 +63,12 @@ BlobAddress = Annotated[
     str | None,
     typer.Option(
         "--blob-address", help="Where BlobService is, a gRPC target [default: localhost:50053]"
+    ),
+]
+AssetAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--asset-address", help="Where AssetService is, a gRPC target [default: localhost:50052]"
     ),
 ]
 Insecure = Annotated[
@@ -186,12 +196,43 @@ def serve_blob(
     _run(settings, serve_and_say, "blob")
 
 
+@serve.command("asset")
+def serve_asset(
+    host: Host = None,
+    grpc_port: AssetGrpcPort = None,
+    metrics_port: MetricsPort = None,
+    blob_address: BlobAddress = None,
+    insecure: Insecure = False,
+) -> None:
+    """Serve AssetService by gRPC, as one of any number of replicas.
+
+    Examples:
+
+    ```
+    export ASGARD_DATABASE_URL=postgresql://asgard@db/asgard
+    asgard serve asset --blob-address localhost:50053
+    asgard serve asset --blob-address dns:///asgard-blob:50053 --host 0.0.0.0 --insecure
+    ```
+    """
+    from asgard_server.asset.__main__ import serve_and_say
+
+    settings = _settings(
+        host=host,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        blob_address=blob_address,
+        insecure=insecure or None,
+    )
+    _run(settings, serve_and_say, "asset")
+
+
 @serve.command("gateway")
 def serve_gateway(
     host: Host = None,
     port: Port = None,
     run_address: RunAddress = None,
     blob_address: BlobAddress = None,
+    asset_address: AssetAddress = None,
     metrics_port: MetricsPort = None,
     insecure: Insecure = False,
 ) -> None:
@@ -211,6 +252,7 @@ def serve_gateway(
         port=port,
         run_address=run_address,
         blob_address=blob_address,
+        asset_address=asset_address,
         metrics_port=metrics_port,
         insecure=insecure or None,
     )

@@ -1,1 +1,1 @@
-"""What must be done in other services: left in the transaction that is its cause, then delivered."""
+"""What must be done in other services: left with its cause, then delivered."""

@@ -1,4 +1,4 @@
-"""AssetService put together: its tables, who keeps its bytes, and what it does in the background."""
+"""AssetService put together: its tables, who keeps its bytes, what it does in the background."""
 
 from __future__ import annotations
 

@@ -16,12 +16,13 @@ from gimle.asgard.core.folder import Folder, Report
 from gimle.asgard.core.folder.fsck import Finding
 
 from asgard_server.blob.examining import DAY, Examined, Examiner
-from asgard_server.blob.holdings import Holdings, Owner, Rows
+from asgard_server.blob.holdings import Claimants, Holdings, Owner, Rows
 from asgard_server.processes.s3 import s3_place
 from asgard_server.run.store import Key, Ledger
 from asgard_server.settings import S3Prefix, Settings
 from asgard_server.sim_data.owning import JobFiles
 from asgard_server.store.folder_holdings import FolderHoldings
+from asgard_server.store.sql.asset_upkeep import AssetClaims
 
 if TYPE_CHECKING:
     from gimle.asgard.core.s3.fsck import UnderWay
@@ -41,6 +42,15 @@ class Whole:
     storage: str
     report: Report
     blobs: Examined
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """What the database knows of bytes."""
+
+    blobs: Rows
+    jobs: JobFiles
+    assets: Claimants
 
 
 async def examine(
@@ -72,9 +82,16 @@ async def examine(
         if tables is None:
             blobs = await _unknown(holdings)
         else:
-            rows, jobs = tables
-            owners = await _owners(settings, jobs, holdings, pool)
-            examiner = Examiner(rows, holdings, _now, owners=owners, young=young, tell=tell)
+            owners = await _owners(settings, tables.jobs, holdings, pool)
+            examiner = Examiner(
+                tables.blobs,
+                holdings,
+                _now,
+                owners=owners,
+                claimants=(tables.assets,),
+                young=young,
+                tell=tell,
+            )
             blobs = await examiner.examine(repair=repair, deep=deep)
     return Whole(name, replace(report, findings=[*report.findings, *blobs.findings]), blobs)
 
@@ -112,25 +129,28 @@ def _s3_holdings(place: Place, pool: Executor) -> Holdings:
     return S3Holdings(place, pool)
 
 
-async def _tables(settings: Settings, stack: AsyncExitStack) -> tuple[Rows, JobFiles] | None:
-    """The tables of blobs and of jobs, None where none is named or has been made."""
+async def _tables(settings: Settings, stack: AsyncExitStack) -> _Tables | None:
+    """The tables of blobs, jobs and assets, None where none is named or has been made."""
     if settings.database_url is not None:
         from asgard_server.store import migrate
         from asgard_server.store.postgres_blobs import PostgresBlobs
         from asgard_server.store.postgres_jobs import PostgresJobs
         from asgard_server.store.postgres_link import Link
+        from asgard_server.store.sql.postgres import PostgresSessions
 
-        link = await Link.open(settings.database_url, _CONNECTIONS)
+        link = await Link.open(settings.database_url, _CONNECTIONS, search_path="asgard")
         stack.push_async_callback(link.close)
         async with link.connection() as connection:
             await migrate.check(connection, link.place)
         postgres = PostgresJobs(link)
-        return PostgresBlobs(link), JobFiles(postgres, postgres)
+        assets = AssetClaims(PostgresSessions(link))
+        return _Tables(PostgresBlobs(link), JobFiles(postgres, postgres), assets)
     if isinstance(settings.storage, S3Prefix):
         return None
     path = Path(settings.storage) / _DATABASE
     if not await asyncio.to_thread(path.exists):
         return None
+    from asgard_server.store.sql.sqlite import SqliteSessions
     from asgard_server.store.sqlite_blobs import SqliteBlobs
     from asgard_server.store.sqlite_database import SqliteDatabase
     from asgard_server.store.sqlite_jobs import SqliteJobs
@@ -138,7 +158,8 @@ async def _tables(settings: Settings, stack: AsyncExitStack) -> tuple[Rows, JobF
     database = await SqliteDatabase.open(path)
     stack.push_async_callback(database.close)
     sqlite = SqliteJobs(database)
-    return SqliteBlobs(database), JobFiles(sqlite, sqlite)
+    assets = AssetClaims(SqliteSessions(database))
+    return _Tables(SqliteBlobs(database), JobFiles(sqlite, sqlite), assets)
 
 
 async def _documents_in_s3(

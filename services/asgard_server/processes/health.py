@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gimle.asgard.core.errors import StorageFullError
 from grpc_health.v1 import health_pb2
 
 from asgard_server.processes.engines import Engines
@@ -15,6 +14,7 @@ from asgard_server.run.scan import Noticer
 
 DEPENDENCIES = ("documents", "index", "bell")
 """Names that the health service knows beside those of services."""
+_NEEDED = ("documents", "index")
 
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
@@ -24,7 +24,8 @@ _said = health_pb2.HealthCheckResponse
 class Dependencies:
     """Looks at documents, index and bell once a second, and says so to the health service.
 
-    A bell that is away makes changes late, not wrong: the service goes on serving.
+    A bell that is away makes changes late, not wrong, and so does an index without room, whose
+    service is the one to delete through: the service goes on serving.
     """
 
     def __init__(self, engines: Engines, noticer: Noticer, health: Health) -> None:
@@ -40,17 +41,16 @@ class Dependencies:
 
     async def readiness(self) -> Readiness:
         """What /readyz answers: of the last look."""
-        states = {
-            name: "NOT_SERVING" if problem else "SERVING"
-            for name, problem in self._problems.items()
-        }
+        states = self._states()
         if self._draining:
             return Readiness("this process is stopping", states)
+        return Readiness("; ".join(self._refusals()), states)
+
+    def _refusals(self) -> list[str]:
+        """Why no requests are taken."""
         problem = self._noticer.problem
-        said = [f"{name}: {why}" for name, why in self._problems.items() if why and name != "bell"]
-        if problem is not None and not said:
-            said = [str(problem)]
-        return Readiness("; ".join(said), states)
+        said = [f"{name}: {self._problems[name]}" for name in _NEEDED if self._problems[name]]
+        return said or ([] if problem is None else [str(problem)])
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -60,22 +60,25 @@ class Dependencies:
 
     async def look(self) -> None:
         """Look once."""
-        problems = {
+        self._problems = {
             "documents": await self._of_documents(),
             "index": await self._of_index(),
             "bell": self._engines.bell_problem(),
         }
-        self._problems = problems
-        for name, problem in problems.items():
-            status = _said.NOT_SERVING if problem else _said.SERVING
-            await self._health.servicer.set(name, status)
-        serving = self._noticer.problem is None and not (problems["documents"] or problems["index"])
-        await self._health.set(serving)
+        for name, state in self._states().items():
+            await self._health.servicer.set(name, _said.ServingStatus.Value(state))
+        await self._health.set(not self._refusals())
+
+    def _states(self) -> dict[str, str]:
+        """Of each dependency. An index that has no room is reached, and does not serve."""
+        troubled = {name for name, problem in self._problems.items() if problem}
+        if self._noticer.full is not None:
+            troubled.add("index")
+        return {name: "NOT_SERVING" if name in troubled else "SERVING" for name in DEPENDENCIES}
 
     async def _of_documents(self) -> str:
-        problem = self._noticer.problem
-        if problem is None or isinstance(problem, StorageFullError):
-            return str(problem or "")
+        if self._noticer.problem is None:
+            return ""
         # It may be the index that is away: then the place itself answers.
         return await _problem_of(self._engines.documents.check())
 

@@ -101,6 +101,11 @@ RULES: Mapping[type[BaseException], Rule] = {
         retry=True,
     ),
     errors.StorageFullError: Rule(_Code.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
+    errors.StorageReadOnlyError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "STORAGE_READ_ONLY",
+        lambda error: {"place": error.place, "mend": error.mend},
+    ),
     errors.RequestTooLargeError: Rule(
         _Code.RESOURCE_EXHAUSTED,
         "REQUEST_TOO_LARGE",
@@ -209,7 +214,11 @@ RULES: Mapping[type[BaseException], Rule] = {
             "organizationId": error.organization_id,
         },
     ),
-    asset_errors.NoPreviewError: Rule(_Code.FAILED_PRECONDITION, "NO_PREVIEW", _asset),
+    asset_errors.NoPreviewError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "NO_PREVIEW",
+        lambda error: {**_asset(error), "why": error.why},
+    ),
     asset_errors.ComponentNotFoundError: Rule(
         _Code.NOT_FOUND,
         "COMPONENT_NOT_FOUND",

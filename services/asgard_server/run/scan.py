@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import structlog
 from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
 
+from asgard_server.run.metrics import INDEX_FULL
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import IndexUpkeep, Key, Kind, WatchedPlace
 
@@ -34,7 +35,8 @@ class Noticer:
     """Observes whatever other writers do to a place.
 
     `run` goes on until it is cancelled. `problem` says why the place cannot be served at the
-    moment: nothing is believed of it, and nothing is changed, until it is back.
+    moment: nothing is believed of it, and nothing is changed, until it is back. `full` says that
+    there is no room to index what has changed: it can be served and deleted from all the same.
     """
 
     def __init__(
@@ -46,7 +48,8 @@ class Noticer:
         look_every: float | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.problem: StorageUnavailableError | StorageFullError | None = None
+        self.problem: StorageUnavailableError | None = None
+        self.full: StorageFullError | None = None
         self._place = place
         self._index = index
         self._observer = observer
@@ -116,11 +119,15 @@ class Noticer:
                         await self._look_once(ours)
                         await self._pause()
                 continue
-            except (StorageUnavailableError, StorageFullError) as error:
+            except StorageUnavailableError as error:
                 if self.problem is None or str(self.problem) != str(error):
                     log.error("storage unavailable", problem=str(error))
                 self.problem = error
-                self._scanned = None
+            except StorageFullError as error:
+                # Whoever is asked for room must not refuse to be deleted from.
+                self._has_room(error)
+                self._is_there()
+            self._scanned = None
             await self._pause()
 
     async def _pause(self) -> None:
@@ -137,9 +144,21 @@ class Noticer:
             self._reconciled.set()
         # What another process has logged rings nobody here.
         await self._observer.look()
+        self._has_room(None)
+        self._is_there()
+
+    def _is_there(self) -> None:
         if self.problem is not None:
             log.info("storage available again")
             self.problem = None
+
+    def _has_room(self, full: StorageFullError | None) -> None:
+        if self.full is None and full is not None:
+            log.error("no room to index changes: lists lag until there is", problem=str(full))
+        elif self.full is not None and full is None:
+            log.info("there is room to index changes again")
+        self.full = full
+        INDEX_FULL.set(full is not None)
 
     async def _notice(self) -> None:
         if await self._index.building():
@@ -187,15 +206,17 @@ class Noticer:
 
     async def _scan(self) -> None:
         began = self._scan_began = time.monotonic()
-        for kind in _KINDS:
-            started_at = self._clock()
-            listing = await self._place.scan(kind)
-            different = await self._index.compare(kind, listing, started_at)
-            if different:
-                log.info("found by looking", kind=kind, documents=len(different))
-            await self._observe(different)
-        ended = time.monotonic()
-        self._next_scan = ended + SHARE * (ended - began)
+        try:
+            for kind in _KINDS:
+                started_at = self._clock()
+                listing = await self._place.scan(kind)
+                different = await self._index.compare(kind, listing, started_at)
+                if different:
+                    log.info("found by looking", kind=kind, documents=len(different))
+                await self._observe(different)
+        finally:  # one for which there was no room has taken its time, too
+            ended = time.monotonic()
+            self._next_scan = ended + SHARE * (ended - began)
 
     async def _build(self) -> None:
         began = time.monotonic()

@@ -11,6 +11,7 @@ from gimle.asgard.core.errors import (
     AsgardError,
     DocumentError,
     StorageFullError,
+    StorageReadOnlyError,
     StorageUnavailableError,
 )
 from prometheus_client import Counter
@@ -27,7 +28,7 @@ STORE_ERRORS = Counter(
 
 # What a store answers about the thing asked for (not found, taken, changed) is no failure of it.
 _ANSWERS = (AsgardError, RevisionGoneError)
-_FAILURES = (StorageUnavailableError, StorageFullError, DocumentError)
+_FAILURES = (StorageUnavailableError, StorageFullError, StorageReadOnlyError, DocumentError)
 
 
 def measured(engine: Port, store: Literal["documents", "index"], *ports: type[Any]) -> Port:

@@ -78,10 +78,17 @@ class RpcBlobs:
         return [_upload(each.name, got) for each, got in zip(wanted, granted, strict=True)]
 
     async def complete(self, asset: Asset) -> dict[str, Arrived]:
-        """Look at what has arrived; answer that by name. Raises `DigestMismatchError`."""
+        """Look at what has arrived, and keep all of it or nothing; answer that by name. Raises
+        `DigestMismatchError`.
+        """
+        seen = await self._completed(asset, dry_run=True)
+        if len(seen) < len(asset.components):
+            return seen
+        return await self._completed(asset, dry_run=False)
 
+    async def _completed(self, asset: Asset, *, dry_run: bool) -> dict[str, Arrived]:
         async def complete(batch: Sequence[Component]) -> Sequence[Any]:
-            request = pb.CompleteUploadsRequest()
+            request = pb.CompleteUploadsRequest(dry_run=dry_run)
             for each in batch:
                 request.uploads.add(blob_id=each.blob_id or "")
             answer = await self._call("CompleteUploads", request, _COMPLETING_SECONDS)

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
 
 from asgard_server.store.lane import Lane
+from asgard_server.store.sqlite_room import is_for_want_of_room
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
@@ -173,7 +174,7 @@ class SqliteDatabase:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if is_for_want_of_room(error, self._path):
                 raise StorageFullError(str(self._path)) from error
             raise StorageUnavailableError(
                 str(self._path), f"{error}; check its disk and permissions"

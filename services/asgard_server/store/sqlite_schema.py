@@ -16,6 +16,8 @@ from pathlib import Path
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
 
+from asgard_server.store.sqlite_room import is_for_want_of_room
+
 SCHEMA_VERSION = 3
 
 # Tables that are not made from documents: what was begun in an object store and not finished.
@@ -227,7 +229,7 @@ def errors_of_the_port(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if "full" in str(error):
+        if is_for_want_of_room(error, path):
             raise StorageFullError(str(path)) from error
         if is_damage(error):
             mend = "its index was damaged and is being rebuilt; try again"

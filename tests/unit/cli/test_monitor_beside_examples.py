@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import Monitor, free_port
+from tests.engines.tying import tied
 
 PATIENCE_S = 60.0
 
@@ -36,6 +37,7 @@ def example(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[st
             text=True,
             start_new_session=True,
         )
+        tied(process.pid)
         try:
             yield process, said
         finally:

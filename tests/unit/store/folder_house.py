@@ -35,7 +35,7 @@ class House:
     noticer: Noticer
     feed: MemoryFeed
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> float:
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float = 45.0) -> float:
         """Wait until an awaited condition holds; answer how long that took."""
         began = time.monotonic()
         while not await condition():
@@ -43,13 +43,13 @@ class House:
             await asyncio.sleep(0.005)
         return time.monotonic() - began
 
-    async def until_known(self, *run_ids: str, seconds: float = 10.0) -> float:
+    async def until_known(self, *run_ids: str, seconds: float = 45.0) -> float:
         async def known() -> bool:
             return all([await self.index.run(one) is not None for one in run_ids])
 
         return await self.until(known, seconds)
 
-    async def until_gone(self, run_id: str, seconds: float = 10.0) -> float:
+    async def until_gone(self, run_id: str, seconds: float = 45.0) -> float:
         async def gone() -> bool:
             return await self.index.run(run_id) is None
 

@@ -156,7 +156,7 @@ def hurried(replica: Replica, dead_after_s: float = 0.3) -> None:
     s3_finishing.LOOKS_EVERY_S = 0.1
 
 
-async def eventually(what: Any, within_s: float = 15.0) -> None:
+async def eventually(what: Any, within_s: float = 60.0) -> None:
     """Wait until an awaitable condition holds."""
     end = asyncio.get_running_loop().time() + within_s
     while not await what():

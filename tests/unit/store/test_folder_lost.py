@@ -26,9 +26,9 @@ async def test_an_index_deleted_while_serving_is_rebuilt_under_a_new_epoch(
             async def rebuilt() -> bool:
                 return not await at.index.building() and await at.index.run(run.id) is not None
 
-            await at.until(rebuilt, 5)
+            await at.until(rebuilt)
             assert (await at.index.head())[0] != epoch
-            await asyncio.wait_for(anext(bells), 3)
+            await asyncio.wait_for(anext(bells), 30)
         other(storage_dir).create_run(later)
         await at.until_known(later.id)
         assert (await at.row(run.id)).result_count == 1
@@ -38,7 +38,7 @@ async def problem_of(at: House, wanted: bool) -> None:
     async def said() -> bool:
         return (at.noticer.problem is not None) is wanted
 
-    await at.until(said, 5)
+    await at.until(said)
 
 
 @pytest.mark.parametrize("what", ["unmounted", "emptied", "foreign"])
@@ -96,7 +96,7 @@ async def test_two_services_on_one_folder_share_what_they_notice(storage_dir: Pa
             writer.create_run(run, [a_result(run)])
         await one.until_known(*(run.id for run in runs))
         await two.until_known(*(run.id for run in runs))
-        await asyncio.wait_for(anext(bell), 3)
+        await asyncio.wait_for(anext(bell), 30)
         assert await one.index.head() == await two.index.head()
         changes = await two.index.changes(0, 1_000)
         assert [change.revision for change in changes] == list(range(1, len(changes) + 1))

@@ -55,8 +55,8 @@ def test_a_wait_can_be_ended(tmp_path: Path) -> None:
     with Inotify([str(tmp_path)]) as notify:
         began = time.monotonic()
         threading.Timer(0.05, notify.interrupt).start()
-        assert notify.paths(10_000, 1, 50) == set()
-        assert time.monotonic() - began < 5
+        assert notify.paths(60_000, 1, 50) == set()
+        assert time.monotonic() - began < 30
     notify.interrupt()  # and harms nobody afterwards
 
 
@@ -96,7 +96,7 @@ async def test_the_bell_names_nothing_after_an_overflow(
     bell = FolderBell({"run": str(tmp_path)})
     await bell.start()
     try:
-        assert await asyncio.wait_for(anext(bell), 5) is None
+        assert await asyncio.wait_for(anext(bell), 30) is None
         bell._hear({Key("run", str(n)) for n in range(MOST_NAMED)})
         named = await anext(bell)
         assert named is not None

@@ -67,7 +67,7 @@ async def test_who_waits_for_the_schema_goes_on_when_somebody_else_has_made_it(d
     assert not waiting.done()
     assert await ask(dsn, "SELECT to_regclass('asgard.migrations')::text") is None
     await migrate(dsn)
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_who_waits_in_vain_is_told_what_is_missing(dsn: str) -> None:

@@ -36,7 +36,7 @@ async def has(replica: Replica, run_id: str) -> bool:
 
 
 async def settled(noticer: Noticer) -> None:
-    await asyncio.wait_for(noticer.reconciled(), 15)
+    await asyncio.wait_for(noticer.reconciled(), 60)
 
 
 def remove(house: Cluster, path: str) -> None:

@@ -40,7 +40,7 @@ async def test_a_storage_in_s3_is_served_from_a_file(tmp_path: Path) -> None:
     noticer = Noticer(documents, index, observer, look_every=0.2)
     try:
         async with running(noticer.run(), documents.run(observer.observe)):
-            await asyncio.wait_for(noticer.reconciled(), 15)
+            await asyncio.wait_for(noticer.reconciled(), 60)
             assert await index.run(early.id) is not None
             run = a_run()
             await documents.create_run(run, [])

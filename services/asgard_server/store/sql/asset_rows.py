@@ -154,7 +154,8 @@ async def add(session: Session, asset: Asset) -> bool:
     )
     if added and asset.components:
         await session.many(
-            f"INSERT INTO asset_components ({_COMPONENTS}, position) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO asset_components ({_COMPONENTS}, position)"  # noqa: S608 - ours
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 (asset.id, *_component_columns(each), place)
                 for place, each in enumerate(asset.components)
@@ -178,7 +179,8 @@ async def put(session: Session, before: Asset, after: Asset) -> None:
     ]
     if changed:
         await session.many(
-            "UPDATE asset_components SET size_bytes = ?, sha256 = ? WHERE asset_id = ? AND name = ?",
+            "UPDATE asset_components SET size_bytes = ?, sha256 = ?"
+            " WHERE asset_id = ? AND name = ?",
             changed,
         )
 

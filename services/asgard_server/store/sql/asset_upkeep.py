@@ -6,6 +6,7 @@ import zlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
+from asgard_server.blob.holdings import Needed
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.sql import asset_texts
@@ -41,7 +42,8 @@ class SqlUpkeep:
 
         async def release(session: Session) -> int:
             rows = await session.all(
-                "SELECT id FROM assets WHERE state = 'abandoned' AND released_at IS NULL"
+                "SELECT id FROM assets WHERE state = 'abandoned'"  # noqa: S608 - ours
+                " AND released_at IS NULL"
                 f" AND abandoned_at < ? ORDER BY id LIMIT ?{session.for_update}",
                 *(micros(before), limit),
             )
@@ -56,17 +58,6 @@ class SqlUpkeep:
 
         return await self._database.write(release)
 
-    async def owners(self, names: Sequence[str]) -> set[str]:
-        """Which of these names of owners of blobs are of assets that are there."""
-
-        async def owners(session: Session) -> set[str]:
-            ids = [name.partition("/")[2] for name in names if name.startswith("asset/")]
-            chosen, keys = among(session, "id", ids)
-            rows = await session.all(f"SELECT id FROM assets WHERE {chosen}", keys)  # noqa: S608 - ours
-            return {f"asset/{row[0]}" for row in rows}
-
-        return await self._database.read(owners)
-
     async def forget(self, before: datetime) -> None:
         """Forget ids that were deleted before then."""
 
@@ -74,6 +65,41 @@ class SqlUpkeep:
             await session.run("DELETE FROM deleted_ids WHERE deleted_at < ?", micros(before))
 
         await self._database.write(forget)
+
+
+class AssetClaims:
+    """The port `Claimants` of fsck: assets claim the blobs of their components."""
+
+    kind = "asset/"
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def there(self, owners: Sequence[str]) -> set[str]:
+        """Which of these are there."""
+
+        async def there(session: Session) -> set[str]:
+            chosen, keys = among(session, "id", [each.removeprefix(self.kind) for each in owners])
+            rows = await session.all(f"SELECT id FROM assets WHERE {chosen}", keys)  # noqa: S608 - ours
+            return {f"{self.kind}{row[0]}" for row in rows}
+
+        return await self._database.read(there)
+
+    async def needed(self, behind: str, limit: int) -> tuple[list[Needed], str]:
+        """Blobs of assets that are ready, or whole and awaiting review, by their ids."""
+
+        async def needed(session: Session) -> tuple[list[Needed], str]:
+            rows = await session.all(
+                "SELECT c.blob_id, c.asset_id FROM asset_components AS c"
+                " JOIN assets AS a ON a.id = c.asset_id WHERE c.blob_id > ?"
+                " AND a.kind = 'components' AND a.state <> 'abandoned'"
+                " AND a.size_bytes IS NOT NULL ORDER BY c.blob_id LIMIT ?",
+                *(behind, limit),
+            )
+            found = [Needed(blob_id, f"{self.kind}{asset_id}") for blob_id, asset_id in rows]
+            return found, found[-1].blob_id if len(found) == limit else ""
+
+        return await self._database.read(needed)
 
 
 class OwnTurns:

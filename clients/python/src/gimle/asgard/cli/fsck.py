@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from gimle.asgard.cli.speaking import FAILED, console, error_console, existing
-from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.errors import StorageReadOnlyError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from gimle.asgard.core.folder import Report
@@ -96,7 +96,7 @@ def checking(storage: str) -> Iterator[Tell]:
         with progress:
             task = progress.add_task(f"checking {storage}", total=None)
             yield lambda step, count: progress.update(task, description=step, completed=count)
-    except StorageUnavailableError as error:
+    except (StorageUnavailableError, StorageReadOnlyError) as error:
         shown.print(f"asgard: {error}", markup=False)
         raise typer.Exit(UNKNOWN) from None
 

@@ -96,6 +96,7 @@ class NoPreviewError(ServiceError):
     def __init__(self, asset_id: str, why: str) -> None:
         super().__init__(f"the asset {asset_id} has no preview: {why}; download it")
         self.asset_id = asset_id
+        self.why = why
 
 
 class ComponentNotFoundError(ServiceError):
@@ -119,7 +120,8 @@ class ContentTooLargeError(ServiceError):
 
 def _first(names: Sequence[str]) -> tuple[str, ...]:
     """Names as far as they may be told."""
-    told, size = [], 0
+    told: list[str] = []
+    size = 0
     for name in names:
         size += len(name.encode("utf-8", "replace")) + 2
         if told and size > _TOLD_BYTES:

@@ -11,6 +11,7 @@ AsgardError
 ├── CannotAppendError       a result can not grow in this way
 ├── StorageUnavailableError also OSError: the place is gone, or another one than was opened
 ├── StorageFullError        also OSError: no room; nothing was half-written
+├── StorageReadOnlyError    also PermissionError: the place may be read, not written
 ├── DocumentError           also ValueError: a stored document can not be read
 ├── BlobNotReadyError       the bytes of a blob are not complete
 ├── UploadEndedError        the blob is ready, given up or deleted
@@ -133,6 +134,15 @@ class StorageFullError(AsgardError, OSError):
     def __init__(self, place: str) -> None:
         super().__init__(f"the storage {place} is full; make room and save again")
         self.place = place
+
+
+class StorageReadOnlyError(AsgardError, PermissionError):
+    """The storage place may be read and not written. Nothing was half-written."""
+
+    def __init__(self, place: str, mend: str) -> None:
+        super().__init__(f"the storage {place} may only be read: {mend}")
+        self.place = place
+        self.mend = mend
 
 
 class DocumentError(AsgardError, ValueError):

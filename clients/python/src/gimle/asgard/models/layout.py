@@ -89,6 +89,8 @@ def models_in(objects: Iterable[Stored]) -> dict[str, Model]:
             continue
         model = models.setdefault(id, Model(id))
         if kind == "refs":
+            if any(step.startswith(".") for step in inside.split("/")):
+                continue  # no reference: a store's own, while it replaces one
             model.refs[check_path(inside)] = one
         elif kind == "snapshots":
             hash, _, path = inside.partition("/")

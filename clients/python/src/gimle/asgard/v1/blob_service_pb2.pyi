@@ -544,6 +544,12 @@ class CompleteUploadsRequest(message.Message):
         def WhichOneof(self, oneof_group: _WhichOneofArgType__sha256) -> _WhichOneofReturnType__sha256 | None: ...
 
     UPLOADS_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    dry_run: builtins.bool
+    """Look at what has arrived, and complete nothing: each outcome is the blob as it is, or what
+    completing it would say. Who needs several as a whole looks at all of them first: until they
+    are completed, a plain PUT may replace what it has sent.
+    """
     @builtins.property
     def uploads(self) -> containers.RepeatedCompositeFieldContainer[CompleteUploadsRequest.Item]:
         """1 to 1,000."""
@@ -552,10 +558,11 @@ class CompleteUploadsRequest(message.Message):
         self,
         *,
         uploads: abc.Iterable[CompleteUploadsRequest.Item] | None = ...,
+        dry_run: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["uploads", b"uploads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dry_run", b"dry_run", "uploads", b"uploads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

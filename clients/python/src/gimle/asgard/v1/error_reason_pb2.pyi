@@ -97,6 +97,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
     service. metadata: mend.
     """
+    ERROR_REASON_STORAGE_READ_ONLY: _ErrorReason.ValueType  # 28
+    """FAILED_PRECONDITION. The storage place may only be read by this service: a repeat is refused,
+    too. metadata: place, mend.
+    """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND. metadata: jobId."""
     ERROR_REASON_NOT_YOURS: _ErrorReason.ValueType  # 41
@@ -173,7 +177,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """FAILED_PRECONDITION. The state of the asset does not allow it. metadata: assetId, state."""
     ERROR_REASON_ASSET_INCOMPLETE: _ErrorReason.ValueType  # 85
     """FAILED_PRECONDITION. Components have not arrived. metadata: assetId, missing (their names, with
-    commas between).
+    commas between, as many as fit), count.
     """
     ERROR_REASON_NOT_AWAITING_REVIEW: _ErrorReason.ValueType  # 86
     """FAILED_PRECONDITION. metadata: assetId."""
@@ -184,7 +188,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_ASSET_INVALIDATED: _ErrorReason.ValueType  # 88
     """FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
     ERROR_REASON_NO_PREVIEW: _ErrorReason.ValueType  # 91
-    """FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
+    """FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId, why."""
     ERROR_REASON_EXPERIMENT_NOT_FOUND: _ErrorReason.ValueType  # 100
     """NOT_FOUND. metadata: experimentId."""
     ERROR_REASON_VARIATION_NOT_FOUND: _ErrorReason.ValueType  # 101
@@ -290,6 +294,10 @@ ERROR_REASON_GRANTS_UNAVAILABLE: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION. There is nobody who grants requests to the store: arrays go through the
 service. metadata: mend.
 """
+ERROR_REASON_STORAGE_READ_ONLY: ErrorReason.ValueType  # 28
+"""FAILED_PRECONDITION. The storage place may only be read by this service: a repeat is refused,
+too. metadata: place, mend.
+"""
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND. metadata: jobId."""
 ERROR_REASON_NOT_YOURS: ErrorReason.ValueType  # 41
@@ -366,7 +374,7 @@ ERROR_REASON_ASSET_STATE: ErrorReason.ValueType  # 84
 """FAILED_PRECONDITION. The state of the asset does not allow it. metadata: assetId, state."""
 ERROR_REASON_ASSET_INCOMPLETE: ErrorReason.ValueType  # 85
 """FAILED_PRECONDITION. Components have not arrived. metadata: assetId, missing (their names, with
-commas between).
+commas between, as many as fit), count.
 """
 ERROR_REASON_NOT_AWAITING_REVIEW: ErrorReason.ValueType  # 86
 """FAILED_PRECONDITION. metadata: assetId."""
@@ -377,7 +385,7 @@ variation_input_assets, experiment_output_assets (how many of each).
 ERROR_REASON_ASSET_INVALIDATED: ErrorReason.ValueType  # 88
 """FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
 ERROR_REASON_NO_PREVIEW: ErrorReason.ValueType  # 91
-"""FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
+"""FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId, why."""
 ERROR_REASON_EXPERIMENT_NOT_FOUND: ErrorReason.ValueType  # 100
 """NOT_FOUND. metadata: experimentId."""
 ERROR_REASON_VARIATION_NOT_FOUND: ErrorReason.ValueType  # 101

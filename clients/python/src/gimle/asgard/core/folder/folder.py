@@ -64,8 +64,8 @@ class Folder(Reading):
 
     Thread-safe. Safe to use on both sides of a fork. Opening makes what is missing (the
     folder itself only if `create`) and finishes what dead writers left. Methods raise
-    StorageUnavailableError when the place is gone or refuses, StorageFullError when it
-    has no room; nothing is half-written then.
+    StorageUnavailableError when the place is gone or refuses, StorageReadOnlyError when it
+    may not be written, StorageFullError when it has no room; nothing is half-written then.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_resu
 from gimle.asgard.core.errors import DocumentError, StorageUnavailableError
 from gimle.asgard.core.folder.fsck import OLD_SECONDS, Finding, Report
 from gimle.asgard.core.folder.layout import KINDS, METADATA, document_id
+from gimle.asgard.core.ids import is_id
 from gimle.asgard.core.s3.arrays_checked import names_in, owners_of, problem_of
 from gimle.asgard.core.s3.bucket import Bucket
 from gimle.asgard.core.s3.deleting import Deleter, array_names
@@ -108,6 +109,7 @@ class _Examination:
         self.objects, self.repair, self.deep, self.tell = objects, repair, deep, tell
         self.under_way, self.old_seconds = under_way, old_seconds
         self.findings: list[Finding] = []
+        self.strangers: list[Entry] = []
         self.files: dict[str, Entry] = {}
         self.entries: dict[str, dict[str, Entry]] = {}
         self.runs: dict[str, RunDocument | None] = {}
@@ -128,6 +130,7 @@ class _Examination:
         self._memberships()
         self._arrays(readers)
         self._orphan_arrays(being_written)
+        self._strange_names()
 
     # Reading ------------------------------------------------------------------------------
 
@@ -136,7 +139,7 @@ class _Examination:
         for entry in self.objects.list(KINDS[kind]):
             id = document_id(_name(entry))
             if id is None:
-                self._found("unknown", entry.path, "its name is not <id>.json", entry.size)
+                self.strangers.append(entry)
             else:
                 listed[id] = entry
         return listed
@@ -168,18 +171,24 @@ class _Examination:
         for entry in self.objects.list(DELETING):
             id = _name(entry)
             marked.add(id)
-            if entry.age_s <= FINISHED_AFTER_S:
-                continue  # whoever began it is at it
-            if self.repair:
-                Deleter(self.objects).finish(id)
-            done = self.repair and self.objects.get(entry.path) is None
-            self._found("unfinished", entry.path, "a delete has begun and not ended", 0, done)
+            # What is younger, whoever began it is at; what is no id, is no marker.
+            if entry.age_s > FINISHED_AFTER_S and is_id(id):
+                self._unfinished_delete(id, entry)
         for listed in self.entries.values():
             for id, entry in listed.items():
-                if not entry.size and id not in marked and not self._barred(entry):
+                emptied = not entry.size and id not in marked and not self._barred(entry)
+                if emptied and self.objects.size(entry.path) == 0:
                     self._removable(
                         "unfinished", entry, "its delete has begun, and what it was is gone"
                     )
+
+    def _unfinished_delete(self, id: str, entry: Entry) -> None:
+        if not self._there(entry.path):
+            return  # ended meanwhile
+        if self.repair:
+            Deleter(self.objects).finish(id)
+        done = self.repair and not self._there(entry.path)
+        self._found("unfinished", entry.path, "a delete has begun and not ended", 0, done)
 
     def _barred(self, entry: Entry) -> bool:
         """Whether a document has no byte on purpose: to bar a late write, or in a delete."""
@@ -331,6 +340,19 @@ class _Examination:
             except DocumentError:
                 return True
         return False
+
+    # Strangers ----------------------------------------------------------------------------
+
+    def _strange_names(self) -> None:
+        """Tell of names that are no document's, and are not a store's own while it writes one.
+
+        A store may list a name that it gives an object for a moment, while it replaces another:
+        so all are looked at last, when they have had the time to go.
+        """
+        for entry in self.strangers:
+            size = self.objects.size(entry.path)
+            if size is not None:
+                self._found("unknown", entry.path, "its name is not <id>.json", size)
 
     # What is done about it ----------------------------------------------------------------
 

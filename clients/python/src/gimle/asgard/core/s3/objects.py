@@ -96,14 +96,18 @@ class Objects:
             body = stream.read()
         return Found(body, answer["ETag"], answer["LastModified"])
 
-    @_speaking
     def there(self, path: str) -> bool:
         """Whether there is an object with at least a byte."""
+        return bool(self.size(path))
+
+    @_speaking
+    def size(self, path: str) -> int | None:
+        """How many bytes an object has, None when there is none."""
         try:
-            return bool(self._client.head_object(**self._at(path))["ContentLength"])
+            return int(self._client.head_object(**self._at(path))["ContentLength"])
         except ClientError as error:
             if _code(error) in _MISSING:
-                return False
+                return None
             raise
 
     @_speaking

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gimle.asgard.core.documents import ResultDocument
-from gimle.asgard.core.errors import ServiceError, StorageFullError, StorageUnavailableError
+from gimle.asgard.core.errors import (
+    ServiceError,
+    StorageFullError,
+    StorageReadOnlyError,
+    StorageUnavailableError,
+)
 from gimle.asgard.monitor.copy.comparing import Fingerprint, fingerprint
 from gimle.asgard.monitor.copy.report import Kind
 from gimle.asgard.monitor.home import Home
 
 # These are of a home and not of a run: nothing more can be copied.
-OF_THE_HOME = (StorageUnavailableError, StorageFullError, ServiceError)
+OF_THE_HOME = (StorageUnavailableError, StorageFullError, StorageReadOnlyError, ServiceError)
 
 
 class TroubleError(Exception):

@@ -29,6 +29,7 @@ ROWS = (
     "rebuilding",
     "starting",
     "listing",
+    "permissions",
     "fanout",
     "opening",
     "footprint",

@@ -28,6 +28,7 @@ ROWS = (
     "rebuilding",
     "starting",
     "listing",
+    "permissions",
     "fanout",
     "opening",
     "footprint",

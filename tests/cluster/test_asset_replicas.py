@@ -110,5 +110,11 @@ async def test_a_replica_that_is_told_to_stop_finishes_what_it_does(tmp_path: Pa
         await it.assets[0].stop()
         made = await asyncio.gather(*creating, return_exceptions=True)
         ids = {each["asset_id"] for each in made if not isinstance(each, BaseException)}
-        listed = (await it.http.get("/v1/assets")).json()["assets"]
-        assert ids <= {each["id"] for each in listed}
+
+        async def all_are_listed() -> bool:
+            answer = await it.http.get("/v1/assets")
+            if answer.status_code != 200:  # the gateway has not noticed yet who is gone
+                return False
+            return ids <= {each["id"] for each in answer.json()["assets"]}
+
+        await eventually(all_are_listed)

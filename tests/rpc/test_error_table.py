@@ -269,7 +269,7 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         asset_errors.AssetIncompleteError("a1", ["x/y", "z"]),
         CODE.FAILED_PRECONDITION,
         "ASSET_INCOMPLETE",
-        {"assetId": "a1", "missing": "x/y,z"},
+        {"assetId": "a1", "missing": "x/y,z", "count": "2"},
     ),
     (
         asset_errors.NotAwaitingReviewError("a1"),
@@ -299,7 +299,19 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         asset_errors.NoPreviewError("a1", "it is a picture of 5 MiB"),
         CODE.FAILED_PRECONDITION,
         "NO_PREVIEW",
-        {"assetId": "a1"},
+        {"assetId": "a1", "why": "it is a picture of 5 MiB"},
+    ),
+    (
+        asset_errors.ComponentNotFoundError("a1", "x/y"),
+        CODE.NOT_FOUND,
+        "COMPONENT_NOT_FOUND",
+        {"assetId": "a1", "component": "x/y"},
+    ),
+    (
+        asset_errors.ContentTooLargeError(64),
+        CODE.RESOURCE_EXHAUSTED,
+        "REQUEST_TOO_LARGE",
+        {"limitBytes": "64"},
     ),
 ]
 

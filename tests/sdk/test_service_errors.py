@@ -16,7 +16,13 @@ from gimle.asgard.client import errors as table
 from gimle.asgard.client.attempts import pause_before
 from gimle.asgard.client.connection import Connection
 from gimle.asgard.client.errors import raised_by
-from gimle.asgard.core import access_errors, errors, experiment_errors, job_errors
+from gimle.asgard.core import (
+    access_errors,
+    asset_errors,
+    errors,
+    experiment_errors,
+    job_errors,
+)
 from gimle.asgard.core.errors import (
     DeletedError,
     InvalidFieldError,
@@ -75,8 +81,16 @@ RAISED: list[Exception] = [
     access_errors.LastAdministratorError("o/acme", "@alice"),
     *(
         errors.NotFoundError(kind, "x1")
-        for kind in ("user", "organization", "team", "key", "principal")
+        for kind in ("user", "organization", "team", "key", "principal", "asset")
     ),
+    asset_errors.AssetStateError("a1", "abandoned", "make a new one"),
+    asset_errors.AssetIncompleteError("a1", ["x/y", "z"]),
+    asset_errors.NotAwaitingReviewError("a1"),
+    asset_errors.AssetLinkedError("a1", {"experiment_input_assets": 2}),
+    asset_errors.AssetInvalidatedError("a1", "wrong data"),
+    asset_errors.AssetOrgMismatchError("e1", "org_1"),
+    asset_errors.NoPreviewError("a1", "it is no text"),
+    asset_errors.ComponentNotFoundError("a1", "x/y"),
 ]
 
 

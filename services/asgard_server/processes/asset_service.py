@@ -23,6 +23,7 @@ from asgard_server.asset.sharing import Sharer
 from asgard_server.asset.store import Turns
 from asgard_server.asset.sweeping import Sweeper
 from asgard_server.asset.telling import bell
+from asgard_server.asset.trimming import keep_trimmed
 from asgard_server.asset.watch import AssetWatch
 from asgard_server.feed.feed import Feed
 from asgard_server.outbox.delivery import Delivery
@@ -123,6 +124,7 @@ def open_assets(
             group.create_task(delivery.run())
             group.create_task(experiments.work())
             group.create_task(watch.run())
+            group.create_task(keep_trimmed(log, settings.changes_kept))
 
     async def check() -> None:
         await head()

@@ -244,7 +244,11 @@ RULES: Mapping[type[BaseException], Rule] = {
             "organizationId": error.organization_id,
         },
     ),
-    asset_errors.NoPreviewError: Rule(_Code.FAILED_PRECONDITION, "NO_PREVIEW", _asset),
+    asset_errors.NoPreviewError: Rule(
+        _Code.FAILED_PRECONDITION,
+        "NO_PREVIEW",
+        lambda error: {**_asset(error), "why": error.why},
+    ),
     asset_errors.ComponentNotFoundError: Rule(
         _Code.NOT_FOUND,
         "COMPONENT_NOT_FOUND",

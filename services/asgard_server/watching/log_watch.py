@@ -249,8 +249,10 @@ class LogWatch:
         for key in event.guard.seen | event.guard.lost:
             concerned |= self._by_key.get(key, set())
         for watcher in concerned:
-            watcher.due.append(event.revision)
-            watcher.moved.set()
+            # One who read the log itself may have come further than the reader.
+            if event.revision > watcher.revision:
+                watcher.due.append(event.revision)
+                watcher.moved.set()
 
     def _enlist(self, watcher: _Watcher) -> None:
         """From here on a watcher hears of what concerns it, and stands where the reader does."""
@@ -353,7 +355,7 @@ class LogWatch:
     def _due(self, watcher: _Watcher) -> list[tuple[int, bytes | None]]:
         """What concerns a watcher who has caught up, as messages; else it moves on in silence."""
         if not watcher.due:
-            watcher.revision = self._revision
+            watcher.revision = max(watcher.revision, self._revision)
             return []
         if watcher.due[0] not in self._ring:
             raise self._too_slow()

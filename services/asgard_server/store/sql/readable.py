@@ -60,8 +60,10 @@ async def page(
     seek = _Seek(kind, where, tuple(values), behind)
     if narrow or principal.sees_everything:
         return await _among_all(session, seek, principal, limit)
-    keys = sorted(principal.keys)
+    keys = list(principal.keys)
     if len(keys) > _SEEKS:
+        if session.engine == "postgres":
+            return await _led(session, seek, keys, limit)
         keys = await _leading(session, seek, keys, limit)
     found: set[Position] = set()
     for first in range(0, len(keys), _SEEKS):
@@ -114,8 +116,8 @@ async def _merged(session: Session, seek: _Seek, keys: Sequence[str], limit: int
     return [(row[0], row[1]) for row in rows]
 
 
-async def _leading(session: Session, seek: _Seek, keys: Sequence[str], limit: int) -> list[str]:
-    """Those principals of many that can have a part in a page.
+def _leaders(session: Session, seek: _Seek) -> str:
+    """Those principals of many that can have a part in a page, as `leaders (value)`.
 
     Behind `limit` newest objects of different times there is no place for a principal whose newest
     is older than all of them.
@@ -123,18 +125,33 @@ async def _leading(session: Session, seek: _Seek, keys: Sequence[str], limit: in
     newest = seek.statement("one.value", "r.created_at", "1")
     sqlite = session.engine == "sqlite"
     many = "json_each(?) AS one" if sqlite else "unnest(?::text[]) AS one (value)"
-    rows = await session.all(
-        f"SELECT ({newest}) AS newest, one.value FROM {many}",  # noqa: S608 - ours
-        *(*seek.bound(), json.dumps(keys) if sqlite else list(keys)),
+    return (
+        f"WITH heads AS MATERIALIZED (SELECT ({newest}) AS newest, one.value FROM {many}),"  # noqa: S608 - ours
+        " leaders AS (SELECT value FROM heads WHERE newest >= (SELECT min(newest) FROM"
+        " (SELECT DISTINCT newest FROM heads WHERE newest IS NOT NULL"
+        " ORDER BY newest DESC LIMIT ?) AS times))"
     )
-    chosen: list[str] = []
-    times: set[int] = set()
-    for at, key in sorted((row for row in rows if row[0] is not None), reverse=True):
-        if len(times) >= limit and at not in times:
-            break
-        times.add(at)
-        chosen.append(key)
-    return chosen
+
+
+async def _leading(session: Session, seek: _Seek, keys: Sequence[str], limit: int) -> list[str]:
+    """The leaders among these principals."""
+    rows = await session.all(
+        f"{_leaders(session, seek)} SELECT value FROM leaders",  # noqa: S608 - ours
+        *(*seek.bound(), json.dumps(keys), limit),
+    )
+    return [row[0] for row in rows]
+
+
+async def _led(session: Session, seek: _Seek, keys: Sequence[str], limit: int) -> list[Position]:
+    """The merge of the leaders in the same statement, which PostgreSQL has words for."""
+    one = seek.statement("leaders.value", "r.created_at, r.object_id")
+    rows = await session.all(
+        f"{_leaders(session, seek)} SELECT DISTINCT one.created_at, one.object_id FROM leaders"  # noqa: S608 - ours
+        f" CROSS JOIN LATERAL ({one}) AS one"
+        " ORDER BY one.created_at DESC, one.object_id DESC LIMIT ?",
+        *(*seek.bound(), keys, limit, *seek.bound(), limit, limit),
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 async def _among_all(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
-from gimle.asgard.client import experiment_rows, job_rows
+from gimle.asgard.client import asset_rows, experiment_rows, job_rows
 from gimle.asgard.core import access_errors, errors
 from gimle.asgard.core.documents import parse_time
 from google.rpc import error_details_pb2, status_pb2
@@ -115,7 +115,8 @@ _REASONS: Mapping[str, _Row] = {
     "LAST_ADMINISTRATOR": lambda message, info, place: access_errors.LastAdministratorError(
         info["what"], info["principal"]
     ),
-    **_missing("user", "organization", "team", "key", "principal"),
+    **_missing("user", "organization", "team", "key", "principal", "asset"),
+    **asset_rows.ROWS,
     **job_rows.ROWS,
     **experiment_rows.ROWS,
 }

@@ -96,6 +96,7 @@ class NoPreviewError(ServiceError):
     def __init__(self, asset_id: str, why: str) -> None:
         super().__init__(f"the asset {asset_id} has no preview: {why}; download it")
         self.asset_id = asset_id
+        self.why = why
 
 
 class ComponentNotFoundError(ServiceError):

@@ -179,7 +179,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """FAILED_PRECONDITION. The state of the asset does not allow it. metadata: assetId, state."""
     ERROR_REASON_ASSET_INCOMPLETE: _ErrorReason.ValueType  # 85
     """FAILED_PRECONDITION. Components have not arrived. metadata: assetId, missing (their names, with
-    commas between).
+    commas between, as many as fit), count.
     """
     ERROR_REASON_NOT_AWAITING_REVIEW: _ErrorReason.ValueType  # 86
     """FAILED_PRECONDITION. metadata: assetId."""
@@ -190,7 +190,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_ASSET_INVALIDATED: _ErrorReason.ValueType  # 88
     """FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
     ERROR_REASON_NO_PREVIEW: _ErrorReason.ValueType  # 91
-    """FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
+    """FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId, why."""
     ERROR_REASON_EXPERIMENT_NOT_FOUND: _ErrorReason.ValueType  # 100
     """NOT_FOUND. metadata: experimentId."""
     ERROR_REASON_VARIATION_NOT_FOUND: _ErrorReason.ValueType  # 101
@@ -376,7 +376,7 @@ ERROR_REASON_ASSET_STATE: ErrorReason.ValueType  # 84
 """FAILED_PRECONDITION. The state of the asset does not allow it. metadata: assetId, state."""
 ERROR_REASON_ASSET_INCOMPLETE: ErrorReason.ValueType  # 85
 """FAILED_PRECONDITION. Components have not arrived. metadata: assetId, missing (their names, with
-commas between).
+commas between, as many as fit), count.
 """
 ERROR_REASON_NOT_AWAITING_REVIEW: ErrorReason.ValueType  # 86
 """FAILED_PRECONDITION. metadata: assetId."""
@@ -387,7 +387,7 @@ variation_input_assets, experiment_output_assets (how many of each).
 ERROR_REASON_ASSET_INVALIDATED: ErrorReason.ValueType  # 88
 """FAILED_PRECONDITION. The asset is invalidated and was not linked. metadata: assetId, reason."""
 ERROR_REASON_NO_PREVIEW: ErrorReason.ValueType  # 91
-"""FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId."""
+"""FAILED_PRECONDITION. Nothing of it can be shown without harm. metadata: assetId, why."""
 ERROR_REASON_EXPERIMENT_NOT_FOUND: ErrorReason.ValueType  # 100
 """NOT_FOUND. metadata: experimentId."""
 ERROR_REASON_VARIATION_NOT_FOUND: ErrorReason.ValueType  # 101

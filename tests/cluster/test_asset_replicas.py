@@ -99,7 +99,8 @@ async def test_assets_live_in_a_cluster_as_they_do_on_a_laptop(tmp_path: Path) -
             return answer.status_code == 200 and answer.json()["blobs"] == []
 
         await eventually(bytes_are_gone, 60)
-        metrics = await httpx.AsyncClient().get(f"{it.assets[1].metrics}/metrics")
+        async with httpx.AsyncClient() as client:
+            metrics = await client.get(f"{it.assets[1].metrics}/metrics")
         assert "asgard_asset_created_total" in metrics.text
 
 

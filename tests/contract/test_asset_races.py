@@ -1,157 +1,204 @@
-"""Two do something with one asset at the same moment: one wins, and nothing is left over."""
+"""Links under race with deletions and retractions, and what a large retraction costs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from datetime import timedelta
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gimle.asgard.core.asset_errors import AssetStateError, NotAwaitingReviewError
-from gimle.asgard.core.errors import AsgardError, NotFoundError, StorageUnavailableError
+from asgard_server.store.sql import access, asset_log, links
+from asgard_server.store.sql.assets import SqlAssets
+from asgard_server.store.sql.retracting import retract
+from asgard_server.store.sql.session import Database, Engine, Row, Session
+from gimle.asgard.core.asset_errors import AssetInvalidatedError, AssetLinkedError
+from gimle.asgard.core.errors import NotFoundError
 
-from tests.contract.asset_homes import ADA, ENGINES, AssetHome, asset_home
+from tests.contract.asset_rows import ADA, NOON, an_asset, an_experiment, people
+from tests.contract.sql_homes import ENGINES, database
 
-ROUNDS = 12
+NOW = datetime(2026, 11, 29, 13, tzinfo=UTC)
 
 
 @pytest.fixture(params=ENGINES)
-async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AssetHome]:
-    async with asset_home(request.param, tmp_path) as opened:
+async def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    async with database(request.param, tmp_path) as opened:
+        await opened.write(people)
         yield opened
 
 
-async def both(*work: Awaitable[Any]) -> list[Any]:
-    """What each of them answers, or raises."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    for each in done:
-        if isinstance(each, BaseException) and not isinstance(each, AsgardError):
-            raise each
-    return done
+async def test_a_link_and_a_deletion_at_once_leave_no_link_to_nothing(sessions: Database) -> None:
+    assets = SqlAssets(sessions)
+
+    async def link(session: Session, id: str) -> None:
+        wish = links.Link(id, "input", "e", linked_by="ada", linked_at=NOON)
+        linked = await links.link(session, wish, ADA)
+        await asset_log.log_all(session, [linked.change])
+
+    async def fill(session: Session) -> None:
+        await an_experiment(session, "e")
+        for turn in range(15):
+            await an_asset(session, f"a{turn}")
+
+    async def left(session: Session) -> tuple[set[str], set[str]]:
+        there = {row[0] for row in await session.all("SELECT id FROM assets")}
+        linked = {row[0] for row in await session.all("SELECT asset_id FROM asset_links")}
+        return there, linked
+
+    await sessions.write(fill)
+    for turn in range(15):
+        id = f"a{turn}"
+
+        async def work(session: Session, id: str = id) -> None:
+            await link(session, id)
+
+        calls = [sessions.write(work), assets.delete(id, ADA, NOW)]
+        ended = await asyncio.gather(*(calls if turn % 2 else calls[::-1]), return_exceptions=True)
+        failed = [each for each in ended if isinstance(each, BaseException)]
+        assert len(failed) == 1
+        assert isinstance(failed[0], (NotFoundError, AssetLinkedError)), failed
+    there, linked = await sessions.look(left)
+    assert there == linked
 
 
-async def test_of_finalize_and_reject_one_wins(home: AssetHome) -> None:
-    won = set()
-    for _ in range(ROUNDS):
-        made = await home.create(pending_reasons=("r",), components=("a",))
-        await home.send(made)
-        approved, rejected = await both(
-            home.finisher.approve(ADA, made.asset.id),
-            home.finisher.reject(ADA, made.asset.id, "no"),
+async def test_a_link_and_a_retraction_at_once_leave_no_valid_output_of_what_was_retracted(
+    sessions: Database,
+) -> None:
+    """An output that is linked before is invalidated; an input either finds it so or came first."""
+
+    async def fill(session: Session) -> None:
+        for turn in range(12):
+            await an_experiment(session, f"e{turn}")
+            await an_experiment(session, f"later{turn}")
+            await an_asset(session, f"out{turn}")
+            wish = links.Link(
+                f"out{turn}", "output", f"e{turn}", 1, linked_by="ada", linked_at=NOON
+            )
+            await links.link(session, wish, ADA)
+
+    await sessions.write(fill)
+    for turn in range(12):
+
+        async def build_on(session: Session, turn: int = turn) -> None:
+            wish = links.Link(
+                f"out{turn}", "input", f"later{turn}", linked_by="ada", linked_at=NOON
+            )
+            linked = await links.link(session, wish, ADA)
+            await asset_log.log_all(session, [linked.change])
+
+        async def take_back(session: Session, turn: int = turn) -> None:
+            await access.hold(session, "experiment", f"e{turn}")
+            done = await retract(session, f"e{turn}", None, "wrong", ADA, NOON)
+            await asset_log.log_all(session, done.changes)
+
+        works = [build_on, take_back] if turn % 2 else [take_back, build_on]
+        ended = await asyncio.gather(
+            *(sessions.write(work) for work in works), return_exceptions=True
         )
-        now = (await home.keeper.show(ADA, made.asset.id)).asset
-        lost = approved if now.state == "abandoned" else rejected
-        assert isinstance(lost, NotAwaitingReviewError), (approved, rejected)
-        won.add(now.state)
-        if now.state == "abandoned":
-            assert now.size_bytes is None or now.is_whole
-    assert won <= {"ready", "abandoned"}
-    await nothing_is_left(home)
+        failed = [each for each in ended if each is not None]
+        assert all(isinstance(each, AssetInvalidatedError) for each in failed), failed
+
+        async def looked(session: Session, turn: int = turn) -> tuple[bool, int]:
+            row = await session.one(
+                "SELECT invalidated_at IS NOT NULL FROM assets WHERE id = ?", f"out{turn}"
+            )
+            assert row is not None
+            return bool(row[0]), len(await links.of_asset(session, f"out{turn}"))
+
+        invalidated, count = await sessions.look(looked)
+        assert invalidated
+        assert count == (1 if failed else 2)
 
 
-async def test_of_finalize_and_expiry_one_wins(home: AssetHome) -> None:
-    made = [await home.create(components=("a",)) for _ in range(ROUNDS)]
-    for each in made:
-        await home.send(each)
-    home.store.clock.ahead += timedelta(days=7, seconds=1)
-    finalizing = [home.finisher.finalize(ADA, each.asset.id) for each in made]
-    *answers, _ = await both(*finalizing, home.sweeper.sweep())
-    for each, answer in zip(made, answers, strict=True):
-        now = (await home.keeper.show(ADA, each.asset.id)).asset
-        if isinstance(answer, Exception):
-            assert isinstance(answer, AssetStateError)
-            assert now.state == "abandoned"
-        else:
-            assert now.state == "ready"
-    await nothing_is_left(home)
+class Counting:
+    """A session that counts what it is asked; rows of `many` are one statement each."""
+
+    session: Session
+    statements = 0
+
+    @property
+    def engine(self) -> Engine:
+        return self.session.engine
+
+    @property
+    def for_update(self) -> str:
+        return self.session.for_update
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        self.statements += 1
+        return await self.session.all(sql, *values)
+
+    async def one(self, sql: str, *values: object) -> Row | None:
+        self.statements += 1
+        return await self.session.one(sql, *values)
+
+    async def value(self, sql: str, *values: object) -> Any:
+        self.statements += 1
+        return await self.session.value(sql, *values)
+
+    async def run(self, sql: str, *values: object) -> int:
+        self.statements += 1
+        return await self.session.run(sql, *values)
+
+    async def many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        rows = list(rows)
+        # SQLite has no other form for the entries of the log: they are of the same process.
+        self.statements += 1 if self.engine == "sqlite" else len(rows)
+        await self.session.many(sql, rows)
 
 
-async def test_of_two_approvals_one_counts(home: AssetHome) -> None:
-    for _ in range(ROUNDS):
-        made = await home.create(content=b"1", pending_reasons=("r",))
-        answers = await both(*(home.finisher.approve(ADA, made.asset.id) for _ in range(3)))
-        refused = [each for each in answers if isinstance(each, NotAwaitingReviewError)]
-        assert len(refused) == 2, answers
-    approvals = await home.count("audit", "WHERE action = 'asset.approve'")
-    assert approvals == ROUNDS
+async def test_retracting_ten_thousand_outputs_is_one_quick_transaction(
+    sessions: Database,
+) -> None:
+    count = 10_000
+    ids = [f"a{number:05}" for number in range(count)]
 
-
-async def test_of_two_finalizations_both_answer_the_same(home: AssetHome) -> None:
-    for _ in range(ROUNDS):
-        made = await home.create(components=("a", "b"), name="net")
-        await home.send(made)
-        answers = await both(*(home.finisher.finalize(ADA, made.asset.id) for _ in range(3)))
-        assert len({repr(each) for each in answers}) == 1, answers
-        assert answers[0].state == "ready"
-    assert await home.count("audit", "WHERE action = 'asset.finalize'") == ROUNDS
-    await nothing_is_left(home)
-
-
-async def test_of_delete_and_finalize_nothing_is_left_over(home: AssetHome) -> None:
-    for round_ in range(ROUNDS):
-        made = await home.create(components=("a", "b"))
-        await home.send(made)
-
-        async def delete(asset_id: str, late: int) -> Any:
-            for _ in range(late):
-                await asyncio.sleep(0.002)
-            removed = await home.keeper.delete(ADA, asset_id)
-            await home.delivery.deliver()  # its bytes go at once
-            return removed
-
-        finalized, deleted = await both(
-            home.finisher.finalize(ADA, made.asset.id), delete(made.asset.id, round_)
+    async def fill(session: Session) -> None:
+        await an_experiment(session, "e")
+        await session.many(
+            "INSERT INTO assets (id, asset_type, state, kind, content_type, created_at,"
+            " updated_at, created_by, visibility, request_digest)"
+            " VALUES (?, 'x', 'ready', 'inline', 'x', 0, 0, 'ada', 'private', '')",
+            [(each,) for each in ids],
         )
-        assert not isinstance(deleted, Exception)
-        if isinstance(finalized, StorageUnavailableError):
-            # A folder of bytes that was removed while they were copied there: asked once more.
-            finalized = (await both(home.finisher.finalize(ADA, made.asset.id)))[0]
-        assert not isinstance(finalized, Exception) or isinstance(finalized, NotFoundError)
-    assert await home.count("assets") == 0
-    await home.settle()
-    assert await home.store.keys() == []
-    assert await home.count("blob_owners") == 0
-    assert await home.count("outbox") == 0
-
-
-async def test_of_delete_and_reading_inline_content_nothing_is_left_over(home: AssetHome) -> None:
-    for round_ in range(ROUNDS):
-        made = await home.create(content=b"{}")
-
-        async def delete(asset_id: str, late: int) -> Any:
-            for _ in range(late):
-                await asyncio.sleep(0.001)
-            removed = await home.keeper.delete(ADA, asset_id)
-            await home.delivery.deliver()  # its bytes go at once
-            return removed
-
-        _, deleted = await both(
-            home.keeper.show(ADA, made.asset.id, presigned=True), delete(made.asset.id, round_)
+        await session.many(
+            "INSERT INTO readers (object_kind, principal, created_at, object_id)"
+            " VALUES ('asset', ?, 0, ?)",
+            [(who, each) for each in ids for who in ("ada", "org_acme", "team_ml")],
         )
-        assert not isinstance(deleted, Exception)
-    await home.settle()
-    assert await home.store.keys() == []
-    assert await home.count("outbox") == 0
-
-
-async def test_versions_made_at_once_have_different_numbers(home: AssetHome) -> None:
-    made = await asyncio.gather(*(home.create(content=b"1", name="net") for _ in range(16)))
-    assert sorted(each.asset.version or 0 for each in made) == list(range(1, 17))
-    newest = max(made, key=lambda each: each.asset.version or 0)
-    assert await home.keeper.named(ADA, "net") == newest.asset.id
-
-
-async def nothing_is_left(home: AssetHome) -> None:
-    """After a sweep there are the blobs of ready assets, and no others."""
-    await home.settle()
-
-    async def kept(session: Any) -> set[str]:
-        rows = await session.all(
-            "SELECT c.blob_id FROM asset_components AS c JOIN assets AS a ON a.id = c.asset_id"
-            " WHERE a.state = 'ready'"
+        await session.many(
+            "INSERT INTO asset_links (asset_id, direction, experiment_id, variation, linked_by,"
+            " linked_at) VALUES (?, 'output', 'e', 1, 'ada', 0)",
+            [(each,) for each in ids],
         )
-        return {row[0] for row in rows}
 
-    assert {key.split("/")[1] for key in await home.store.keys()} == await home.database.look(kept)
+    async def take_back(session: Session, reason: str) -> int:
+        await access.hold(session, "experiment", "e")
+        done = await retract(session, "e", None, reason, ADA, NOON)
+        await asset_log.log_all(session, done.changes)
+        return done.outputs
+
+    await sessions.write(fill)
+    taken: list[float] = []
+    for reason in ("wrong", "wrong indeed", "wrong at all"):
+
+        async def work(session: Session, reason: str = reason) -> int:
+            return await take_back(session, reason)
+
+        begun = time.perf_counter()
+        assert await sessions.write(work) == count
+        taken.append(time.perf_counter() - begun)
+    print(f"{count:,} outputs in {min(taken):.2f} s")
+    assert (await sessions.look(asset_log.head))[1] == 3 * count
+    counting = Counting()
+
+    async def counted(session: Session) -> None:
+        counting.session = session
+        await take_back(counting, "wrong for ever")
+
+    await sessions.write(counted)
+    # No statement for each asset: how long it takes is the database's business alone.
+    assert counting.statements <= 12

@@ -40,6 +40,13 @@ class SqlUpkeep:
         to go; answer how many assets those were.
         """
 
+        async def any_due(session: Session) -> bool:
+            query = (
+                "SELECT 1 FROM assets WHERE state = 'abandoned' AND released_at IS NULL"
+                " AND abandoned_at < ? LIMIT 1"
+            )
+            return await session.value(query, micros(before)) is not None
+
         async def release(session: Session) -> int:
             rows = await session.all(
                 "SELECT id FROM assets WHERE state = 'abandoned'"  # noqa: S608 - ours
@@ -56,15 +63,21 @@ class SqlUpkeep:
                 await leave_release(session, f"asset/{asset_id}", micros(now))
             return len(rows)
 
-        return await self._database.write(release)
+        # A folder that is only looked at stays as it was: nothing is written without need.
+        return await self._database.write(release) if await self._database.read(any_due) else 0
 
     async def forget(self, before: datetime) -> None:
         """Forget ids that were deleted before then."""
 
+        async def any_old(session: Session) -> bool:
+            query = "SELECT 1 FROM deleted_ids WHERE deleted_at < ? LIMIT 1"
+            return await session.value(query, micros(before)) is not None
+
         async def forget(session: Session) -> None:
             await session.run("DELETE FROM deleted_ids WHERE deleted_at < ?", micros(before))
 
-        await self._database.write(forget)
+        if await self._database.read(any_old):
+            await self._database.write(forget)
 
 
 class AssetClaims:

@@ -88,7 +88,7 @@ async def _fill(opened: Database, count: int, fits: Callable[[float], bool]) -> 
                 for who in (
                     f"u{each % 50}",
                     *(
-                        [f"t{teams}_{each * 7 % teams}" for teams in TEAMS]
+                        [f"t{teams}_{each * 2_654_435_761 // 128 % teams}" for teams in TEAMS]
                         if fits(each / count)
                         else []
                     ),

@@ -117,19 +117,20 @@ async def _merged(session: Session, seek: _Seek, keys: Sequence[str], limit: int
 
 
 def _leaders(session: Session, seek: _Seek) -> str:
-    """Those principals of many that can have a part in a page, as `leaders (value)`.
+    """Those principals of many that can have a part in a page, as `leaders (value, since)`.
 
-    Behind `limit` newest objects of different times there is no place for a principal whose newest
-    is older than all of them.
+    Behind `limit` newest objects of different times there is no place for what is older than all
+    of them, and so none for a principal whose newest is: a page has nothing from before `since`.
     """
     newest = seek.statement("one.value", "r.created_at", "1")
     sqlite = session.engine == "sqlite"
     many = "json_each(?) AS one" if sqlite else "unnest(?::text[]) AS one (value)"
     return (
         f"WITH heads AS MATERIALIZED (SELECT ({newest}) AS newest, one.value FROM {many}),"  # noqa: S608 - ours
-        " leaders AS (SELECT value FROM heads WHERE newest >= (SELECT min(newest) FROM"
-        " (SELECT DISTINCT newest FROM heads WHERE newest IS NOT NULL"
-        " ORDER BY newest DESC LIMIT ?) AS times))"
+        " times AS (SELECT DISTINCT newest FROM heads WHERE newest IS NOT NULL"
+        " ORDER BY newest DESC LIMIT ?),"
+        " bound AS (SELECT CASE WHEN count(*) < ? THEN 0 ELSE min(newest) END AS since FROM times),"
+        " leaders AS (SELECT value, since FROM heads CROSS JOIN bound WHERE newest >= since)"
     )
 
 
@@ -137,19 +138,20 @@ async def _leading(session: Session, seek: _Seek, keys: Sequence[str], limit: in
     """The leaders among these principals."""
     rows = await session.all(
         f"{_leaders(session, seek)} SELECT value FROM leaders",  # noqa: S608 - ours
-        *(*seek.bound(), json.dumps(keys), limit),
+        *(*seek.bound(), json.dumps(keys), limit, limit),
     )
     return [row[0] for row in rows]
 
 
 async def _led(session: Session, seek: _Seek, keys: Sequence[str], limit: int) -> list[Position]:
     """The merge of the leaders in the same statement, which PostgreSQL has words for."""
-    one = seek.statement("leaders.value", "r.created_at, r.object_id")
+    newer = "leaders.value AND r.created_at >= leaders.since"
+    one = seek.statement(newer, "r.created_at, r.object_id")
     rows = await session.all(
         f"{_leaders(session, seek)} SELECT DISTINCT one.created_at, one.object_id FROM leaders"  # noqa: S608 - ours
         f" CROSS JOIN LATERAL ({one}) AS one"
         " ORDER BY one.created_at DESC, one.object_id DESC LIMIT ?",
-        *(*seek.bound(), keys, limit, *seek.bound(), limit, limit),
+        *(*seek.bound(), keys, limit, limit, *seek.bound(), limit, limit),
     )
     return [(row[0], row[1]) for row in rows]
 

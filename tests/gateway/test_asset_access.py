@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from tests.conftest import Monitor
 
 
 @pytest.fixture
-def rest(monitor: Monitor) -> httpx.Client:
-    return httpx.Client(base_url=monitor.url, timeout=60)
+def rest(monitor: Monitor) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=monitor.url, timeout=60) as client:
+        yield client
 
 
 def made(rest: httpx.Client, **fields: Any) -> str:

@@ -26,10 +26,10 @@ from tests.contract.sql_homes import ENGINES, database
 
 RATIO = 2.0
 TEAMS = (1, 20, 1_000)
-LAYOUTS: Mapping[str, Callable[[float], bool]] = {
-    "spread": lambda place: round(place * 1e6) % 20 == 0,
-    "newest": lambda place: place >= 0.95,
-    "oldest": lambda place: place < 0.05,
+LAYOUTS: Mapping[str, Callable[[int, int], bool]] = {
+    "spread": lambda each, of: each % 20 == 0,
+    "newest": lambda each, of: each >= of * 19 // 20,
+    "oldest": lambda each, of: each < of // 20,
 }
 _WHO = "x-caller"
 
@@ -71,7 +71,7 @@ def _caller(name: str) -> Principal:
     return Principal("ada", teams=frozenset(f"t{name}_{each}" for each in range(int(name))))
 
 
-async def _fill(opened: Database, count: int, fits: Callable[[float], bool]) -> None:
+async def _fill(opened: Database, count: int, fits: Callable[[int, int], bool]) -> None:
     async def work(session: Session) -> None:
         await session.many(
             "INSERT INTO assets (id, asset_type, name, state, kind, content_type, created_at,"
@@ -89,7 +89,7 @@ async def _fill(opened: Database, count: int, fits: Callable[[float], bool]) -> 
                     f"u{each % 50}",
                     *(
                         [f"t{teams}_{each * 2_654_435_761 // 128 % teams}" for teams in TEAMS]
-                        if fits(each / count)
+                        if fits(each, count)
                         else []
                     ),
                 )

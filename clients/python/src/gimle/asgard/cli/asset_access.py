@@ -62,7 +62,14 @@ def revoke(
 
 
 def access(asset_id: AssetId, server: Server = None, as_json: AsJson = False) -> None:
-    """List who may do what with an asset, and where it comes from."""
+    """List who may do what with an asset, and where it comes from.
+
+    Examples:
+
+    ```
+    asgard assets access 01a22801-526b-79a9-8378-bce9852ea8c9
+    ```
+    """
     with chronicle(server) as client:
         grants = client.assets.list_access(asset_id)
     if as_json:
@@ -117,7 +124,15 @@ def share(
     action: Action = "read",
     server: Server = None,
 ) -> None:
-    """Share an asset with a whole team or organization of yours."""
+    """Share an asset with a whole team or organization of yours.
+
+    Examples:
+
+    ```
+    asgard assets share 01a22801-526b-79a9-8378-bce9852ea8c9 t/ml-team
+    asgard assets share 01a22801-526b-79a9-8378-bce9852ea8c9 o/acme write
+    ```
+    """
     with chronicle(server) as client:
         client.assets.share_with_scope(asset_id, scope, action)
     console().print(f"{scope} may {action} {asset_id}", markup=False)
@@ -130,7 +145,14 @@ def visibility(
     ],
     server: Server = None,
 ) -> None:
-    """Say who may read an asset without a grant of their own."""
+    """Say who may read an asset without a grant of their own.
+
+    Examples:
+
+    ```
+    asgard assets visibility 01a22801-526b-79a9-8378-bce9852ea8c9 public
+    ```
+    """
     with chronicle(server) as client:
         found = client.assets.set_visibility(asset_id, value).asset
     console().print(f"{asset_id}: {found.visibility}", markup=False)
@@ -142,7 +164,15 @@ def move(
     team: Annotated[str | None, typer.Option(help="A team of it.")] = None,
     server: Server = None,
 ) -> None:
-    """Give an asset to an organization that you are in."""
+    """Give an asset to an organization that you are in.
+
+    Examples:
+
+    ```
+    asgard assets move 01a22801-526b-79a9-8378-bce9852ea8c9 o/acme
+    asgard assets move 01a22801-526b-79a9-8378-bce9852ea8c9 o/acme --team t/ml-team
+    ```
+    """
     with chronicle(server) as client:
         client.assets.move(asset_id, organization, team)
     console().print(f"{asset_id}: of {team or organization}", markup=False)
@@ -154,7 +184,14 @@ def lineage(
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an asset was made from, and what was made from it."""
+    """Show what an asset was made from, and what was made from it.
+
+    Examples:
+
+    ```
+    asgard assets lineage 01a22801-526b-79a9-8378-bce9852ea8c9 --depth 2
+    ```
+    """
     with chronicle(server) as client:
         found = client.assets.lineage(asset_id, depth=depth)
     if as_json:

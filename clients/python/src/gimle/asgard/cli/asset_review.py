@@ -61,28 +61,56 @@ def approve(
 
 
 def reject(asset_id: AssetId, reason: Reason, server: Server = None) -> None:
-    """Reject what awaits review: it is abandoned."""
+    """Reject what awaits review: it is abandoned.
+
+    Examples:
+
+    ```
+    asgard assets reject 01a22801-526b-79a9-8378-bce9852ea8c9 --reason "trained on the wrong split"
+    ```
+    """
     with chronicle(server) as client:
         client.assets.reject(asset_id, reason)
     console().print(f"{asset_id}: abandoned", markup=False)
 
 
 def deprecate(asset_id: AssetId, reason: Reason, server: Server = None) -> None:
-    """Warn of an asset; it stays usable."""
+    """Warn of an asset; it stays usable.
+
+    Examples:
+
+    ```
+    asgard assets deprecate 01a22801-526b-79a9-8378-bce9852ea8c9 --reason "v3 is better"
+    ```
+    """
     with chronicle(server) as client:
         client.assets.deprecate(asset_id, reason)
     console().print(f"{asset_id}: deprecated", markup=False)
 
 
 def invalidate(asset_id: AssetId, reason: Reason, server: Server = None) -> None:
-    """Block an asset as a new input; what is linked stays."""
+    """Block an asset as a new input; what is linked stays.
+
+    Examples:
+
+    ```
+    asgard assets invalidate 01a22801-526b-79a9-8378-bce9852ea8c9 --reason "its units are wrong"
+    ```
+    """
     with chronicle(server) as client:
         client.assets.invalidate(asset_id, reason)
     console().print(f"{asset_id}: invalidated", markup=False)
 
 
 def reinstate(asset_id: AssetId, reason: Reason, server: Server = None) -> None:
-    """Take deprecation and invalidation back; the history keeps them."""
+    """Take deprecation and invalidation back; the history keeps them.
+
+    Examples:
+
+    ```
+    asgard assets reinstate 01a22801-526b-79a9-8378-bce9852ea8c9 --reason "its units are right"
+    ```
+    """
     with chronicle(server) as client:
         client.assets.reinstate(asset_id, reason)
     console().print(f"{asset_id}: reinstated", markup=False)

@@ -127,3 +127,20 @@ def test_a_watch_tells_of_assets_as_they_change(rest: httpx.Client) -> None:
             if second and ("update", second) in heard:
                 break
     assert not any("readers" in each for each in heard)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("assets", "experiment_id"), ("audit", "experiment_id"), ("audit", "asset_id")],
+)
+def test_a_list_narrowed_by_what_is_no_id_is_refused(
+    rest: httpx.Client, path: str, field: str
+) -> None:
+    answer = rest.get(f"/v1/{path}", params={field: "\x84"})
+    assert (answer.status_code, answer.json()["metadata"]["field"]) == (400, field)
+
+
+def test_a_search_within_what_is_no_experiment_is_refused(rest: httpx.Client) -> None:
+    answer = rest.post("/v1/search", json={"filters": {"experiment_id": "\x84"}})
+    assert answer.status_code == 400
+    assert answer.json()["metadata"]["field"] == "filters.experiment_id"

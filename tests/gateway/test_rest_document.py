@@ -52,3 +52,18 @@ def test_a_repeated_field_alone_is_described_as_a_list() -> None:
     said = DESCRIBED["paths"]["/v1/experiments/{experiment_id}/outputs"]["get"]["responses"]["200"]
     schema = said["content"]["application/json"]["schema"]
     assert schema == {"type": "array", "items": {"$ref": "#/components/schemas/LinkedAsset"}}
+
+
+@pytest.mark.parametrize(
+    "handle", ["o/acme", "t/ml-team", "@alice", "auth0|5f7c8ec7c33c6c004bbafe82"]
+)
+def test_open_api_lets_handles_and_subs_stand_where_principals_are_asked_for(handle: str) -> None:
+    for name, field in (
+        ("GrantAccessRequest", "principal_id"),
+        ("MoveAssetRequest", "organization_id"),
+        ("MoveAssetRequest", "team_id"),
+        ("CreateAssetRequest", "organization_id"),
+    ):
+        asked = SCHEMAS[name]["properties"][field]
+        assert re.search(asked.get("pattern", ""), handle), (name, field)
+    assert not re.search(SCHEMAS["CreateAssetRequest"]["properties"]["id"]["pattern"], handle)

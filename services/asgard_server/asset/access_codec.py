@@ -82,7 +82,7 @@ def flag_entry(entry: FlagEntry) -> requests_pb.ListAssetFlagsResponse.Entry:
 
 
 def wanted(request: requests_pb.SearchAssetsRequest) -> Wanted:
-    """What is searched for. Raises `InvalidFieldError`."""
+    """What is searched for. Raises `InvalidFieldError`, and `InvalidNameError` of no id."""
     filters = request.filters
     words = words_of(request.query)
     return Wanted(
@@ -91,7 +91,7 @@ def wanted(request: requests_pb.SearchAssetsRequest) -> Wanted:
         asset_types=tuple(filters.asset_types),
         states=tuple(_STATE_OF[each] for each in filters.states if each in _STATE_OF),
         owner=filters.owner,
-        experiment_id=filters.experiment_id,
+        experiment_id=codec.asked_id(filters.experiment_id, "filters.experiment_id"),
         linked_to=request.experiment_context,
         created_after=_moment(filters, "created_after"),
         created_before=_moment(filters, "created_before"),
@@ -119,9 +119,12 @@ def lineage(found: Lineage) -> requests_pb.GetAssetLineageResponse:
 
 
 def audit_of(request: pb.ListAuditEntriesRequest) -> AuditOf:
-    """Whose entries are asked for."""
+    """Whose entries are asked for. Raises `InvalidNameError` of an asset or experiment."""
     return AuditOf(
-        request.asset_id, request.experiment_id, request.organization_id, request.principal_id
+        codec.asked_id(request.asset_id, "asset_id"),
+        codec.asked_id(request.experiment_id, "experiment_id"),
+        request.organization_id,
+        request.principal_id,
     )
 
 

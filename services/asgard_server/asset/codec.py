@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
+from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import asset_pb2
 from gimle.asgard.v1 import asset_requests_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -85,12 +86,11 @@ def output_of(message: asset_pb2.OutputOf) -> OutputOf:
 
 
 def wanted(request: pb.ListAssetsRequest) -> Filter:
-    """Which assets are listed."""
+    """Which assets are listed. Raises `InvalidNameError` where experiment_id is no id."""
     output = None
-    if request.experiment_id:
-        output = OutputOf(
-            request.experiment_id, optional(request, "variation"), optional(request, "run")
-        )
+    experiment_id = asked_id(request.experiment_id, "experiment_id")
+    if experiment_id:
+        output = OutputOf(experiment_id, optional(request, "variation"), optional(request, "run"))
     return Filter(
         owner=request.owner,
         asset_type=request.asset_type,
@@ -98,6 +98,11 @@ def wanted(request: pb.ListAssetsRequest) -> Filter:
         output_of=output,
         name=request.name,
     )
+
+
+def asked_id(given: str, field: str) -> str:
+    """Answer the id that a list is narrowed by, empty for none. Raises `InvalidNameError`."""
+    return check_id(given, field) if given else ""
 
 
 def asset_message(asset: Asset) -> asset_pb2.Asset:

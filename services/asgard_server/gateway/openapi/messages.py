@@ -15,6 +15,9 @@ Json = dict[str, Any]
 # What an id is, wherever one is asked for (gimle.asgard.core.ids.check_id).
 ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
+# People and groups go by handles, too (`o/acme`), and a `sub` is what its provider makes it.
+_NAMED = frozenset({"organization_id", "principal_id", "scope_id", "team_id", "user_id"})
+
 _TIME: Json = {"type": "string", "format": "date-time"}
 _WELL_KNOWN: dict[str, Json] = {
     "google.protobuf.Timestamp": _TIME,
@@ -142,7 +145,7 @@ class Messages:
         if kind == F.TYPE_BOOL:
             return {"type": "boolean"}
         if kind == F.TYPE_STRING:
-            if takes and field.name.endswith("_id"):
+            if takes and field.name.endswith("_id") and field.name not in _NAMED:
                 # One that may be left out is made by the service when it is empty, too.
                 required = schema.behaves(field, "REQUIRED")
                 return {"type": "string", "pattern": ID if required else f"^$|{ID}"}

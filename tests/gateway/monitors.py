@@ -47,6 +47,16 @@ class Served:
         return made
 
 
+def streams(document: dict[str, Any]) -> set[str]:
+    """Paths of an OpenAPI document whose answers have no end to wait for."""
+    return {
+        path
+        for path, item in document["paths"].items()
+        for operation in item.values()
+        if "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
+    }
+
+
 @asynccontextmanager
 async def a_monitor(storage: Path, **settings: Any) -> AsyncIterator[Served]:
     """Serve a folder on free ports until the block ends, relaxed unless told."""

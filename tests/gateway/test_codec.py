@@ -61,6 +61,9 @@ def test_a_run_has_the_shape_of_its_document() -> None:
         "result_count": 1,
         "etag": "",
         "live": False,
+        "owner": None,
+        "organization_id": None,
+        "visibility": None,
     }
 
 

@@ -93,8 +93,8 @@ def wanted(request: requests_pb.SearchAssetsRequest) -> Wanted:
         owner=filters.owner,
         experiment_id=filters.experiment_id,
         linked_to=request.experiment_context,
-        created_after=_moment(filters, "created_after"),
-        created_before=_moment(filters, "created_before"),
+        created_after=_moment(filters, "after_time"),
+        created_before=_moment(filters, "before_time"),
     )
 
 
@@ -129,7 +129,7 @@ def audit_entry(entry: AuditEntry) -> pb.AuditEntry:
     """That somebody did something."""
     return pb.AuditEntry(
         number=entry.number,
-        time=codec.timestamp(entry.at),
+        record_time=codec.timestamp(entry.at),
         principal_id=entry.principal,
         principal_kind=entry.principal_kind,
         action=entry.action,
@@ -177,4 +177,6 @@ def _moment(message: Any, name: str) -> datetime | None:
     try:
         return stamp.ToDatetime(UTC)
     except ValueError:
-        raise InvalidFieldError(f"filters.{name}", "is no time", "give one of RFC 3339") from None
+        raise InvalidFieldError(
+            f"filters.created_{name.removesuffix('_time')}", "is no time", "give one of RFC 3339"
+        ) from None

@@ -356,7 +356,7 @@ def taken_back(
                 id=each.id,
                 label=each.label,
                 reason=each.reason,
-                time=timestamp(each.at),
+                retract_time=timestamp(each.at),
                 distance=each.distance,
             )
             for each in found

@@ -398,7 +398,7 @@ class AuditEntry(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: builtins.int
-    TIME_FIELD_NUMBER: builtins.int
+    RECORD_TIME_FIELD_NUMBER: builtins.int
     PRINCIPAL_ID_FIELD_NUMBER: builtins.int
     PRINCIPAL_KIND_FIELD_NUMBER: builtins.int
     ACTION_FIELD_NUMBER: builtins.int
@@ -419,12 +419,12 @@ class AuditEntry(message.Message):
     """What was changed: any JSON object."""
     request_id: builtins.str
     @builtins.property
-    def time(self) -> timestamp_pb2.Timestamp: ...
+    def record_time(self) -> timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         number: builtins.int = ...,
-        time: timestamp_pb2.Timestamp | None = ...,
+        record_time: timestamp_pb2.Timestamp | None = ...,
         principal_id: builtins.str = ...,
         principal_kind: builtins.str = ...,
         action: builtins.str = ...,
@@ -434,9 +434,9 @@ class AuditEntry(message.Message):
         details: builtins.bytes = ...,
         request_id: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["record_time", b"record_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "details", b"details", "number", b"number", "object_id", b"object_id", "object_kind", b"object_kind", "organization_id", b"organization_id", "principal_id", b"principal_id", "principal_kind", b"principal_kind", "request_id", b"request_id", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "details", b"details", "number", b"number", "object_id", b"object_id", "object_kind", b"object_kind", "organization_id", b"organization_id", "principal_id", b"principal_id", "principal_kind", b"principal_kind", "record_time", b"record_time", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -410,8 +410,8 @@ class SearchAssetsRequest(message.Message):
         STATES_FIELD_NUMBER: builtins.int
         OWNER_FIELD_NUMBER: builtins.int
         EXPERIMENT_ID_FIELD_NUMBER: builtins.int
-        CREATED_AFTER_FIELD_NUMBER: builtins.int
-        CREATED_BEFORE_FIELD_NUMBER: builtins.int
+        AFTER_TIME_FIELD_NUMBER: builtins.int
+        BEFORE_TIME_FIELD_NUMBER: builtins.int
         owner: builtins.str
         """By id or handle."""
         experiment_id: builtins.str
@@ -420,9 +420,9 @@ class SearchAssetsRequest(message.Message):
         @builtins.property
         def states(self) -> containers.RepeatedScalarFieldContainer[asset_pb2.Asset.State.ValueType]: ...
         @builtins.property
-        def created_after(self) -> timestamp_pb2.Timestamp: ...
+        def after_time(self) -> timestamp_pb2.Timestamp: ...
         @builtins.property
-        def created_before(self) -> timestamp_pb2.Timestamp: ...
+        def before_time(self) -> timestamp_pb2.Timestamp: ...
         def __init__(
             self,
             *,
@@ -430,12 +430,12 @@ class SearchAssetsRequest(message.Message):
             states: abc.Iterable[asset_pb2.Asset.State.ValueType] | None = ...,
             owner: builtins.str = ...,
             experiment_id: builtins.str = ...,
-            created_after: timestamp_pb2.Timestamp | None = ...,
-            created_before: timestamp_pb2.Timestamp | None = ...,
+            after_time: timestamp_pb2.Timestamp | None = ...,
+            before_time: timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = typing.Literal["created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = typing.Literal["after_time", b"after_time", "before_time", b"before_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["asset_types", b"asset_types", "created_after", b"created_after", "created_before", b"created_before", "experiment_id", b"experiment_id", "owner", b"owner", "states", b"states"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = typing.Literal["after_time", b"after_time", "asset_types", b"asset_types", "before_time", b"before_time", "experiment_id", b"experiment_id", "owner", b"owner", "states", b"states"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

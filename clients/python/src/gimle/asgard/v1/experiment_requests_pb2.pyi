@@ -1056,7 +1056,7 @@ class ListUpstreamRetractionsResponse(message.Message):
         ID_FIELD_NUMBER: builtins.int
         LABEL_FIELD_NUMBER: builtins.int
         REASON_FIELD_NUMBER: builtins.int
-        TIME_FIELD_NUMBER: builtins.int
+        RETRACT_TIME_FIELD_NUMBER: builtins.int
         DISTANCE_FIELD_NUMBER: builtins.int
         kind: builtins.str
         """"experiment" or "asset"."""
@@ -1067,7 +1067,7 @@ class ListUpstreamRetractionsResponse(message.Message):
         distance: builtins.int
         """How many steps upstream; 1 for a parent, or an input of the experiment itself."""
         @builtins.property
-        def time(self) -> timestamp_pb2.Timestamp: ...
+        def retract_time(self) -> timestamp_pb2.Timestamp: ...
         def __init__(
             self,
             *,
@@ -1075,12 +1075,12 @@ class ListUpstreamRetractionsResponse(message.Message):
             id: builtins.str = ...,
             label: builtins.str = ...,
             reason: builtins.str = ...,
-            time: timestamp_pb2.Timestamp | None = ...,
+            retract_time: timestamp_pb2.Timestamp | None = ...,
             distance: builtins.int = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = typing.Literal["time", b"time"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = typing.Literal["retract_time", b"retract_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["distance", b"distance", "id", b"id", "kind", b"kind", "label", b"label", "reason", b"reason", "time", b"time"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = typing.Literal["distance", b"distance", "id", b"id", "kind", b"kind", "label", b"label", "reason", b"reason", "retract_time", b"retract_time"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

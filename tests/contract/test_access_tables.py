@@ -107,11 +107,15 @@ async def test_a_workers_key_changes_outputs_of_its_own_run_alone(sessions: Data
                 *(run, id),
             )
         worker = Principal("ada", kind="worker", run=RunScope("e", 1, 0))
-        assert await access.actions(session, "asset", "mine", worker) == ALL
+        assert await access.actions(session, "asset", "mine", worker) == {"read", "write"}
+        refused: list[tuple[str, Action]] = [("mine", "delete"), ("mine", "administer")]
         for other in ("next", "loose"):
             assert await access.actions(session, "asset", other, worker) == {"read"}
-            with pytest.raises(ForbiddenError):
-                await access.require(session, "asset", other, worker, "write")
+            refused += [(other, "write"), (other, "delete"), (other, "administer")]
+        for id, action in refused:
+            with pytest.raises(ForbiddenError, match="its own run"):
+                await access.require(session, "asset", id, worker, action)
+        await access.require(session, "asset", "mine", worker, "write")
 
     await sessions.write(work)
 

@@ -62,10 +62,10 @@ def upload(target: str, name: str, *, complete: bool = True) -> pb.Blob:
         return done.blob
 
 
-def claim(target: str, blob: pb.Blob) -> None:
+def claim(target: str, blob: pb.Blob, owner: str) -> None:
     with grpc.insecure_channel(target) as channel:
         stub = pb_grpc.BlobServiceStub(channel)
-        stub.ClaimBlobs(pb.ClaimBlobsRequest(blob_ids=[blob.blob_id], owner="asset/0193"))
+        stub.ClaimBlobs(pb.ClaimBlobsRequest(blob_ids=[blob.blob_id], owner=owner))
 
 
 def test_a_folder_is_examined_beside_its_monitor(monitor: Monitor) -> None:
@@ -132,7 +132,7 @@ async def test_a_cluster_is_examined_beside_its_replicas(
             data = {"values": np.arange(2_000.0)}
             storage.add_result(run, result_type="DiscreteSequence", data=data)
         blobs = [upload(blob.address, f"n/{number}") for number in range(2)]
-        claim(blob.address, blobs[0])
+        claim(blob.address, blobs[0], "batch/0193")  # of whom fsck knows nobody to ask
         # Beside services that have just answered: nothing is said of what they still list.
         well = fsck(cluster.environ, "--deep", "--repair")
         assert (well["runs"], well["results"], well["arrays"]) == (1, 3, 3)
@@ -142,10 +142,13 @@ async def test_a_cluster_is_examined_beside_its_replicas(
         client.delete_object(Bucket=bucket, Key=f"{prefix}/blobs/{blobs[0].blob_id}/1")
         key = store.keys(bucket, f"{prefix}/files/")[0]
         client.delete_object(Bucket=bucket, Key=key)
+        claim(blob.address, blobs[1], "asset/0194")
         found = fsck(cluster.environ, "--repair", status=1)
         kinds = {one["kind"]: one["problem"] for one in found["findings"]}
-        assert set(kinds) == {"missing_array", "missing_bytes"}
-        assert "asset/0193" in kinds["missing_bytes"]
+        assert set(kinds) == {"missing_array", "missing_bytes", "claimed_by_nobody"}
+        assert "batch/0193" in kinds["missing_bytes"]
+        assert kinds["claimed_by_nobody"].startswith("n/1 is claimed by asset/0194")
+        assert found["repaired"]["count"] == 0
 
     await asyncio.to_thread(use)
 

@@ -129,8 +129,23 @@ def test_finishing_says_how_and_when_and_again_changes_nothing() -> None:
 
 @pytest.mark.parametrize("status", ["running", "pending", "failed_lost"])
 def test_a_run_cannot_be_finished_as_something_else(status: str) -> None:
-    with pytest.raises(InvalidFieldError, match="succeeded or failed"):
+    ends = "say one of succeeded, failed, failed_crash, failed_abandoned:"
+    with pytest.raises(InvalidFieldError, match=ends) as caught:
         domain.ending(status)
+    assert caught.value.field == "status"
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "failed_crash", "failed_abandoned"])
+def test_anybody_says_how_a_run_has_ended(status: str) -> None:
+    assert domain.ending(status) == status
+    assert domain.ending(None) == "succeeded"
+
+
+def test_services_alone_say_that_a_run_is_lost_and_they_cannot_finish_it_as_going_on() -> None:
+    assert domain.ending("failed_lost", by_service=True) == "failed_lost"
+    for status in ("running", "pending"):
+        with pytest.raises(InvalidFieldError):
+            domain.ending(status, by_service=True)
 
 
 def test_a_change_that_changes_nothing_leaves_the_run_as_it_is() -> None:

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from asgard_server.auth import callers
 from asgard_server.auth.principal import Principal
-from asgard_server.run import domain
+from asgard_server.run import domain, handlers
 from asgard_server.run.fencing import Fence
 from asgard_server.run.handlers import _require_service
 from asgard_server.store.rpc_runs import RpcRuns
@@ -124,6 +124,20 @@ async def test_whose_a_run_is_and_that_it_goes_on_is_said_by_services_alone() ->
     assert _require_service(pb.CreateRunRequest(name="a", belongs=belongs))
     with pytest.raises(InvalidFieldError, match="status"):
         domain.run_document(domain.NewRun("a", status="pending"), domain.EPOCH)
+
+
+async def test_that_a_run_is_lost_is_told_by_services_alone(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await RpcRuns(running.channel, "there").put({**BODY, "status": "running"})
+    lost = pb.FinishRunRequest(run_id=BODY["run_id"], status=pb.Run.STATUS_FAILED_LOST)
+    monkeypatch.setattr(handlers, "caller", lambda: Principal("ada"))
+    code, *_ = await refusal(running.stub.FinishRun(lost))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await document(running)).status == pb.Run.STATUS_RUNNING
+    monkeypatch.setattr(handlers, "caller", lambda: Principal("asset", kind="service"))
+    await running.stub.FinishRun(lost)
+    assert (await document(running)).status == pb.Run.STATUS_FAILED_LOST
 
 
 async def test_the_index_is_asked_once_a_second_at_most_for_a_run_that_goes_on() -> None:

@@ -55,6 +55,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
             gateway_address=NOBODY,
             run_address=NOBODY,
             blob_address=NOBODY,
+            asset_address=NOBODY,
             store_address=f"127.0.0.1:{relay.port}",
         )
         replica = BlobReplica(

@@ -47,8 +47,9 @@ PAGE_LIMIT = 1_000
 # A run that nobody finishes counts as live for this long after its last change.
 LIVE_FOR = timedelta(seconds=60)
 
-# What FinishRun may say: of any run, and of runs of variations.
-ENDINGS = ("succeeded", "failed", "failed_crash", "failed_abandoned", "failed_lost")
+# What FinishRun may say; another of these may replace it.
+ENDINGS = ("succeeded", "failed", "failed_crash", "failed_abandoned")
+# The end of a variation's run whose lease has ended: it stays, so nobody but services says it.
 LOST = "failed_lost"
 
 # What a document says of whose a run is.
@@ -226,8 +227,14 @@ def changed(run: RunDocument, values: Mapping[str, Any], now: datetime) -> RunDo
     return replace(run, **values, updated_at=max(now, run.updated_at))
 
 
-def ending(status: str | None) -> str:
-    """How a run ended: succeeded unless something else is said."""
+def ending(status: str | None, *, by_service: bool = False) -> str:
+    """How a run ended: succeeded unless something else is said.
+
+    Raises `InvalidFieldError` for what is no end, and for a run that is lost unless a service,
+    which keeps the leases, says so.
+    """
+    if status == LOST and by_service:
+        return LOST
     if status not in (None, *ENDINGS):
         raise InvalidFieldError(
             "status", f"is {status!r}", f"say one of {', '.join(ENDINGS)}: how the run ended"

@@ -168,7 +168,8 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.FinishRunRequest, context: Context
     ) -> pb.FinishRunResponse:
         run_id = check_id(request.run_id)
-        status = domain.ending(codec.status_name(request.status))
+        named = codec.status_name(request.status)
+        status = domain.ending(named, by_service=caller().sees_everything)
         ended_at, now = codec.moment(request, "finish_time"), self._clock()
         await self._documents.update_run(
             run_id, lambda run: domain.finished(run, status, now, ended_at)

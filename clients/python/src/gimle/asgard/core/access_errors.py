@@ -59,7 +59,7 @@ class InUseError(ServiceError):
     """`what` cannot be deleted while things belong to it: `counts` of each kind."""
 
     def __init__(self, what: str, counts: Mapping[str, int]) -> None:
-        there = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+        there = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
         super().__init__(f"{what} still has {there}; delete or move them before")
         self.what = what
         self.counts = dict(counts)

@@ -56,7 +56,7 @@ class AssetLinkedError(ServiceError):
     """Something refers to the asset; `links` tells how many of each kind."""
 
     def __init__(self, asset_id: str, links: Mapping[str, int]) -> None:
-        told = ", ".join(f"{count:,} {kind}" for kind, count in links.items() if count)
+        told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(links.items()) if count)
         super().__init__(
             f"asset is linked ({told}); hard delete is only for unlinked assets"
             " - deprecate or invalidate it instead"

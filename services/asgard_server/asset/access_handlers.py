@@ -13,12 +13,12 @@ from gimle.asgard.v1 import asset_requests_pb2 as requests_pb
 from gimle.asgard.v1 import asset_service_pb2_grpc as pb_grpc
 
 from asgard_server.asset import access_codec as codec
-from asgard_server.asset import pages
 from asgard_server.asset.access_store import Audit
 from asgard_server.asset.codec import asset_message
 from asgard_server.asset.flagging import Flagger
 from asgard_server.asset.sharing import Sharer
 from asgard_server.auth.callers import caller
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -87,12 +87,12 @@ class AccessHandlers(pb_grpc.AssetServiceServicer):
     ) -> pb.ListAuditEntriesResponse:
         size, wanted = pages.size(request.page_size), codec.audit_of(request)
         listing = f"audit/{wanted}"
-        below = pages.text_of(request.page_token, listing)
-        found = await self._audit.page(wanted, caller(), int(below) if below else None, size + 1)
+        below = pages.number(request.page_token, listing)
+        found = await self._audit.page(wanted, caller(), below or None, size + 1)
         last = found[size - 1].number if len(found) > size else None
         return pb.ListAuditEntriesResponse(
             entries=map(codec.audit_entry, found[:size]),
-            next_page_token="" if last is None else pages.token_of(listing, str(last)),
+            next_page_token="" if last is None else pages.token(listing, str(last)),
         )
 
 
@@ -125,12 +125,10 @@ class FlagHandlers(pb_grpc.AssetServiceServicer):
         self, request: requests_pb.ListAssetFlagsRequest, context: Context
     ) -> requests_pb.ListAssetFlagsResponse:
         size, listing = pages.size(request.page_size), f"flags/{request.asset_id}"
-        below = pages.text_of(request.page_token, listing)
-        found = await self._flagger.history(
-            caller(), request.asset_id, int(below) if below else None, size + 1
-        )
+        below = pages.number(request.page_token, listing)
+        found = await self._flagger.history(caller(), request.asset_id, below or None, size + 1)
         last = found[size - 1].number if len(found) > size else None
         return requests_pb.ListAssetFlagsResponse(
             entries=map(codec.flag_entry, found[:size]),
-            next_page_token="" if last is None else pages.token_of(listing, str(last)),
+            next_page_token="" if last is None else pages.token(listing, str(last)),
         )

@@ -9,6 +9,7 @@ from gimle.asgard.core.errors import InvalidFieldError
 from asgard_server.asset import words
 from asgard_server.asset.access_store import Finding, Found, Lineage, Place, Wanted
 from asgard_server.auth.principal import Principal
+from asgard_server.rpc import pages
 
 _QUERY_CHARACTERS = 1_000
 _WORDS = 32
@@ -52,11 +53,11 @@ def words_of(query: str) -> tuple[str, ...]:
 
 
 def place_of(text: str) -> Place | None:
-    """The place in a page token; None for none."""
+    """The place in a page token; None for none. Raises `PageTokenMismatchError`."""
     if not text:
         return None
-    fit, at, asset_id = text.split("/", 2)
-    return Place(int(fit), int(at), asset_id)
+    fit, at, asset_id = (*text.split("/", 2), "", "")[:3]
+    return Place(pages.whole(fit), pages.whole(at), asset_id)
 
 
 def text_of(place: Place) -> str:

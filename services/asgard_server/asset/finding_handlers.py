@@ -12,10 +12,11 @@ from gimle.asgard.v1 import asset_service_pb2_grpc as pb_grpc
 from gimle.asgard.v1 import watch_assets_pb2 as watch_pb
 
 from asgard_server.asset import access_codec as codec
-from asgard_server.asset import finding, pages
+from asgard_server.asset import finding
 from asgard_server.asset.finding import Finder
 from asgard_server.asset.watch import AssetWatch
 from asgard_server.auth.callers import caller
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,10 +32,10 @@ class FindingHandlers(pb_grpc.AssetServiceServicer):
     ) -> pb.SearchAssetsResponse:
         size, wanted = pages.size(request.page_size), codec.wanted(request)
         listing = f"search/{wanted}"
-        behind = finding.place_of(pages.text_of(request.page_token, listing))
+        behind = finding.place_of(pages.behind(request.page_token, listing))
         found = await self._finder.search(caller(), wanted, behind, size)
         page, last = finding.page_of(found, size)
-        more = "" if last is None else pages.token_of(listing, finding.text_of(last))
+        more = "" if last is None else pages.token(listing, finding.text_of(last))
         return codec.found(page, more)
 
     async def GetAssetLineage(

@@ -17,9 +17,10 @@ from gimle.asgard.v1 import asset_requests_pb2 as pb
 from gimle.asgard.v1 import asset_service_pb2_grpc as pb_grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from asgard_server.asset import codec, names, pages, wishes
+from asgard_server.asset import codec, names, wishes
 from asgard_server.asset.access_handlers import AccessHandlers, FlagHandlers
 from asgard_server.asset.access_store import Audit
+from asgard_server.asset.domain import Asset
 from asgard_server.asset.finding import Finder
 from asgard_server.asset.finding_handlers import FindingHandlers
 from asgard_server.asset.finishing import Finisher
@@ -30,6 +31,7 @@ from asgard_server.asset.preview import preview
 from asgard_server.asset.sharing import Sharer
 from asgard_server.asset.watch import AssetWatch
 from asgard_server.auth.callers import caller
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -79,9 +81,9 @@ class LifeHandlers(pb_grpc.AssetServiceServicer):
         size, wanted = pages.size(request.page_size), codec.wanted(request)
         listing = f"assets/{wanted}"
         found = await self._lists.page(
-            caller(), wanted, pages.behind(request.page_token, listing), size + 1
+            caller(), wanted, pages.place(request.page_token, listing), size + 1
         )
-        more = pages.token(listing, found[size - 1]) if len(found) > size else ""
+        more = _behind(listing, found[size - 1]) if len(found) > size else ""
         return pb.ListAssetsResponse(
             assets=map(codec.asset_message, found[:size]), next_page_token=more
         )
@@ -150,9 +152,9 @@ class LifeHandlers(pb_grpc.AssetServiceServicer):
     ) -> pb.ListReviewQueueResponse:
         size, listing = pages.size(request.page_size), "reviews"
         found = await self._lists.queue(
-            caller(), pages.behind(request.page_token, listing), size + 1
+            caller(), pages.place(request.page_token, listing), size + 1
         )
-        more = pages.token(listing, found[size - 1]) if len(found) > size else ""
+        more = _behind(listing, found[size - 1]) if len(found) > size else ""
         return pb.ListReviewQueueResponse(
             assets=map(codec.asset_message, found[:size]), next_page_token=more
         )
@@ -164,14 +166,12 @@ class LifeHandlers(pb_grpc.AssetServiceServicer):
     ) -> pb.ListAssetVersionsResponse:
         by, size = caller(), pages.size(request.page_size)
         listing = f"versions/{request.asset_id}"
-        below = pages.text_of(request.page_token, listing)
-        found = await self._lists.versions(
-            by, request.asset_id, int(below) if below else None, size + 1
-        )
+        below = pages.number(request.page_token, listing)
+        found = await self._lists.versions(by, request.asset_id, below or None, size + 1)
         last = found[size - 1].version if len(found) > size else None
         return pb.ListAssetVersionsResponse(
             versions=map(codec.asset_message, found[:size]),
-            next_page_token="" if last is None else pages.token_of(listing, str(last)),
+            next_page_token="" if last is None else pages.token(listing, str(last)),
             alias_history=map(codec.alias_move, await self._lists.moves(by, request.asset_id)),
         )
 
@@ -211,3 +211,7 @@ class AssetHandlers(AccessHandlers, FlagHandlers, FindingHandlers, LifeHandlers)
         self._finder = finder
         self._audit = audit
         self._watch = watch
+
+
+def _behind(listing: str, last: Asset) -> str:
+    return pages.place_token(listing, last.created_at, last.id)

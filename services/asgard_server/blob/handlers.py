@@ -13,10 +13,11 @@ import grpc
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
 
-from asgard_server.blob import codec, pages
+from asgard_server.blob import codec
 from asgard_server.blob.domain import NewUpload
 from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.uploading import Uploader
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -53,7 +54,7 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         self, request: pb.ListPartsRequest, context: Context
     ) -> pb.ListPartsResponse:
         size, listing = pages.size(request.page_size), f"parts/{request.blob_id}"
-        behind = int(pages.behind(request.page_token, listing) or 0)
+        behind = pages.number(request.page_token, listing)
         blob, arrived = await self._uploader.parts(request.blob_id)
         left = [part for part in arrived if part.number > behind]
         return pb.ListPartsResponse(

@@ -16,7 +16,7 @@ from gimle.asgard.v1 import experiment_requests_pb2 as pb
 from gimle.asgard.v1 import experiment_service_pb2_grpc as pb_grpc
 
 from asgard_server.auth.callers import caller
-from asgard_server.experiment import codec, pages, wishes
+from asgard_server.experiment import codec, wishes
 from asgard_server.experiment.keeping import Keeper
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
@@ -24,6 +24,7 @@ from asgard_server.experiment.store import Which, Wish
 from asgard_server.experiment.tracing import Tracer
 from asgard_server.experiment.variation_handlers import VariationHandlers
 from asgard_server.experiment.working import Floor
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -78,13 +79,13 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     ) -> pb.ListExperimentsResponse:
         by, size = caller(), pages.size(request.page_size)
         status = codec.status_filter(request.status)
-        asked = (status, request.owner, by.sub)
-        behind = pages.behind(request.page_token, *asked)
+        listing = "\0".join(("experiments", status, request.owner, by.sub))
+        behind = pages.place(request.page_token, listing)
         found = await self._keeper.page(by, status, request.owner, behind, size + 1)
         more = ""
         if len(found) > size:
             last = found[size - 1].experiment
-            more = pages.token(last.created_at, last.id, *asked)
+            more = pages.place_token(listing, last.created_at, last.id)
         return pb.ListExperimentsResponse(
             experiments=map(codec.experiment, found[:size]), next_page_token=more
         )

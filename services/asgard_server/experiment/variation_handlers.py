@@ -10,11 +10,12 @@ from gimle.asgard.v1 import experiment_service_pb2_grpc as pb_grpc
 from gimle.asgard.v1 import variation_requests_pb2 as pb
 
 from asgard_server.auth.callers import caller
-from asgard_server.experiment import codec, leases, pages, wishes
+from asgard_server.experiment import codec, leases, wishes
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
 from asgard_server.experiment.store import Which, Wish
 from asgard_server.experiment.working import Floor
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

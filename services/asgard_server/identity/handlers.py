@@ -18,12 +18,12 @@ from gimle.asgard.v1 import identity_service_pb2_grpc as pb_grpc
 from asgard_server.auth.callers import caller
 from asgard_server.auth.codec import principal_message
 from asgard_server.auth.verifying import LookUp
-from asgard_server.identity import codec, pages
-from asgard_server.identity.domain import Asked
+from asgard_server.identity import codec
+from asgard_server.identity.domain import ApiKey, Asked
 from asgard_server.identity.groups import Groups
 from asgard_server.identity.keys import Keys
 from asgard_server.identity.people import People
-from asgard_server.rpc import requests
+from asgard_server.rpc import pages, requests
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -58,7 +58,7 @@ class IdentityHandlers(pb_grpc.IdentityServiceServicer):
     ) -> pb.ListScopesResponse:
         by = caller()
         listing, size = f"scopes/{by.sub}", pages.size(request.page_size)
-        skip = pages.count(pages.behind(request.page_token, listing))
+        skip = pages.number(request.page_token, listing)
         scopes = codec.scope_messages(by, await self._groups.scopes(by))[skip:]
         more = pages.token(listing, str(skip + size)) if len(scopes) > size else ""
         return pb.ListScopesResponse(scopes=scopes[:size], next_page_token=more)
@@ -76,9 +76,9 @@ class IdentityHandlers(pb_grpc.IdentityServiceServicer):
     ) -> pb.ListApiKeysResponse:
         by = caller()
         listing, size = f"keys/{by.sub}/{request.user_id}", pages.size(request.page_size)
-        behind = pages.moment_behind(request.page_token, listing)
+        behind = pages.place(request.page_token, listing)
         found = await self._keys.page(by, request.user_id, behind, size + 1)
-        more = pages.moment_token(listing, found[size - 1]) if len(found) > size else ""
+        more = _behind(listing, found[size - 1]) if len(found) > size else ""
         return pb.ListApiKeysResponse(
             api_keys=map(codec.key_message, found[:size]), next_page_token=more
         )
@@ -233,3 +233,7 @@ class IdentityHandlers(pb_grpc.IdentityServiceServicer):
         return pb.VerifyTokenResponse(
             principal=principal_message(verified.principal, verified.expires_at)
         )
+
+
+def _behind(listing: str, last: ApiKey) -> str:
+    return pages.place_token(listing, last.created_at, last.id)

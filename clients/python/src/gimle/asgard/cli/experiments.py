@@ -49,7 +49,8 @@ def list_experiments(
     ```
     """
     with opened(server) as experiments:
-        found = list(islice(experiments.all(status=status, owner=owner), limit or None))
+        every = experiments.all("ListExperiments", "experiments", status=status, owner=owner)
+        found = list(islice(every, limit or None))
     say_all(found, ("id", "state", "title", "created_at"), "There is no experiment.", as_json)
 
 

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
+from gimle.asgard.client.asking import Asking
 from gimle.asgard.client.blobs_grants import ServiceDownloads, ServiceUploads
 from gimle.asgard.client.blobs_paths import outgoing, targets
 from gimle.asgard.client.blobs_rows import Blob, Deleted, Downloaded, Uploaded, blob_of
-from gimle.asgard.client.connection import CALL_SECONDS, PATIENCE_SECONDS, Connection
 from gimle.asgard.core.errors import BlobNotReadyError, NotFoundError, UploadEndedError
 from gimle.asgard.transfer import (
     Outgoing,
@@ -44,7 +43,7 @@ _PAGE = 1_000
 _READERS = 4
 
 
-class Blobs:
+class Blobs(Asking):
     """The blobs of the service at `where`: "grpc://host:port", or "grpcs://host:port" for TLS.
 
     patience: for how many seconds calls that fail in passing are repeated. timeout: how many
@@ -53,27 +52,7 @@ class Blobs:
     what is refused as `core.errors` says; bytes that do not move raise TransferError.
     """
 
-    def __init__(
-        self, where: str, *, patience: float = PATIENCE_SECONDS, timeout: float = CALL_SECONDS
-    ) -> None:
-        self._connection = Connection(
-            where, patience=patience, timeout=timeout, service=pb_grpc.BlobServiceStub
-        )
-
-    def __enter__(self) -> Blobs:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection. It opens again when needed."""
-        self._connection.close()
+    stub = pb_grpc.BlobServiceStub
 
     def upload(
         self,

@@ -2,90 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from asgard_server.processes.blob_service import BlobService, blob_service
-from asgard_server.processes.listening import listen, url_of
-from asgard_server.processes.metrics_server import Readiness, create_metrics_app
-from asgard_server.processes.page_server import served
-from asgard_server.processes.patience import once_engines_answer
-from asgard_server.processes.saying import say_ready
-from asgard_server.processes.signals import first_to_end, stopped_by_signals
+from asgard_server.processes import replica
+from asgard_server.processes.blob_service import blob_service
 from asgard_server.processes.starting import start
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where a replica that is ready can be found, and whose bytes it knows."""
-
-    grpc: str
-    metrics: str
-    storage: str
-
-
-async def serve(
-    settings: Settings,
-    *,
-    ready: Callable[[Addresses], None] | None = None,
-    stopping: asyncio.Event | None = None,
-    tracer: Tracer | None = None,
-) -> None:
-    """Serve the blobs of `settings.storage` by gRPC until SIGTERM, SIGINT or `stopping`.
-
-    Then NOT_SERVING is said, and calls that have begun are finished, for `drain_seconds` at
-    most. Raises what `blob_service` does.
-    """
-    stopping = stopping or asyncio.Event()
-    running: BlobService | None = None
-
-    async def readiness() -> Readiness:
-        if running is None:
-            return Readiness("this process is starting", {})
-        return running.readiness()
-
-    with (
-        stopped_by_signals(stopping),
-        listen(settings.host, settings.metrics_port, "--metrics-port") as listener,
-    ):
-        async with (
-            served(create_metrics_app(readiness), listener),
-            once_engines_answer(
-                lambda: blob_service(settings, tracer=tracer),
-                settings.start_seconds,
-                stopping,
-            ) as running,
-        ):
-            if running is None:  # asked to stop while it waited
-                return
-            if ready is not None:
-                ready(Addresses(running.address, url_of(listener), running.name))
-            failed = await first_to_end(stopping, running.tasks)
-            await running.drain()
-        if failed is not None:
-            raise failed
-
-
 async def serve_and_say(settings: Settings, tracer: Tracer | None = None) -> None:
     """Serve, and say on standard output where, as soon as it is ready."""
-
-    def ready(addresses: Addresses) -> None:
-        say_ready(
-            settings,
-            "blob",
-            f"Asgard keeps the bytes of {addresses.storage}\n"
-            f"  gRPC           {addresses.grpc}\n"
-            f"  metrics        {addresses.metrics}/metrics",
-            grpc=addresses.grpc,
-            metrics=f"{addresses.metrics}/metrics",
-            storage=addresses.storage,
-        )
-
-    await serve(settings, ready=ready, tracer=tracer)
+    await replica.serve_and_say(
+        settings,
+        "blob",
+        lambda: blob_service(settings, tracer=tracer),
+        keeps="the bytes of ",
+        place="storage",
+    )
 
 
 if __name__ == "__main__":

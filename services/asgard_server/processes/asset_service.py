@@ -30,14 +30,10 @@ from asgard_server.outbox.delivery import Delivery
 from asgard_server.processes.bell import open_bell
 from asgard_server.processes.channels import channel_to_blob, channel_to_run
 from asgard_server.processes.experiment_service import open_experiments
-from asgard_server.processes.health import Dependency
 from asgard_server.processes.identity_service import open_identity
-from asgard_server.processes.listening import ASSET_PORT, in_url, listen_grpc
-from asgard_server.processes.metrics_server import Readiness
-from asgard_server.processes.signals import cancelled
-from asgard_server.processes.tls import certificates_of
-from asgard_server.rpc.credentials import server_credentials
-from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.processes.listening import ASSET_PORT
+from asgard_server.processes.replica import Parts, Replica, replica
+from asgard_server.rpc.server import Service
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import SettingError, Settings
 from asgard_server.store.rpc_blobs import RpcBlobs
@@ -167,31 +163,14 @@ async def tables_of(
     return Tables(PostgresSessions(link), LinkTurns(link), link.place)
 
 
-@dataclass(frozen=True, slots=True)
-class AssetService:
-    """AssetService as it runs in a process of its own.
-
-    `name` is what its database is called. `drain` says NOT_SERVING: what has begun is still
-    finished.
-    """
-
-    name: str
-    address: str
-    tasks: tuple[asyncio.Task[None], ...]
-    readiness: Callable[[], Readiness]
-    drain: Callable[[], Coroutine[Any, Any, None]]
-
-
 @asynccontextmanager
 async def asset_service(
     settings: Settings, *, tracer: Tracer | None = None
-) -> AsyncIterator[AssetService]:
+) -> AsyncIterator[Replica]:
     """AssetService over the engines of `settings`, served by gRPC until the block ends.
 
-    Raises `PortBusyError`, `AddressError`, `CertificateError` and what `tables_of` does.
+    Raises what `replica` and `tables_of` do.
     """
-    certificates = certificates_of(settings)
-    credentials = None if certificates is None else server_credentials(certificates)
     async with AsyncExitStack() as stack:
         tables = await tables_of(settings, None, stack)
         feed, _ = open_bell(settings, stack)
@@ -202,33 +181,17 @@ async def asset_service(
         to_blobs = Elsewhere(identity.who.signed(blobs), settings.blob_address)
         to_runs = Elsewhere(identity.who.signed(runs), settings.run_address)
         assets = open_assets(settings, tables, to_blobs, to_runs, feed)
-        services = (*assets.services, identity.service)
-        health = Health([each.name for each in services])
-        server = create_server(
-            services, health, tracer=tracer, authenticate=identity.who.authenticate
-        )
-        port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=ASSET_PORT)
-        watched = Dependency("database", assets.check, health)
-        await watched.look()
-        await server.start()
-        stack.push_async_callback(server.stop, settings.drain_seconds)
-        tasks = (
-            asyncio.create_task(assets.work(), name="asset-work"),
-            asyncio.create_task(watched.run(), name="dependency"),
-        )
-        stack.push_async_callback(cancelled, *tasks)
-
-        async def drain() -> None:
-            watched.drain()
-            await health.stop()
-            assets.stop()
-
-        yield AssetService(
+        parts = Parts(
             name=tables.place,
-            address=f"{in_url(settings.host)}:{port}",
-            tasks=tasks,
-            readiness=watched.readiness,
-            drain=drain,
+            services=(*assets.services, identity.service),
+            authenticate=identity.who.authenticate,
+            depends_on="database",
+            check=assets.check,
+            work=assets.work,
+            stop=assets.stop,
+        )
+        yield await stack.enter_async_context(
+            replica(settings, parts, usual_port=ASSET_PORT, tracer=tracer)
         )
 
 

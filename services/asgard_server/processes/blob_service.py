@@ -28,16 +28,12 @@ from asgard_server.blob.lending_handlers import GrantHandlers
 from asgard_server.blob.store import Bytes, Grants
 from asgard_server.blob.sweeping import Sweeper
 from asgard_server.blob.uploading import Uploader
-from asgard_server.processes.health import Dependency
-from asgard_server.processes.listening import BLOB_PORT, in_url, listen_grpc
-from asgard_server.processes.metrics_server import Readiness
+from asgard_server.processes.listening import BLOB_PORT
+from asgard_server.processes.replica import Parts, Replica, replica
 from asgard_server.processes.s3 import s3_place, s3_signer
-from asgard_server.processes.signals import cancelled
 from asgard_server.processes.sim_data_service import Local, open_sim_data
-from asgard_server.processes.tls import certificates_of
 from asgard_server.processes.who import who_calls
-from asgard_server.rpc.credentials import server_credentials
-from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.rpc.server import Service
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import S3Prefix, SettingError, Settings
 from asgard_server.store.folder_bytes import FolderBytes
@@ -137,58 +133,28 @@ def _grant_service(opened: _Opened) -> Service:
     return Service(GRANT_SERVICE, add, GrantHandlers(Lender(opened.held, opened.grants)))
 
 
-@dataclass(frozen=True, slots=True)
-class BlobService:
-    """BlobService as it runs in a process of its own.
-
-    `name` is what the place of its bytes is called. `drain` says NOT_SERVING: what has begun is
-    still finished.
-    """
-
-    name: str
-    address: str
-    tasks: tuple[asyncio.Task[None], ...]
-    readiness: Callable[[], Readiness]
-    drain: Callable[[], Coroutine[Any, Any, None]]
-
-
 @asynccontextmanager
 async def blob_service(
     settings: Settings, *, tracer: Tracer | None = None
-) -> AsyncIterator[BlobService]:
+) -> AsyncIterator[Replica]:
     """BlobService over the engines of `settings`, served by gRPC until the block ends.
 
-    Raises `PortBusyError`, `AddressError`, `CertificateError` and what `open_blobs` does.
+    Raises what `replica` and `open_blobs` do.
     """
-    certificates = certificates_of(settings)
-    credentials = None if certificates is None else server_credentials(certificates)
     async with AsyncExitStack() as stack:
         blobs = await stack.enter_async_context(open_blobs(settings))
-        health = Health([each.name for each in blobs.services])
         who = who_calls(settings, stack)
-        server = create_server(blobs.services, health, tracer=tracer, authenticate=who.authenticate)
-        port = listen_grpc(server, settings.host, settings.grpc_port, credentials, usual=BLOB_PORT)
-        watched = Dependency("store", blobs.check, health)
-        await watched.look()
-        await server.start()
-        stack.push_async_callback(server.stop, settings.drain_seconds)
-        tasks = (
-            asyncio.create_task(blobs.work(), name="blob-work"),
-            asyncio.create_task(watched.run(), name="dependency"),
-        )
-        stack.push_async_callback(cancelled, *tasks)
-
-        async def drain() -> None:
-            watched.drain()
-            await health.stop()
-            blobs.stop()
-
-        yield BlobService(
+        parts = Parts(
             name=blobs.name,
-            address=f"{in_url(settings.host)}:{port}",
-            tasks=tasks,
-            readiness=watched.readiness,
-            drain=drain,
+            services=blobs.services,
+            authenticate=who.authenticate,
+            depends_on="store",
+            check=blobs.check,
+            work=blobs.work,
+            stop=blobs.stop,
+        )
+        yield await stack.enter_async_context(
+            replica(settings, parts, usual_port=BLOB_PORT, tracer=tracer)
         )
 
 

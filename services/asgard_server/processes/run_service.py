@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from gimle.asgard.v1 import grant_service_pb2, run_service_pb2, run_service_pb2_
 from asgard_server.processes.engines import open_engines
 from asgard_server.processes.health import Dependencies
 from asgard_server.processes.listening import in_url, listen_grpc
+from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.signals import cancelled
 from asgard_server.processes.tls import certificates_of
 from asgard_server.processes.who import Who, who_calls
@@ -62,6 +63,11 @@ class RunService:
     tasks: tuple[asyncio.Task[None], ...]
     reconciled: Callable[[], Coroutine[Any, Any, None]]
     drain: Callable[[], Coroutine[Any, Any, None]]
+
+    @property
+    def readiness(self) -> Callable[[], Awaitable[Readiness]]:
+        """What /readyz answers."""
+        return self.dependencies.readiness
 
 
 @asynccontextmanager

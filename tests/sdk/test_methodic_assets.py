@@ -20,6 +20,7 @@ from methodic import (
     TooLargeError,
     UploadError,
     UploadTracker,
+    moving,
 )
 from methodic.background import FolderUpload
 
@@ -144,6 +145,16 @@ def test_an_upload_that_was_cut_off_is_resumed_by_another_client(
         assert resumed.result(timeout=60) == pending.asset_id
         assert second.assets.get(pending.asset_id).state == "ready"
     assert tracker.get_pending_uploads() == []
+
+
+def test_a_grant_that_has_ended_is_asked_for_anew(chronicle: Chronicle, out: Path) -> None:
+    files = moving.sources(out)
+    made = chronicle.assets.create_with_presigned("checkpoint", files=files)
+    for each in made.uploads:
+        each["expires_at"] = "2020-01-01T00:00:00Z"
+        each["url"] = f"http://127.0.0.1:{free_port()}/of-yesterday"
+    chronicle.send(made, files)
+    assert chronicle.assets.finalize(made.asset_id).asset.state == "ready"
 
 
 def test_a_folder_that_changed_meanwhile_is_not_taken_for_the_same_upload(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import mimetypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from gimle.asgard.core.errors import AsgardError
@@ -15,11 +17,12 @@ from gimle.asgard.transfer.downloading import Wanted, download
 from gimle.asgard.transfer.errors import TransferError
 from gimle.asgard.transfer.grants import LARGE_BYTES, Begun, Grant, Measured, Outgoing, Part, Remote
 from gimle.asgard.transfer.lanes import Work
-from gimle.asgard.transfer.progress import Listener, Progress
+from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import send
 from gimle.asgard.transfer.uploading import upload
 from gimle.asgard.transfer.wire import FilePart, Wire
 
+from methodic import paths
 from methodic.answers import Answer
 from methodic.errors import ChronicleError, UploadError
 from methodic.transport import Transport
@@ -82,8 +85,8 @@ def put(url: str, path: Path, content_type: str, headers: Mapping[str, str] | No
 class AssetUploads:
     """The upload of one asset's components, by what the server has answered to its creation.
 
-    To be used with `upload` of the transfer engine: small files by their grants, large ones in
-    parts, whose grants are asked for as they come.
+    Files of one request go by the grants that came with the asset. Of larger ones, to be sent with
+    `upload` of the transfer engine, the grants of parts are asked for as they come.
     """
 
     wants_sha256 = False
@@ -92,32 +95,30 @@ class AssetUploads:
         self._transport = transport
         self._asset_id = asset_id
         self._uploads = {each.name: each for each in uploads}
-        self._lock = threading.Lock()
 
-    def whole(self, files: Sequence[Measured]) -> Sequence[Grant | None]:
-        """The grants that came with the asset; None for a component that is there already."""
-        return [self._grant(self._uploads.get(each.file.name)) for each in files]
+    def grant(self, name: str) -> Grant | None:
+        """The grant that came with the asset; None for a component that is there already."""
+        asked = self._uploads.get(name)
+        return None if asked is None else _granted(asked)
 
-    def arrived(self, files: Sequence[Measured]) -> None:
-        """The server looks when the asset is finalized."""
-
-    def there(self, file: Measured) -> bool:
-        """Nobody knows before the asset is finalized: it is sent again, and refused if it is."""
-        return False
+    def renewed(self, name: str) -> Grant:
+        """The same, signed anew: many files may take longer than a grant holds."""
+        body = {"operation": "write", "components": [name]}
+        path = f"{paths.asset(self._asset_id)}/presign"
+        return _granted(self._transport.post(path, body, safe=True).uploads[0])
 
     def begin(self, file: Outgoing, size: int) -> Begun | None:
         """The upload in parts that the server has begun, with what has arrived of it."""
         asked = self._uploads.get(file.name)
         if asked is None:
             return None
-        blob_id = str(asked.parts_blob_id)
-        path = f"/v1/blobs/{blob_id}/parts"
-        first = self._transport.get(path, page_size=1)
+        path = f"/v1/blobs/{asked.parts_blob_id}/parts"
+        plan = self._transport.get(path, page_size=1).plan
         arrived = {
             each.number: Part(each.number, each.size_bytes, bytes.fromhex(each.sha256))
             for each in self._transport.pages(path, "parts", page_size=1_000)
         }
-        return Begun(blob_id, file.name, int(first.plan.part_size_bytes), arrived)
+        return Begun(str(asked.parts_blob_id), file.name, int(plan.part_size_bytes), arrived)
 
     def parts(self, begun: Begun, parts: Sequence[Part]) -> Sequence[Grant]:
         """Grants of these parts."""
@@ -131,12 +132,22 @@ class AssetUploads:
     def complete(self, begun: Begun, file: Measured, parts: Sequence[Part]) -> None:
         """The server does so when the asset is finalized."""
 
-    def _grant(self, asked: Answer | None) -> Grant | None:
-        return None if asked is None else _granted(asked)
+    def whole(self, files: Sequence[Measured]) -> Sequence[Grant | None]:
+        """Those of one request do not go this way."""
+        return [self.grant(each.file.name) for each in files]
+
+    def arrived(self, files: Sequence[Measured]) -> None:
+        """The server looks when the asset is finalized."""
+
+    def there(self, file: Measured) -> bool:
+        """Nobody knows before the asset is finalized: it is sent again, and refused if it is."""
+        return False
 
 
 def _granted(asked: Answer) -> Grant:
-    return Grant(asked.method or "PUT", asked.url, asked.get("headers") or {})
+    ends = asked.get("expires_at")
+    expires = None if ends is None else datetime.fromisoformat(ends).timestamp()
+    return Grant(asked.method or "PUT", asked.url, asked.get("headers") or {}, expires)
 
 
 def send_all(
@@ -147,11 +158,47 @@ def send_all(
     stop: threading.Event | None = None,
 ) -> Progress:
     """Send files as the components of an asset. Raises UploadError, OSError, ChronicleError."""
-    outgoing = [Outgoing(each.path, each.name, each.content_type) for each in files]
+    meter = Meter(len(files), sum(each.size for each in files), progress)
+    # What has its digest already is not read for it again: the store compares.
+    small = [each for each in files if each.sha256 is not None]
+    large = [Outgoing(each.path, each.name, each.content_type) for each in files if not each.sha256]
     try:
-        return upload(outgoing, to, progress=progress, stop=stop)
+        work = Work((), stop)
+        work.add(partial(_send, each, to, meter, work) for each in small)
+        work.run()
+        if large:
+            meter.add(*_moved(upload(large, to, progress=_within(meter, progress), stop=stop)))
     except TransferError as error:
         raise UploadError(str(error)) from error
+    return meter.end()
+
+
+def _send(file: Source, to: AssetUploads, meter: Meter, work: Work, wire: Wire) -> None:
+    grant = to.grant(file.name)
+    if grant is not None:
+        with file.path.open("rb", buffering=0) as opened:
+            body = FilePart(opened.fileno(), 0, file.size)
+            send(wire, work, file.name, grant, body, partial(to.renewed, file.name))
+    meter.add(1, file.size, 0 if grant is None else file.size)
+
+
+def _within(meter: Meter, progress: Listener | None) -> Listener | None:
+    """A listener to large files that tells of all: the small ones are done by then."""
+    if progress is None:
+        return None
+    done = meter.now()
+    return lambda now: progress(
+        replace(
+            done,
+            files_done=done.files_done + now.files_done,
+            bytes_done=done.bytes_done + now.bytes_done,
+            bytes_moved=done.bytes_moved + now.bytes_moved,
+        )
+    )
+
+
+def _moved(done: Progress) -> tuple[int, int, int]:
+    return done.files_done, done.bytes_done, done.bytes_moved
 
 
 class _Urls:

@@ -332,6 +332,10 @@ async def test_names_of_others_are_found_by_their_handles(home: AssetHome) -> No
 
     await home.database.write(work)
     made = await home.create(name="nets/one", content=b"1")
+    with pytest.raises(NotFoundError) as caught:
+        await home.keeper.named(BOB, "@ada/nets/one@1")
+    assert made.asset.id not in str(caught.value)  # nobody learns that there is such a name
+    await grant(home, made.asset.id, "bob", "read")
     assert await home.keeper.named(BOB, "@ada/nets/one@1") == made.asset.id
     assert await home.keeper.named(ADA, "nets/one") == made.asset.id
     for unknown in ("nets/one", "@ada/nets", "@nobody/nets/one", "@ada/nets/one@2", "@ada", "@"):

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.access.domain import Action
@@ -80,6 +81,21 @@ async def test_a_repeat_with_the_same_id_answers_what_is_there(home: AssetHome) 
         await home.create(id="mine", content=b"2", digest="other")
     with pytest.raises(AlreadyExistsError):
         await home.create(BOB, id="mine", content=b"1", digest="d")
+
+
+async def test_a_repeat_shows_and_grants_nothing_to_who_has_lost_it(home: AssetHome) -> None:
+    wish: dict[str, Any] = {"id": "mine", "components": ("a",), "digest": "d"}
+    await home.create(**wish)
+    await grant(home, "mine", "bob", "administer")
+
+    async def work(session: Session) -> None:
+        created_at = await access.hold(session, "asset", "mine")
+        await access.revoke(session, "asset", "mine", "ada", "administer")
+        await access.regrant(session, "asset", "mine", created_at)
+
+    await home.database.write(work)
+    with pytest.raises(NotFoundError):
+        await home.create(**wish)
 
 
 async def test_of_many_repeats_at_once_one_makes_it(home: AssetHome) -> None:

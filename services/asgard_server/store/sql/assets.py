@@ -181,13 +181,15 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
 
 
 async def _repeated(session: Session, wanted: Asset, by: Principal) -> Asset | None:
-    """What is there under the id, where the same was asked for. Raises `AlreadyExistsError`,
-    `DeletedError`.
+    """What is there under the id, where the same was asked for, and the caller may still write it.
+
+    Raises `AlreadyExistsError`, `DeletedError`, `NotFoundError`, `ForbiddenError`.
     """
     query = "SELECT request_digest, created_by FROM assets WHERE id = ?"
     if (row := await session.one(query, wanted.id)) is not None:
         if row != (wanted.request_digest, by.sub):
             raise AlreadyExistsError("asset", wanted.id)
+        await access.require(session, "asset", wanted.id, by, "write")
         return await asset_rows.load(session, wanted.id)
     query = "SELECT deleted_at FROM deleted_ids WHERE object_kind = 'asset' AND id = ?"
     if (deleted_at := await session.value(query, wanted.id)) is not None:

@@ -12,7 +12,7 @@ from gimle.asgard.core.ids import new_id
 from asgard_server.asset.domain import Asset
 from asgard_server.auth.principal import Principal
 from asgard_server.store.blob_rows import micros
-from asgard_server.store.sql import access
+from asgard_server.store.sql import access, asset_rows
 from asgard_server.store.sql.scopes import scope_of
 from asgard_server.store.sql.session import Session
 
@@ -92,7 +92,8 @@ async def leave(session: Session, asset: Asset, by: str, now: datetime) -> None:
     if asset.series_id is None:
         return
     await hold(session, asset.series_id)
-    for alias in asset.aliases:
+    # Until then somebody may have moved one of them to another version, where it stays.
+    for alias in (await asset_rows.aliases(session, [asset.id])).get(asset.id, ()):
         if alias != LATEST:
             await point(session, asset.series_id, alias, None, by, now)
 

@@ -89,9 +89,11 @@ class SqlVersions:
 
         async def work(session: Session) -> bool:
             asset = await _writable(session, asset_id, by)
-            if asset.series_id is None or alias not in asset.aliases:
+            if asset.series_id is None:
                 return False
             await asset_series.hold(session, asset.series_id)
+            if await asset_series.pointed_at(session, asset.series_id, alias) != asset_id:
+                return False
             await asset_series.point(session, asset.series_id, alias, None, by.sub, now)
             await _told(session, asset, "asset.unalias", alias, by, now, None)
             return True

@@ -15,6 +15,8 @@ from asgard_server.asset.store import Filter
 from asgard_server.asset.wishes import NewComponent
 from asgard_server.auth.principal import Principal
 from asgard_server.store.sql import access
+from asgard_server.store.sql.flags import SqlFlags
+from asgard_server.store.sql.retracting import retract
 from asgard_server.store.sql.session import Session
 from gimle.asgard.core.access_errors import ForbiddenError, NotAMemberError
 from gimle.asgard.core.asset_errors import (
@@ -162,6 +164,31 @@ async def test_an_output_is_its_experiments_owners(home: AssetHome) -> None:
         await home.create(EVE, content=b"1", output_of=OutputOf("exp"))
     with pytest.raises(NotFoundError, match="variation"):
         await home.create(content=b"1", output_of=OutputOf("exp", 7))
+
+
+async def test_a_new_output_of_what_was_taken_back_is_invalid_and_others_stay(
+    home: AssetHome,
+) -> None:
+    await an_experiment(home, "exp")
+    back, other = [(await home.create(content=b"1", output_of=OutputOf("exp"))).asset for _ in "ab"]
+
+    async def work(session: Session) -> None:
+        await session.run("UPDATE experiments SET retracted_at = 1, retraction_reason = 'wrong'")
+        await access.hold(session, "experiment", "exp")
+        await retract(session, "exp", None, "wrong", ADA, 1)
+
+    await home.database.write(work)
+    now = home.store.clock()
+    await SqlFlags(home.database).clear(back.id, ["invalidated"], "it is right", ADA, now)
+    late = await home.create(content=b"1", output_of=OutputOf("exp"))
+    assert late.asset.invalidated is not None
+    assert (late.asset.invalidated.reason, late.asset.invalidated.retraction) == (
+        "wrong",
+        "experiment:exp",
+    )
+    assert (await home.keeper.show(ADA, back.id)).asset.invalidated is None
+    assert (await home.keeper.show(ADA, other.id)).asset.invalidated is not None
+    assert await home.count("asset_flags", "WHERE asset_id = ?", late.asset.id) == 1
 
 
 GRANTED: tuple[tuple[str, Action], ...] = (("ada", "administer"), ("bob", "read"))

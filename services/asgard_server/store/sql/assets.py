@@ -160,15 +160,14 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
     at = micros(asset.created_at)
     await access.grant(session, "asset", asset.id, by.sub, "administer", OWN, by.sub, at)
     await access.broadcast(session, "asset", asset.id, readers, by.sub, at)
-    retracted: list[Change] = []
+    retracted = False
     if (made_by := asset.output_of) is not None:
         await _link(session, asset, by, made_by)
         retracted = await run_outputs.retract_with(
-            session, made_by.experiment_id, made_by.variation, by, at
+            session, asset.id, made_by.experiment_id, made_by.variation, by, at
         )
     _, after = await access.regrant(session, "asset", asset.id, at)
     changes = [Change("asset", asset.id, (), after)]
-    changes += [each for each in retracted if each.id != asset.id]
     if asset.state == "ready" and asset.series_id is not None:
         changes += await _latest(session, asset, asset.series_id, by, asset.created_at)
     details = {"asset_type": asset.asset_type, "state": asset.state, "kind": asset.kind}
@@ -176,7 +175,7 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
         session, by, "asset.create", "asset", asset.id, asset.organization_id, details, at=at
     )
     await asset_log.log_all(session, changes)
-    told_more = asset.series_id is not None or bool(retracted)
+    told_more = asset.series_id is not None or retracted
     return await asset_rows.load(session, asset.id) if told_more else asset
 
 

@@ -12,7 +12,6 @@ from asgard_server.asset.store import AliasMove
 from asgard_server.auth.principal import Principal
 from asgard_server.store.blob_rows import micros, moment
 from asgard_server.store.sql import access, asset_log, asset_rows, asset_series, audit
-from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.session import Database, Session
 
 
@@ -122,9 +121,5 @@ async def _told(
     await audit.note(
         session, by, step, "asset", asset.id, asset.organization_id, {"alias": alias}, at=at
     )
-    changes = []
-    for each in (other, asset.id):
-        if each is not None:
-            readers = await access.readers(session, "asset", each)
-            changes.append(Change("asset", each, readers, readers))
-    await asset_log.log_all(session, changes)
+    changed = [each for each in (other, asset.id) if each is not None]
+    await asset_log.log_all(session, await asset_log.unchanged(session, changed))

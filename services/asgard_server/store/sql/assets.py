@@ -216,12 +216,7 @@ async def _latest(
     """Move "latest" at the end of a change of an asset; answer which others that changes."""
     gone = asset.id if asset.state != "ready" else ""
     moved = await asset_series.moved_latest(session, series_id, by.sub, now, besides=gone)
-    return [await _change_of(session, each) for each in moved if each != asset.id]
-
-
-async def _change_of(session: Session, asset_id: str) -> Change:
-    readers = await access.readers(session, "asset", asset_id)
-    return Change("asset", asset_id, readers, readers)
+    return await asset_log.unchanged(session, [each for each in moved if each != asset.id])
 
 
 async def _change(
@@ -246,7 +241,7 @@ async def _change(
     await asset_rows.put(session, before, after)
     if after.metadata_json != before.metadata_json:
         await asset_texts.put_metadata(session, after)
-    changes = [await _change_of(session, asset_id)]
+    changes = await asset_log.unchanged(session, [asset_id])
     if before.state != "ready" and after.state == "ready" and after.series_id is not None:
         changes += await _latest(session, after, after.series_id, by, after.updated_at)
     details: dict[str, str] = {"state": after.state}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from asgard_server.auth.principal import Principal
 from asgard_server.store.sql import audit
 from asgard_server.store.sql.among import among
-from asgard_server.store.sql.asset_log import Change
+from asgard_server.store.sql.asset_log import Change, unchanged
 from asgard_server.store.sql.session import Session
 
 
@@ -56,7 +56,7 @@ async def retract(
         f"SELECT count(*) FROM assets WHERE {chosen} AND invalidated_with = ?",  # noqa: S608 - ours
         *(value, brought),
     )
-    return Retracted(found, await _changes(session, hit))
+    return Retracted(found, await unchanged(session, hit))
 
 
 async def _outputs(session: Session, experiment_id: str, variation: int | None) -> list[str]:
@@ -87,17 +87,3 @@ async def invalidate(
     )
     details = {"reason": reason, "retraction": brought}
     await audit.note_assets(session, principal, "asset.invalidate", ids, details, at)
-
-
-async def _changes(session: Session, ids: list[str]) -> list[Change]:
-    """What is to be logged of assets whose readers stay as they are."""
-    chosen, value = among(session, "object_id", ids)
-    rows = await session.all(
-        f"SELECT object_id, principal FROM readers WHERE object_kind = 'asset' AND {chosen}"  # noqa: S608 - ours
-        " ORDER BY object_id, principal",
-        value,
-    )
-    readers: dict[str, list[str]] = {each: [] for each in ids}
-    for asset_id, principal in rows:
-        readers[asset_id].append(principal)
-    return [Change("asset", each, readers[each], readers[each]) for each in ids]

@@ -27,7 +27,12 @@ from gimle.asgard.core.asset_errors import (
     ComponentNotFoundError,
     NotAwaitingReviewError,
 )
-from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    DeletedError,
+    InvalidFieldError,
+    NotFoundError,
+)
 
 from tests.contract.asset_homes import ADA, BOB, ENGINES, EVE, HOMES, AssetHome, asset_home
 
@@ -302,6 +307,8 @@ async def test_an_asset_that_awaits_review_is_ready_when_it_is_approved(home: As
 
 async def test_a_rejected_asset_is_abandoned_and_its_bytes_go(home: AssetHome) -> None:
     made = await home.create(content=b'"draft"', content_type="text/plain", pending_reasons=("r",))
+    with pytest.raises(InvalidFieldError, match="reason"):
+        await home.finisher.reject(ADA, made.asset.id, "too\0short")
     done = await home.finisher.reject(ADA, made.asset.id, "too short")
     assert (done.state, done.abandoned_reason) == ("abandoned", "too short")
     with pytest.raises(AssetStateError):

@@ -171,6 +171,21 @@ async def test_an_output_is_its_experiments_owners(home: AssetHome) -> None:
         await home.create(content=b"1", output_of=OutputOf("exp", 7))
 
 
+async def test_outputs_of_an_experiment_are_listed_to_who_may_read_them(home: AssetHome) -> None:
+    await an_experiment(home, "exp")
+    await home.create(content=b"1")
+    made = [await home.create(content=b"1", output_of=OutputOf("exp")) for _ in range(3)]
+    third, second, first = [each.asset for each in reversed(made)]
+    wanted = Filter(output_of=OutputOf("exp"))
+    for who in (ADA, BOB):
+        page = await home.lists.page(who, wanted, None, 2)
+        assert [each.id for each in page] == [third.id, second.id]
+        rest = await home.lists.page(who, wanted, (second.created_at, second.id), 9)
+        assert [each.id for each in rest] == [first.id]
+    assert await home.lists.page(EVE, wanted, None, 9) == []
+    assert await home.lists.page(ADA, Filter(output_of=OutputOf("exp", 0)), None, 9) == []
+
+
 async def test_a_new_output_of_what_was_taken_back_is_invalid_and_others_stay(
     home: AssetHome,
 ) -> None:

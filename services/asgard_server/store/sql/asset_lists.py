@@ -34,8 +34,9 @@ async def page(
         conditions.append(OWNED[scope.kind])
         values.append(scope.id)
     place = None if behind is None else (micros(behind[0]), behind[1])
+    narrow = wanted.output_of is not None
     found = await access.page(
-        session, "asset", by, place, limit, " AND ".join(conditions), tuple(values)
+        session, "asset", by, place, limit, " AND ".join(conditions), values, narrow=narrow
     )
     return await asset_rows.load_many(session, [asset_id for _, asset_id in found])
 

@@ -40,7 +40,10 @@ async def search(
         places = await _by_words(session, wanted.words, where, values, by, behind, limit)
     else:
         position = None if behind is None else (behind.created_at, behind.id)
-        found = await access.page(session, "asset", by, position, limit, where, values)
+        narrow = bool(wanted.experiment_id)
+        found = await access.page(
+            session, "asset", by, position, limit, where, values, narrow=narrow
+        )
         places = [Place(0, *each) for each in found]
     assets = await asset_rows.load_many(session, [each.id for each in places])
     shown = await _snippets(session, [each.id for each in assets], wanted.words)

@@ -63,7 +63,7 @@ class SqlVersions:
         """Let an alias point here. Raises `AssetStateError`, `InvalidFieldError`."""
 
         async def work(session: Session) -> Asset:
-            asset = await _writable(session, asset_id, by)
+            asset = await asset_rows.held(session, asset_id, by, "write")
             if asset.series_id is None:
                 raise InvalidFieldError("asset_id", "has no name", "aliases are of named assets")
             if asset.state != "ready":
@@ -84,7 +84,7 @@ class SqlVersions:
         """Remove an alias that points here; whether it was there."""
 
         async def work(session: Session) -> bool:
-            asset = await _writable(session, asset_id, by)
+            asset = await asset_rows.held(session, asset_id, by, "write")
             if asset.series_id is None:
                 return False
             await asset_series.hold(session, asset.series_id)
@@ -99,12 +99,6 @@ class SqlVersions:
 
 async def _readable(session: Session, asset_id: str, by: Principal) -> Asset:
     await access.require(session, "asset", asset_id, by, "read")
-    return await asset_rows.load(session, asset_id)
-
-
-async def _writable(session: Session, asset_id: str, by: Principal) -> Asset:
-    await access.hold(session, "asset", asset_id)
-    await access.require(session, "asset", asset_id, by, "write")
     return await asset_rows.load(session, asset_id)
 
 

@@ -228,9 +228,7 @@ async def _change(
     change: Callable[[Asset], Asset],
     lease_token: str,
 ) -> Asset:
-    await access.hold(session, "asset", asset_id)
-    await access.require(session, "asset", asset_id, by, action)
-    before = await asset_rows.load(session, asset_id)
+    before = await asset_rows.held(session, asset_id, by, action)
     if lease_token and (made_by := before.output_of) is not None:
         await run_outputs.require_lease(
             session, made_by.experiment_id, made_by.variation, made_by.run, lease_token
@@ -254,9 +252,7 @@ async def _change(
 
 
 async def _delete(session: Session, asset_id: str, by: Principal, now: datetime) -> Removed:
-    await access.hold(session, "asset", asset_id)
-    await access.require(session, "asset", asset_id, by, "delete")
-    asset = await asset_rows.load(session, asset_id)
+    asset = await asset_rows.held(session, asset_id, by, "delete")
     counts = await links.counts(session, asset_id)
     if any(counts.values()):
         raise AssetLinkedError(asset_id, counts)

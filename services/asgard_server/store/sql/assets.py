@@ -161,12 +161,13 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
     await access.grant(session, "asset", asset.id, by.sub, "administer", OWN, by.sub, at)
     await access.broadcast(session, "asset", asset.id, readers, by.sub, at)
     retracted = False
-    if (made_by := asset.output_of) is not None:
-        await _link(session, asset, by, made_by)
+    if (made_by := asset.output_of) is None:
+        _, after = await access.regrant(session, "asset", asset.id, at)
+    else:
+        after = await _link(session, asset, by, made_by)
         retracted = await run_outputs.retract_with(
             session, asset.id, made_by.experiment_id, made_by.variation, by, at
         )
-    _, after = await access.regrant(session, "asset", asset.id, at)
     changes = [Change("asset", asset.id, (), after)]
     if asset.state == "ready" and asset.series_id is not None:
         changes += await _latest(session, asset, asset.series_id, by, asset.created_at)
@@ -196,8 +197,10 @@ async def _repeated(session: Session, wanted: Asset, by: Principal) -> Asset | N
     return None
 
 
-async def _link(session: Session, asset: Asset, by: Principal, output: OutputOf) -> None:
-    """Link a new asset as an output, and let those of the experiment do with it what they may."""
+async def _link(session: Session, asset: Asset, by: Principal, output: OutputOf) -> access.Readers:
+    """Link a new asset as an output, and let those of the experiment do with it what they may;
+    answer who may read it.
+    """
     wish = Link(
         asset.id,
         "output",
@@ -207,7 +210,7 @@ async def _link(session: Session, asset: Asset, by: Principal, output: OutputOf)
         linked_by=by.sub,
         linked_at=micros(asset.created_at),
     )
-    await links.link(session, wish, by)
+    return tuple((await links.link(session, wish, by)).change.after)
 
 
 async def _latest(

@@ -19,7 +19,6 @@ Action = Literal["read", "write", "delete", "administer"]
 Visibility = Literal["private", "org_public", "public"]
 
 ACTIONS: tuple[Action, ...] = get_args(Action)
-VISIBILITIES: tuple[Visibility, ...] = get_args(Visibility)
 EVERYONE = "everyone"
 
 OWN = "own"
@@ -48,14 +47,6 @@ _SPOKEN: Mapping[str, Visibility] = {
 def allowed(granted: Iterable[Action]) -> frozenset[Action]:
     """Everything that may be done with these grants."""
     return frozenset(each for action in granted for each in IMPLIED[action])
-
-
-def action_of(text: str, field: str = "action") -> Action:
-    """The action of this name; reading for an empty text. Raises `InvalidFieldError`."""
-    for action in ACTIONS:
-        if action == (text or "read"):
-            return action
-    raise InvalidFieldError(field, f"is {text[:80]!r}", f"give one of {', '.join(ACTIONS)}")
 
 
 def visibility_of(text: str, empty: Visibility | None = None) -> Visibility:

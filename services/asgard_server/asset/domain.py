@@ -121,10 +121,12 @@ class Asset:
 
     @property
     def files(self) -> tuple[Component, ...]:
-        """What can be read of it: its components; of what came inline one, the default."""
+        """What can be read of it: its components; of what came inline one, the default, whose
+        blob has the asset's own id once there is one.
+        """
         if self.kind != "inline":
             return self.components
-        whole = Component(DEFAULT, self.content_type, None, self.size_bytes, self.sha256)
+        whole = Component(DEFAULT, self.content_type, self.id, self.size_bytes, self.sha256)
         return (whole,)
 
     @property
@@ -204,10 +206,10 @@ def expired(asset: Asset, now: datetime) -> Asset:
 
 
 def chosen(asset: Asset, names: Sequence[str]) -> list[Component]:
-    """Components by their names, all without any. Raises `ComponentNotFoundError`."""
+    """Files by their names, all without any. Raises `ComponentNotFoundError`."""
     if not names:
-        return list(asset.components)
-    known = {each.name: each for each in asset.components}
+        return list(asset.files)
+    known = {each.name: each for each in asset.files}
     for name in names:
         if name not in known:
             raise ComponentNotFoundError(asset.id, name)

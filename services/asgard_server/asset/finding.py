@@ -57,7 +57,10 @@ def place_of(text: str) -> Place | None:
     if not text:
         return None
     fit, at, asset_id = (*text.split("/", 2), "", "")[:3]
-    return Place(pages.whole(fit), pages.whole(at), asset_id)
+    place = Place(pages.whole(fit), pages.whole(at), asset_id)
+    if not 0 <= place.fit <= 2:
+        raise pages.mismatch()
+    return place
 
 
 def text_of(place: Place) -> str:

@@ -103,11 +103,7 @@ class Keeper:
         self, by: Principal, asset_id: str, names: Sequence[str]
     ) -> tuple[dict[str, str], datetime]:
         """URLs that read components. Raises `ComponentNotFoundError`, `AssetStateError`."""
-        asset, _ = await self._assets.find(asset_id, by)
-        if asset.kind == "reference":
-            raise AssetStateError(asset.id, "a reference", f"its bytes lie at {asset.uri}")
-        if not _is_readable(asset):
-            raise AssetStateError(asset.id, asset.state, "finalize it first")
+        asset = await self._with_bytes(by, asset_id)
         found = await self._downloads(await self._parts(asset, names))
         until = min((each.expires_at for each in found.values()), default=self._clock())
         return {name: each.url for name, each in found.items()}, until
@@ -139,21 +135,25 @@ class Keeper:
         """One component that can be read; the only one for an empty name. Raises
         `ComponentNotFoundError`, `AssetStateError`.
         """
-        asset, _ = await self._assets.find(asset_id, by)
-        if asset.kind == "reference":
-            raise AssetStateError(asset.id, "a reference", f"its bytes lie at {asset.uri}")
-        if not _is_readable(asset):
-            raise AssetStateError(asset.id, asset.state, "finalize it first")
-        own = _own(asset)
-        if not name and len(own) == 1:
-            return asset, own[0]
-        return asset, domain.chosen(replace(asset, components=own), [name or DEFAULT])[0]
+        asset = await self._with_bytes(by, asset_id)
+        if not name and len(asset.files) == 1:
+            return asset, asset.files[0]
+        return asset, domain.chosen(asset, [name or DEFAULT])[0]
 
     async def body(self, asset: Asset, component: Component) -> bytes:
         """The bytes of a small component. Raises `BlobTooLargeError`."""
         if asset.kind == "inline":
             return await self._assets.content(asset.id) or b""
         return await self._blobs.read(component.blob_id or "")
+
+    async def _with_bytes(self, by: Principal, asset_id: str) -> Asset:
+        """One whose bytes can be had, and are ours to give. Raises `AssetStateError`."""
+        asset, _ = await self._assets.find(asset_id, by)
+        if asset.kind == "reference":
+            raise AssetStateError(asset.id, "a reference", f"its bytes lie at {asset.uri}")
+        if not _is_readable(asset):
+            raise AssetStateError(asset.id, asset.state, "finalize it first")
+        return asset
 
     async def _content(self, asset: Asset) -> bytes | None:
         return await self._assets.content(asset.id) if asset.kind == "inline" else None
@@ -166,7 +166,7 @@ class Keeper:
 
     async def _parts(self, asset: Asset, names: Sequence[str]) -> list[Component]:
         """Components with their blobs; of an inline asset the blob is made at first asking."""
-        chosen = domain.chosen(replace(asset, components=_own(asset)), names)
+        chosen = domain.chosen(asset, names)
         if asset.kind == "inline":
             await self._written(asset, chosen[0].blob_id or "")
         return chosen
@@ -187,11 +187,3 @@ class Keeper:
 def _is_readable(asset: Asset) -> bool:
     """Whether its bytes can be had: of one that awaits review, too."""
     return asset.state == "ready" or (asset.state == "pending" and asset.is_whole)
-
-
-def _own(asset: Asset) -> tuple[Component, ...]:
-    """Its components; an inline asset has one, whose blob has the asset's own id."""
-    if asset.kind != "inline":
-        return asset.components
-    own = Component(DEFAULT, asset.content_type, asset.id, asset.size_bytes, asset.sha256)
-    return (own,)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from asgard_server.access.domain import Kind
 from asgard_server.asset.access_store import UNWRITTEN
+from asgard_server.store.sql.among import among
 from asgard_server.store.sql.session import Session
 
 _POSTGRES = """
@@ -39,13 +40,6 @@ class Change(NamedTuple):
     after: Sequence[str]
 
 
-async def log(
-    session: Session, kind: Kind, id: str, before: Sequence[str], after: Sequence[str]
-) -> None:
-    """Write down that an object changed: the last statement of its transaction."""
-    await log_all(session, [Change(kind, id, before, after)])
-
-
 async def log_all(session: Session, changes: Sequence[Change]) -> None:
     """Write down that objects changed, in their order: the last statement of their transaction."""
     if not changes:
@@ -61,6 +55,22 @@ async def log_all(session: Session, changes: Sequence[Change]) -> None:
         "INSERT INTO asset_log VALUES (?, ?, ?, ?, ?)",
         [(first + place, *each) for place, each in enumerate(told)],
     )
+
+
+async def unchanged(session: Session, ids: Sequence[str]) -> list[Change]:
+    """What is to be logged of assets whose readers stay as they are, in the order of `ids`."""
+    if not ids:
+        return []
+    chosen, value = among(session, "object_id", ids)
+    rows = await session.all(
+        f"SELECT object_id, principal FROM readers WHERE object_kind = 'asset' AND {chosen}"  # noqa: S608 - ours
+        " ORDER BY object_id, principal",
+        value,
+    )
+    readers: dict[str, list[str]] = {each: [] for each in ids}
+    for asset_id, principal in rows:
+        readers[asset_id].append(principal)
+    return [Change("asset", each, readers[each], readers[each]) for each in ids]
 
 
 async def head(session: Session) -> tuple[str, int, int]:

@@ -10,8 +10,11 @@ from typing import Any
 
 from gimle.asgard.core.errors import NotFoundError
 
+from asgard_server.access.domain import Action
 from asgard_server.asset.domain import Asset, Component, Flag, OutputOf
+from asgard_server.auth.principal import Principal
 from asgard_server.store.blob_rows import micros, moment
+from asgard_server.store.sql import access
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.session import Row, Session, marks
 
@@ -107,6 +110,16 @@ async def load(session: Session, asset_id: str) -> Asset:
     if asset.series_id is not None:
         asset = replace(asset, aliases=(await aliases(session, [asset_id])).get(asset_id, ()))
     return asset
+
+
+async def held(session: Session, asset_id: str, by: Principal, action: Action) -> Asset:
+    """An asset that the caller may do this with, and nobody else changes from here on.
+
+    Raises `NotFoundError`, `ForbiddenError`.
+    """
+    await access.hold(session, "asset", asset_id)
+    await access.require(session, "asset", asset_id, by, action)
+    return await load(session, asset_id)
 
 
 async def load_many(session: Session, ids: Sequence[str]) -> list[Asset]:

@@ -37,7 +37,7 @@ class SqlFlags:
         """Set a flag, or replace its reason."""
 
         async def work(session: Session) -> Asset:
-            asset = await _writable(session, asset_id, by)
+            asset = await asset_rows.held(session, asset_id, by, "write")
             there = asset.deprecated if flag == "deprecated" else asset.invalidated
             if there is not None and (there.reason, there.retraction) == (reason, ""):
                 return asset
@@ -59,7 +59,7 @@ class SqlFlags:
         """Take flags back, as far as they are set."""
 
         async def work(session: Session) -> Asset:
-            asset = await _writable(session, asset_id, by)
+            asset = await asset_rows.held(session, asset_id, by, "write")
             there = {"deprecated": asset.deprecated, "invalidated": asset.invalidated}
             gone = [flag for flag in flags if there[flag] is not None]
             for flag in gone:
@@ -89,12 +89,6 @@ class SqlFlags:
             ]
 
         return await self._database.read(work)
-
-
-async def _writable(session: Session, asset_id: str, by: Principal) -> Asset:
-    await access.hold(session, "asset", asset_id)
-    await access.require(session, "asset", asset_id, by, "write")
-    return await asset_rows.load(session, asset_id)
 
 
 async def _put(
@@ -129,5 +123,4 @@ async def _noted(
         await audit.note(
             session, by, step, "asset", asset.id, asset.organization_id, details, at=at
         )
-    readers = await access.readers(session, "asset", asset.id)
-    await asset_log.log(session, "asset", asset.id, readers, readers)
+    await asset_log.log_all(session, await asset_log.unchanged(session, [asset.id]))

@@ -1,6 +1,6 @@
 """What the assets of an experiment have of its grants, for all of them at once.
 
-The same as links.reinherit for each of them, in a handful of statements: an experiment may have ten
+The same as a link does for its asset, in a handful of statements: an experiment may have ten
 thousand outputs, and nobody else writes meanwhile.
 """
 

@@ -187,15 +187,6 @@ async def forget(session: Session, asset_id: str) -> None:
     await session.run("DELETE FROM asset_links WHERE asset_id = ?", asset_id)
 
 
-async def reinherit(session: Session, asset_id: str, experiment_id: str, at: int) -> Change:
-    """Give an asset, which is held, what it now has of the experiment's grants."""
-    created_at = await session.value("SELECT created_at FROM assets WHERE id = ?", asset_id)
-    if created_at is None:
-        raise NotFoundError("asset", asset_id)
-    told = Link(asset_id, "output", experiment_id, linked_at=at)
-    return await _reinherit(session, asset_id, experiment_id, created_at, told)
-
-
 async def _reinherit(
     session: Session, asset_id: str, experiment_id: str, created_at: int, told: Link
 ) -> Change:

@@ -37,7 +37,7 @@ class SqlSharing:
         """Grant an action to whom an id or a handle stands for."""
 
         async def work(session: Session) -> Granted:
-            asset = await _administered(session, asset_id, by)
+            asset = await asset_rows.held(session, asset_id, by, "administer")
             who = await _principal(session, principal)
             return await _grant(session, asset, who, action, by, now, "asset.grant")
 
@@ -49,7 +49,7 @@ class SqlSharing:
         """Grant an action to a team or an organisation of the caller."""
 
         async def work(session: Session) -> Granted:
-            asset = await _administered(session, asset_id, by)
+            asset = await asset_rows.held(session, asset_id, by, "administer")
             found = await scope_of(session, scope)
             if found is None or found.kind == "user":
                 raise NotFoundError("principal", scope)
@@ -64,7 +64,7 @@ class SqlSharing:
         """Take a grant back; whether it was there."""
 
         async def work(session: Session) -> bool:
-            asset = await _administered(session, asset_id, by)
+            asset = await asset_rows.held(session, asset_id, by, "administer")
             who = await _principal(session, principal)
             removed = await access.revoke(session, "asset", asset_id, who, action)
             if removed:
@@ -93,7 +93,7 @@ class SqlSharing:
         """Let others read it by its visibility."""
 
         async def work(session: Session) -> Asset:
-            before = await _administered(session, asset_id, by)
+            before = await asset_rows.held(session, asset_id, by, "administer")
             owner = Owner(before.organization_id, before.team_id)
             reader = broadcast(visibility, owner)
             if before.visibility == visibility:
@@ -110,13 +110,6 @@ class SqlSharing:
     async def move(self, asset_id: str, to: Move, by: Principal, now: datetime) -> Asset:
         """Give it to an organisation, or to a team of it."""
         return await self._database.write(lambda session: _move(session, asset_id, to, by, now))
-
-
-async def _administered(session: Session, asset_id: str, by: Principal) -> Asset:
-    """The asset, which nobody else changes from here on. Raises `NotFoundError`."""
-    await access.hold(session, "asset", asset_id)
-    await access.require(session, "asset", asset_id, by, "administer")
-    return await asset_rows.load(session, asset_id)
 
 
 async def _principal(session: Session, text: str) -> str:
@@ -190,7 +183,7 @@ async def _put_owner(session: Session, asset: Asset) -> None:
 
 
 async def _move(session: Session, asset_id: str, to: Move, by: Principal, now: datetime) -> Asset:
-    before = await _administered(session, asset_id, by)
+    before = await asset_rows.held(session, asset_id, by, "administer")
     owner = await _target(session, to, by)
     if before.organization_id not in (None, owner.organization_id):
         mend = "only a person's asset is moved into an organization; ask its owner for a copy"
@@ -247,11 +240,7 @@ async def _renumbered(
     await _put_owner(session, moved)
     assert moved.series_id is not None  # noqa: S101 - it has a name
     joined = await asset_series.moved_latest(session, moved.series_id, by.sub, now)
-    others = []
-    for each in sorted({*left, *joined} - {before.id}):
-        readers = await access.readers(session, "asset", each)
-        others.append(Change("asset", each, readers, readers))
-    return moved, others
+    return moved, await asset_log.unchanged(session, sorted({*left, *joined} - {before.id}))
 
 
 async def _explain(session: Session, asset_id: str, principal: str, by: Principal) -> Explanation:

@@ -43,7 +43,7 @@ class Home:
     def asked(self, by: Principal = LOCAL) -> Asked:
         """Somebody asks now; a microsecond passes."""
         self.now += timedelta(microseconds=1)
-        return Asked(by, self.now, "request")
+        return Asked(by, self.now)
 
     async def user(self, handle: str) -> Principal:
         """Make a user; answer them as they call, before they are a member of anything."""

@@ -115,11 +115,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asks, when, and by which request."""
+    """Who asks, and when."""
 
     by: Principal
     at: datetime
-    request_id: str = ""
 
 
 def hash_of(key: str) -> str:

@@ -23,7 +23,6 @@ from asgard_server.identity.domain import Asked
 from asgard_server.identity.groups import Groups
 from asgard_server.identity.keys import Keys
 from asgard_server.identity.people import People
-from asgard_server.rpc import requests
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,7 +45,7 @@ class IdentityHandlers(pb_grpc.IdentityServiceServicer):
         self._clock = clock
 
     def _asked(self) -> Asked:
-        return Asked(caller(), self._clock(), requests.current_id())
+        return Asked(caller(), self._clock())
 
     # The caller -----------------------------------------------------------------------
 

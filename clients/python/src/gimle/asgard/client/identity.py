@@ -11,10 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from gimle.asgard.client.connection import CALL_SECONDS, PATIENCE_SECONDS, Connection
+from gimle.asgard.client.shown import shown
 from gimle.asgard.v1 import identity_service_pb2 as pb
 from gimle.asgard.v1 import identity_service_pb2_grpc as pb_grpc
-from gimle.asgard.v1 import options_pb2
-from google.protobuf.message import Message
 
 __all__ = ["Identity"]
 
@@ -56,7 +55,7 @@ class Identity:
         request = getattr(pb, f"{method}Request")(**fields)
         # Each call of this one makes another key: it is not repeated.
         patience = 0.0 if method == "CreateApiKey" else None
-        return document(self._connection.call(method, request, patience=patience))
+        return shown(self._connection.call(method, request, patience=patience))
 
     def all(self, method: str, name: str, /, **fields: Any) -> Iterator[Any]:
         """Every element of a list, `name` being what its pages call them."""
@@ -67,34 +66,3 @@ class Identity:
             token = page["next_page_token"]
             if not token:
                 return
-
-
-def document(message: Message) -> dict[str, Any]:
-    """A message as REST shows it."""
-    shown: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        name = field.GetOptions().Extensions[options_pb2.json_name_in_documents] or field.name
-        value = getattr(message, field.name)
-        if field.is_repeated:
-            shown[name] = [_value(field, each) for each in value]
-        elif field.has_presence and not message.HasField(field.name):
-            shown[name] = None
-        else:
-            shown[name] = _value(field, value)
-    return shown
-
-
-def _value(field: Any, value: Any) -> Any:
-    if field.enum_type is not None:
-        word = str(field.enum_type.values_by_number[value].name)
-        return word.removeprefix(_prefix(field.enum_type.name)).lower() if value else None
-    if field.message_type is None:
-        return value
-    if field.message_type.full_name == "google.protobuf.Timestamp":
-        return value.ToJsonString()
-    return document(value)
-
-
-def _prefix(name: str) -> str:
-    snake = "".join(f"_{each}" if each.isupper() else each for each in name)
-    return f"{snake.lstrip('_').upper()}_"

@@ -62,7 +62,7 @@ class Groups:
             return made
 
         made = await self._directory.change(work)
-        await self._told([asked.by.sub])
+        self._told()
         return made
 
     async def find(self, by: Principal, given: str, kind: GroupKind) -> Group:
@@ -91,18 +91,17 @@ class Groups:
         `InUseError`.
         """
 
-        async def work(rows: Rows) -> list[str]:
+        async def work(rows: Rows) -> None:
             group = await self._administered(rows, asked.by, given, kind)
             counts = await rows.groups.belongings(group)
             if counts:
                 raise InUseError(group.handle, counts)
-            members = await rows.members.of_group(group.id, "", _SCOPES_AT_MOST)
             await rows.groups.remove(group)
             details = {"slug": group.slug}
             await rows.record(asked, Change("delete", kind, group.id, _owner(group), details))
-            return [member.membership.sub for member in members]
 
-        await self._told(await self._directory.change(work))
+        await self._directory.change(work)
+        self._told()
 
     async def members(self, by: Principal, given: str, behind: str, limit: int) -> list[Named]:
         """Members of a group by id. Raises `NotFoundError`."""
@@ -139,13 +138,13 @@ class Groups:
             return Named(after, row)
 
         named = await self._directory.change(work)
-        await self._told([named.membership.sub])
+        self._told()
         return named
 
     async def remove_member(self, asked: Asked, given: str, user: str) -> bool:
         """End a membership; answer whether there was one. Raises as `set_member` does."""
 
-        async def work(rows: Rows) -> tuple[str, bool]:
+        async def work(rows: Rows) -> bool:
             found = await naming.resolve_user(rows, user)
             if found.id == asked.by.sub:
                 rules.require_person(asked.by)
@@ -154,18 +153,18 @@ class Groups:
                 group = await self._administered(rows, asked.by, given, None)
             before = await rows.members.find(group.id, found.id)
             if before is None:
-                return found.id, False
+                return False
             if before.role == "admin":
                 await self._require_another(rows, group, found)
             await rows.members.remove(group.id, found.id)
             details = {"user": found.id, "before": before.role}
             change = Change("remove_member", group.kind, group.id, _owner(group), details)
             await rows.record(asked, change)
-            return found.id, True
+            return True
 
-        sub, removed = await self._directory.change(work)
+        removed = await self._directory.change(work)
         if removed:
-            await self._told([sub])
+            self._told()
         return removed
 
     async def scopes(self, by: Principal) -> Scopes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +10,6 @@ from gimle.asgard.v1 import identity_service_pb2, identity_service_pb2_grpc
 
 from asgard_server.auth.oidc import Provider, Tokens
 from asgard_server.auth.verifying import Verifier
-from asgard_server.feed.feed import Feed
 from asgard_server.identity.groups import Groups
 from asgard_server.identity.handlers import IdentityHandlers
 from asgard_server.identity.keys import Keys
@@ -26,9 +24,6 @@ from asgard_server.store.sql.session import Database
 
 IDENTITY_SERVICE = identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name
 
-# What the bell is called by which a principal's watches learn that they are somebody else now.
-_TOPIC = "principal/"
-
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -39,8 +34,8 @@ class Identity:
     verifier: Verifier
 
 
-def open_identity(settings: Settings, database: Database, feed: Feed | None = None) -> Identity:
-    """IdentityService over a database; `feed` tells other processes of changes."""
+def open_identity(settings: Settings, database: Database) -> Identity:
+    """IdentityService over a database."""
     directory = SqlDirectory(database)
     look_ups = LookUps(
         directory,
@@ -51,16 +46,10 @@ def open_identity(settings: Settings, database: Database, feed: Feed | None = No
     )
     verifier = Verifier(look_ups)
 
-    async def told(subs: Iterable[str]) -> None:
-        verifier.forget()
-        if feed is not None:
-            for sub in subs:
-                await feed.ring(_TOPIC + sub, 0)
-
     handlers = IdentityHandlers(
-        People(directory, told),
-        Groups(directory, told),
-        Keys(directory, told),
+        People(directory, verifier.forget),
+        Groups(directory, verifier.forget),
+        Keys(directory, verifier.forget),
         look_ups,
         _now,
     )

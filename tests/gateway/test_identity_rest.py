@@ -126,15 +126,18 @@ async def test_lists_of_identity_have_pages(local: Served) -> None:
     for number in range(5):
         await made(local, "/v1/organizations", slug=f"org-{number}")
         await made(local, "/v1/users", handle=f"user-{number}")
-    for path, name, seen in (
-        ("/v1/organizations", "organizations", [f"org-{n}" for n in range(5)]),
-        ("/v1/me/scopes", "scopes", ["local", *(f"org-{n}" for n in range(5))]),
+        await made(local, "/v1/api-keys", name=f"key-{number}")
+    for path, name, told, seen in (
+        ("/v1/organizations", "organizations", "slug", [f"org-{n}" for n in range(5)]),
+        ("/v1/me/scopes", "scopes", "slug", ["local", *(f"org-{n}" for n in range(5))]),
+        ("/v1/users", "users", "handle", [f"user-{n}" for n in range(5)]),
+        ("/v1/api-keys", "api_keys", "name", [f"key-{n}" for n in (4, 3, 2, 1, 0)]),
     ):
         found: list[str] = []
         token = ""
         while True:
             page = await local.client.get(path, params={"page_size": 2, "page_token": token})
-            found += [each["slug"] for each in page.json()[name]]
+            found += [each[told] for each in page.json()[name]]
             token = page.json()["next_page_token"]
             if not token:
                 break

@@ -13,10 +13,11 @@ import grpc
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
 
-from asgard_server.blob import codec, pages
+from asgard_server.blob import codec
 from asgard_server.blob.domain import NewUpload
 from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.uploading import Uploader
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

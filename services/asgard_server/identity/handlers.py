@@ -18,11 +18,12 @@ from gimle.asgard.v1 import identity_service_pb2_grpc as pb_grpc
 from asgard_server.auth.callers import caller
 from asgard_server.auth.codec import principal_message
 from asgard_server.auth.verifying import LookUp
-from asgard_server.identity import codec, pages
+from asgard_server.identity import codec
 from asgard_server.identity.domain import Asked
 from asgard_server.identity.groups import Groups
 from asgard_server.identity.keys import Keys
 from asgard_server.identity.people import People
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -77,7 +78,9 @@ class IdentityHandlers(pb_grpc.IdentityServiceServicer):
         listing, size = f"keys/{by.sub}/{request.user_id}", pages.size(request.page_size)
         behind = pages.moment_behind(request.page_token, listing)
         found = await self._keys.page(by, request.user_id, behind, size + 1)
-        more = pages.moment_token(listing, found[size - 1]) if len(found) > size else ""
+        more = ""
+        if len(found) > size:
+            more = pages.moment_token(listing, found[size - 1].created_at, found[size - 1].id)
         return pb.ListApiKeysResponse(
             api_keys=map(codec.key_message, found[:size]), next_page_token=more
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from datetime import UTC, datetime
 
 from gimle.asgard.core.errors import InvalidFieldError, PageTokenMismatchError
 
@@ -35,11 +36,40 @@ def behind(page_token: str, listing: str) -> str:
     except (Base64Error, ValueError):
         packed, name = b"", ""
     if packed[:_DIGEST_BYTES] != _digest(listing):
-        raise PageTokenMismatchError(
-            "page_token is not one of this list: send back next_page_token as it came, "
-            "with the other arguments unchanged, or leave it out to begin anew"
-        )
+        raise _mismatch()
     return name
+
+
+def count(said: str) -> int:
+    """How many come before a page, of what `behind` answers. Raises `PageTokenMismatchError`."""
+    if said and not (said.isascii() and said.isdecimal() and len(said) < 10):
+        raise _mismatch()
+    return int(said or "0")
+
+
+def moment_token(listing: str, at: datetime, id: str) -> str:
+    """The token of the page behind something that was made at a moment."""
+    return token(listing, f"{at.isoformat()} {id}")
+
+
+def moment_behind(page_token: str, listing: str) -> tuple[datetime, str] | None:
+    """The moment and id that a page begins behind; None for the first."""
+    said = behind(page_token, listing)
+    if not said:
+        return None
+    at, _, id = said.partition(" ")
+    try:
+        moment = datetime.fromisoformat(at).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _mismatch() from None
+    return moment, id
+
+
+def _mismatch() -> PageTokenMismatchError:
+    return PageTokenMismatchError(
+        "page_token is not one of this list: send back next_page_token as it came, "
+        "with the other arguments unchanged, or leave it out to begin anew"
+    )
 
 
 def _digest(listing: str) -> bytes:

@@ -141,8 +141,3 @@ def bearer(authorization: str) -> str:
     """The token of a header, empty where there is none."""
     scheme, _, token = authorization.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def passed_on(principal: Principal) -> Headers:
-    """For whom a service asks another one: what it sends beside its own key."""
-    return () if principal.is_service else ((PRINCIPAL, passing(principal)),)

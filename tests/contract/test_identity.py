@@ -54,6 +54,11 @@ async def test_a_user_is_found_by_id_and_by_handle(there: Home) -> None:
     assert (await there.people.resolve("@alice")).id == "auth0|7"
 
 
+async def test_who_is_given_no_name_is_called_by_the_handle(there: Home) -> None:
+    made = await there.people.create(there.asked(), "", "@alice", "", None)
+    assert (made.handle, made.name) == ("alice", "alice")
+
+
 async def test_the_same_user_again_is_the_one_there_is(there: Home) -> None:
     first = await there.people.create(there.asked(), "", "alice", "Alice", None)
     assert await there.people.create(there.asked(), "", "alice", "Alice", None) == first

@@ -38,9 +38,10 @@ class People:
         `DeletedError`.
         """
         rules.require_administrator(asked.by)
+        handle = _handle(handle)
         made = User(
             sub=domain.user_id(sub) if sub else f"user_{new_id(asked.at).replace('-', '')}",
-            handle=_handle(handle),
+            handle=handle,
             name=domain.name("name", name) or handle,
             email=None if email is None else domain.name("email", email),
             issuer="",

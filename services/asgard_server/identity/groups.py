@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from gimle.asgard.core.access_errors import InUseError, LastAdministratorError
 from gimle.asgard.core.errors import AlreadyExistsError, InvalidFieldError, NotFoundError
-from gimle.asgard.core.ids import new_id
 
 from asgard_server.auth.principal import Principal
 from asgard_server.identity import domain, naming, rules
@@ -14,7 +13,6 @@ from asgard_server.identity.domain import Asked, Change, Group, GroupKind, Membe
 from asgard_server.identity.people import Told, is_last
 from asgard_server.identity.store import Directory, Named, Rows
 
-_ID_PREFIXES: dict[GroupKind, str] = {"organization": "org_", "team": "team_"}
 _SCOPES_AT_MOST = 10_000
 
 
@@ -42,7 +40,7 @@ class Groups:
         """
         if not organization:
             rules.require_administrator(asked.by)
-        id = _ID_PREFIXES[kind] + new_id(asked.at).replace("-", "")
+        id = domain.group_id(kind, asked.at)
         slug = domain.slug("slug", slug)
         name = domain.name("name", name) or slug
 
@@ -57,8 +55,7 @@ class Groups:
             if not await rows.groups.add(made):
                 raise AlreadyExistsError(kind, made.handle)
             await rows.members.put(Membership(id, asked.by.sub, "admin", "asgard", asked.at))
-            owner = id if kind == "organization" else inside
-            await rows.record(asked, Change("create", kind, id, owner, {"slug": slug}))
+            await rows.record(asked, Change("create", kind, id, made.owner, {"slug": slug}))
             return made
 
         made = await self._directory.change(work)
@@ -98,7 +95,7 @@ class Groups:
                 raise InUseError(group.handle, counts)
             await rows.groups.remove(group)
             details = {"slug": group.slug}
-            await rows.record(asked, Change("delete", kind, group.id, _owner(group), details))
+            await rows.record(asked, Change("delete", kind, group.id, group.owner, details))
 
         await self._directory.change(work)
         self._told()
@@ -133,7 +130,7 @@ class Groups:
                 await rows.members.put(after)
                 was = None if before is None else before.role
                 details = {"user": found.id, "role": role, "before": was}
-                change = Change("set_member", group.kind, group.id, _owner(group), details)
+                change = Change("set_member", group.kind, group.id, group.owner, details)
                 await rows.record(asked, change)
             return Named(after, row)
 
@@ -158,7 +155,7 @@ class Groups:
                 await self._require_another(rows, group, found)
             await rows.members.remove(group.id, found.id)
             details = {"user": found.id, "before": before.role}
-            change = Change("remove_member", group.kind, group.id, _owner(group), details)
+            change = Change("remove_member", group.kind, group.id, group.owner, details)
             await rows.record(asked, change)
             return True
 
@@ -213,8 +210,3 @@ class Groups:
                 "user_id", f"is no member of {handle}", f"make them one first: {group.handle} is a "
                 "part of it",
             )  # fmt: skip
-
-
-def _owner(group: Group) -> str | None:
-    """The organisation whose administrators read of it in the audit."""
-    return group.id if group.kind == "organization" else group.organization_id

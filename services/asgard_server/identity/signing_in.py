@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from gimle.asgard.core.access_errors import UnauthenticatedError
-from gimle.asgard.core.ids import new_id
 
 from asgard_server.auth.oidc import Claims
 from asgard_server.auth.principal import LOCAL_SUB, Principal
@@ -147,12 +146,10 @@ async def _group(rows: Rows, asked: Asked, wanted: Group) -> Group:
     """The group of this slug, which is made where there is none."""
     there = await rows.groups.named(wanted.kind, wanted.slug)
     if there is None:
-        prefix = "org_" if wanted.kind == "organization" else "team_"
-        made = replace(wanted, id=prefix + new_id(asked.at).replace("-", ""))
+        made = replace(wanted, id=domain.group_id(wanted.kind, asked.at))
         if await rows.groups.add(made):
-            owner = made.id if made.kind == "organization" else made.organization_id
             details = {"slug": made.slug, "by": "the OIDC provider"}
-            await rows.record(asked, Change("create", made.kind, made.id, owner, details))
+            await rows.record(asked, Change("create", made.kind, made.id, made.owner, details))
             return made
         there = await rows.groups.named(wanted.kind, wanted.slug)
     assert there is not None, wanted.slug  # noqa: S101 - a slug that is taken has a row
@@ -160,9 +157,8 @@ async def _group(rows: Rows, asked: Asked, wanted: Group) -> Group:
 
 
 async def _record(rows: Rows, asked: Asked, action: str, group: Group, sub: str) -> None:
-    owner = group.id if group.kind == "organization" else group.organization_id
     details = {"user": sub, "by": "the OIDC provider"}
-    await rows.record(asked, Change(action, group.kind, group.id, owner, details))
+    await rows.record(asked, Change(action, group.kind, group.id, group.owner, details))
 
 
 def asked_by(said: SignedIn, at: datetime) -> Asked:

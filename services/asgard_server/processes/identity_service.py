@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,7 +15,7 @@ from asgard_server.identity.keys import Keys
 from asgard_server.identity.people import People
 from asgard_server.identity.signing_in import ClaimNames
 from asgard_server.identity.verifying import LookUps, Oidc
-from asgard_server.processes.who import Who, who_of
+from asgard_server.processes.who import Who, who_inside, who_of
 from asgard_server.rpc.server import Service
 from asgard_server.settings import Settings
 from asgard_server.store.sql.identity import SqlDirectory
@@ -31,11 +30,10 @@ class Identity:
 
     service: Service
     who: Who
-    verifier: Verifier
 
 
-def open_identity(settings: Settings, database: Database) -> Identity:
-    """IdentityService over a database."""
+def open_identity(settings: Settings, database: Database, *, inside: bool = False) -> Identity:
+    """IdentityService over a database; `inside`: all others are in this process, too."""
     directory = SqlDirectory(database)
     look_ups = LookUps(
         directory,
@@ -54,9 +52,8 @@ def open_identity(settings: Settings, database: Database) -> Identity:
         _now,
     )
     add = identity_service_pb2_grpc.add_IdentityServiceServicer_to_server
-    # Calls within a process say so by a secret of its own, where none is set.
-    who = who_of(settings, verifier, settings.service_key or secrets.token_urlsafe(32))
-    return Identity(Service(IDENTITY_SERVICE, add, handlers), who, verifier)
+    who = who_inside(settings, verifier) if inside else who_of(settings, verifier)
+    return Identity(Service(IDENTITY_SERVICE, add, handlers), who)
 
 
 def _oidc(settings: Settings) -> Oidc | None:

@@ -69,7 +69,11 @@ async def test_the_same_user_again_is_the_one_there_is(there: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    "sub", ["local", "everyone", "org_1", "team_1", "o/acme", "@alice", "sk_user_1", "a b", "a\n"]
+    "sub",
+    [
+        *("local", "service", "everyone", "org_1", "team_1", "o/acme", "@alice", "sk_user_1"),
+        *("a b", "a\n"),
+    ],
 )
 async def test_an_id_that_names_something_else_is_no_users(there: Home, sub: str) -> None:
     with pytest.raises(InvalidFieldError):

@@ -12,7 +12,7 @@ from typing import Literal
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.core.ids import new_id
 
-from asgard_server.auth.principal import LOCAL_SUB, Principal, RunScope
+from asgard_server.auth.principal import EVERYONE, LOCAL_SUB, SERVICE_SUB, Principal, RunScope
 
 GroupKind = Literal["organization", "team"]
 Role = Literal["admin", "member"]
@@ -29,7 +29,7 @@ _NO_SLUG = re.compile(r"[^a-z0-9._-]+")
 _PREFIXES: Mapping[GroupKind, str] = {"organization": "o/", "team": "t/"}
 _ID_PREFIXES: Mapping[GroupKind, str] = {"organization": "org_", "team": "team_"}
 # What an id may not be, or begin with, because it means something else where principals are named.
-_RESERVED = frozenset({LOCAL_SUB, "everyone"})
+_RESERVED = frozenset({LOCAL_SUB, SERVICE_SUB, EVERYONE})
 _NO_ID = re.compile(r"@|[ot]/|org_|team_|key_|sk_")
 
 

@@ -124,7 +124,7 @@ def _identity(settings: Settings, blobs: list[Blobs]) -> list[Identity]:
             "is required, and there is no database of users and keys",
             "give a folder that can be written, or ASGARD_DATABASE_URL",
         )
-    return [open_identity(settings, each.database) for each in blobs]
+    return [open_identity(settings, each.database, inside=True) for each in blobs]
 
 
 def _is_no_place(settings: Settings) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,11 +25,11 @@ A_USERS_KEY = KeyWish("laptop", "user", None, None, None)
 
 @dataclass
 class Home:
-    """A directory, and what is done with it. `told` are those whose change was told of."""
+    """A directory, and what is done with it. `told` counts the changes that were told of."""
 
     database: Database
     now: datetime = NOON
-    told: list[str] = field(default_factory=list)
+    told: int = 0
 
     def __post_init__(self) -> None:
         self.directory = SqlDirectory(self.database)
@@ -37,13 +37,13 @@ class Home:
         self.groups = Groups(self.directory, self._told)
         self.keys = Keys(self.directory, self._told)
 
-    async def _told(self, subs: Iterable[str]) -> None:
-        self.told += subs
+    def _told(self) -> None:
+        self.told += 1
 
     def asked(self, by: Principal = LOCAL) -> Asked:
         """Somebody asks now; a microsecond passes."""
         self.now += timedelta(microseconds=1)
-        return Asked(by, self.now, "request")
+        return Asked(by, self.now)
 
     async def user(self, handle: str) -> Principal:
         """Make a user; answer them as they call, before they are a member of anything."""

@@ -16,6 +16,7 @@ from gimle.asgard import AsgardStorage
 from gimle.asgard.core.access_errors import UnauthenticatedError
 
 from tests.gateway.monitors import Served, a_monitor
+from tests.rpc.authorities import Authority, files_of
 
 
 @pytest_asyncio.fixture
@@ -126,21 +127,41 @@ async def test_lists_of_identity_have_pages(local: Served) -> None:
     for number in range(5):
         await made(local, "/v1/organizations", slug=f"org-{number}")
         await made(local, "/v1/users", handle=f"user-{number}")
-    for path, name, seen in (
-        ("/v1/organizations", "organizations", [f"org-{n}" for n in range(5)]),
-        ("/v1/me/scopes", "scopes", ["local", *(f"org-{n}" for n in range(5))]),
+        await made(local, "/v1/api-keys", name=f"key-{number}")
+    for path, name, told, seen in (
+        ("/v1/organizations", "organizations", "slug", [f"org-{n}" for n in range(5)]),
+        ("/v1/me/scopes", "scopes", "slug", ["local", *(f"org-{n}" for n in range(5))]),
+        ("/v1/users", "users", "handle", [f"user-{n}" for n in range(5)]),
+        ("/v1/api-keys", "api_keys", "name", [f"key-{n}" for n in (4, 3, 2, 1, 0)]),
     ):
         found: list[str] = []
         token = ""
         while True:
             page = await local.client.get(path, params={"page_size": 2, "page_token": token})
-            found += [each["slug"] for each in page.json()[name]]
+            found += [each[told] for each in page.json()[name]]
             token = page.json()["next_page_token"]
             if not token:
                 break
         assert found == seen
     wrong = await local.client.get("/v1/users", params={"page_token": "AAAAAAAAAAAAAAAA"})
     assert (wrong.status_code, wrong.json()["reason"]) == (400, "PAGE_TOKEN_MISMATCH")
+
+
+async def test_one_process_knows_itself_where_services_are_known_by_certificates(
+    tmp_path: Path,
+) -> None:
+    ours = Authority("ours")
+    own = files_of(tmp_path / "own", ours.pair("localhost"), ours)
+    given = {
+        "tls_cert_file": own.certificate,
+        "tls_key_file": own.key,
+        "tls_ca_file": own.authority,
+        "service_names": ("asgard-blob",),
+    }
+    async with a_monitor(tmp_path / "storage", **given) as served:
+        # Of which the gateway keeps a list that it asks for itself.
+        answer = await served.client.get("/api/runs")
+        assert answer.status_code == 200, answer.text
 
 
 # Where everybody is asked ---------------------------------------------------------------

@@ -71,6 +71,31 @@ async def test_who_signs_in_for_the_first_time_is_a_user_with_memberships(
     assert team.json()["organization_id"] == scopes[1]["id"]
 
 
+@pytest.mark.parametrize("team", ["Beta Lab/ml-team", "ml-team", "nowhere/ml-team"])
+async def test_a_team_of_one_organisation_is_not_taken_for_one_of_another(
+    served: Served, provider: Provider, team: str
+) -> None:
+    alice = shown(provider.token("idp|alice"))  # acme/ml-team is there
+    assert (await served.client.get("/v1/me", headers=alice)).status_code == 200
+    provider.now_says("idp|bob", groups=["Beta Lab"], crews=[team, "nowhere/crew"])
+    bob = shown(provider.token("idp|bob"))
+    scopes = (await served.client.get("/v1/me/scopes", headers=bob)).json()["scopes"]
+    assert [(s["kind"], s["slug"]) for s in scopes[1:]] == [("organization", "beta-lab")]
+    # Nor is one made outside of the organisation that it is said to be a part of.
+    made = await served.client.get("/v1/teams/t%2Fcrew", headers=alice)
+    assert made.status_code == 404
+
+
+async def test_a_team_may_be_named_alone_to_a_member_of_its_organisation(
+    served: Served, provider: Provider
+) -> None:
+    assert (await me(served, provider.token("idp|alice"))).status_code == 200
+    provider.now_says("idp|bob", groups=["acme"], crews=["ml-team"])
+    bob = shown(provider.token("idp|bob"))
+    scopes = (await served.client.get("/v1/me/scopes", headers=bob)).json()["scopes"]
+    assert [s["slug"] for s in scopes[1:]] == ["acme", "ml-team"]
+
+
 async def test_a_handle_that_is_taken_gets_a_number(served: Served, provider: Provider) -> None:
     assert (await me(served, provider.token("idp|alice"))).json()["handle"] == "@alice.a"
     assert (await me(served, provider.token("idp|bob"))).json()["handle"] == "@alice.a-2"

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from asgard_server.auth.callers import Authenticate, bind, caller
+from asgard_server.auth.callers import Authenticate, bind, caller, identified
 from asgard_server.auth.principal import LOCAL, Principal
 from asgard_server.rpc.calls import CallInterceptor
 from gimle.asgard.core.access_errors import UnauthenticatedError
@@ -129,6 +129,24 @@ async def test_health_is_told_to_everybody() -> None:
 async def test_outside_of_a_call_nobody_is_identified() -> None:
     with pytest.raises(UnauthenticatedError):
         caller()
+
+
+async def test_a_stream_ends_when_it_can_no_longer_be_found_out_who_calls() -> None:
+    asked = 0
+
+    def breaking(context: Any) -> Principal:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise RuntimeError("the look-up is broken")
+        return Principal("alice")
+
+    async def for_ever(request: Any, context: Any) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RuntimeError, match="is broken"):
+        async with asyncio.timeout(30):
+            await identified(for_ever, breaking, streams=True)(b"?", None)
 
 
 async def test_one_task_is_not_another_tasks_caller() -> None:

@@ -227,6 +227,24 @@ async def test_no_replica_of_identity_answers_from_memory(
     assert error.value.code() is CODE.UNAUTHENTICATED
 
 
+async def test_every_replica_of_identity_is_asked(identity: Running, tmp_path: Path) -> None:
+    _, key = await identity.key("@alice")
+    (tmp_path / "another").mkdir()
+    # One that knows of no key, by which it can be told which of them was asked.
+    async with identity_service(tmp_path / "another") as another:
+        both = f"ipv4:{identity.address},{another.address}"
+        async with telling_service(identity_address=both) as channel, asyncio.timeout(30):
+            answered: set[bool] = set()
+            while answered != {True, False}:
+                try:
+                    answered.add("sub='alice'" in await told(channel, shown(key)))
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not CODE.UNAUTHENTICATED:
+                        raise
+                    answered.add(False)
+                await asyncio.sleep(0.1)
+
+
 async def test_while_identity_is_away_nobody_is_let_in_and_then_everybody_is(
     identity: Running, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from gimle.asgard.v1 import principal_pb2 as pb
 from google.protobuf.message import DecodeError
 
 from asgard_server.auth import codec
-from asgard_server.auth.principal import LOCAL, Principal
+from asgard_server.auth.principal import LOCAL, SERVICE_SUB, Principal
 
 AUTHORIZATION = "authorization"
 SERVICE_KEY = "x-asgard-service-key"
@@ -26,7 +26,7 @@ PRINCIPAL = "x-asgard-principal"
 
 Headers: TypeAlias = "tuple[tuple[str, str], ...]"
 
-SERVICE = Principal("service", "service", handle="service")
+SERVICE = Principal(SERVICE_SUB, "service", handle="service")
 """A service that asks for itself."""
 
 # Shown instead of a key: look at the certificate.
@@ -141,8 +141,3 @@ def bearer(authorization: str) -> str:
     """The token of a header, empty where there is none."""
     scheme, _, token = authorization.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
-
-
-def passed_on(principal: Principal) -> Headers:
-    """For whom a service asks another one: what it sends beside its own key."""
-    return () if principal.is_service else ((PRINCIPAL, passing(principal)),)

@@ -87,7 +87,10 @@ async def _held(authenticate: Authenticate, context: Any, who: Principal) -> Asy
     lost: list[Exception] = []
 
     async def watch() -> None:
-        lost.append(await until_another(lambda: authenticate(context), who))
+        try:
+            lost.append(await until_another(lambda: authenticate(context), who))
+        except Exception as error:  # noqa: BLE001 - who cannot be looked at any more is let go
+            lost.append(error)
         task.cancel()
 
     watching = asyncio.create_task(watch(), name="caller")

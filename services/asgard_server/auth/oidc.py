@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -59,7 +59,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says, that is good until `expires_at`."""
+    """What a token says, that is good until `expires_at`: with the leeway, by our clock."""
 
     sub: str
     expires_at: datetime
@@ -97,7 +97,8 @@ class Tokens:
         try:
             read = await self._read(token, kid, keys)
             self._rules().validate(read.claims)
-            expires_at = datetime.fromtimestamp(read.claims["exp"], UTC)
+            leeway = timedelta(seconds=self._provider.leeway_seconds)
+            expires_at = datetime.fromtimestamp(read.claims["exp"], UTC) + leeway
         except ExpiredTokenError as error:
             raise TokenExpiredError("the token has expired; sign in again") from error
         except (JoseError, ValueError, TypeError, OverflowError, OSError) as error:

@@ -11,6 +11,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 EVERYONE = "everyone"
 LOCAL_SUB = "local"
+SERVICE_SUB = "service"
 
 
 @dataclass(frozen=True, slots=True)

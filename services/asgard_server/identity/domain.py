@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from gimle.asgard.core.errors import InvalidFieldError
+from gimle.asgard.core.ids import new_id
 
-from asgard_server.auth.principal import LOCAL_SUB, Principal, RunScope
+from asgard_server.auth.principal import EVERYONE, LOCAL_SUB, SERVICE_SUB, Principal, RunScope
 
 GroupKind = Literal["organization", "team"]
 Role = Literal["admin", "member"]
@@ -26,8 +27,9 @@ MOST_DAYS = 3_650
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _NO_SLUG = re.compile(r"[^a-z0-9._-]+")
 _PREFIXES: Mapping[GroupKind, str] = {"organization": "o/", "team": "t/"}
+_ID_PREFIXES: Mapping[GroupKind, str] = {"organization": "org_", "team": "team_"}
 # What an id may not be, or begin with, because it means something else where principals are named.
-_RESERVED = frozenset({LOCAL_SUB, "everyone"})
+_RESERVED = frozenset({LOCAL_SUB, SERVICE_SUB, EVERYONE})
 _NO_ID = re.compile(r"@|[ot]/|org_|team_|key_|sk_")
 
 
@@ -61,6 +63,11 @@ class Group:
     def handle(self) -> str:
         """What it is named by: o/acme, t/ml-team."""
         return _PREFIXES[self.kind] + self.slug
+
+    @property
+    def owner(self) -> str | None:
+        """The organisation whose administrators read of it in the audit."""
+        return self.id if self.kind == "organization" else self.organization_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +122,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asks, when, and by which request."""
+    """Who asks, and when."""
 
     by: Principal
     at: datetime
-    request_id: str = ""
+
+
+def group_id(kind: GroupKind, at: datetime) -> str:
+    """An id for a group that is made now."""
+    return _ID_PREFIXES[kind] + new_id(at).replace("-", "")
 
 
 def hash_of(key: str) -> str:

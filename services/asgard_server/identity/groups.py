@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from gimle.asgard.core.access_errors import InUseError, LastAdministratorError
 from gimle.asgard.core.errors import AlreadyExistsError, InvalidFieldError, NotFoundError
-from gimle.asgard.core.ids import new_id
 
 from asgard_server.auth.principal import Principal
 from asgard_server.identity import domain, naming, rules
@@ -14,7 +13,6 @@ from asgard_server.identity.domain import Asked, Change, Group, GroupKind, Membe
 from asgard_server.identity.people import Told, is_last
 from asgard_server.identity.store import Directory, Named, Rows
 
-_ID_PREFIXES: dict[GroupKind, str] = {"organization": "org_", "team": "team_"}
 _SCOPES_AT_MOST = 10_000
 
 
@@ -42,7 +40,7 @@ class Groups:
         """
         if not organization:
             rules.require_administrator(asked.by)
-        id = _ID_PREFIXES[kind] + new_id(asked.at).replace("-", "")
+        id = domain.group_id(kind, asked.at)
         slug = domain.slug("slug", slug)
         name = domain.name("name", name) or slug
 
@@ -57,12 +55,11 @@ class Groups:
             if not await rows.groups.add(made):
                 raise AlreadyExistsError(kind, made.handle)
             await rows.members.put(Membership(id, asked.by.sub, "admin", "asgard", asked.at))
-            owner = id if kind == "organization" else inside
-            await rows.record(asked, Change("create", kind, id, owner, {"slug": slug}))
+            await rows.record(asked, Change("create", kind, id, made.owner, {"slug": slug}))
             return made
 
         made = await self._directory.change(work)
-        await self._told([asked.by.sub])
+        self._told()
         return made
 
     async def find(self, by: Principal, given: str, kind: GroupKind) -> Group:
@@ -91,18 +88,17 @@ class Groups:
         `InUseError`.
         """
 
-        async def work(rows: Rows) -> list[str]:
+        async def work(rows: Rows) -> None:
             group = await self._administered(rows, asked.by, given, kind)
             counts = await rows.groups.belongings(group)
             if counts:
                 raise InUseError(group.handle, counts)
-            members = await rows.members.of_group(group.id, "", _SCOPES_AT_MOST)
             await rows.groups.remove(group)
             details = {"slug": group.slug}
-            await rows.record(asked, Change("delete", kind, group.id, _owner(group), details))
-            return [member.membership.sub for member in members]
+            await rows.record(asked, Change("delete", kind, group.id, group.owner, details))
 
-        await self._told(await self._directory.change(work))
+        await self._directory.change(work)
+        self._told()
 
     async def members(self, by: Principal, given: str, behind: str, limit: int) -> list[Named]:
         """Members of a group by id. Raises `NotFoundError`."""
@@ -134,18 +130,18 @@ class Groups:
                 await rows.members.put(after)
                 was = None if before is None else before.role
                 details = {"user": found.id, "role": role, "before": was}
-                change = Change("set_member", group.kind, group.id, _owner(group), details)
+                change = Change("set_member", group.kind, group.id, group.owner, details)
                 await rows.record(asked, change)
             return Named(after, row)
 
         named = await self._directory.change(work)
-        await self._told([named.membership.sub])
+        self._told()
         return named
 
     async def remove_member(self, asked: Asked, given: str, user: str) -> bool:
         """End a membership; answer whether there was one. Raises as `set_member` does."""
 
-        async def work(rows: Rows) -> tuple[str, bool]:
+        async def work(rows: Rows) -> bool:
             found = await naming.resolve_user(rows, user)
             if found.id == asked.by.sub:
                 rules.require_person(asked.by)
@@ -154,18 +150,18 @@ class Groups:
                 group = await self._administered(rows, asked.by, given, None)
             before = await rows.members.find(group.id, found.id)
             if before is None:
-                return found.id, False
+                return False
             if before.role == "admin":
                 await self._require_another(rows, group, found)
             await rows.members.remove(group.id, found.id)
             details = {"user": found.id, "before": before.role}
-            change = Change("remove_member", group.kind, group.id, _owner(group), details)
+            change = Change("remove_member", group.kind, group.id, group.owner, details)
             await rows.record(asked, change)
-            return found.id, True
+            return True
 
-        sub, removed = await self._directory.change(work)
+        removed = await self._directory.change(work)
         if removed:
-            await self._told([sub])
+            self._told()
         return removed
 
     async def scopes(self, by: Principal) -> Scopes:
@@ -214,8 +210,3 @@ class Groups:
                 "user_id", f"is no member of {handle}", f"make them one first: {group.handle} is a "
                 "part of it",
             )  # fmt: skip
-
-
-def _owner(group: Group) -> str | None:
-    """The organisation whose administrators read of it in the audit."""
-    return group.id if group.kind == "organization" else group.organization_id

@@ -23,7 +23,7 @@ from asgard_server.identity.domain import ApiKey, Asked
 from asgard_server.identity.groups import Groups
 from asgard_server.identity.keys import Keys
 from asgard_server.identity.people import People
-from asgard_server.rpc import pages, requests
+from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,7 +46,7 @@ class IdentityHandlers(pb_grpc.IdentityServiceServicer):
         self._clock = clock
 
     def _asked(self) -> Asked:
-        return Asked(caller(), self._clock(), requests.current_id())
+        return Asked(caller(), self._clock())
 
     # The caller -----------------------------------------------------------------------
 

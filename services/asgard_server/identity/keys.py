@@ -99,7 +99,7 @@ class Keys:
             return key
 
         ended = await self._directory.change(work)
-        await self._told([ended.sub])
+        self._told()
         return ended
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from gimle.asgard.core.access_errors import LastAdministratorError
@@ -20,8 +20,8 @@ from asgard_server.identity.domain import Asked, Change, User
 from asgard_server.identity.naming import Resolved
 from asgard_server.identity.store import Directory, Rows
 
-Told = Callable[[Iterable[str]], Awaitable[None]]
-"""Called after a change with the ids of those for whom something is different now."""
+Told = Callable[[], None]
+"""Called after a change, upon which somebody may not be who they were."""
 
 
 class People:
@@ -38,9 +38,10 @@ class People:
         `DeletedError`.
         """
         rules.require_administrator(asked.by)
+        handle = _handle(handle)
         made = User(
             sub=domain.user_id(sub) if sub else f"user_{new_id(asked.at).replace('-', '')}",
-            handle=_handle(handle),
+            handle=handle,
             name=domain.name("name", name) or handle,
             email=None if email is None else domain.name("email", email),
             issuer="",
@@ -92,13 +93,13 @@ class People:
         """
         rules.require_administrator(asked.by)
 
-        async def work(rows: Rows) -> str:
+        async def work(rows: Rows) -> None:
             found = await naming.resolve_user(rows, given)
             user = await rows.users.find(found.id)
             if user is None:
                 raise NotFoundError("user", given)
             if user.disabled_at is not None:
-                return user.sub
+                return
             for membership, _ in await rows.members.of_user(user.sub):
                 group = await rows.groups.find(membership.group_id, lock=True)
                 if group is not None:
@@ -109,9 +110,9 @@ class People:
             await rows.users.change(replace(user, disabled_at=asked.at))
             details = {"revoked_keys": ",".join(keys)}
             await rows.record(asked, Change("delete", "user", user.sub, details=details))
-            return user.sub
 
-        await self._told([await self._directory.change(work)])
+        await self._directory.change(work)
+        self._told()
 
     async def resolve(self, given: str) -> Resolved:
         """Who a handle or an id stands for. Raises `NotFoundError`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import structlog
 from gimle.asgard.core.access_errors import UnauthenticatedError
-from gimle.asgard.core.ids import new_id
 
 from asgard_server.auth.oidc import Claims
 from asgard_server.auth.principal import LOCAL_SUB, Principal
@@ -19,6 +19,8 @@ from asgard_server.identity.store import Rows
 # More groups than these of one token are not taken in: each would be a membership.
 _MOST_GROUPS = 1_000
 _HANDLE_CLAIMS = ("preferred_username", "nickname", "email")
+
+_log = structlog.get_logger("asgard.auth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +102,17 @@ async def _join(rows: Rows, said: SignedIn, asked: Asked) -> None:
     """Make the memberships that the provider vouches for those that it names now."""
     if said.organizations is None and said.teams is None:
         return
+    there = {row.group_id: (row, kind) for row, kind in await rows.members.of_user(said.sub)}
     wanted: dict[str, Group] = {}
     for slug, name in (said.organizations or {}).items():
         group = await _group(rows, asked, Group("", "organization", slug, name, asked.at, said.sub))
         wanted[group.id] = group
     for slug, (name, within) in (said.teams or {}).items():
-        inside = None if within is None else await rows.groups.named("organization", within)
-        within_id = None if inside is None else inside.id
-        made = Group("", "team", slug, name, asked.at, said.sub, within_id)
-        group = await _group(rows, asked, made)
-        wanted[group.id] = group
-    there = {row.group_id: (row, kind) for row, kind in await rows.members.of_user(said.sub)}
+        team = await _team(rows, asked, Group("", "team", slug, name, asked.at, said.sub), within)
+        if team is None or not (within or _is_open(team, wanted.keys() | there.keys())):
+            _log.warning("oidc_team_not_joined", user=said.sub, team=slug, organization=within)
+            continue
+        wanted[team.id] = team
     for id, group in wanted.items():
         if id not in there:
             await rows.members.put(Membership(id, said.sub, "member", "oidc", asked.at))
@@ -124,16 +126,30 @@ async def _join(rows: Rows, said: SignedIn, asked: Asked) -> None:
                 await _record(rows, asked, "remove_member", gone, said.sub)
 
 
+async def _team(rows: Rows, asked: Asked, wanted: Group, within: str | None) -> Group | None:
+    """The team of this slug; None where that is one of another organisation than `within`."""
+    if within is None:
+        return await _group(rows, asked, wanted)
+    inside = await rows.groups.named("organization", within)
+    if inside is None:
+        return None
+    team = await _group(rows, asked, replace(wanted, organization_id=inside.id))
+    return team if team.organization_id == inside.id else None
+
+
+def _is_open(team: Group, groups: Collection[str]) -> bool:
+    """Whether a member of these groups may join: of its organisation, where it is part of one."""
+    return team.organization_id is None or team.organization_id in groups
+
+
 async def _group(rows: Rows, asked: Asked, wanted: Group) -> Group:
-    """The group of this slug: a team is not taken for one of another organisation."""
+    """The group of this slug, which is made where there is none."""
     there = await rows.groups.named(wanted.kind, wanted.slug)
     if there is None:
-        prefix = "org_" if wanted.kind == "organization" else "team_"
-        made = replace(wanted, id=prefix + new_id(asked.at).replace("-", ""))
+        made = replace(wanted, id=domain.group_id(wanted.kind, asked.at))
         if await rows.groups.add(made):
-            owner = made.id if made.kind == "organization" else made.organization_id
             details = {"slug": made.slug, "by": "the OIDC provider"}
-            await rows.record(asked, Change("create", made.kind, made.id, owner, details))
+            await rows.record(asked, Change("create", made.kind, made.id, made.owner, details))
             return made
         there = await rows.groups.named(wanted.kind, wanted.slug)
     assert there is not None, wanted.slug  # noqa: S101 - a slug that is taken has a row
@@ -141,9 +157,8 @@ async def _group(rows: Rows, asked: Asked, wanted: Group) -> Group:
 
 
 async def _record(rows: Rows, asked: Asked, action: str, group: Group, sub: str) -> None:
-    owner = group.id if group.kind == "organization" else group.organization_id
     details = {"user": sub, "by": "the OIDC provider"}
-    await rows.record(asked, Change(action, group.kind, group.id, owner, details))
+    await rows.record(asked, Change(action, group.kind, group.id, group.owner, details))
 
 
 def asked_by(said: SignedIn, at: datetime) -> Asked:

@@ -174,7 +174,7 @@ async def asset_service(
     async with AsyncExitStack() as stack:
         tables = await tables_of(settings, None, stack)
         feed, _ = open_bell(settings, stack)
-        identity = open_identity(settings, tables.database, feed)
+        identity = open_identity(settings, tables.database)
         blobs, runs = channel_to_blob(settings), channel_to_run(settings)
         for channel in (blobs, runs):
             stack.push_async_callback(channel.close)

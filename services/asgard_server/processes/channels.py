@@ -33,6 +33,7 @@ _READING_EXPERIMENTS = (
 _READING_IDENTITY = (
     *("GetMe", "ListScopes", "ListApiKeys", "GetUser", "ListUsers", "ListMembers"),
     *("GetOrganization", "ListOrganizations", "GetTeam", "ListTeams", "ResolvePrincipal"),
+    "VerifyToken",
 )
 _READING_JOBS = ("GetJob", "ListJobs", "GetSimData", "GetReport", "GetSharedJob")
 
@@ -98,3 +99,8 @@ def channel_to_asset(settings: Settings) -> grpc.aio.Channel:
     too; else as `channel_to_run`.
     """
     return open_channel(settings.asset_address, certificates_of(settings), _CHANNEL_OPTIONS)
+
+
+def channel_to_identity(settings: Settings, address: str) -> grpc.aio.Channel:
+    """A channel to every replica of IdentityService at `address`; else as `channel_to_run`."""
+    return open_channel(address, certificates_of(settings), _CHANNEL_OPTIONS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,23 +9,19 @@ from gimle.asgard.v1 import identity_service_pb2, identity_service_pb2_grpc
 
 from asgard_server.auth.oidc import Provider, Tokens
 from asgard_server.auth.verifying import Verifier
-from asgard_server.feed.feed import Feed
 from asgard_server.identity.groups import Groups
 from asgard_server.identity.handlers import IdentityHandlers
 from asgard_server.identity.keys import Keys
 from asgard_server.identity.people import People
 from asgard_server.identity.signing_in import ClaimNames
 from asgard_server.identity.verifying import LookUps, Oidc
-from asgard_server.processes.who import Who, who_of
+from asgard_server.processes.who import Who, who_inside, who_of
 from asgard_server.rpc.server import Service
 from asgard_server.settings import Settings
 from asgard_server.store.sql.identity import SqlDirectory
 from asgard_server.store.sql.session import Database
 
 IDENTITY_SERVICE = identity_service_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name
-
-# What the bell is called by which a principal's watches learn that they are somebody else now.
-_TOPIC = "principal/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +30,10 @@ class Identity:
 
     service: Service
     who: Who
-    verifier: Verifier
 
 
-def open_identity(settings: Settings, database: Database, feed: Feed | None = None) -> Identity:
-    """IdentityService over a database; `feed` tells other processes of changes."""
+def open_identity(settings: Settings, database: Database, *, inside: bool = False) -> Identity:
+    """IdentityService over a database; `inside`: all others are in this process, too."""
     directory = SqlDirectory(database)
     look_ups = LookUps(
         directory,
@@ -51,23 +44,16 @@ def open_identity(settings: Settings, database: Database, feed: Feed | None = No
     )
     verifier = Verifier(look_ups)
 
-    async def told(subs: Iterable[str]) -> None:
-        verifier.forget()
-        if feed is not None:
-            for sub in subs:
-                await feed.ring(_TOPIC + sub, 0)
-
     handlers = IdentityHandlers(
-        People(directory, told),
-        Groups(directory, told),
-        Keys(directory, told),
+        People(directory, verifier.forget),
+        Groups(directory, verifier.forget),
+        Keys(directory, verifier.forget),
         look_ups,
         _now,
     )
     add = identity_service_pb2_grpc.add_IdentityServiceServicer_to_server
-    # Calls within a process say so by a secret of its own, where none is set.
-    who = who_of(settings, verifier, settings.service_key or secrets.token_urlsafe(32))
-    return Identity(Service(IDENTITY_SERVICE, add, handlers), who, verifier)
+    who = who_inside(settings, verifier) if inside else who_of(settings, verifier)
+    return Identity(Service(IDENTITY_SERVICE, add, handlers), who)
 
 
 def _oidc(settings: Settings) -> Oidc | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -11,8 +12,8 @@ from asgard_server.auth.asking import Asking
 from asgard_server.auth.believing import CERTIFICATE, SERVICE_KEY, Believing, Headers, Verify
 from asgard_server.auth.callers import Authenticate, everybody_is_local
 from asgard_server.auth.verifying import Verifier
-from asgard_server.processes.tls import certificates_of
-from asgard_server.rpc.channel import SignedChannel, open_channel
+from asgard_server.processes.channels import channel_to_identity
+from asgard_server.rpc.channel import SignedChannel
 from asgard_server.settings import Settings
 from asgard_server.settings.who import check_can_ask
 
@@ -44,17 +45,24 @@ def who_calls(settings: Settings, stack: AsyncExitStack) -> Who:
     if settings.identity_address is None:
         if not headers:
             return Who()
-        return _who(settings, None, headers)
-    channel = open_channel(settings.identity_address, certificates_of(settings))
+        return _who(settings, None, headers, settings.service_key)
+    channel = channel_to_identity(settings, settings.identity_address)
     stack.push_async_callback(channel.close)
     asking = Asking(SignedChannel(channel, headers), settings.identity_address)
-    return _who(settings, Verifier(asking), headers)
+    return _who(settings, Verifier(asking), headers, settings.service_key)
 
 
-def who_of(settings: Settings, verify: Verify, service_key: str) -> Who:
+def who_of(settings: Settings, verify: Verify) -> Who:
     """How a process that has IdentityService finds out who calls: `verify` looks it up there."""
-    headers = headers_of(settings) or ((SERVICE_KEY, service_key),)
-    return _who(settings, verify, headers, service_key)
+    return _who(settings, verify, headers_of(settings), settings.service_key)
+
+
+def who_inside(settings: Settings, verify: Verify) -> Who:
+    """The same for a process that has all services, and calls itself where nobody has a
+    certificate: by a secret of its own, where no key is set.
+    """
+    key = settings.service_key or secrets.token_urlsafe(32)
+    return _who(settings, verify, ((SERVICE_KEY, key),), key)
 
 
 def headers_of(settings: Settings) -> Headers:
@@ -67,12 +75,12 @@ def headers_of(settings: Settings) -> Headers:
 
 
 def _who(
-    settings: Settings, verify: Verify | None, headers: Headers, service_key: str | None = None
+    settings: Settings, verify: Verify | None, headers: Headers, service_key: str | None
 ) -> Who:
     believing = Believing(
         verify,
         required=settings.auth == "required",
-        service_key=settings.service_key or service_key,
+        service_key=service_key,
         service_names=settings.service_names,
     )
     return Who(believing, believing, headers)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 
 from asgard_server.identity.domain import Asked, Change, Group, GroupKind, User
 from asgard_server.identity.store import Rows
 from asgard_server.store.blob_rows import micros, moment
+from asgard_server.store.sql import audit
 from asgard_server.store.sql.api_keys import SqlKeys
 from asgard_server.store.sql.memberships import SqlMembers, kind_of, user_of
 from asgard_server.store.sql.session import Database, Row, Session, marks
@@ -67,18 +67,15 @@ class SqlRows:
 
     async def record(self, asked: Asked, change: Change) -> None:
         """Add a row to the audit."""
-        await self._session.run(
-            "INSERT INTO audit (at, principal, principal_kind, action, object_kind, object_id,"
-            " organization_id, details_json, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            micros(asked.at),
-            asked.by.sub,
-            asked.by.kind,
+        await audit.note(
+            self._session,
+            asked.by,
             f"{change.object_kind}.{change.action}",
             change.object_kind,
             change.object_id,
             change.organization_id,
-            json.dumps(dict(change.details), ensure_ascii=False),
-            asked.request_id,
+            change.details,
+            at=micros(asked.at),
         )
 
 

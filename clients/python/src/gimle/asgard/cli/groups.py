@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from gimle.asgard.cli.identity import SERVER, AsJson, Server, opened, say, say_all
-from gimle.asgard.cli.speaking import console, fail, plain_errors
+from gimle.asgard.cli.identity import SERVER, AsJson, Server, done, opened, say, say_all
+from gimle.asgard.cli.speaking import fail, plain_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def app_of(words: Words) -> typer.Typer:
             fail("nothing was deleted")
         with opened(server) as identity:
             identity.call(f"Delete{words.rpc}", **{id_field: said(group)})
-        _done({"deleted": said(group)}, f"Deleted {said(group)}", as_json)
+        done({"deleted": said(group)}, f"Deleted {said(group)}", as_json)
 
     def members(group: str, server: Server = SERVER, as_json: AsJson = False) -> None:
         with opened(server) as identity:
@@ -98,13 +98,13 @@ def app_of(words: Words) -> typer.Typer:
         role = Member.ROLE_ADMIN if admin else Member.ROLE_MEMBER
         with opened(server) as identity:
             row = identity.call("SetMember", scope_id=said(group), user_id=user, role=role)
-        _done(row["member"], f"{user} is {row['member']['role']} of {said(group)}", as_json)
+        done(row["member"], f"{user} is {row['member']['role']} of {said(group)}", as_json)
 
     def remove(group: str, user: _User, server: Server = SERVER, as_json: AsJson = False) -> None:
         with opened(server) as identity:
             row = identity.call("RemoveMember", scope_id=said(group), user_id=user)
         gone = "is no member any more" if row["removed"] else "was no member"
-        _done(row, f"{user} {gone} of {said(group)}", as_json)
+        done(row, f"{user} {gone} of {said(group)}", as_json)
 
     for name, command, purpose, examples in (
         ("create", create, f"Make a {noun}, which you administer then.", _making(words)),
@@ -135,12 +135,3 @@ def _making(words: Words) -> tuple[str, ...]:
     if words is ORGANIZATION:
         return ('create acme --name "Acme Labs"',)
     return ("create ml-team --org acme", 'create friends --name "Friends of ours"')
-
-
-def _done(row: object, words: str, as_json: bool) -> None:
-    if as_json:
-        import json
-
-        console().print_json(json.dumps(row))
-    else:
-        console().print(words, markup=False)

@@ -70,6 +70,14 @@ def say_all(rows: Iterable[Any], fields: tuple[str, ...], none: str, as_json: bo
         console().print(line.rstrip(), style=None if number else "bold", markup=False)
 
 
+def done(row: Any, words: str, as_json: bool) -> None:
+    """Say what was done, in words or as what is there now."""
+    if as_json:
+        console().print_json(json.dumps(row))
+    else:
+        console().print(words, markup=False)
+
+
 def _text(value: Any) -> str:
     return "-" if value in (None, "") else " ".join(str(value).split())
 
@@ -162,7 +170,7 @@ def delete_user(
         fail("nothing was changed")
     with opened(server) as identity:
         identity.call("DeleteUser", user_id=user)
-    _done({"deleted": user}, f"Shut out {user}", as_json)
+    done({"deleted": user}, f"Shut out {user}", as_json)
 
 
 def create_key(
@@ -252,14 +260,7 @@ def revoke_key(
     """
     with opened(server) as identity:
         ended = identity.call("RevokeApiKey", key_id=key)["api_key"]
-    _done(ended, f"Revoked {key}", as_json)
-
-
-def _done(row: Any, words: str, as_json: bool) -> None:
-    if as_json:
-        console().print_json(json.dumps(row))
-    else:
-        console().print(words, markup=False)
+    done(ended, f"Revoked {key}", as_json)
 
 
 users.command("me")(plain_errors(me))

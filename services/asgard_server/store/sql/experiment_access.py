@@ -14,17 +14,10 @@ from asgard_server.auth.principal import Principal
 from asgard_server.experiment.store import Granted
 from asgard_server.store.blob_rows import micros, moment
 from asgard_server.store.sql import access, inheriting
-from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change
+from asgard_server.store.sql.handles import handles_of
 from asgard_server.store.sql.scopes import Scope, scope_of
 from asgard_server.store.sql.session import Session
-
-# Where handles stand, and how they are written.
-_HANDLES = (
-    ("users", "sub", "handle", "@"),
-    ("organizations", "id", "slug", "o/"),
-    ("teams", "id", "slug", "t/"),
-)
 
 
 class SqlAccess:
@@ -69,7 +62,7 @@ class SqlAccess:
     async def grants(self, id: str) -> list[Granted]:
         """Who may do what."""
         found = await access.grants(self._session, "experiment", id)
-        handles = await self._handles([each.principal for each in found])
+        handles = await handles_of(self._session, [each.principal for each in found])
         return [
             Granted(
                 *(each.principal, each.action, each.source, each.granted_by),
@@ -119,14 +112,4 @@ class SqlAccess:
         found = await scope_of(self._session, text)
         if found is None or found.kind != kind:
             raise NotFoundError(kind, text)
-        return found
-
-    async def _handles(self, ids: list[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for table, key, name, mark in _HANDLES:
-            chosen, values = among(self._session, key, ids)
-            query = f"SELECT {key}, {name} FROM {table} WHERE {chosen}"  # noqa: S608 - ours
-            found.update(
-                {row[0]: f"{mark}{row[1]}" for row in await self._session.all(query, values)}
-            )
         return found

@@ -31,9 +31,9 @@ class SqlLinks:
     async def types(self, ids: Sequence[str], by: Principal) -> Mapping[str, str]:
         """The types of assets. Raises `NotFoundError` for one that the caller may not read."""
         chosen, values = among(self._session, "a.id", ids)
-        readable, keys = _readable(self._session, by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         rows = await self._session.all(
-            f"SELECT a.id, a.asset_type FROM assets AS a WHERE {chosen}{readable}",  # noqa: S608 - ours
+            f"SELECT a.id, a.asset_type FROM assets AS a WHERE {chosen} AND {readable}",  # noqa: S608 - ours
             *(values, *keys),
         )
         found: dict[str, str] = dict(rows)
@@ -75,11 +75,11 @@ class SqlLinks:
     async def assets(self, id: str, which: Which, by: Principal, limit: int) -> list[LinkedAsset]:
         """What is linked and the caller may read."""
         where, values = _condition(id, which)
-        readable, keys = _readable(self._session, by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         order = "a.ready_at DESC, a.id DESC" if which.newest_ready else "a.id, l.variation"
         rows = await self._session.all(
             f"SELECT {LINKED} FROM asset_links AS l JOIN assets AS a ON a.id = l.asset_id"  # noqa: S608 - ours
-            f" WHERE {' AND '.join(where)}{readable} ORDER BY {order} LIMIT ?",
+            f" WHERE {' AND '.join(where)} AND {readable} ORDER BY {order} LIMIT ?",
             *(*values, *keys, limit),
         )
         return [linked_of(row) for row in rows]
@@ -87,10 +87,10 @@ class SqlLinks:
     async def count(self, id: str, variation: int | None, by: Principal) -> int:
         """How many outputs that the caller may read would be invalidated by retracting it."""
         where, values = _condition(id, Which("output", variation=variation))
-        readable, keys = _readable(self._session, by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         found = await self._session.value(
             "SELECT count(DISTINCT a.id) FROM asset_links AS l JOIN assets AS a"  # noqa: S608 - ours
-            f" ON a.id = l.asset_id WHERE {' AND '.join(where)}{readable}"
+            f" ON a.id = l.asset_id WHERE {' AND '.join(where)} AND {readable}"
             " AND a.invalidated_at IS NULL",
             *(*values, *keys),
         )
@@ -171,14 +171,14 @@ class SqlLinks:
         self, chosen: str, values: object, by: Principal, limit: int
     ) -> list[Step]:
         """Inputs with what they are outputs of; of nothing, where nothing is known of that."""
-        readable, keys = _readable(self._session, by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         rows = await self._session.all(
             "SELECT DISTINCT coalesce(o.experiment_id, ''), i.experiment_id, a.id, a.asset_type,"  # noqa: S608 - ours
             " coalesce(a.name, a.asset_type), i.variation, a.deprecated_at, a.deprecated_by,"
             " a.deprecated_reason, a.invalidated_at, a.invalidated_by, a.invalidated_reason,"
             " a.invalidated_with FROM asset_links AS i JOIN assets AS a ON a.id = i.asset_id"
             " LEFT JOIN asset_links AS o ON o.asset_id = a.id AND o.direction = 'output'"
-            f" WHERE i.direction = 'input' AND {chosen}{readable}"
+            f" WHERE i.direction = 'input' AND {chosen} AND {readable}"
             " ORDER BY a.id, i.experiment_id, i.variation LIMIT ?",
             *(values, *keys, limit),
         )
@@ -206,17 +206,6 @@ class SqlLinks:
             if invalidated is not None:
                 warned.append(Warned(id, "invalidated", why_invalidated or ""))
         return warned
-
-
-def _readable(session: Session, by: Principal) -> tuple[str, tuple[object, ...]]:
-    """A condition that the caller may read the asset `a`, and the values of it."""
-    if by.sees_everything:
-        return "", ()
-    reads, keys = among(session, "r.principal", by.keys)
-    return (
-        " AND EXISTS (SELECT 1 FROM readers AS r WHERE r.object_kind = 'asset'"  # noqa: S608 - ours
-        f" AND r.object_id = a.id AND {reads})"
-    ), (keys,)
 
 
 def _condition(id: str, which: Which) -> tuple[list[str], list[Any]]:

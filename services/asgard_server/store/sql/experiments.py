@@ -208,17 +208,15 @@ class SqlExperiments:
 
     async def readable(self, ids: Sequence[str], by: Principal) -> Mapping[str, Experiment]:
         """Those of these that the caller may read."""
-        found = list(ids)
-        if not by.sees_everything and ids:
-            named, values = among(self._session, "object_id", ids)
-            reads, keys = among(self._session, "principal", by.keys)
-            rows = await self._session.all(
-                "SELECT DISTINCT object_id FROM readers WHERE object_kind = 'experiment'"  # noqa: S608 - ours
-                f" AND {named} AND {reads}",
-                *(values, keys),
-            )
-            found = [row[0] for row in rows]
-        return await self._rows(found)
+        if not ids:
+            return {}
+        chosen, values = among(self._session, "id", ids)
+        may, keys = access.readable(self._session, "experiment", "experiments.id", by)
+        rows = await self._session.all(
+            f"SELECT {EXPERIMENT} FROM experiments WHERE {chosen} AND {may}",  # noqa: S608 - ours
+            *(values, *keys),
+        )
+        return {row[0]: experiment_of(row) for row in rows}
 
     async def variation(self, id: str, number: int) -> Variation:
         """Look up a variation. Raises `NotFoundError`."""

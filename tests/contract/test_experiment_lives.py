@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.auth.principal import Principal, RunScope
 from asgard_server.experiment import wishes
 from asgard_server.experiment.domain import Parent
 from asgard_server.experiment.store import Which, Wish
+from asgard_server.store.sql.session import Session
 from gimle.asgard.core.access_errors import (
     ForbiddenError,
     LastAdministratorError,
@@ -30,7 +32,7 @@ from gimle.asgard.core.experiment_errors import (
 )
 
 from tests.contract.experiment_homes import ADA, BEN, STRANGER, Lab, a_lab
-from tests.contract.sql_homes import ENGINES
+from tests.contract.sql_homes import ENGINES, Counting
 
 
 @pytest.fixture(params=ENGINES)
@@ -351,6 +353,33 @@ async def test_a_page_begins_behind_the_one_before_and_is_of_what_was_asked_for(
     assert await lab.keeper.page(ADA, "retracted", "", None, 9) == []
 
 
+async def test_a_page_tells_the_parents_of_all_its_experiments_in_as_many_statements_as_of_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden = await lab.open(by=BEN)
+    await lab.keeper.grant(hidden, "@ada", "read", BEN)
+    first = await lab.open()
+    made = [await lab.open(parents=(Parent(first), Parent(hidden))) for _ in range(5)]
+    await lab.keeper.revoke(hidden, "@ada", "read", BEN)
+    counting, read = Counting(), lab.database.read
+
+    async def counted(work: Callable[[Session], Awaitable[Any]]) -> Any:
+        def through(session: Session) -> Awaitable[Any]:
+            counting.session = session
+            return work(counting)
+
+        return await read(through)
+
+    monkeypatch.setattr(lab.database, "read", counted)
+    one = await lab.keeper.page(ADA, "", "", None, 1)
+    of_one, counting.statements = counting.statements, 0
+    page = await lab.keeper.page(ADA, "", "", None, 10)
+    assert counting.statements == of_one
+    shown = {each.experiment.id: [parent.id for parent, _ in each.parents] for each in page}
+    assert shown == {first: [], **{id: [first] for id in made}}
+    assert one[0].experiment.id in made
+
+
 async def test_everything_that_is_done_is_in_the_audit(lab: Lab) -> None:
     id = await lab.committed()
     await lab.output(id)
@@ -450,8 +479,10 @@ async def test_what_was_retracted_upstream_is_told_with_its_distance_to_who_may_
 async def test_an_experiment_is_not_built_upon_itself(lab: Lab) -> None:
     one = await lab.open()
     two = await lab.open(parents=(Parent(one),))
-    with pytest.raises(ExperimentStateError, match="built upon itself"):
-        await lab.keeper.edit(one, {}, [Parent(two)], ADA, allow_retracted_parent=False)
+    three = await lab.open(parents=(Parent(two),))
+    for last in (two, three):
+        with pytest.raises(ExperimentStateError, match="built upon itself"):
+            await lab.keeper.edit(one, {}, [Parent(last)], ADA, allow_retracted_parent=False)
     with pytest.raises(InvalidFieldError):
         await lab.keeper.edit(one, {}, [Parent(one)], ADA, allow_retracted_parent=False)
 

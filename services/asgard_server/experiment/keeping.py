@@ -142,7 +142,8 @@ class Keeper:
             retracted = state == "retracted"
             wanted = Filter("" if retracted else state, retracted=retracted, owner=whose)
             found = await rows.experiments.page(by, wanted, behind, limit)
-            return [Seen(each, await _parents(rows, each.id, by)) for each in found]
+            parents = await _parents(rows, [each.id for each in found], by)
+            return [Seen(each, parents[each.id]) for each in found]
 
         return await self._shelf.look(look)
 
@@ -407,13 +408,21 @@ async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -
 
 async def _seen(rows: Rows, experiment: Experiment, by: Principal) -> Seen:
     actions = await rows.access.actions(experiment.id, by)
-    return Seen(experiment, await _parents(rows, experiment.id, by), actions)
+    parents = await _parents(rows, [experiment.id], by)
+    return Seen(experiment, parents[experiment.id], actions)
 
 
-async def _parents(rows: Rows, id: str, by: Principal) -> list[tuple[Parent, Experiment]]:
-    parents = await rows.experiments.parents(id)
-    known = await rows.experiments.readable([each.id for each in parents], by)
-    return [(each, known[each.id]) for each in parents if each.id in known]
+async def _parents(
+    rows: Rows, ids: Sequence[str], by: Principal
+) -> Mapping[str, list[tuple[Parent, Experiment]]]:
+    """The parents of each of these that the caller may read."""
+    parents = await rows.experiments.parents_of(ids)
+    named = {each.id for some in parents.values() for each in some}
+    known = await rows.experiments.readable(sorted(named), by)
+    return {
+        id: [(each, known[each.id]) for each in some if each.id in known]
+        for id, some in parents.items()
+    }
 
 
 async def _check_parents(
@@ -431,15 +440,15 @@ async def _check_parents(
 
 async def _refuse_circle(rows: Rows, id: str, parents: Sequence[Parent]) -> None:
     """Raise `ExperimentStateError` where an experiment would be built upon itself."""
-    behind, known = [each.id for each in parents], set[str]()
+    behind, known = {each.id for each in parents}, set[str]()
     while behind:
-        if (one := behind.pop()) == id:
+        if id in behind:
             raise ExperimentStateError(
                 id, "open", "leave them out", problem="and would be built upon itself"
             )
-        if one not in known:
-            known.add(one)
-            behind += [each.id for each in await rows.experiments.parents(one)]
+        known |= behind
+        found = await rows.experiments.parents_of(sorted(behind))
+        behind = {each.id for some in found.values() for each in some} - known
 
 
 def _usual(owner: Owner) -> Visibility:

@@ -138,6 +138,9 @@ class Experiments(Protocol):
     async def parents(self, id: str) -> list[Parent]:
         """What it is built upon."""
 
+    async def parents_of(self, ids: Sequence[str]) -> Mapping[str, list[Parent]]:
+        """What each of these is built upon."""
+
     async def put_parents(self, id: str, parents: Sequence[Parent]) -> None:
         """Replace what it is built upon."""
 

@@ -186,12 +186,20 @@ class SqlExperiments:
 
     async def parents(self, id: str) -> list[Parent]:
         """What it is built upon."""
+        return (await self.parents_of([id]))[id]
+
+    async def parents_of(self, ids: Sequence[str]) -> Mapping[str, list[Parent]]:
+        """What each of these is built upon."""
+        chosen, values = among(self._session, "experiment_id", ids)
         rows = await self._session.all(
-            "SELECT parent_id, tentative FROM experiment_parents WHERE experiment_id = ?"
-            " ORDER BY parent_id",
-            id,
+            "SELECT experiment_id, parent_id, tentative FROM experiment_parents"  # noqa: S608 - ours
+            f" WHERE {chosen} ORDER BY experiment_id, parent_id",
+            values,
         )
-        return [Parent(parent, bool(tentative)) for parent, tentative in rows]
+        found: dict[str, list[Parent]] = {id: [] for id in ids}
+        for id, parent, tentative in rows:
+            found[id].append(Parent(parent, bool(tentative)))
+        return found
 
     async def put_parents(self, id: str, parents: Sequence[Parent]) -> None:
         """Replace what it is built upon."""

@@ -25,15 +25,7 @@ class SqlRuns:
 
     async def find(self, id: str, variation: int, number: int, *, lock: bool = False) -> Run:
         """Look up. Raises `NotFoundError`."""
-        locked = self._session.for_update if lock else ""
-        row = await self._session.one(
-            f"SELECT {RUN} FROM variation_runs WHERE experiment_id = ? AND variation = ?"  # noqa: S608 - ours
-            f" AND number = ?{locked}",
-            *(id, variation, number),
-        )
-        if row is None:
-            raise NotFoundError("run", f"{id}/{variation}/{number}")
-        return run_of(row)
+        return await run_at(self._session, id, variation, number, lock=lock)
 
     async def of_variation(self, id: str, variation: int, limit: int) -> list[Run]:
         """The newest, by their numbers."""
@@ -112,3 +104,17 @@ class SqlRuns:
             readers = await access.readers(self._session, "asset", asset_id)
             self._changed(Change("asset", asset_id, readers, readers))
         return len(rows)
+
+
+async def run_at(
+    session: Session, id: str, variation: int, number: int, *, lock: bool = False
+) -> Run:
+    """A run of a variation. Raises `NotFoundError`."""
+    row = await session.one(
+        f"SELECT {RUN} FROM variation_runs WHERE experiment_id = ? AND variation = ?"  # noqa: S608 - ours
+        f" AND number = ?{session.for_update if lock else ''}",
+        *(id, variation, number),
+    )
+    if row is None:
+        raise NotFoundError("run", f"{id}/{variation}/{number}")
+    return run_of(row)

@@ -23,6 +23,7 @@ from gimle.asgard.core.experiment_errors import (
     VariationRunStateError,
     WandbPartialTripleError,
 )
+from prometheus_client import REGISTRY
 
 from tests.contract.experiment_homes import ADA, STRANGER, Lab, a_lab, run0
 from tests.contract.sql_homes import ENGINES
@@ -221,6 +222,18 @@ async def test_the_three_names_of_wandb_come_together_and_are_written_as_an_outp
         )
     )
     assert json.loads(bytes(body))["entity"] == "e"
+
+
+async def test_an_end_that_is_told_again_is_counted_once(lab: Lab) -> None:
+    def counted() -> float:
+        name = "asgard_variation_runs_ended_total"
+        return REGISTRY.get_sample_value(name, {"how": "succeeded"}) or 0.0
+
+    place = run0(await lab.committed())
+    made, before = await started(lab, place), counted()
+    for _ in range(2):
+        await lab.floor.end(place, "succeeded", "", token(made), ADA)
+    assert counted() == before + 1
 
 
 async def test_the_newest_ready_output_comes_first_where_that_is_asked_for(lab: Lab) -> None:

@@ -224,6 +224,19 @@ async def test_the_three_names_of_wandb_come_together_and_are_written_as_an_outp
     assert json.loads(bytes(body))["entity"] == "e"
 
 
+@pytest.mark.parametrize("variation", [None, 0])
+async def test_where_a_run_is_logged_to_is_invalid_from_its_beginning_once_it_was_taken_back(
+    lab: Lab, variation: int | None
+) -> None:
+    id = await lab.committed()
+    if variation is None:
+        await lab.retractor.experiment(id, "wrong", None, ADA)
+    else:
+        await lab.retractor.variation(id, variation, "wrong", ADA)
+    made = await lab.floor.start(run0(id), "w", None, Wandb("r", "e", "p"), ADA)
+    assert await lab.state_of(made.wandb_asset_id) == ("ready", "wrong")
+
+
 async def test_an_end_that_is_told_again_is_counted_once(lab: Lab) -> None:
     def counted() -> float:
         name = "asgard_variation_runs_ended_total"

@@ -207,7 +207,7 @@ class Keeper:
     ) -> tuple[Seen, list[SeenVariation]]:
         """Fix what is believed and what goes in, and make run 0 of each variation.
 
-        Raises `ExperimentStateError`, `ExperimentRetractedError`, `InvalidFieldError`.
+        Raises `ExperimentStateError`, `InvalidFieldError`.
         """
         now = self._clock()
 
@@ -388,11 +388,11 @@ def require_no_worker(by: Principal) -> None:
 
 async def commit_variation(
     rows: Rows, experiment: Experiment, variation: Variation, now: datetime
-) -> Run:
+) -> SeenVariation:
     """Fix a variation, and make its run 0."""
     made = replace(variation, state="committed", committed_at=now, runs=1)
     await rows.experiments.put_variation(made)
-    return await documents.add_run(rows, experiment, made, 0, now)
+    return SeenVariation(made, await documents.add_run(rows, experiment, made, 0, now))
 
 
 async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -> Seen:

@@ -92,9 +92,7 @@ class Linker:
 
         async def look(rows: Rows) -> list[LinkedAsset]:
             await rows.access.require(id, by, "read")
-            if which.run is not None and which.variation is not None:
-                await rows.runs.find(id, which.variation, which.run)
-            elif which.variation is not None:
+            if which.variation is not None:
                 await rows.experiments.variation(id, which.variation)
             return await rows.links.assets(id, which, by, limit)
 
@@ -103,7 +101,7 @@ class Linker:
     async def run_assets(
         self, id: str, which: Which, run: int, by: Principal, limit: int
     ) -> list[LinkedAsset]:
-        """The same of a run that is there, or of all runs of its variation."""
+        """The same of a run, or of all runs of its variation."""
 
         async def look(rows: Rows) -> list[LinkedAsset]:
             await rows.access.require(id, by, "read")
@@ -139,8 +137,7 @@ class Linker:
                 inputs = Wish(id, wish.inputs, made.number, allow_invalid=wish.allow_invalid)
                 warned = await rows.links.link(inputs, by, now)
             if into.state == "committed":
-                await commit_variation(rows, into, made, now)
-                made = await rows.experiments.variation(id, made.number)
+                made = (await commit_variation(rows, into, made, now)).variation
             details = {"variation": made.number, "name": made.name}
             await rows.record(Told("experiment.vary", into, by, now, details))
             return await _seen(rows, made, by), warned

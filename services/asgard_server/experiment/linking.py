@@ -58,9 +58,8 @@ class Linker:
             domain.require_standing(into, _RETRACTED)
             warned = await rows.links.link(wish, by, now)
             await rows.record(Told("experiment.link", into, by, now, _details(wish)))
-            named = set(wish.asset_ids)
-            there = await rows.links.assets(into.id, _inputs(wish.variation), by, 100_000)
-            return Linked([each for each in there if each.id in named], warned)
+            named = _inputs(wish.variation, wish.asset_ids)
+            return Linked(await rows.links.assets(into.id, named, by, len(wish.asset_ids)), warned)
 
         linked = await self._shelf.change(add)
         await self._told()
@@ -72,8 +71,7 @@ class Linker:
 
         async def remove(rows: Rows) -> bool:
             into = await held(rows, id, by, "write")
-            there = await rows.links.assets(id, _inputs(variation), by, 100_000)
-            if all(each.id != asset_id for each in there):
+            if not await rows.links.assets(id, _inputs(variation, [asset_id]), by, 1):
                 if variation is not None:
                     await rows.experiments.variation(id, variation)
                 return False
@@ -179,8 +177,8 @@ async def _seen(rows: Rows, variation: Variation, by: Principal) -> SeenVariatio
     return SeenVariation(variation, latest.get(variation.number), inputs)
 
 
-def _inputs(variation: int | None) -> Which:
-    return Which("input", variation=variation, itself=variation is None)
+def _inputs(variation: int | None, only: Sequence[str] = ()) -> Which:
+    return Which("input", variation=variation, itself=variation is None, only=tuple(only))
 
 
 def _details(wish: Wish) -> dict[str, object]:

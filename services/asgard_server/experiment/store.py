@@ -56,7 +56,7 @@ class Which:
     """Which links are asked for. `variation` None: any; `itself`: only the experiment's own.
 
     `after` is the id of an asset behind which they begin. `newest_ready`: ready ones, the newest
-    first.
+    first. `only`: of these assets, where some are named.
     """
 
     direction: Direction
@@ -66,6 +66,7 @@ class Which:
     asset_type: str = ""
     after: str = ""
     newest_ready: bool = False
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class SqlLinks:
 
     async def assets(self, id: str, which: Which, by: Principal, limit: int) -> list[LinkedAsset]:
         """What is linked and the caller may read."""
-        where, values = _condition(id, which)
+        where, values = _condition(self._session, id, which)
         readable, keys = access.readable(self._session, "asset", "a.id", by)
         order = "a.ready_at DESC, a.id DESC" if which.newest_ready else "a.id, l.variation"
         rows = await self._session.all(
@@ -86,7 +86,7 @@ class SqlLinks:
 
     async def count(self, id: str, variation: int | None, by: Principal) -> int:
         """How many outputs that the caller may read would be invalidated by retracting it."""
-        where, values = _condition(id, Which("output", variation=variation))
+        where, values = _condition(self._session, id, Which("output", variation=variation))
         readable, keys = access.readable(self._session, "asset", "a.id", by)
         found = await self._session.value(
             "SELECT count(DISTINCT a.id) FROM asset_links AS l JOIN assets AS a"  # noqa: S608 - ours
@@ -212,7 +212,7 @@ class SqlLinks:
         return warned
 
 
-def _condition(id: str, which: Which) -> tuple[list[str], list[Any]]:
+def _condition(session: Session, id: str, which: Which) -> tuple[list[str], list[Any]]:
     where = ["l.experiment_id = ?", "l.direction = ?"]
     values: list[Any] = [id, which.direction]
     if which.itself:
@@ -226,6 +226,10 @@ def _condition(id: str, which: Which) -> tuple[list[str], list[Any]]:
         if value is not None:
             where.append(column)
             values.append(value)
+    if which.only:
+        chosen, named = among(session, "a.id", which.only)
+        where.append(chosen)
+        values.append(named)
     if which.newest_ready:
         where.append("a.state = 'ready'")
     return where, values

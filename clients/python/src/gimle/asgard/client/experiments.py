@@ -7,11 +7,13 @@ made = experiments.call("CreateExperiment", hypothesis_summary="damping helps")
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 from gimle.asgard.client.connection import CALL_SECONDS, PATIENCE_SECONDS, Connection
 from gimle.asgard.client.shown import shown
+from gimle.asgard.core.ids import new_id
 from gimle.asgard.v1 import experiment_requests_pb2, variation_requests_pb2
 from gimle.asgard.v1 import experiment_service_pb2_grpc as pb_grpc
 
@@ -57,8 +59,11 @@ class Experiments:
         name = f"{method}Request"
         found = hasattr(experiment_requests_pb2, name)
         module: Any = experiment_requests_pb2 if found else variation_requests_pb2
-        patience = 0.0 if method in _NOT_REPEATED else None
         request = getattr(module, name)(**fields)
+        if method == "CreateExperiment" and not request.experiment_id:
+            # A repeat is then known for one.
+            request.experiment_id = new_id(datetime.now(UTC))
+        patience = None if _may_be_repeated(method, request) else 0.0
         return shown(self._connection.call(method, request, patience=patience))
 
     def all(self, **fields: Any) -> Iterator[Any]:
@@ -79,3 +84,10 @@ class Experiments:
             if len(page) < _PAGE:
                 return
             after = page[-1]["id"]
+
+
+def _may_be_repeated(method: str, request: Any) -> bool:
+    """Whether a repeat does nothing more; one of a variation without its number adds another."""
+    if method == "CreateVariation":
+        return bool(request.HasField("variation"))
+    return method not in _NOT_REPEATED

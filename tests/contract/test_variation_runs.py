@@ -176,6 +176,7 @@ async def test_a_run_that_fails_gives_up_what_it_left_pending_but_not_what_await
     assert (done.status, done.reason) == ("failed_crash", "it diverged")
     assert (await lab.state_of(pending))[0] == "abandoned"
     assert (await lab.state_of(whole))[0] == "pending"
+    assert (await lab.audited()).count("asset.abandon") == 1
 
 
 async def test_resuming_makes_the_next_run_once_the_newest_has_ended(lab: Lab) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from asgard_server.access.domain import Kind
 from asgard_server.asset.access_store import UNWRITTEN
+from asgard_server.store.sql.among import among
 from asgard_server.store.sql.session import Session
 
 _POSTGRES = """
@@ -61,6 +62,20 @@ async def log_all(session: Session, changes: Sequence[Change]) -> None:
         "INSERT INTO asset_log VALUES (?, ?, ?, ?, ?)",
         [(first + place, *each) for place, each in enumerate(told)],
     )
+
+
+async def with_their_readers(session: Session, ids: Sequence[str]) -> list[Change]:
+    """What is to be logged of assets whose readers stay as they are."""
+    chosen, value = among(session, "object_id", ids)
+    rows = await session.all(
+        f"SELECT object_id, principal FROM readers WHERE object_kind = 'asset' AND {chosen}"  # noqa: S608 - ours
+        " ORDER BY object_id, principal",
+        value,
+    )
+    readers: dict[str, list[str]] = {each: [] for each in ids}
+    for asset_id, principal in rows:
+        readers[asset_id].append(principal)
+    return [Change("asset", each, readers[each], readers[each]) for each in ids]
 
 
 async def head(session: Session) -> tuple[str, int, int]:

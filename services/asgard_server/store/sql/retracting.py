@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from asgard_server.auth.principal import Principal
-from asgard_server.store.sql import audit
+from asgard_server.store.sql import asset_log, audit
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.session import Session
@@ -58,7 +58,7 @@ async def retract(
         f"SELECT count(*) FROM assets WHERE {chosen} AND invalidated_with = ?",  # noqa: S608 - ours
         *(value, brought),
     )
-    return Retracted(found, await _changes(session, hit))
+    return Retracted(found, await asset_log.with_their_readers(session, hit))
 
 
 async def _outputs(session: Session, experiment_id: str, variation: int | None) -> list[str]:
@@ -86,17 +86,3 @@ async def _invalidate(
         f" FROM assets WHERE {chosen} ORDER BY id",
         *(reason, principal.sub, at, value),
     )
-
-
-async def _changes(session: Session, ids: list[str]) -> list[Change]:
-    """What is to be logged of assets whose readers stay as they are."""
-    chosen, value = among(session, "object_id", ids)
-    rows = await session.all(
-        f"SELECT object_id, principal FROM readers WHERE object_kind = 'asset' AND {chosen}"  # noqa: S608 - ours
-        " ORDER BY object_id, principal",
-        value,
-    )
-    readers: dict[str, list[str]] = {each: [] for each in ids}
-    for asset_id, principal in rows:
-        readers[asset_id].append(principal)
-    return [Change("asset", each, readers[each], readers[each]) for each in ids]

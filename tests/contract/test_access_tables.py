@@ -201,7 +201,7 @@ async def test_a_page_has_what_the_caller_may_read_newest_first_without_holes(
 
 async def test_the_log_is_dense_and_says_who_could_and_who_can_read(sessions: Database) -> None:
     async def change(session: Session) -> None:
-        await asset_log.log(session, "asset", "a", ["ada"], ["ada", "bén"])
+        await asset_log.log_all(session, [asset_log.Change("asset", "a", ["ada"], ["ada", "bén"])])
         await asset_log.log_all(
             session,
             [

@@ -143,6 +143,23 @@ async def test_versions_made_at_once_have_different_numbers(home: AssetHome) -> 
     assert await home.keeper.named(ADA, "net") == newest.asset.id
 
 
+@pytest.mark.parametrize("ending", ["delete", "unpoint"])
+async def test_an_alias_that_moves_on_stays_where_it_went(home: AssetHome, ending: str) -> None:
+    for _ in range(ROUNDS):
+        old, new = [(await home.create(content=b"1", name="net")).asset for _ in range(2)]
+        await home.lists.point(ADA, old.id, "best")
+        end: Awaitable[Any] = (
+            home.keeper.delete(ADA, old.id)
+            if ending == "delete"
+            else home.lists.unpoint(ADA, old.id, "best")
+        )
+        moved, ended = await both(home.lists.point(ADA, new.id, "best"), end)
+        assert not isinstance(ended, Exception)
+        # Who came first makes no difference: the alias points where it was moved to.
+        assert not isinstance(moved, Exception)
+        assert await home.keeper.named(ADA, "net@best") == new.id
+
+
 async def nothing_is_left(home: AssetHome) -> None:
     """After a sweep there are the blobs of ready assets, and no others."""
     await home.settle()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgard_server.access.domain import Action
@@ -14,6 +15,8 @@ from asgard_server.asset.store import Filter
 from asgard_server.asset.wishes import NewComponent
 from asgard_server.auth.principal import Principal
 from asgard_server.store.sql import access
+from asgard_server.store.sql.flags import SqlFlags
+from asgard_server.store.sql.retracting import retract
 from asgard_server.store.sql.session import Session
 from gimle.asgard.core.access_errors import ForbiddenError, NotAMemberError
 from gimle.asgard.core.asset_errors import (
@@ -24,7 +27,12 @@ from gimle.asgard.core.asset_errors import (
     ComponentNotFoundError,
     NotAwaitingReviewError,
 )
-from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    DeletedError,
+    InvalidFieldError,
+    NotFoundError,
+)
 
 from tests.contract.asset_homes import ADA, BOB, ENGINES, EVE, HOMES, AssetHome, asset_home
 
@@ -80,6 +88,21 @@ async def test_a_repeat_with_the_same_id_answers_what_is_there(home: AssetHome) 
         await home.create(id="mine", content=b"2", digest="other")
     with pytest.raises(AlreadyExistsError):
         await home.create(BOB, id="mine", content=b"1", digest="d")
+
+
+async def test_a_repeat_shows_and_grants_nothing_to_who_has_lost_it(home: AssetHome) -> None:
+    wish: dict[str, Any] = {"id": "mine", "components": ("a",), "digest": "d"}
+    await home.create(**wish)
+    await grant(home, "mine", "bob", "administer")
+
+    async def work(session: Session) -> None:
+        created_at = await access.hold(session, "asset", "mine")
+        await access.revoke(session, "asset", "mine", "ada", "administer")
+        await access.regrant(session, "asset", "mine", created_at)
+
+    await home.database.write(work)
+    with pytest.raises(NotFoundError):
+        await home.create(**wish)
 
 
 async def test_of_many_repeats_at_once_one_makes_it(home: AssetHome) -> None:
@@ -146,6 +169,31 @@ async def test_an_output_is_its_experiments_owners(home: AssetHome) -> None:
         await home.create(EVE, content=b"1", output_of=OutputOf("exp"))
     with pytest.raises(NotFoundError, match="variation"):
         await home.create(content=b"1", output_of=OutputOf("exp", 7))
+
+
+async def test_a_new_output_of_what_was_taken_back_is_invalid_and_others_stay(
+    home: AssetHome,
+) -> None:
+    await an_experiment(home, "exp")
+    back, other = [(await home.create(content=b"1", output_of=OutputOf("exp"))).asset for _ in "ab"]
+
+    async def work(session: Session) -> None:
+        await session.run("UPDATE experiments SET retracted_at = 1, retraction_reason = 'wrong'")
+        await access.hold(session, "experiment", "exp")
+        await retract(session, "exp", None, "wrong", ADA, 1)
+
+    await home.database.write(work)
+    now = home.store.clock()
+    await SqlFlags(home.database).clear(back.id, ["invalidated"], "it is right", ADA, now)
+    late = await home.create(content=b"1", output_of=OutputOf("exp"))
+    assert late.asset.invalidated is not None
+    assert (late.asset.invalidated.reason, late.asset.invalidated.retraction) == (
+        "wrong",
+        "experiment:exp",
+    )
+    assert (await home.keeper.show(ADA, back.id)).asset.invalidated is None
+    assert (await home.keeper.show(ADA, other.id)).asset.invalidated is not None
+    assert await home.count("asset_flags", "WHERE asset_id = ?", late.asset.id) == 1
 
 
 GRANTED: tuple[tuple[str, Action], ...] = (("ada", "administer"), ("bob", "read"))
@@ -259,6 +307,8 @@ async def test_an_asset_that_awaits_review_is_ready_when_it_is_approved(home: As
 
 async def test_a_rejected_asset_is_abandoned_and_its_bytes_go(home: AssetHome) -> None:
     made = await home.create(content=b'"draft"', content_type="text/plain", pending_reasons=("r",))
+    with pytest.raises(InvalidFieldError, match="reason"):
+        await home.finisher.reject(ADA, made.asset.id, "too\0short")
     done = await home.finisher.reject(ADA, made.asset.id, "too short")
     assert (done.state, done.abandoned_reason) == ("abandoned", "too short")
     with pytest.raises(AssetStateError):
@@ -332,6 +382,10 @@ async def test_names_of_others_are_found_by_their_handles(home: AssetHome) -> No
 
     await home.database.write(work)
     made = await home.create(name="nets/one", content=b"1")
+    with pytest.raises(NotFoundError) as caught:
+        await home.keeper.named(BOB, "@ada/nets/one@1")
+    assert made.asset.id not in str(caught.value)  # nobody learns that there is such a name
+    await grant(home, made.asset.id, "bob", "read")
     assert await home.keeper.named(BOB, "@ada/nets/one@1") == made.asset.id
     assert await home.keeper.named(ADA, "nets/one") == made.asset.id
     for unknown in ("nets/one", "@ada/nets", "@nobody/nets/one", "@ada/nets/one@2", "@ada", "@"):

@@ -132,7 +132,9 @@ async def head(sessions: Database) -> int:
 async def made(sessions: Database, id: str, by: str = "ada", readers: tuple[str, ...] = ()) -> None:
     async def work(session: Session) -> None:
         await an_asset(session, id, by=by, readers=readers)
-        await asset_log.log(session, "asset", id, (), sorted((by, *readers)))
+        await asset_log.log_all(
+            session, [asset_log.Change("asset", id, (), sorted((by, *readers)))]
+        )
 
     await sessions.write(work)
 
@@ -143,7 +145,7 @@ async def changed(sessions: Database, id: str, *names: str) -> None:
         readers = await access.readers(session, "asset", id)
         for name in names:
             await session.run("UPDATE assets SET name = ? WHERE id = ?", name, id)
-            await asset_log.log(session, "asset", id, readers, readers)
+            await asset_log.log_all(session, [asset_log.Change("asset", id, readers, readers)])
 
     await sessions.write(work)
 
@@ -153,7 +155,7 @@ async def deleted(sessions: Database, id: str) -> None:
         await access.hold(session, "asset", id)
         _, readers = await access.forget(session, "asset", id)
         await session.run("DELETE FROM assets WHERE id = ?", id)
-        await asset_log.log(session, "asset", id, readers, ())
+        await asset_log.log_all(session, [asset_log.Change("asset", id, readers, ())])
 
     await sessions.write(work)
 
@@ -320,7 +322,7 @@ async def test_each_ends_with_what_it_may_read_and_heard_of_nothing_else(
 async def test_an_experiment_is_told_of_like_an_asset(sessions: Database) -> None:
     async def experiment(session: Session) -> None:
         await an_experiment(session, "e", readers=["ben"])
-        await asset_log.log(session, "experiment", "e", (), ("ada", "ben"))
+        await asset_log.log_all(session, [asset_log.Change("experiment", "e", (), ("ada", "ben"))])
 
     async def end(session: Session) -> None:
         created_at = await access.hold(session, "experiment", "e")

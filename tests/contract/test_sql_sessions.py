@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from asgard_server.store.sql.session import Database, Session, marks
+from gimle.asgard.core.errors import InvalidFieldError
 
 from tests.contract.sql_homes import ENGINES, database
 
@@ -102,3 +103,20 @@ async def test_work_that_waits_for_something_else_is_a_defect_that_says_so(
 async def _count(session: Session) -> int:
     found: int = await session.value("SELECT count(*) FROM deleted_ids")
     return found
+
+
+async def test_a_text_that_postgresql_has_no_letters_for_is_the_callers_mistake(
+    sessions: Database,
+) -> None:
+    async def find(session: Session) -> object:
+        return await session.value("SELECT id FROM deleted_ids WHERE id = ?", "a\0b")
+
+    async def engine(session: Session) -> str:
+        return session.engine
+
+    for reads in (sessions.look, sessions.read, sessions.write):
+        if await sessions.look(engine) == "sqlite":
+            assert await reads(find) is None
+            continue
+        with pytest.raises(InvalidFieldError, match="NUL"):
+            await reads(find)

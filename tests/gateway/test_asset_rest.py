@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgard_server.asset import pages
+from asgard_server.asset.access_store import Wanted
+from asgard_server.asset.store import Filter
 
 from tests.gateway.monitors import Served, a_monitor
 
@@ -286,3 +289,21 @@ async def test_pages_belong_to_their_list(server: Served) -> None:
     first = (await server.client.get("/v1/assets?page_size=2")).json()["next_page_token"]
     other = await server.client.get(f"/v1/assets?page_size=2&state=ready&page_token={first}")
     assert (other.status_code, other.json()["reason"]) == (400, "PAGE_TOKEN_MISMATCH")
+
+
+@pytest.mark.parametrize("text", ["x", "x/1/a", "9" * 30, f"{'9' * 30}/1/a"])
+async def test_a_token_that_somebody_has_written_himself_is_refused(
+    server: Served, text: str
+) -> None:
+    made = (await create(server, content=1))["asset_id"]
+    for path, listing in (
+        ("assets", f"assets/{Filter()}"),
+        (f"assets/{made}/flags", f"flags/{made}"),
+        (f"assets/{made}/versions", f"versions/{made}"),
+    ):
+        forged = pages.token_of(listing, text)
+        answer = await server.client.get(f"/v1/{path}?page_token={forged}")
+        assert (answer.status_code, answer.json()["reason"]) == (400, "PAGE_TOKEN_MISMATCH"), path
+    body = {"page_token": pages.token_of(f"search/{Wanted()}", text)}
+    answer = await server.client.post("/v1/search", json=body)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "PAGE_TOKEN_MISMATCH")

@@ -87,8 +87,8 @@ class AccessHandlers(pb_grpc.AssetServiceServicer):
     ) -> pb.ListAuditEntriesResponse:
         size, wanted = pages.size(request.page_size), codec.audit_of(request)
         listing = f"audit/{wanted}"
-        below = pages.text_of(request.page_token, listing)
-        found = await self._audit.page(wanted, caller(), int(below) if below else None, size + 1)
+        below = pages.below(request.page_token, listing)
+        found = await self._audit.page(wanted, caller(), below, size + 1)
         last = found[size - 1].number if len(found) > size else None
         return pb.ListAuditEntriesResponse(
             entries=map(codec.audit_entry, found[:size]),
@@ -125,10 +125,8 @@ class FlagHandlers(pb_grpc.AssetServiceServicer):
         self, request: requests_pb.ListAssetFlagsRequest, context: Context
     ) -> requests_pb.ListAssetFlagsResponse:
         size, listing = pages.size(request.page_size), f"flags/{request.asset_id}"
-        below = pages.text_of(request.page_token, listing)
-        found = await self._flagger.history(
-            caller(), request.asset_id, int(below) if below else None, size + 1
-        )
+        below = pages.below(request.page_token, listing)
+        found = await self._flagger.history(caller(), request.asset_id, below, size + 1)
         last = found[size - 1].number if len(found) > size else None
         return requests_pb.ListAssetFlagsResponse(
             entries=map(codec.flag_entry, found[:size]),

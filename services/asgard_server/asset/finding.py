@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gimle.asgard.core.errors import InvalidFieldError
 
-from asgard_server.asset import words
+from asgard_server.asset import pages, words
 from asgard_server.asset.access_store import Finding, Found, Lineage, Place, Wanted
 from asgard_server.auth.principal import Principal
 
@@ -52,11 +52,17 @@ def words_of(query: str) -> tuple[str, ...]:
 
 
 def place_of(text: str) -> Place | None:
-    """The place in a page token; None for none."""
+    """The place in a page token; None for none. Raises `PageTokenMismatchError`."""
     if not text:
         return None
-    fit, at, asset_id = text.split("/", 2)
-    return Place(int(fit), int(at), asset_id)
+    try:
+        fit, at, asset_id = text.split("/", 2)
+        place = Place(int(fit), int(at), asset_id)
+    except ValueError:
+        raise pages.mismatch() from None
+    if not 0 <= place.fit <= 2 or not 0 <= place.created_at < 1 << 63:
+        raise pages.mismatch()
+    return place
 
 
 def text_of(place: Place) -> str:

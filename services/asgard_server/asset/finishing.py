@@ -74,6 +74,8 @@ class Finisher:
         """Abandon an asset that awaits review. Raises `NotAwaitingReviewError`."""
         if len(reason) > 2_000:
             raise InvalidFieldError("reason", "is too long", "give at most 2,000 characters")
+        if "\0" in reason:
+            raise InvalidFieldError("reason", "has a zero character", "leave it out")
         done = await self._assets.change(
             *(asset_id, by, "write", "asset.reject"),
             lambda now: domain.rejected(now, reason, self._clock()),

@@ -164,10 +164,8 @@ class LifeHandlers(pb_grpc.AssetServiceServicer):
     ) -> pb.ListAssetVersionsResponse:
         by, size = caller(), pages.size(request.page_size)
         listing = f"versions/{request.asset_id}"
-        below = pages.text_of(request.page_token, listing)
-        found = await self._lists.versions(
-            by, request.asset_id, int(below) if below else None, size + 1
-        )
+        below = pages.below(request.page_token, listing)
+        found = await self._lists.versions(by, request.asset_id, below, size + 1)
         last = found[size - 1].version if len(found) > size else None
         return pb.ListAssetVersionsResponse(
             versions=map(codec.asset_message, found[:size]),

@@ -36,7 +36,18 @@ def behind(page_token: str, listing: str) -> tuple[datetime, str] | None:
     if not text:
         return None
     at, _, asset_id = text.partition("/")
-    return _EPOCH + int(at) * _MICROSECOND, asset_id
+    try:
+        return _EPOCH + int(at) * _MICROSECOND, asset_id
+    except (ValueError, OverflowError):
+        raise mismatch() from None
+
+
+def below(page_token: str, listing: str) -> int | None:
+    """The number that a page begins below; None for the first. Raises `PageTokenMismatchError`."""
+    text = text_of(page_token, listing)
+    if text and not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise mismatch()
+    return int(text) if text else None
 
 
 def token_of(listing: str, text: str) -> str:
@@ -56,11 +67,16 @@ def text_of(page_token: str, listing: str) -> str:
     except (Base64Error, ValueError):
         packed, text = b"", ""
     if packed[:_DIGEST_BYTES] != _digest(listing):
-        raise PageTokenMismatchError(
-            "page_token is not one of this list: send back next_page_token as it came, "
-            "with the other arguments unchanged, or leave it out to begin anew"
-        )
+        raise mismatch()
     return text
+
+
+def mismatch() -> PageTokenMismatchError:
+    """The error for a token of another list, or of none."""
+    return PageTokenMismatchError(
+        "page_token is not one of this list: send back next_page_token as it came, "
+        "with the other arguments unchanged, or leave it out to begin anew"
+    )
 
 
 def _digest(listing: str) -> bytes:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
-from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
+from gimle.asgard.core.errors import (
+    AsgardError,
+    InvalidFieldError,
+    StorageFullError,
+    StorageUnavailableError,
+)
 
 if TYPE_CHECKING:
     Connection = (
@@ -55,6 +60,10 @@ def errors_of_the_port(place: str) -> Iterator[None]:
         yield
     except AsgardError:
         raise
+    except asyncpg.CharacterNotInRepertoireError as error:
+        raise InvalidFieldError("request", "has a text with a NUL character", "leave it out") from (
+            error
+        )
     except asyncpg.DiskFullError as error:
         raise StorageFullError(place) from error
     except asyncpg.LockNotAvailableError as error:

@@ -8,14 +8,8 @@ from asgard_server.auth.principal import Principal
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.sql import access, asset_rows
 from asgard_server.store.sql.among import among
-from asgard_server.store.sql.scopes import scope_of
+from asgard_server.store.sql.scopes import OWNED, scope_of
 from asgard_server.store.sql.session import Session
-
-_OWNED = {
-    "user": "o.created_by = ? AND o.organization_id IS NULL AND o.team_id IS NULL",
-    "team": "o.team_id = ?",
-    "organization": "o.organization_id = ?",
-}
 
 
 async def page(
@@ -37,7 +31,7 @@ async def page(
         scope = await scope_of(session, wanted.owner)
         if scope is None:
             return []
-        conditions.append(_OWNED[scope.kind])
+        conditions.append(OWNED[scope.kind])
         values.append(scope.id)
     place = None if behind is None else (micros(behind[0]), behind[1])
     found = await access.page(

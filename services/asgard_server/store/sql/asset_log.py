@@ -40,13 +40,6 @@ class Change(NamedTuple):
     after: Sequence[str]
 
 
-async def log(
-    session: Session, kind: Kind, id: str, before: Sequence[str], after: Sequence[str]
-) -> None:
-    """Write down that an object changed: the last statement of its transaction."""
-    await log_all(session, [Change(kind, id, before, after)])
-
-
 async def log_all(session: Session, changes: Sequence[Change]) -> None:
     """Write down that objects changed, in their order: the last statement of their transaction."""
     if not changes:
@@ -64,8 +57,10 @@ async def log_all(session: Session, changes: Sequence[Change]) -> None:
     )
 
 
-async def with_their_readers(session: Session, ids: Sequence[str]) -> list[Change]:
-    """What is to be logged of assets whose readers stay as they are."""
+async def unchanged(session: Session, ids: Sequence[str]) -> list[Change]:
+    """What is to be logged of assets whose readers stay as they are, in the order of `ids`."""
+    if not ids:
+        return []
     chosen, value = among(session, "object_id", ids)
     rows = await session.all(
         f"SELECT object_id, principal FROM readers WHERE object_kind = 'asset' AND {chosen}"  # noqa: S608 - ours

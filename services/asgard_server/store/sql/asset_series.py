@@ -12,6 +12,7 @@ from gimle.asgard.core.ids import new_id
 from asgard_server.asset.domain import Asset
 from asgard_server.auth.principal import Principal
 from asgard_server.store.blob_rows import micros
+from asgard_server.store.sql import access, asset_rows
 from asgard_server.store.sql.scopes import scope_of
 from asgard_server.store.sql.session import Session
 
@@ -91,13 +92,18 @@ async def leave(session: Session, asset: Asset, by: str, now: datetime) -> None:
     if asset.series_id is None:
         return
     await hold(session, asset.series_id)
-    for alias in asset.aliases:
+    # Until then somebody may have moved one of them to another version, where it stays.
+    for alias in (await asset_rows.aliases(session, [asset.id])).get(asset.id, ()):
         if alias != LATEST:
             await point(session, asset.series_id, alias, None, by, now)
 
 
 async def named(session: Session, text: str, by: Principal) -> str:
-    """The id of what is called `name@alias`, `name@3` or `@alice/name`. Raises `NotFoundError`."""
+    """The id of what is called `name@alias`, `name@3` or `@alice/name`, and the caller may read.
+
+    Raises `NotFoundError` with that name: of what is not the caller's to see not even the id is
+    told.
+    """
     whole, _, version = text.partition("@") if not text.startswith("@") else _after_handle(text)
     for scope_id, name in await _meant(session, whole, by):
         series = await session.value(
@@ -106,7 +112,7 @@ async def named(session: Session, text: str, by: Principal) -> str:
         if series is None:
             continue
         found = await _version(session, series, version or LATEST)
-        if found is not None:
+        if found is not None and "read" in await access.actions(session, "asset", found, by):
             return found
     raise NotFoundError("asset", text)
 

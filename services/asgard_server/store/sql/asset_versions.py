@@ -12,8 +12,6 @@ from asgard_server.asset.store import AliasMove
 from asgard_server.auth.principal import Principal
 from asgard_server.store.blob_rows import micros, moment
 from asgard_server.store.sql import access, asset_log, asset_rows, asset_series, audit
-from asgard_server.store.sql.among import among
-from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.session import Database, Session
 
 
@@ -32,15 +30,12 @@ class SqlVersions:
             asset = await _readable(session, asset_id, by)
             if asset.series_id is None:
                 return [asset] if below is None else []
-            conditions = ["o.series_id = ?"]
-            values: list[object] = [asset.series_id, *_keys(session, by)]
-            if below is not None:
-                conditions.append("o.version < ?")
-                values.insert(1, below)
+            may, keys = access.readable(session, "asset", "o.id", by)
+            further, values = ("", ()) if below is None else (" AND o.version < ?", (below,))
             rows = await session.all(
-                f"SELECT o.id FROM assets AS o WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
-                f"{_seen(session, by)} ORDER BY o.version DESC LIMIT ?",
-                *(*values, limit),
+                f"SELECT o.id FROM assets AS o WHERE o.series_id = ?{further} AND {may}"  # noqa: S608 - ours
+                " ORDER BY o.version DESC LIMIT ?",
+                *(asset.series_id, *values, *keys, limit),
             )
             return await asset_rows.load_many(session, [row[0] for row in rows])
 
@@ -51,13 +46,14 @@ class SqlVersions:
 
         async def moves(session: Session) -> list[AliasMove]:
             asset = await _readable(session, asset_id, by)
+            may, keys = access.readable(session, "asset", "o.id", by)
             rows = await session.all(
                 "SELECT h.alias, h.asset_id, h.set_by, h.set_at"  # noqa: S608 - ours
                 " FROM asset_alias_history AS h"
                 " LEFT JOIN assets AS o ON o.id = h.asset_id WHERE h.series_id = ?"
-                f" AND (h.asset_id IS NULL OR (o.id IS NOT NULL{_seen(session, by)}))"
+                f" AND (h.asset_id IS NULL OR (o.id IS NOT NULL AND {may}))"
                 " ORDER BY h.number DESC LIMIT ?",
-                *(asset.series_id or "", *_keys(session, by), limit),
+                *(asset.series_id or "", *keys, limit),
             )
             return [AliasMove(alias, to, who, moment(at)) for alias, to, who, at in rows]
 
@@ -89,9 +85,11 @@ class SqlVersions:
 
         async def work(session: Session) -> bool:
             asset = await _writable(session, asset_id, by)
-            if asset.series_id is None or alias not in asset.aliases:
+            if asset.series_id is None:
                 return False
             await asset_series.hold(session, asset.series_id)
+            if await asset_series.pointed_at(session, asset.series_id, alias) != asset_id:
+                return False
             await asset_series.point(session, asset.series_id, alias, None, by.sub, now)
             await _told(session, asset, "asset.unalias", alias, by, now, None)
             return True
@@ -110,22 +108,6 @@ async def _writable(session: Session, asset_id: str, by: Principal) -> Asset:
     return await asset_rows.load(session, asset_id)
 
 
-def _seen(session: Session, by: Principal) -> str:
-    """A condition on `o`, after others, that the caller may read it; `_keys` are its values."""
-    if by.sees_everything:
-        return ""
-    chosen, _ = among(session, "r.principal", by.keys)
-    return (
-        " AND EXISTS (SELECT 1 FROM readers AS r"  # noqa: S608 - ours
-        " WHERE r.object_kind = 'asset'"
-        f" AND r.object_id = o.id AND {chosen})"
-    )
-
-
-def _keys(session: Session, by: Principal) -> list[object]:
-    return [] if by.sees_everything else [among(session, "r.principal", by.keys)[1]]
-
-
 async def _told(
     session: Session,
     asset: Asset,
@@ -139,9 +121,5 @@ async def _told(
     await audit.note(
         session, by, step, "asset", asset.id, asset.organization_id, {"alias": alias}, at=at
     )
-    changes = []
-    for each in (other, asset.id):
-        if each is not None:
-            readers = await access.readers(session, "asset", each)
-            changes.append(Change("asset", each, readers, readers))
-    await asset_log.log_all(session, changes)
+    changed = [each for each in (other, asset.id) if each is not None]
+    await asset_log.log_all(session, await asset_log.unchanged(session, changed))

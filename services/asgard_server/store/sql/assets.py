@@ -160,15 +160,14 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
     at = micros(asset.created_at)
     await access.grant(session, "asset", asset.id, by.sub, "administer", OWN, by.sub, at)
     await access.broadcast(session, "asset", asset.id, readers, by.sub, at)
-    retracted: list[Change] = []
+    retracted = False
     if (made_by := asset.output_of) is not None:
         await _link(session, asset, by, made_by)
         retracted = await run_outputs.retract_with(
-            session, made_by.experiment_id, made_by.variation, by, at
+            session, asset.id, made_by.experiment_id, made_by.variation, by, at
         )
     _, after = await access.regrant(session, "asset", asset.id, at)
     changes = [Change("asset", asset.id, (), after)]
-    changes += [each for each in retracted if each.id != asset.id]
     if asset.state == "ready" and asset.series_id is not None:
         changes += await _latest(session, asset, asset.series_id, by, asset.created_at)
     details = {"asset_type": asset.asset_type, "state": asset.state, "kind": asset.kind}
@@ -176,18 +175,20 @@ async def _create(session: Session, asked: Asked, by: Principal) -> Asset:
         session, by, "asset.create", "asset", asset.id, asset.organization_id, details, at=at
     )
     await asset_log.log_all(session, changes)
-    told_more = asset.series_id is not None or bool(retracted)
+    told_more = asset.series_id is not None or retracted
     return await asset_rows.load(session, asset.id) if told_more else asset
 
 
 async def _repeated(session: Session, wanted: Asset, by: Principal) -> Asset | None:
-    """What is there under the id, where the same was asked for. Raises `AlreadyExistsError`,
-    `DeletedError`.
+    """What is there under the id, where the same was asked for, and the caller may still write it.
+
+    Raises `AlreadyExistsError`, `DeletedError`, `NotFoundError`, `ForbiddenError`.
     """
     query = "SELECT request_digest, created_by FROM assets WHERE id = ?"
     if (row := await session.one(query, wanted.id)) is not None:
         if row != (wanted.request_digest, by.sub):
             raise AlreadyExistsError("asset", wanted.id)
+        await access.require(session, "asset", wanted.id, by, "write")
         return await asset_rows.load(session, wanted.id)
     query = "SELECT deleted_at FROM deleted_ids WHERE object_kind = 'asset' AND id = ?"
     if (deleted_at := await session.value(query, wanted.id)) is not None:
@@ -215,12 +216,7 @@ async def _latest(
     """Move "latest" at the end of a change of an asset; answer which others that changes."""
     gone = asset.id if asset.state != "ready" else ""
     moved = await asset_series.moved_latest(session, series_id, by.sub, now, besides=gone)
-    return [await _change_of(session, each) for each in moved if each != asset.id]
-
-
-async def _change_of(session: Session, asset_id: str) -> Change:
-    readers = await access.readers(session, "asset", asset_id)
-    return Change("asset", asset_id, readers, readers)
+    return await asset_log.unchanged(session, [each for each in moved if each != asset.id])
 
 
 async def _change(
@@ -245,7 +241,7 @@ async def _change(
     await asset_rows.put(session, before, after)
     if after.metadata_json != before.metadata_json:
         await asset_texts.put_metadata(session, after)
-    changes = [await _change_of(session, asset_id)]
+    changes = await asset_log.unchanged(session, [asset_id])
     if before.state != "ready" and after.state == "ready" and after.series_id is not None:
         changes += await _latest(session, after, after.series_id, by, after.updated_at)
     details: dict[str, str] = {"state": after.state}

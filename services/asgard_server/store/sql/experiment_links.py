@@ -13,7 +13,7 @@ from asgard_server.experiment.domain import Report
 from asgard_server.experiment.leases import Run
 from asgard_server.experiment.store import Direction, LinkedAsset, Step, Warned, Which, Wish
 from asgard_server.store.blob_rows import micros
-from asgard_server.store.sql import access, links, retracting, run_outputs
+from asgard_server.store.sql import access, links, retracting
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.experiment_rows import LINKED, flag_of, linked_of
@@ -161,10 +161,6 @@ class SqlLinks:
         """Write where a run is logged to as an output of it; answer the asset's id."""
         asset_id, change = await add_wandb_asset(self._session, run, by, now)
         self._changed(change)
-        for each in await run_outputs.retract_with(
-            self._session, run.experiment_id, run.variation, by, micros(now)
-        ):
-            self._changed(each)
         return asset_id
 
     async def require(self, asset_id: str, by: Principal) -> None:

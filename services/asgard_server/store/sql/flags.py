@@ -129,5 +129,4 @@ async def _noted(
         await audit.note(
             session, by, step, "asset", asset.id, asset.organization_id, details, at=at
         )
-    readers = await access.readers(session, "asset", asset.id)
-    await asset_log.log(session, "asset", asset.id, readers, readers)
+    await asset_log.log_all(session, await asset_log.unchanged(session, [asset.id]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from asgard_server.auth.principal import Principal
-from asgard_server.store.sql import asset_log, audit
+from asgard_server.store.sql import audit
 from asgard_server.store.sql.among import among
-from asgard_server.store.sql.asset_log import Change
+from asgard_server.store.sql.asset_log import Change, unchanged
 from asgard_server.store.sql.session import Session
 
 
@@ -51,14 +51,12 @@ async def retract(
     )
     hit = [row[0] for row in rows]
     if hit:
-        await _invalidate(session, hit, reason, brought, principal, at)
-        details = {"reason": reason, "retraction": brought}
-        await audit.note_assets(session, principal, "asset.invalidate", hit, details, at)
+        await invalidate(session, hit, reason, brought, principal, at)
     found = await session.value(
         f"SELECT count(*) FROM assets WHERE {chosen} AND invalidated_with = ?",  # noqa: S608 - ours
         *(value, brought),
     )
-    return Retracted(found, await asset_log.with_their_readers(session, hit))
+    return Retracted(found, await unchanged(session, hit))
 
 
 async def _outputs(session: Session, experiment_id: str, variation: int | None) -> list[str]:
@@ -71,9 +69,10 @@ async def _outputs(session: Session, experiment_id: str, variation: int | None) 
     return [row[0] for row in rows]
 
 
-async def _invalidate(
+async def invalidate(
     session: Session, ids: list[str], reason: str, brought: str, principal: Principal, at: int
 ) -> None:
+    """Invalidate assets, which are held, by a retraction, with history and audit."""
     chosen, value = among(session, "id", ids)
     await session.run(
         "UPDATE assets SET invalidated_at = ?, invalidated_by = ?, invalidated_reason = ?,"  # noqa: S608 - ours
@@ -86,3 +85,5 @@ async def _invalidate(
         f" FROM assets WHERE {chosen} ORDER BY id",
         *(reason, principal.sub, at, value),
     )
+    details = {"reason": reason, "retraction": brought}
+    await audit.note_assets(session, principal, "asset.invalidate", ids, details, at)

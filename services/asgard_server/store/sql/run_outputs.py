@@ -5,7 +5,6 @@ from __future__ import annotations
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import leases
 from asgard_server.store.sql import retracting
-from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.session import Session
 from asgard_server.store.sql.variation_runs import run_at
 
@@ -24,24 +23,27 @@ async def require_lease(
 
 
 async def retract_with(
-    session: Session, experiment_id: str, variation: int | None, by: Principal, at: int
-) -> list[Change]:
-    """Invalidate a new output of what was taken back; answer what is to be logged of that."""
-    row = await session.one(
-        "SELECT retraction_reason FROM experiments WHERE id = ? AND retracted_at IS NOT NULL",
-        experiment_id,
-    )
-    if row is not None:
-        done = await retracting.retract(session, experiment_id, None, row[0] or "", by, at)
-        return done.changes
-    if variation is None:
-        return []
-    row = await session.one(
-        "SELECT retraction_reason FROM variations WHERE experiment_id = ? AND number = ?"
-        " AND retracted_at IS NOT NULL",
-        *(experiment_id, variation),
-    )
+    session: Session,
+    asset_id: str,
+    experiment_id: str,
+    variation: int | None,
+    by: Principal,
+    at: int,
+) -> bool:
+    """Invalidate a new output of what was taken back; answer whether it was.
+
+    Others stay as they are: one that was reinstated since is valid.
+    """
+    query = "SELECT retraction_reason FROM experiments WHERE id = ? AND retracted_at IS NOT NULL"
+    brought, row = retracting.retraction(experiment_id), await session.one(query, experiment_id)
+    if row is None and variation is not None:
+        query = (
+            "SELECT retraction_reason FROM variations WHERE experiment_id = ? AND number = ?"
+            " AND retracted_at IS NOT NULL"
+        )
+        brought = retracting.retraction(experiment_id, variation)
+        row = await session.one(query, experiment_id, variation)
     if row is None:
-        return []
-    done = await retracting.retract(session, experiment_id, variation, row[0] or "", by, at)
-    return done.changes
+        return False
+    await retracting.invalidate(session, [asset_id], row[0] or "", brought, by, at)
+    return True

@@ -17,6 +17,14 @@ class Scope(NamedTuple):
     organization_id: str | None = None
 
 
+OWNED: dict[ScopeKind, str] = {
+    "user": "o.created_by = ? AND o.organization_id IS NULL AND o.team_id IS NULL",
+    "team": "o.team_id = ?",
+    "organization": "o.organization_id = ?",
+}
+"""The condition that an asset, called `o`, is owned by the id of a scope of this kind."""
+
+
 async def scope_of(session: Session, text: str) -> Scope | None:
     """Who is meant by an id, "@alice", "o/acme" or "t/ml-team"; None for nobody there is."""
     if text.startswith("@"):

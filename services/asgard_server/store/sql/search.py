@@ -17,14 +17,9 @@ from asgard_server.store.blob_rows import micros
 from asgard_server.store.sql import access, asset_rows
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.readable import readable
-from asgard_server.store.sql.scopes import scope_of
+from asgard_server.store.sql.scopes import OWNED, scope_of
 from asgard_server.store.sql.session import Session
 
-_OWNED = {
-    "user": "o.created_by = ? AND o.organization_id IS NULL AND o.team_id IS NULL",
-    "team": "o.team_id = ?",
-    "organization": "o.organization_id = ?",
-}
 _BEFORE, _SHOWN = 60, 200
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
@@ -66,7 +61,7 @@ async def _chosen(session: Session, wanted: Wanted) -> tuple[str, list[object]] 
         scope = await scope_of(session, wanted.owner)
         if scope is None:
             return None
-        conditions.append(_OWNED[scope.kind])
+        conditions.append(OWNED[scope.kind])
         values.append(scope.id)
     for condition, given in (
         ("o.experiment_id = ?", wanted.experiment_id or None),

@@ -247,11 +247,7 @@ async def _renumbered(
     await _put_owner(session, moved)
     assert moved.series_id is not None  # noqa: S101 - it has a name
     joined = await asset_series.moved_latest(session, moved.series_id, by.sub, now)
-    others = []
-    for each in sorted({*left, *joined} - {before.id}):
-        readers = await access.readers(session, "asset", each)
-        others.append(Change("asset", each, readers, readers))
-    return moved, others
+    return moved, await asset_log.unchanged(session, sorted({*left, *joined} - {before.id}))
 
 
 async def _explain(session: Session, asset_id: str, principal: str, by: Principal) -> Explanation:

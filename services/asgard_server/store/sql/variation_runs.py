@@ -101,7 +101,7 @@ class SqlRuns:
         )
         details = {"reason": reason}
         await audit.note_assets(self._session, by, "asset.abandon", ids, details, at)
-        for each in await asset_log.with_their_readers(self._session, ids):
+        for each in await asset_log.unchanged(self._session, ids):
             self._changed(each)
         return len(ids)
 

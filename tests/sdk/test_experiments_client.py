@@ -37,7 +37,8 @@ class FailsFirst(pb_grpc.ExperimentServiceServicer):
 
 @pytest.fixture
 def service() -> Iterator[tuple[FailsFirst, Experiments]]:
-    server, fails = grpc.server(ThreadPoolExecutor(2)), FailsFirst()
+    server = grpc.server(ThreadPoolExecutor(2))
+    fails = FailsFirst()  # type: ignore[abstract]  # of all RPCs those that are called
     pb_grpc.add_ExperimentServiceServicer_to_server(fails, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -353,6 +353,22 @@ async def test_a_page_begins_behind_the_one_before_and_is_of_what_was_asked_for(
     assert await lab.keeper.page(ADA, "retracted", "", None, 9) == []
 
 
+async def test_experiments_are_listed_by_whose_they_are_and_of_nobody_there_is_none(
+    lab: Lab,
+) -> None:
+    bens = await lab.open(by=BEN)
+    theirs = await lab.open(by=BEN, organization="o/acme")
+
+    async def listed(owner: str) -> list[str]:
+        found = await lab.keeper.page(BEN, "", owner, None, 9)
+        return [each.experiment.id for each in found]
+
+    assert await listed("@ben") == await listed("ben") == [bens]
+    assert await listed("o/acme") == await listed("org_acme") == [theirs]
+    for none in ("@ada", "@nobody", "t/none", "everyone"):
+        assert await listed(none) == []
+
+
 async def test_a_page_tells_the_parents_of_all_its_experiments_in_as_many_statements_as_of_one(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

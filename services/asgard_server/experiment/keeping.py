@@ -138,9 +138,8 @@ class Keeper:
         """Experiments that the caller may read, newest first. `owner` by id or handle."""
 
         async def look(rows: Rows) -> list[Seen]:
-            whose = await rows.access.principal(owner) if owner else ""
             retracted = state == "retracted"
-            wanted = Filter("" if retracted else state, retracted=retracted, owner=whose)
+            wanted = Filter("" if retracted else state, retracted=retracted, owner=owner)
             found = await rows.experiments.page(by, wanted, behind, limit)
             parents = await _parents(rows, [each.id for each in found], by)
             return [Seen(each, parents[each.id]) for each in found]

@@ -71,7 +71,9 @@ class Which:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which experiments of a list are wanted. `owner` is the id of a user, team or organisation."""
+    """Which experiments of a list are wanted. `owner`: a user, team or organisation, by id or
+    handle; of nobody there are none.
+    """
 
     state: str = ""
     retracted: bool = False

@@ -27,6 +27,7 @@ from asgard_server.store.sql.experiment_rows import (
     variation_of,
     variation_values,
 )
+from asgard_server.store.sql.scopes import OWNED, scope_of
 from asgard_server.store.sql.session import Database, Session, marks
 from asgard_server.store.sql.variation_runs import SqlRuns
 
@@ -177,6 +178,12 @@ class SqlExperiments:
     ) -> list[Experiment]:
         """What the caller may read, newest first."""
         where, values = _condition(wanted)
+        if wanted.owner:
+            scope = await scope_of(self._session, wanted.owner)
+            if scope is None:
+                return []
+            where.append(OWNED[scope.kind])
+            values.append(scope.id)
         place = None if behind is None else (micros(behind[0]), behind[1])
         found = await access.page(
             self._session, "experiment", by, place, limit, " AND ".join(where), values
@@ -301,7 +308,4 @@ def _condition(wanted: Filter) -> tuple[list[str], list[object]]:
         values.append(wanted.state)
     if wanted.retracted:
         where.append("o.retracted_at IS NOT NULL")
-    if wanted.owner:
-        where.append("coalesce(o.team_id, o.organization_id, o.created_by) = ?")
-        values.append(wanted.owner)
     return where, values

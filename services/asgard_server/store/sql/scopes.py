@@ -22,7 +22,7 @@ OWNED: dict[ScopeKind, str] = {
     "team": "o.team_id = ?",
     "organization": "o.organization_id = ?",
 }
-"""The condition that an asset, called `o`, is owned by the id of a scope of this kind."""
+"""The condition that an asset or an experiment, called `o`, is of the scope of this kind and id."""
 
 
 async def scope_of(session: Session, text: str) -> Scope | None:

@@ -137,25 +137,17 @@ class SqlLinks:
 
     async def upstream(self, ids: Sequence[str], by: Principal, limit: int) -> list[Step]:
         """Steps that lead to these experiments; by assets that the caller may read."""
-        chosen, values = among(self._session, "p.experiment_id", ids)
-        said = await self._session.all(
-            "SELECT p.parent_id, p.experiment_id, p.tentative FROM experiment_parents AS p"  # noqa: S608 - ours
-            f" WHERE {chosen} ORDER BY p.parent_id, p.experiment_id LIMIT ?",
-            *(values, limit),
-        )
-        chosen, values = among(self._session, "i.experiment_id", ids)
-        return _parents(said) + await self._by_assets(chosen, values, by, limit)
+        return [
+            *await self._by_word("experiment_id", ids, limit),
+            *await self._by_assets(*among(self._session, "i.experiment_id", ids), by, limit),
+        ]
 
     async def downstream(self, ids: Sequence[str], by: Principal, limit: int) -> list[Step]:
         """Steps that lead from these experiments; by assets that the caller may read."""
-        chosen, values = among(self._session, "p.parent_id", ids)
-        said = await self._session.all(
-            "SELECT p.parent_id, p.experiment_id, p.tentative FROM experiment_parents AS p"  # noqa: S608 - ours
-            f" WHERE {chosen} ORDER BY p.parent_id, p.experiment_id LIMIT ?",
-            *(values, limit),
-        )
-        chosen, values = among(self._session, "o.experiment_id", ids)
-        return _parents(said) + await self._by_assets(chosen, values, by, limit)
+        return [
+            *await self._by_word("parent_id", ids, limit),
+            *await self._by_assets(*among(self._session, "o.experiment_id", ids), by, limit),
+        ]
 
     async def add_wandb(self, run: Run, by: Principal, now: datetime) -> str:
         """Write where a run is logged to as an output of it; answer the asset's id."""
@@ -166,6 +158,16 @@ class SqlLinks:
     async def require(self, asset_id: str, by: Principal) -> None:
         """Raise `NotFoundError` for an asset that the caller may not read."""
         await access.require(self._session, "asset", asset_id, by, "read")
+
+    async def _by_word(self, end: str, ids: Sequence[str], limit: int) -> list[Step]:
+        """What was said to be built upon what, with one of these at this end."""
+        chosen, values = among(self._session, end, ids)
+        rows = await self._session.all(
+            "SELECT parent_id, experiment_id, tentative FROM experiment_parents"  # noqa: S608 - ours
+            f" WHERE {chosen} ORDER BY parent_id, experiment_id LIMIT ?",
+            *(values, limit),
+        )
+        return [Step(parent, child, tentative=bool(tentative)) for parent, child, tentative in rows]
 
     async def _by_assets(
         self, chosen: str, values: object, by: Principal, limit: int
@@ -229,7 +231,3 @@ def _condition(session: Session, id: str, which: Which) -> tuple[list[str], list
     if which.newest_ready:
         where.append("a.state = 'ready'")
     return where, values
-
-
-def _parents(rows: Sequence[Sequence[Any]]) -> list[Step]:
-    return [Step(parent, child, tentative=bool(tentative)) for parent, child, tentative in rows]

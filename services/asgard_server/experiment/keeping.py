@@ -81,7 +81,7 @@ class Keeper:
             if (there := await rows.experiments.repeated(wanted.id)) is not None:
                 if (there.request_digest, there.created_by) != (wanted.request_digest, by.sub):
                     raise AlreadyExistsError("experiment", wanted.id)
-                return await _seen(rows, there, by)
+                return await seen(rows, there, by)
             owner = await rows.access.owner(asked.organization, asked.team, by)
             visibility = visibility_of(asked.visibility, _usual(owner))
             made = replace(
@@ -99,7 +99,7 @@ class Keeper:
             await rows.access.settle(made.id, made.created_at)
             details = {"title": made.title, "parents": [each.id for each in asked.parents]}
             await rows.record(Told("experiment.create", made, by, made.created_at, details))
-            return await _seen(rows, made, by)
+            return await seen(rows, made, by)
 
         return await self._change(create)
 
@@ -107,8 +107,8 @@ class Keeper:
         """All of an experiment that the caller may read."""
 
         async def look(rows: Rows) -> Detail:
-            seen = await _seen(rows, await rows.experiments.find(id), by)
-            if not seen.actions:
+            whole = await seen(rows, await rows.experiments.find(id), by)
+            if not whole.actions:
                 await rows.access.require(id, by, "read")
             inputs = await rows.links.assets(id, Which("input"), by, 100_000)
             of: dict[int | None, list[LinkedAsset]] = {}
@@ -116,7 +116,7 @@ class Keeper:
                 of.setdefault(each.variation, []).append(each)
             latest = await rows.runs.latest(id)
             return Detail(
-                seen,
+                whole,
                 [
                     SeenVariation(each, latest.get(each.number), of.get(each.number, [])[:_SHOWN])
                     for each in await rows.experiments.variations(id)
@@ -172,13 +172,13 @@ class Keeper:
                 await rows.experiments.put_parents(id, new)
                 after = replace(after, updated_at=now)
             if after == before:
-                return await _seen(rows, before, by)
+                return await seen(rows, before, by)
             await rows.experiments.put(after)
             changed = [name for name in texts if getattr(before, name) != texts[name]]
             if parents is not None:
                 changed.append("parents")
             await rows.record(Told("experiment.update", after, by, now, {"fields": changed}))
-            return await _seen(rows, after, by)
+            return await seen(rows, after, by)
 
         return await self._change(edit)
 
@@ -225,7 +225,7 @@ class Keeper:
                 await rows.record(Told("experiment.commit", made.experiment, by, now, details))
             latest = await rows.runs.latest(id)
             variations = await rows.experiments.variations(id)
-            return await _seen(rows, made.experiment, by), [
+            return await seen(rows, made.experiment, by), [
                 SeenVariation(each, latest.get(each.number)) for each in variations
             ]
 
@@ -246,7 +246,7 @@ class Keeper:
                 await rows.experiments.put(after)
                 details = {"takeaways_report_id": after.takeaways_id}
                 await rows.record(Told("experiment.conclude", after, by, now, details))
-            return await _seen(rows, after, by)
+            return await seen(rows, after, by)
 
         return await self._change(conclude)
 
@@ -288,7 +288,7 @@ class Keeper:
             shown = visibility_of(visibility, "org_public")
             after = domain.moved_to(before, owner.organization_id or "", owner.team_id, shown, now)
             if after == before:
-                return await _seen(rows, before, by)
+                return await seen(rows, before, by)
             details = {"organization_id": after.organization_id, "team_id": after.team_id}
             return await _shown(
                 rows, after, shown, Told("experiment.move", after, by, now, details)
@@ -303,7 +303,7 @@ class Keeper:
         async def show(rows: Rows) -> Seen:
             before = await held(rows, id, by, "administer")
             if before.visibility == shown:
-                return await _seen(rows, before, by)
+                return await seen(rows, before, by)
             after = replace(before, visibility=shown, updated_at=now)
             told = Told("experiment.visibility", after, by, now, {"visibility": shown})
             return await _shown(rows, after, shown, told)
@@ -402,10 +402,11 @@ async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -
     await rows.access.settle(after.id, told.at)
     await documents.owned(rows, after, told.at)
     await rows.record(told)
-    return await _seen(rows, after, told.by)
+    return await seen(rows, after, told.by)
 
 
-async def _seen(rows: Rows, experiment: Experiment, by: Principal) -> Seen:
+async def seen(rows: Rows, experiment: Experiment, by: Principal) -> Seen:
+    """The experiment as the caller sees it."""
     actions = await rows.access.actions(experiment.id, by)
     parents = await _parents(rows, [experiment.id], by)
     return Seen(experiment, parents[experiment.id], actions)

@@ -160,13 +160,17 @@ class Keeper:
         Raises `ExperimentStateError`, `ExperimentRetractedError`, `InvalidFieldError`.
         """
         now = self._clock()
+        new = None if parents is None else wishes.parents(parents, id)
 
         async def edit(rows: Rows) -> Seen:
+            if new is not None:
+                # In the order of ids: of two that are built upon each other at once one waits.
+                for each in sorted((id, *(parent.id for parent in new))):
+                    await rows.experiments.find(each, lock=True)
             before = await held(rows, id, by, "write")
             after = wishes.edited(before, texts, now)
-            if parents is not None:
+            if new is not None:
                 domain.require(before, "edit")
-                new = wishes.parents(parents, id)
                 await _check_parents(rows, new, by, retracted=allow_retracted_parent)
                 await _refuse_circle(rows, id, new)
                 await rows.experiments.put_parents(id, new)
@@ -175,7 +179,7 @@ class Keeper:
                 return await seen(rows, before, by)
             await rows.experiments.put(after)
             changed = [name for name in texts if getattr(before, name) != texts[name]]
-            if parents is not None:
+            if new is not None:
                 changed.append("parents")
             await rows.record(Told("experiment.update", after, by, now, {"fields": changed}))
             return await seen(rows, after, by)

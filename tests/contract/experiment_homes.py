@@ -61,7 +61,7 @@ class Lab:
         self.keeper = Keeper(self.shelf, self.clock, self._told)
         self.linker = Linker(self.shelf, self.clock, self._told)
         self.floor = Floor(self.shelf, self.clock, self._told)
-        self.retractor = Retractor(self.shelf, self.keeper, self.clock, self._told)
+        self.retractor = Retractor(self.shelf, self.clock, self._told)
         self.tracer = Tracer(self.shelf)
         self.sweeper = self.a_sweeper()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.sql.postgres import PostgresSessions
-from asgard_server.store.sql.session import Database
+from asgard_server.store.sql.session import Database, Engine, Row, Session
 from asgard_server.store.sql.sqlite import SqliteSessions
 from asgard_server.store.sqlite_database import SqliteDatabase
 
@@ -30,3 +31,40 @@ async def database(engine: str, folder: Path) -> AsyncIterator[Database]:
     yield PostgresSessions(link)
     await link.close()
     postgres.give_back(folder)
+
+
+class Counting:
+    """A session that counts what it is asked; rows of `many` are one statement each."""
+
+    session: Session
+    statements = 0
+
+    @property
+    def engine(self) -> Engine:
+        return self.session.engine
+
+    @property
+    def for_update(self) -> str:
+        return self.session.for_update
+
+    async def all(self, sql: str, *values: object) -> list[Row]:
+        self.statements += 1
+        return await self.session.all(sql, *values)
+
+    async def one(self, sql: str, *values: object) -> Row | None:
+        self.statements += 1
+        return await self.session.one(sql, *values)
+
+    async def value(self, sql: str, *values: object) -> Any:
+        self.statements += 1
+        return await self.session.value(sql, *values)
+
+    async def run(self, sql: str, *values: object) -> int:
+        self.statements += 1
+        return await self.session.run(sql, *values)
+
+    async def many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        rows = list(rows)
+        # SQLite has no other form for the entries of the log: they are of the same process.
+        self.statements += 1 if self.engine == "sqlite" else len(rows)
+        await self.session.many(sql, rows)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from asgard_server.store.sql import access, asset_log, links
 from asgard_server.store.sql.assets import SqlAssets
 from asgard_server.store.sql.retracting import retract
-from asgard_server.store.sql.session import Database, Engine, Row, Session
+from asgard_server.store.sql.session import Database, Session
 from gimle.asgard.core.asset_errors import AssetInvalidatedError, AssetLinkedError
 from gimle.asgard.core.errors import NotFoundError
 
 from tests.contract.asset_rows import ADA, NOON, an_asset, an_experiment, people
-from tests.contract.sql_homes import ENGINES, database
+from tests.contract.sql_homes import ENGINES, Counting, database
 
 NOW = datetime(2026, 11, 29, 13, tzinfo=UTC)
 
@@ -111,43 +110,6 @@ async def test_a_link_and_a_retraction_at_once_leave_no_valid_output_of_what_was
         invalidated, count = await sessions.look(looked)
         assert invalidated
         assert count == (1 if failed else 2)
-
-
-class Counting:
-    """A session that counts what it is asked; rows of `many` are one statement each."""
-
-    session: Session
-    statements = 0
-
-    @property
-    def engine(self) -> Engine:
-        return self.session.engine
-
-    @property
-    def for_update(self) -> str:
-        return self.session.for_update
-
-    async def all(self, sql: str, *values: object) -> list[Row]:
-        self.statements += 1
-        return await self.session.all(sql, *values)
-
-    async def one(self, sql: str, *values: object) -> Row | None:
-        self.statements += 1
-        return await self.session.one(sql, *values)
-
-    async def value(self, sql: str, *values: object) -> Any:
-        self.statements += 1
-        return await self.session.value(sql, *values)
-
-    async def run(self, sql: str, *values: object) -> int:
-        self.statements += 1
-        return await self.session.run(sql, *values)
-
-    async def many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        rows = list(rows)
-        # SQLite has no other form for the entries of the log: they are of the same process.
-        self.statements += 1 if self.engine == "sqlite" else len(rows)
-        await self.session.many(sql, rows)
 
 
 async def test_retracting_ten_thousand_outputs_is_one_quick_transaction(

@@ -334,23 +334,6 @@ async def test_a_worker_s_key_works_on_its_run_and_does_nothing_else(lab: Lab) -
     await lab.keeper.find(id, "working", "it does", 0, None, worker)
 
 
-async def test_a_page_begins_behind_the_one_before_and_is_of_what_was_asked_for(lab: Lab) -> None:
-    made = []
-    for _ in range(5):
-        made.append(await lab.open())
-        lab.clock.move(1)
-    committed = await lab.committed()
-    first = await lab.keeper.page(ADA, "open", "", None, 3)
-    assert [each.experiment.id for each in first] == made[:-4:-1]
-    last = first[-1].experiment
-    rest = await lab.keeper.page(ADA, "open", "", (last.created_at, last.id), 10)
-    assert [each.experiment.id for each in rest] == made[1::-1]
-    assert [e.experiment.id for e in await lab.keeper.page(ADA, "committed", "", None, 9)] == [
-        committed
-    ]
-    assert await lab.keeper.page(ADA, "retracted", "", None, 9) == []
-
-
 async def test_everything_that_is_done_is_in_the_audit(lab: Lab) -> None:
     id = await lab.committed()
     await lab.output(id)
@@ -360,21 +343,6 @@ async def test_everything_that_is_done_is_in_the_audit(lab: Lab) -> None:
         *("experiment.create", "experiment.link", "experiment.vary", "experiment.commit"),
         *("experiment.find", "asset.invalidate", "experiment.retract"),
     ]
-
-
-async def test_a_child_is_made_or_its_parent_deleted_and_never_both(lab: Lab) -> None:
-    for _ in range(8):
-        parent = await lab.open()
-        outcome = await asyncio.gather(
-            lab.open(parents=(Parent(parent),)),
-            lab.keeper.delete(parent, ADA),
-            return_exceptions=True,
-        )
-        assert [isinstance(each, Exception) for each in outcome].count(True) == 1, outcome
-        assert isinstance(
-            next(each for each in outcome if isinstance(each, Exception)),
-            (NotFoundError, ExperimentStateError),
-        )
 
 
 async def test_of_two_who_commit_at_once_both_see_one_run_of_each_variation(lab: Lab) -> None:
@@ -404,56 +372,6 @@ async def test_an_output_that_is_linked_beside_a_retraction_is_invalid_or_was_fi
     _, count = outcome[-1]
     states = [await lab.state_of(str(each)) for each in outcome[:-1]]
     assert states.count(("ready", "wrong")) == count
-
-
-async def test_lineage_goes_both_ways_by_parents_and_by_assets(lab: Lab) -> None:
-    root = await lab.committed()
-    made = await lab.output(root)
-    middle = await lab.open(parents=(Parent(root, True),))
-    await lab.linker.vary(middle, wishes.NewVariation(inputs=(made,)), ADA)
-    leaf = await lab.open(parents=(Parent(middle),))
-    found = await lab.tracer.lineage(middle, "", 0, ADA)
-    assert {one.id: distance for one, distance in found.nodes} == {root: -1, middle: 0, leaf: 1}
-    told = {(each.parent_id, each.child_id, each.asset_id) for each in found.steps}
-    assert {(root, middle, ""), (root, middle, made), (middle, leaf, "")} <= told
-    near = await lab.tracer.lineage(leaf, "upstream", 1, ADA)
-    assert ({one.id for one, _ in near.nodes}, near.is_cut) == ({leaf, middle}, True)
-    for direction, depth in (("sideways", 0), ("", 21), ("", -1)):
-        with pytest.raises(InvalidFieldError):
-            await lab.tracer.lineage(leaf, direction, depth, ADA)
-
-
-async def test_what_was_retracted_upstream_is_told_with_its_distance_to_who_may_read_it(
-    lab: Lab,
-) -> None:
-    root = await lab.committed()
-    made = await lab.output(root)
-    middle = await lab.open(parents=(Parent(root),))
-    leaf = await lab.open(parents=(Parent(middle),))
-    await lab.linker.add(Wish(leaf, [made]), ADA)
-    assert await lab.tracer.taken_back(leaf, 0, ADA) == ([], False)
-    await lab.retractor.experiment(root, "wrong", None, ADA)
-    found, _ = await lab.tracer.taken_back(leaf, 0, ADA)
-    assert [(each.kind, each.id, each.reason, each.distance) for each in found] == [
-        ("asset", made, "wrong", 1),
-        ("experiment", root, "wrong", 1),
-    ]
-    await lab.keeper.grant(leaf, "sue", "read", ADA)
-    assert await lab.tracer.taken_back(leaf, 0, STRANGER) == ([], False)
-    preview = await lab.retractor.preview(root, None, ADA)
-    assert {(each.experiment.id, each.asset_id) for each in preview.downstream} >= {
-        (leaf, made),
-        (middle, ""),
-    }
-
-
-async def test_an_experiment_is_not_built_upon_itself(lab: Lab) -> None:
-    one = await lab.open()
-    two = await lab.open(parents=(Parent(one),))
-    with pytest.raises(ExperimentStateError, match="built upon itself"):
-        await lab.keeper.edit(one, {}, [Parent(two)], ADA, allow_retracted_parent=False)
-    with pytest.raises(InvalidFieldError):
-        await lab.keeper.edit(one, {}, [Parent(one)], ADA, allow_retracted_parent=False)
 
 
 async def test_after_committing_title_and_description_can_still_be_changed(lab: Lab) -> None:

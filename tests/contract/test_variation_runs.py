@@ -23,6 +23,7 @@ from gimle.asgard.core.experiment_errors import (
     VariationRunStateError,
     WandbPartialTripleError,
 )
+from prometheus_client import REGISTRY
 
 from tests.contract.experiment_homes import ADA, STRANGER, Lab, a_lab, run0
 from tests.contract.sql_homes import ENGINES
@@ -175,6 +176,7 @@ async def test_a_run_that_fails_gives_up_what_it_left_pending_but_not_what_await
     assert (done.status, done.reason) == ("failed_crash", "it diverged")
     assert (await lab.state_of(pending))[0] == "abandoned"
     assert (await lab.state_of(whole))[0] == "pending"
+    assert (await lab.audited()).count("asset.abandon") == 1
 
 
 async def test_resuming_makes_the_next_run_once_the_newest_has_ended(lab: Lab) -> None:
@@ -221,6 +223,31 @@ async def test_the_three_names_of_wandb_come_together_and_are_written_as_an_outp
         )
     )
     assert json.loads(bytes(body))["entity"] == "e"
+
+
+@pytest.mark.parametrize("variation", [None, 0])
+async def test_where_a_run_is_logged_to_is_invalid_from_its_beginning_once_it_was_taken_back(
+    lab: Lab, variation: int | None
+) -> None:
+    id = await lab.committed()
+    if variation is None:
+        await lab.retractor.experiment(id, "wrong", None, ADA)
+    else:
+        await lab.retractor.variation(id, variation, "wrong", ADA)
+    made = await lab.floor.start(run0(id), "w", None, Wandb("r", "e", "p"), ADA)
+    assert await lab.state_of(made.wandb_asset_id) == ("ready", "wrong")
+
+
+async def test_an_end_that_is_told_again_is_counted_once(lab: Lab) -> None:
+    def counted() -> float:
+        name = "asgard_variation_runs_ended_total"
+        return REGISTRY.get_sample_value(name, {"how": "succeeded"}) or 0.0
+
+    place = run0(await lab.committed())
+    made, before = await started(lab, place), counted()
+    for _ in range(2):
+        await lab.floor.end(place, "succeeded", "", token(made), ADA)
+    assert counted() == before + 1
 
 
 async def test_the_newest_ready_output_comes_first_where_that_is_asked_for(lab: Lab) -> None:

@@ -81,7 +81,7 @@ class Keeper:
             if (there := await rows.experiments.repeated(wanted.id)) is not None:
                 if (there.request_digest, there.created_by) != (wanted.request_digest, by.sub):
                     raise AlreadyExistsError("experiment", wanted.id)
-                return await _seen(rows, there, by)
+                return await seen(rows, there, by)
             owner = await rows.access.owner(asked.organization, asked.team, by)
             visibility = visibility_of(asked.visibility, _usual(owner))
             made = replace(
@@ -99,7 +99,7 @@ class Keeper:
             await rows.access.settle(made.id, made.created_at)
             details = {"title": made.title, "parents": [each.id for each in asked.parents]}
             await rows.record(Told("experiment.create", made, by, made.created_at, details))
-            return await _seen(rows, made, by)
+            return await seen(rows, made, by)
 
         return await self._change(create)
 
@@ -107,8 +107,8 @@ class Keeper:
         """All of an experiment that the caller may read."""
 
         async def look(rows: Rows) -> Detail:
-            seen = await _seen(rows, await rows.experiments.find(id), by)
-            if not seen.actions:
+            whole = await seen(rows, await rows.experiments.find(id), by)
+            if not whole.actions:
                 await rows.access.require(id, by, "read")
             inputs = await rows.links.assets(id, Which("input"), by, 100_000)
             of: dict[int | None, list[LinkedAsset]] = {}
@@ -116,7 +116,7 @@ class Keeper:
                 of.setdefault(each.variation, []).append(each)
             latest = await rows.runs.latest(id)
             return Detail(
-                seen,
+                whole,
                 [
                     SeenVariation(each, latest.get(each.number), of.get(each.number, [])[:_SHOWN])
                     for each in await rows.experiments.variations(id)
@@ -138,11 +138,11 @@ class Keeper:
         """Experiments that the caller may read, newest first. `owner` by id or handle."""
 
         async def look(rows: Rows) -> list[Seen]:
-            whose = await rows.access.principal(owner) if owner else ""
             retracted = state == "retracted"
-            wanted = Filter("" if retracted else state, retracted=retracted, owner=whose)
+            wanted = Filter("" if retracted else state, retracted=retracted, owner=owner)
             found = await rows.experiments.page(by, wanted, behind, limit)
-            return [Seen(each, await _parents(rows, each.id, by)) for each in found]
+            parents = await _parents(rows, [each.id for each in found], by)
+            return [Seen(each, parents[each.id]) for each in found]
 
         return await self._shelf.look(look)
 
@@ -160,25 +160,29 @@ class Keeper:
         Raises `ExperimentStateError`, `ExperimentRetractedError`, `InvalidFieldError`.
         """
         now = self._clock()
+        new = None if parents is None else wishes.parents(parents, id)
 
         async def edit(rows: Rows) -> Seen:
+            if new is not None:
+                # In the order of ids: of two that are built upon each other at once one waits.
+                for each in sorted((id, *(parent.id for parent in new))):
+                    await rows.experiments.find(each, lock=True)
             before = await held(rows, id, by, "write")
             after = wishes.edited(before, texts, now)
-            if parents is not None:
+            if new is not None:
                 domain.require(before, "edit")
-                new = wishes.parents(parents, id)
                 await _check_parents(rows, new, by, retracted=allow_retracted_parent)
                 await _refuse_circle(rows, id, new)
                 await rows.experiments.put_parents(id, new)
                 after = replace(after, updated_at=now)
             if after == before:
-                return await _seen(rows, before, by)
+                return await seen(rows, before, by)
             await rows.experiments.put(after)
             changed = [name for name in texts if getattr(before, name) != texts[name]]
-            if parents is not None:
+            if new is not None:
                 changed.append("parents")
             await rows.record(Told("experiment.update", after, by, now, {"fields": changed}))
-            return await _seen(rows, after, by)
+            return await seen(rows, after, by)
 
         return await self._change(edit)
 
@@ -206,7 +210,7 @@ class Keeper:
     ) -> tuple[Seen, list[SeenVariation]]:
         """Fix what is believed and what goes in, and make run 0 of each variation.
 
-        Raises `ExperimentStateError`, `ExperimentRetractedError`, `InvalidFieldError`.
+        Raises `ExperimentStateError`, `InvalidFieldError`.
         """
         now = self._clock()
 
@@ -225,7 +229,7 @@ class Keeper:
                 await rows.record(Told("experiment.commit", made.experiment, by, now, details))
             latest = await rows.runs.latest(id)
             variations = await rows.experiments.variations(id)
-            return await _seen(rows, made.experiment, by), [
+            return await seen(rows, made.experiment, by), [
                 SeenVariation(each, latest.get(each.number)) for each in variations
             ]
 
@@ -246,7 +250,7 @@ class Keeper:
                 await rows.experiments.put(after)
                 details = {"takeaways_report_id": after.takeaways_id}
                 await rows.record(Told("experiment.conclude", after, by, now, details))
-            return await _seen(rows, after, by)
+            return await seen(rows, after, by)
 
         return await self._change(conclude)
 
@@ -288,7 +292,7 @@ class Keeper:
             shown = visibility_of(visibility, "org_public")
             after = domain.moved_to(before, owner.organization_id or "", owner.team_id, shown, now)
             if after == before:
-                return await _seen(rows, before, by)
+                return await seen(rows, before, by)
             details = {"organization_id": after.organization_id, "team_id": after.team_id}
             return await _shown(
                 rows, after, shown, Told("experiment.move", after, by, now, details)
@@ -303,7 +307,7 @@ class Keeper:
         async def show(rows: Rows) -> Seen:
             before = await held(rows, id, by, "administer")
             if before.visibility == shown:
-                return await _seen(rows, before, by)
+                return await seen(rows, before, by)
             after = replace(before, visibility=shown, updated_at=now)
             told = Told("experiment.visibility", after, by, now, {"visibility": shown})
             return await _shown(rows, after, shown, told)
@@ -387,11 +391,11 @@ def require_no_worker(by: Principal) -> None:
 
 async def commit_variation(
     rows: Rows, experiment: Experiment, variation: Variation, now: datetime
-) -> Run:
+) -> SeenVariation:
     """Fix a variation, and make its run 0."""
     made = replace(variation, state="committed", committed_at=now, runs=1)
     await rows.experiments.put_variation(made)
-    return await documents.add_run(rows, experiment, made, 0, now)
+    return SeenVariation(made, await documents.add_run(rows, experiment, made, 0, now))
 
 
 async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -> Seen:
@@ -402,18 +406,27 @@ async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -
     await rows.access.settle(after.id, told.at)
     await documents.owned(rows, after, told.at)
     await rows.record(told)
-    return await _seen(rows, after, told.by)
+    return await seen(rows, after, told.by)
 
 
-async def _seen(rows: Rows, experiment: Experiment, by: Principal) -> Seen:
+async def seen(rows: Rows, experiment: Experiment, by: Principal) -> Seen:
+    """The experiment as the caller sees it."""
     actions = await rows.access.actions(experiment.id, by)
-    return Seen(experiment, await _parents(rows, experiment.id, by), actions)
+    parents = await _parents(rows, [experiment.id], by)
+    return Seen(experiment, parents[experiment.id], actions)
 
 
-async def _parents(rows: Rows, id: str, by: Principal) -> list[tuple[Parent, Experiment]]:
-    parents = await rows.experiments.parents(id)
-    known = await rows.experiments.readable([each.id for each in parents], by)
-    return [(each, known[each.id]) for each in parents if each.id in known]
+async def _parents(
+    rows: Rows, ids: Sequence[str], by: Principal
+) -> Mapping[str, list[tuple[Parent, Experiment]]]:
+    """The parents of each of these that the caller may read."""
+    parents = await rows.experiments.parents_of(ids)
+    named = {each.id for some in parents.values() for each in some}
+    known = await rows.experiments.readable(sorted(named), by)
+    return {
+        id: [(each, known[each.id]) for each in some if each.id in known]
+        for id, some in parents.items()
+    }
 
 
 async def _check_parents(
@@ -431,15 +444,15 @@ async def _check_parents(
 
 async def _refuse_circle(rows: Rows, id: str, parents: Sequence[Parent]) -> None:
     """Raise `ExperimentStateError` where an experiment would be built upon itself."""
-    behind, known = [each.id for each in parents], set[str]()
+    behind, known = {each.id for each in parents}, set[str]()
     while behind:
-        if (one := behind.pop()) == id:
+        if id in behind:
             raise ExperimentStateError(
                 id, "open", "leave them out", problem="and would be built upon itself"
             )
-        if one not in known:
-            known.add(one)
-            behind += [each.id for each in await rows.experiments.parents(one)]
+        known |= behind
+        found = await rows.experiments.parents_of(sorted(behind))
+        behind = {each.id for some in found.values() for each in some} - known
 
 
 def _usual(owner: Owner) -> Visibility:

@@ -58,9 +58,8 @@ class Linker:
             domain.require_standing(into, _RETRACTED)
             warned = await rows.links.link(wish, by, now)
             await rows.record(Told("experiment.link", into, by, now, _details(wish)))
-            named = set(wish.asset_ids)
-            there = await rows.links.assets(into.id, _inputs(wish.variation), by, 100_000)
-            return Linked([each for each in there if each.id in named], warned)
+            named = _inputs(wish.variation, wish.asset_ids)
+            return Linked(await rows.links.assets(into.id, named, by, len(wish.asset_ids)), warned)
 
         linked = await self._shelf.change(add)
         await self._told()
@@ -72,8 +71,7 @@ class Linker:
 
         async def remove(rows: Rows) -> bool:
             into = await held(rows, id, by, "write")
-            there = await rows.links.assets(id, _inputs(variation), by, 100_000)
-            if all(each.id != asset_id for each in there):
+            if not await rows.links.assets(id, _inputs(variation, [asset_id]), by, 1):
                 if variation is not None:
                     await rows.experiments.variation(id, variation)
                 return False
@@ -92,9 +90,7 @@ class Linker:
 
         async def look(rows: Rows) -> list[LinkedAsset]:
             await rows.access.require(id, by, "read")
-            if which.run is not None and which.variation is not None:
-                await rows.runs.find(id, which.variation, which.run)
-            elif which.variation is not None:
+            if which.variation is not None:
                 await rows.experiments.variation(id, which.variation)
             return await rows.links.assets(id, which, by, limit)
 
@@ -103,7 +99,7 @@ class Linker:
     async def run_assets(
         self, id: str, which: Which, run: int, by: Principal, limit: int
     ) -> list[LinkedAsset]:
-        """The same of a run that is there, or of all runs of its variation."""
+        """The same of a run, or of all runs of its variation."""
 
         async def look(rows: Rows) -> list[LinkedAsset]:
             await rows.access.require(id, by, "read")
@@ -139,8 +135,7 @@ class Linker:
                 inputs = Wish(id, wish.inputs, made.number, allow_invalid=wish.allow_invalid)
                 warned = await rows.links.link(inputs, by, now)
             if into.state == "committed":
-                await commit_variation(rows, into, made, now)
-                made = await rows.experiments.variation(id, made.number)
+                made = (await commit_variation(rows, into, made, now)).variation
             details = {"variation": made.number, "name": made.name}
             await rows.record(Told("experiment.vary", into, by, now, details))
             return await _seen(rows, made, by), warned
@@ -182,8 +177,8 @@ async def _seen(rows: Rows, variation: Variation, by: Principal) -> SeenVariatio
     return SeenVariation(variation, latest.get(variation.number), inputs)
 
 
-def _inputs(variation: int | None) -> Which:
-    return Which("input", variation=variation, itself=variation is None)
+def _inputs(variation: int | None, only: Sequence[str] = ()) -> Which:
+    return Which("input", variation=variation, itself=variation is None, only=tuple(only))
 
 
 def _details(wish: Wish) -> dict[str, object]:

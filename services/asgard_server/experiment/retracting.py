@@ -9,7 +9,7 @@ from datetime import datetime
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import domain, tracing, wishes
 from asgard_server.experiment.domain import Variation
-from asgard_server.experiment.keeping import Keeper, Seen, SeenVariation, held
+from asgard_server.experiment.keeping import Seen, SeenVariation, held, seen
 from asgard_server.experiment.store import LinkedAsset, Rows, Shelf, Told, Which
 from asgard_server.experiment.tracing import Downstream
 
@@ -27,17 +27,12 @@ class Preview:
 
 
 class Retractor:
-    """Retractions; else as `Keeper`, which answers how an experiment is seen."""
+    """Retractions; else as `Keeper`."""
 
     def __init__(
-        self,
-        shelf: Shelf,
-        keeper: Keeper,
-        clock: Callable[[], datetime],
-        told: Callable[[], Awaitable[None]],
+        self, shelf: Shelf, clock: Callable[[], datetime], told: Callable[[], Awaitable[None]]
     ) -> None:
         self._shelf = shelf
-        self._keeper = keeper
         self._clock = clock
         self._told = told
 
@@ -51,7 +46,7 @@ class Retractor:
         """
         why, now = wishes.reason(reason), self._clock()
 
-        async def retract(rows: Rows) -> int:
+        async def retract(rows: Rows) -> tuple[Seen, int]:
             before = await held(rows, id, by, "delete")
             if document_id:
                 await rows.links.require(document_id, by)
@@ -60,11 +55,11 @@ class Retractor:
             count = await rows.links.retract(id, None, why, by, now)
             details = {"reason": why, "document": document_id, "invalidated_outputs": count}
             await rows.record(Told("experiment.retract", after, by, now, details))
-            return count
+            return await seen(rows, after, by), count
 
-        count = await self._shelf.change(retract)
+        answer = await self._shelf.change(retract)
         await self._told()
-        return (await self._keeper.detail(id, by)).seen, count
+        return answer
 
     async def variation(
         self, id: str, number: int, reason: str, by: Principal

@@ -56,7 +56,7 @@ class Which:
     """Which links are asked for. `variation` None: any; `itself`: only the experiment's own.
 
     `after` is the id of an asset behind which they begin. `newest_ready`: ready ones, the newest
-    first.
+    first. `only`: of these assets, where some are named.
     """
 
     direction: Direction
@@ -66,11 +66,14 @@ class Which:
     asset_type: str = ""
     after: str = ""
     newest_ready: bool = False
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which experiments of a list are wanted. `owner` is the id of a user, team or organisation."""
+    """Which experiments of a list are wanted. `owner`: a user, team or organisation, by id or
+    handle; of nobody there are none.
+    """
 
     state: str = ""
     retracted: bool = False
@@ -137,6 +140,9 @@ class Experiments(Protocol):
 
     async def parents(self, id: str) -> list[Parent]:
         """What it is built upon."""
+
+    async def parents_of(self, ids: Sequence[str]) -> Mapping[str, list[Parent]]:
+        """What each of these is built upon."""
 
     async def put_parents(self, id: str, parents: Sequence[Parent]) -> None:
         """Replace what it is built upon."""

@@ -113,19 +113,20 @@ class Floor:
         why = reason if status == "succeeded" else wishes.reason(reason)
         now = self._clock()
 
-        async def end(rows: Rows) -> Run:
+        async def end(rows: Rows) -> tuple[Run, bool]:
             found = await _held(rows, place, by)
             after = leases.ended(found.run, status, why, token, now)
             if after is found.run:
-                return after
+                return after, False
             await rows.runs.put(after)
             if status != "succeeded":
                 await rows.runs.abandon_assets(after, f"the run has failed: {why}", by, now)
             await _tell(rows, found, after, by, now, f"run.{status}", {"reason": why})
-            return after
+            return after, True
 
-        ended = await self._change(end)
-        metrics.ENDED.labels(status).inc()
+        ended, changed = await self._change(end)
+        if changed:
+            metrics.ENDED.labels(status).inc()
         return ended
 
     async def resume(self, id: str, number: int, by: Principal) -> Run:

@@ -54,11 +54,10 @@ def open_experiments(
     `told` is called after each change: watchers are to look.
     """
     shelf = SqlShelf(database)
-    keeper = Keeper(shelf, _now, told)
     parts = Parts(
-        keeper,
+        Keeper(shelf, _now, told),
         Linker(shelf, _now, told),
-        Retractor(shelf, keeper, _now, told),
+        Retractor(shelf, _now, told),
         Tracer(shelf),
         Floor(shelf, _now, told),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gimle.asgard.core.access_errors import ForbiddenError, NotAMemberError
+from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.asset_errors import AssetOrgMismatchError
 from gimle.asgard.core.errors import NotFoundError
 
@@ -11,7 +11,7 @@ from asgard_server.asset.domain import OutputOf
 from asgard_server.asset.wishes import Asked
 from asgard_server.auth.principal import Principal
 from asgard_server.store.sql import access, run_outputs
-from asgard_server.store.sql.scopes import Scope, scope_of
+from asgard_server.store.sql.scopes import owner_named, require_member
 from asgard_server.store.sql.session import Session
 
 
@@ -21,13 +21,13 @@ async def owner_of(session: Session, asked: Asked, by: Principal) -> Owner:
     Raises `NotFoundError`, `NotAMemberError`, `ForbiddenError`, `AssetOrgMismatchError`,
     `RunLeaseLostError`.
     """
-    named = await _named(session, asked)
+    named = await owner_named(session, asked.organization, asked.team)
     if asked.asset.output_of is None:
         if by.run is not None:
             raise ForbiddenError(
                 "a worker's key makes outputs of its own run: name it in output_of"
             )
-        _require_member(named, asked, by)
+        require_member(named, asked.organization, asked.team, by)
         return named
     owner = await _of_experiment(session, asked.asset.output_of, asked.lease_token, by)
     if asked.organization and named.organization_id != owner.organization_id:
@@ -39,36 +39,6 @@ async def owner_of(session: Session, asked: Asked, by: Principal) -> Owner:
             asked.asset.output_of.experiment_id, owner.organization_id or ""
         )
     return owner
-
-
-async def _named(session: Session, asked: Asked) -> Owner:
-    """The organisation and the team that the caller names."""
-    organization = await _scope(session, "organization", asked.organization)
-    team = await _scope(session, "team", asked.team)
-    if team is None:
-        return Owner(None if organization is None else organization.id)
-    if organization is not None and team.organization_id != organization.id:
-        raise NotFoundError("team", asked.team)  # of this organisation
-    return Owner(team.organization_id, team.id)
-
-
-async def _scope(session: Session, kind: str, text: str) -> Scope | None:
-    if not text:
-        return None
-    found = await scope_of(session, text)
-    if found is None or found.kind != kind:
-        raise NotFoundError(kind, text)
-    return found
-
-
-def _require_member(owner: Owner, asked: Asked, by: Principal) -> None:
-    if by.sees_everything:
-        return
-    if owner.team_id is not None:
-        if owner.team_id not in by.teams and owner.organization_id not in by.organizations:
-            raise NotAMemberError(asked.team)
-    elif owner.organization_id is not None and owner.organization_id not in by.organizations:
-        raise NotAMemberError(asked.organization)
 
 
 async def _of_experiment(

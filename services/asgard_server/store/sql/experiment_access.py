@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from gimle.asgard.core.access_errors import NotAMemberError
 from gimle.asgard.core.errors import NotFoundError
 
 from asgard_server.access.domain import EVERYONE, OWN, Action, Owner, Visibility
@@ -14,17 +13,10 @@ from asgard_server.auth.principal import Principal
 from asgard_server.experiment.store import Granted
 from asgard_server.store.blob_rows import micros, moment
 from asgard_server.store.sql import access, inheriting
-from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change
-from asgard_server.store.sql.scopes import Scope, scope_of
+from asgard_server.store.sql.handles import handles_of
+from asgard_server.store.sql.scopes import owner_named, require_member, scope_of
 from asgard_server.store.sql.session import Session
-
-# Where handles stand, and how they are written.
-_HANDLES = (
-    ("users", "sub", "handle", "@"),
-    ("organizations", "id", "slug", "o/"),
-    ("teams", "id", "slug", "t/"),
-)
 
 
 class SqlAccess:
@@ -69,7 +61,7 @@ class SqlAccess:
     async def grants(self, id: str) -> list[Granted]:
         """Who may do what."""
         found = await access.grants(self._session, "experiment", id)
-        handles = await self._handles([each.principal for each in found])
+        handles = await handles_of(self._session, [each.principal for each in found])
         return [
             Granted(
                 *(each.principal, each.action, each.source, each.granted_by),
@@ -98,35 +90,6 @@ class SqlAccess:
 
     async def owner(self, organization: str, team: str, by: Principal) -> Owner:
         """An organisation or a team of the caller. Raises `NotFoundError`, `NotAMemberError`."""
-        of = await self._scope("organization", organization)
-        within = await self._scope("team", team)
-        if within is None:
-            if of is None:
-                return Owner()
-            if not by.sees_everything and of.id not in by.organizations:
-                raise NotAMemberError(organization)
-            return Owner(of.id)
-        if of is not None and within.organization_id != of.id:
-            raise NotFoundError("team", team)  # of this organisation
-        member = within.id in by.teams or within.organization_id in by.organizations
-        if not by.sees_everything and not member:
-            raise NotAMemberError(team)
-        return Owner(within.organization_id, within.id)
-
-    async def _scope(self, kind: str, text: str) -> Scope | None:
-        if not text:
-            return None
-        found = await scope_of(self._session, text)
-        if found is None or found.kind != kind:
-            raise NotFoundError(kind, text)
-        return found
-
-    async def _handles(self, ids: list[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for table, key, name, mark in _HANDLES:
-            chosen, values = among(self._session, key, ids)
-            query = f"SELECT {key}, {name} FROM {table} WHERE {chosen}"  # noqa: S608 - ours
-            found.update(
-                {row[0]: f"{mark}{row[1]}" for row in await self._session.all(query, values)}
-            )
-        return found
+        owner = await owner_named(self._session, organization, team)
+        require_member(owner, organization, team, by)
+        return owner

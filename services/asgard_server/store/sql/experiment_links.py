@@ -31,9 +31,9 @@ class SqlLinks:
     async def types(self, ids: Sequence[str], by: Principal) -> Mapping[str, str]:
         """The types of assets. Raises `NotFoundError` for one that the caller may not read."""
         chosen, values = among(self._session, "a.id", ids)
-        readable, keys = _readable(self._session, by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         rows = await self._session.all(
-            f"SELECT a.id, a.asset_type FROM assets AS a WHERE {chosen}{readable}",  # noqa: S608 - ours
+            f"SELECT a.id, a.asset_type FROM assets AS a WHERE {chosen} AND {readable}",  # noqa: S608 - ours
             *(values, *keys),
         )
         found: dict[str, str] = dict(rows)
@@ -74,23 +74,23 @@ class SqlLinks:
 
     async def assets(self, id: str, which: Which, by: Principal, limit: int) -> list[LinkedAsset]:
         """What is linked and the caller may read."""
-        where, values = _condition(id, which)
-        readable, keys = _readable(self._session, by)
+        where, values = _condition(self._session, id, which)
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         order = "a.ready_at DESC, a.id DESC" if which.newest_ready else "a.id, l.variation"
         rows = await self._session.all(
             f"SELECT {LINKED} FROM asset_links AS l JOIN assets AS a ON a.id = l.asset_id"  # noqa: S608 - ours
-            f" WHERE {' AND '.join(where)}{readable} ORDER BY {order} LIMIT ?",
+            f" WHERE {' AND '.join(where)} AND {readable} ORDER BY {order} LIMIT ?",
             *(*values, *keys, limit),
         )
         return [linked_of(row) for row in rows]
 
     async def count(self, id: str, variation: int | None, by: Principal) -> int:
         """How many outputs that the caller may read would be invalidated by retracting it."""
-        where, values = _condition(id, Which("output", variation=variation))
-        readable, keys = _readable(self._session, by)
+        where, values = _condition(self._session, id, Which("output", variation=variation))
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         found = await self._session.value(
             "SELECT count(DISTINCT a.id) FROM asset_links AS l JOIN assets AS a"  # noqa: S608 - ours
-            f" ON a.id = l.asset_id WHERE {' AND '.join(where)}{readable}"
+            f" ON a.id = l.asset_id WHERE {' AND '.join(where)} AND {readable}"
             " AND a.invalidated_at IS NULL",
             *(*values, *keys),
         )
@@ -137,25 +137,17 @@ class SqlLinks:
 
     async def upstream(self, ids: Sequence[str], by: Principal, limit: int) -> list[Step]:
         """Steps that lead to these experiments; by assets that the caller may read."""
-        chosen, values = among(self._session, "p.experiment_id", ids)
-        said = await self._session.all(
-            "SELECT p.parent_id, p.experiment_id, p.tentative FROM experiment_parents AS p"  # noqa: S608 - ours
-            f" WHERE {chosen} ORDER BY p.parent_id, p.experiment_id LIMIT ?",
-            *(values, limit),
-        )
-        chosen, values = among(self._session, "i.experiment_id", ids)
-        return _parents(said) + await self._by_assets(chosen, values, by, limit)
+        return [
+            *await self._by_word("experiment_id", ids, limit),
+            *await self._by_assets(*among(self._session, "i.experiment_id", ids), by, limit),
+        ]
 
     async def downstream(self, ids: Sequence[str], by: Principal, limit: int) -> list[Step]:
         """Steps that lead from these experiments; by assets that the caller may read."""
-        chosen, values = among(self._session, "p.parent_id", ids)
-        said = await self._session.all(
-            "SELECT p.parent_id, p.experiment_id, p.tentative FROM experiment_parents AS p"  # noqa: S608 - ours
-            f" WHERE {chosen} ORDER BY p.parent_id, p.experiment_id LIMIT ?",
-            *(values, limit),
-        )
-        chosen, values = among(self._session, "o.experiment_id", ids)
-        return _parents(said) + await self._by_assets(chosen, values, by, limit)
+        return [
+            *await self._by_word("parent_id", ids, limit),
+            *await self._by_assets(*among(self._session, "o.experiment_id", ids), by, limit),
+        ]
 
     async def add_wandb(self, run: Run, by: Principal, now: datetime) -> str:
         """Write where a run is logged to as an output of it; answer the asset's id."""
@@ -167,18 +159,28 @@ class SqlLinks:
         """Raise `NotFoundError` for an asset that the caller may not read."""
         await access.require(self._session, "asset", asset_id, by, "read")
 
+    async def _by_word(self, end: str, ids: Sequence[str], limit: int) -> list[Step]:
+        """What was said to be built upon what, with one of these at this end."""
+        chosen, values = among(self._session, end, ids)
+        rows = await self._session.all(
+            "SELECT parent_id, experiment_id, tentative FROM experiment_parents"  # noqa: S608 - ours
+            f" WHERE {chosen} ORDER BY parent_id, experiment_id LIMIT ?",
+            *(values, limit),
+        )
+        return [Step(parent, child, tentative=bool(tentative)) for parent, child, tentative in rows]
+
     async def _by_assets(
         self, chosen: str, values: object, by: Principal, limit: int
     ) -> list[Step]:
         """Inputs with what they are outputs of; of nothing, where nothing is known of that."""
-        readable, keys = _readable(self._session, by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by)
         rows = await self._session.all(
             "SELECT DISTINCT coalesce(o.experiment_id, ''), i.experiment_id, a.id, a.asset_type,"  # noqa: S608 - ours
             " coalesce(a.name, a.asset_type), i.variation, a.deprecated_at, a.deprecated_by,"
             " a.deprecated_reason, a.invalidated_at, a.invalidated_by, a.invalidated_reason,"
             " a.invalidated_with FROM asset_links AS i JOIN assets AS a ON a.id = i.asset_id"
             " LEFT JOIN asset_links AS o ON o.asset_id = a.id AND o.direction = 'output'"
-            f" WHERE i.direction = 'input' AND {chosen}{readable}"
+            f" WHERE i.direction = 'input' AND {chosen} AND {readable}"
             " ORDER BY a.id, i.experiment_id, i.variation LIMIT ?",
             *(values, *keys, limit),
         )
@@ -208,18 +210,7 @@ class SqlLinks:
         return warned
 
 
-def _readable(session: Session, by: Principal) -> tuple[str, tuple[object, ...]]:
-    """A condition that the caller may read the asset `a`, and the values of it."""
-    if by.sees_everything:
-        return "", ()
-    reads, keys = among(session, "r.principal", by.keys)
-    return (
-        " AND EXISTS (SELECT 1 FROM readers AS r WHERE r.object_kind = 'asset'"  # noqa: S608 - ours
-        f" AND r.object_id = a.id AND {reads})"
-    ), (keys,)
-
-
-def _condition(id: str, which: Which) -> tuple[list[str], list[Any]]:
+def _condition(session: Session, id: str, which: Which) -> tuple[list[str], list[Any]]:
     where = ["l.experiment_id = ?", "l.direction = ?"]
     values: list[Any] = [id, which.direction]
     if which.itself:
@@ -233,10 +224,10 @@ def _condition(id: str, which: Which) -> tuple[list[str], list[Any]]:
         if value is not None:
             where.append(column)
             values.append(value)
+    if which.only:
+        chosen, named = among(session, "a.id", which.only)
+        where.append(chosen)
+        values.append(named)
     if which.newest_ready:
         where.append("a.state = 'ready'")
     return where, values
-
-
-def _parents(rows: Sequence[Sequence[Any]]) -> list[Step]:
-    return [Step(parent, child, tentative=bool(tentative)) for parent, child, tentative in rows]

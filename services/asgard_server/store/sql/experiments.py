@@ -27,6 +27,7 @@ from asgard_server.store.sql.experiment_rows import (
     variation_of,
     variation_values,
 )
+from asgard_server.store.sql.scopes import OWNED, scope_of
 from asgard_server.store.sql.session import Database, Session, marks
 from asgard_server.store.sql.variation_runs import SqlRuns
 
@@ -177,6 +178,12 @@ class SqlExperiments:
     ) -> list[Experiment]:
         """What the caller may read, newest first."""
         where, values = _condition(wanted)
+        if wanted.owner:
+            scope = await scope_of(self._session, wanted.owner)
+            if scope is None:
+                return []
+            where.append(OWNED[scope.kind])
+            values.append(scope.id)
         place = None if behind is None else (micros(behind[0]), behind[1])
         found = await access.page(
             self._session, "experiment", by, place, limit, " AND ".join(where), values
@@ -186,12 +193,20 @@ class SqlExperiments:
 
     async def parents(self, id: str) -> list[Parent]:
         """What it is built upon."""
+        return (await self.parents_of([id]))[id]
+
+    async def parents_of(self, ids: Sequence[str]) -> Mapping[str, list[Parent]]:
+        """What each of these is built upon."""
+        chosen, values = among(self._session, "experiment_id", ids)
         rows = await self._session.all(
-            "SELECT parent_id, tentative FROM experiment_parents WHERE experiment_id = ?"
-            " ORDER BY parent_id",
-            id,
+            "SELECT experiment_id, parent_id, tentative FROM experiment_parents"  # noqa: S608 - ours
+            f" WHERE {chosen} ORDER BY experiment_id, parent_id",
+            values,
         )
-        return [Parent(parent, bool(tentative)) for parent, tentative in rows]
+        found: dict[str, list[Parent]] = {id: [] for id in ids}
+        for id, parent, tentative in rows:
+            found[id].append(Parent(parent, bool(tentative)))
+        return found
 
     async def put_parents(self, id: str, parents: Sequence[Parent]) -> None:
         """Replace what it is built upon."""
@@ -208,17 +223,15 @@ class SqlExperiments:
 
     async def readable(self, ids: Sequence[str], by: Principal) -> Mapping[str, Experiment]:
         """Those of these that the caller may read."""
-        found = list(ids)
-        if not by.sees_everything and ids:
-            named, values = among(self._session, "object_id", ids)
-            reads, keys = among(self._session, "principal", by.keys)
-            rows = await self._session.all(
-                "SELECT DISTINCT object_id FROM readers WHERE object_kind = 'experiment'"  # noqa: S608 - ours
-                f" AND {named} AND {reads}",
-                *(values, keys),
-            )
-            found = [row[0] for row in rows]
-        return await self._rows(found)
+        if not ids:
+            return {}
+        chosen, values = among(self._session, "id", ids)
+        may, keys = access.readable(self._session, "experiment", "experiments.id", by)
+        rows = await self._session.all(
+            f"SELECT {EXPERIMENT} FROM experiments WHERE {chosen} AND {may}",  # noqa: S608 - ours
+            *(values, *keys),
+        )
+        return {row[0]: experiment_of(row) for row in rows}
 
     async def variation(self, id: str, number: int) -> Variation:
         """Look up a variation. Raises `NotFoundError`."""
@@ -295,7 +308,4 @@ def _condition(wanted: Filter) -> tuple[list[str], list[object]]:
         values.append(wanted.state)
     if wanted.retracted:
         where.append("o.retracted_at IS NOT NULL")
-    if wanted.owner:
-        where.append("coalesce(o.team_id, o.organization_id, o.created_by) = ?")
-        values.append(wanted.owner)
     return where, values

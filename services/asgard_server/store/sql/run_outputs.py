@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from gimle.asgard.core.errors import NotFoundError
-from gimle.asgard.core.experiment_errors import RunLeaseLostError
-
 from asgard_server.auth.principal import Principal
+from asgard_server.experiment import leases
 from asgard_server.store.sql import retracting
 from asgard_server.store.sql.session import Session
+from asgard_server.store.sql.variation_runs import run_at
 
 
 async def require_lease(
@@ -16,20 +15,11 @@ async def require_lease(
     """Raise `RunLeaseLostError` for what comes too late, `NotFoundError` for a run that is not.
 
     Without a token the lease that holds is meant, whoever has it; of a run that was lost nothing is
-    taken. Who calls holds the experiment, so that it cannot be lost meanwhile.
+    taken. Who calls holds the experiment or the asset: a loss comes before, or finds it there.
     """
     if variation is None or run is None:
         return
-    row = await session.one(
-        "SELECT run_id, status, lease_token FROM variation_runs"
-        " WHERE experiment_id = ? AND variation = ? AND number = ?",
-        *(experiment_id, variation, run),
-    )
-    if row is None:
-        raise NotFoundError("run", f"{experiment_id}/{variation}/{run}")
-    run_id, status, held = row
-    if status == "failed_lost" or (token and token != held):
-        raise RunLeaseLostError(run_id)
+    leases.require_lease(await run_at(session, experiment_id, variation, run), token)
 
 
 async def retract_with(

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from gimle.asgard.core.access_errors import NotAMemberError
+from gimle.asgard.core.errors import NotFoundError
+
+from asgard_server.access.domain import Owner
+from asgard_server.auth.principal import Principal
 from asgard_server.store.sql.session import Session
 
 ScopeKind = Literal["user", "team", "organization"]
@@ -22,7 +27,7 @@ OWNED: dict[ScopeKind, str] = {
     "team": "o.team_id = ?",
     "organization": "o.organization_id = ?",
 }
-"""The condition that an asset, called `o`, is owned by the id of a scope of this kind."""
+"""The condition that an asset or an experiment, called `o`, is of the scope of this kind and id."""
 
 
 async def scope_of(session: Session, text: str) -> Scope | None:
@@ -39,6 +44,40 @@ async def scope_of(session: Session, text: str) -> Scope | None:
         or await _user(session, "sub", text)
         or _local(text)
     )
+
+
+async def owner_named(session: Session, organization: str, team: str) -> Owner:
+    """Whose something is to be, as a caller names them; nobody's for two empty texts.
+
+    Raises `NotFoundError`.
+    """
+    of = await _named(session, "organization", organization)
+    within = await _named(session, "team", team)
+    if within is None:
+        return Owner(None if of is None else of.id)
+    if of is not None and within.organization_id != of.id:
+        raise NotFoundError("team", team)  # of this organisation
+    return Owner(within.organization_id, within.id)
+
+
+def require_member(owner: Owner, organization: str, team: str, by: Principal) -> None:
+    """Raise `NotAMemberError` where a caller names somebody else's organisation or team."""
+    if by.sees_everything:
+        return
+    if owner.team_id is not None:
+        if owner.team_id not in by.teams and owner.organization_id not in by.organizations:
+            raise NotAMemberError(team)
+    elif owner.organization_id is not None and owner.organization_id not in by.organizations:
+        raise NotAMemberError(organization)
+
+
+async def _named(session: Session, kind: ScopeKind, text: str) -> Scope | None:
+    if not text:
+        return None
+    found = await scope_of(session, text)
+    if found is None or found.kind != kind:
+        raise NotFoundError(kind, text)
+    return found
 
 
 def _local(text: str) -> Scope | None:

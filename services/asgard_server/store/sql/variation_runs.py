@@ -10,7 +10,8 @@ from gimle.asgard.core.errors import NotFoundError
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment.leases import Run
 from asgard_server.store.blob_rows import micros, moment
-from asgard_server.store.sql import access, audit
+from asgard_server.store.sql import asset_log, audit
+from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.experiment_rows import RUN, run_of, run_values
 from asgard_server.store.sql.session import Session, marks
@@ -25,15 +26,7 @@ class SqlRuns:
 
     async def find(self, id: str, variation: int, number: int, *, lock: bool = False) -> Run:
         """Look up. Raises `NotFoundError`."""
-        locked = self._session.for_update if lock else ""
-        row = await self._session.one(
-            f"SELECT {RUN} FROM variation_runs WHERE experiment_id = ? AND variation = ?"  # noqa: S608 - ours
-            f" AND number = ?{locked}",
-            *(id, variation, number),
-        )
-        if row is None:
-            raise NotFoundError("run", f"{id}/{variation}/{number}")
-        return run_of(row)
+        return await run_at(self._session, id, variation, number, lock=lock)
 
     async def of_variation(self, id: str, variation: int, limit: int) -> list[Run]:
         """The newest, by their numbers."""
@@ -91,24 +84,37 @@ class SqlRuns:
     async def abandon_assets(self, run: Run, reason: str, by: Principal, now: datetime) -> int:
         """Give up what nobody has finalized; what is whole and awaits review stays."""
         rows = await self._session.all(
-            "SELECT id, organization_id FROM assets WHERE experiment_id = ? AND variation = ?"  # noqa: S608 - ours
+            "SELECT id FROM assets WHERE experiment_id = ? AND variation = ?"  # noqa: S608 - ours
             " AND run = ? AND state = 'pending'"
             " AND NOT (pending_reasons <> '[]' AND size_bytes IS NOT NULL)"
             f" ORDER BY id{self._session.for_update}",
             *(run.experiment_id, run.variation, run.number),
         )
-        at = micros(now)
-        for asset_id, organization_id in rows:
-            await self._session.run(
-                "UPDATE assets SET state = 'abandoned', abandoned_at = ?, abandoned_reason = ?,"
-                " updated_at = ? WHERE id = ?",
-                *(at, reason, at, asset_id),
-            )
-            await audit.note(
-                *(self._session, by, "asset.abandon", "asset", asset_id, organization_id),
-                {"reason": reason},
-                at=at,
-            )
-            readers = await access.readers(self._session, "asset", asset_id)
-            self._changed(Change("asset", asset_id, readers, readers))
-        return len(rows)
+        if not rows:
+            return 0
+        ids, at = [row[0] for row in rows], micros(now)
+        chosen, value = among(self._session, "id", ids)
+        await self._session.run(
+            "UPDATE assets SET state = 'abandoned', abandoned_at = ?, abandoned_reason = ?,"  # noqa: S608 - ours
+            f" updated_at = ? WHERE {chosen}",
+            *(at, reason, at, value),
+        )
+        details = {"reason": reason}
+        await audit.note_assets(self._session, by, "asset.abandon", ids, details, at)
+        for each in await asset_log.unchanged(self._session, ids):
+            self._changed(each)
+        return len(ids)
+
+
+async def run_at(
+    session: Session, id: str, variation: int, number: int, *, lock: bool = False
+) -> Run:
+    """A run of a variation. Raises `NotFoundError`."""
+    row = await session.one(
+        f"SELECT {RUN} FROM variation_runs WHERE experiment_id = ? AND variation = ?"  # noqa: S608 - ours
+        f" AND number = ?{session.for_update if lock else ''}",
+        *(id, variation, number),
+    )
+    if row is None:
+        raise NotFoundError("run", f"{id}/{variation}/{number}")
+    return run_of(row)

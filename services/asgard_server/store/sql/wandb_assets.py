@@ -13,7 +13,7 @@ from asgard_server.asset.domain import Asset, OutputOf
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment.leases import Run
 from asgard_server.store.blob_rows import micros
-from asgard_server.store.sql import access, asset_rows, asset_texts, audit, links
+from asgard_server.store.sql import access, asset_rows, asset_texts, audit, links, run_outputs
 from asgard_server.store.sql.asset_log import Change
 from asgard_server.store.sql.experiment_rows import wandb_fields
 from asgard_server.store.sql.session import Session
@@ -72,4 +72,5 @@ async def add_wandb_asset(
         ),
         by,
     )
+    await run_outputs.retract_with(session, asset_id, run.experiment_id, run.variation, by, at)
     return asset_id, made.change

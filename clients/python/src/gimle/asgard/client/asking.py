@@ -59,9 +59,13 @@ class AskingByName(Asking):
         """Call an RPC of the service's proto."""
         name = f"{method}Request"
         proto = next(each for each in self.protos if hasattr(each, name))
-        patience = 0.0 if method in self.not_repeated else None
+        patience = None if self.may_repeat(method, fields) else 0.0
         request = getattr(proto, name)(**fields)
         return shown(self._connection.call(method, request, patience=patience))
+
+    def may_repeat(self, method: str, fields: dict[str, Any]) -> bool:
+        """Whether the same call again does no more than once."""
+        return method not in self.not_repeated
 
     def all(self, method: str, name: str, /, **fields: Any) -> Iterator[Any]:
         """Every element of a list, `name` being what its pages call them."""

@@ -67,7 +67,8 @@ class RpcBlobs:
 
     async def renew(self, asset: Asset, names: Sequence[str], seconds: int) -> list[Upload]:
         """Grant uploads that have begun anew."""
-        wanted = [each for each in asset.components if each.name in set(names)]
+        chosen = set(names)
+        wanted = [each for each in asset.components if each.name in chosen]
 
         async def grant(batch: Sequence[Component]) -> Sequence[pb.Upload]:
             request = pb.RenewUploadsRequest(blob_ids=[each.blob_id or "" for each in batch])

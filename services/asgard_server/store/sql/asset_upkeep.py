@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
@@ -129,13 +128,6 @@ class LinkTurns:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    async def turn(self, name: str) -> AsyncIterator[bool]:
+    def turn(self, name: str) -> AsyncIterator[bool]:
         """Hold a lock among replicas while iterated; yields once whether it was got."""
-        number = zlib.crc32(name.encode())
-        async with self._link.connection() as connection:
-            got = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
-            try:
-                yield bool(got)
-            finally:
-                if got:
-                    await connection.execute("SELECT pg_advisory_unlock($1)", number)
+        return self._link.lock(name)

@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     f"{SERVER}.store.rpc_blobs": FORMAT
     | {f"{SERVER}.{room}" for room in ("asset.store", "asset.domain", "asset.wishes")}
-    | {f"{SERVER}.rpc.requests"},
+    | {f"{SERVER}.rpc.requests", f"{SERVER}.store.rpc_refusals"},
     f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT
     | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal", "auth.lasting")},

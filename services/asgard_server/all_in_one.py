@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.errors import StorageReadOnlyError, StorageUnavailableError
 from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.place import read_storage_id
 
@@ -146,7 +146,7 @@ async def _blobs(
         return []
     try:
         return [await stack.enter_async_context(open_blobs(settings, address))]
-    except StorageUnavailableError as error:
+    except (StorageUnavailableError, StorageReadOnlyError) as error:
         if settings.database_url is not None:
             raise
         # A folder that may only be read is still shown.

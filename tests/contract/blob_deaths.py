@@ -218,7 +218,7 @@ def _forked(what: str, where: Site, name: str, last: int) -> bool:
 
 def main(what: str, where: Site, seed: str) -> None:
     """Die at every step."""
-    domain.SINGLE_BYTES, parts.PART_BYTES = 1 << 20, PART
+    domain.SINGLE_BYTES, parts.FEW_PART_BYTES = 1 << 20, PART
     # What botocore knows of S3 is read once, not in every child.
     session = boto3.Session()
     session.client("s3", region_name="us-east-1").close()

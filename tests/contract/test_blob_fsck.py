@@ -82,7 +82,7 @@ async def strewn(home: Home, blob_id: str, attempt: str = "1", body: bytes = BOD
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     return 5 << 20
 
 

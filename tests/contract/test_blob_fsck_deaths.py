@@ -74,7 +74,7 @@ async def home(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Home]:
     monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     if request.param != "folder":
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)

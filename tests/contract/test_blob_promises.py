@@ -173,7 +173,7 @@ async def test_a_plain_put_that_is_not_what_was_declared(home: Home) -> None:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
     """Parts as small as S3 allows, so that tests move few bytes."""
     monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     return 5 << 20
 
 

@@ -111,7 +111,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("AWS_", "ASGARD_S3"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
 
 
 @pytest.fixture

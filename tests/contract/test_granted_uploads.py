@@ -326,5 +326,22 @@ async def test_rows_and_results_are_not_taken_for_each_other(place: Home) -> Non
         await begun(place, rows_for(rows, "append2", "nowhere"))
 
 
+async def test_rows_under_the_id_of_a_result_are_refused_and_its_arrays_stay(place: Home) -> None:
+    await a_growing(place)
+    other = ResultDocument("other", "run", "T", {"x": SMALL}, NOW)
+    await place.engines.documents.add_result(other)
+    before, rows = place.left(), SMALL[:7] + 1
+    with pytest.raises(AlreadyExistsError):
+        await begun(place, rows_for(rows, "other"))
+    await begun(place, rows_for(rows, "later"))
+    later = ResultDocument("later", "run", "T", {"x": SMALL}, NOW)
+    await place.engines.documents.add_result(later)
+    await sweep(place, minutes=80)
+    assert set(before) < set(place.left())
+    for result_id in ("other", "later"):
+        read = await place.engines.documents.open_result(result_id)
+        np.testing.assert_array_equal(read.data["x"], SMALL)
+
+
 def test_grants_and_margin_are_as_documented() -> None:
     assert (3_600, timedelta(minutes=15)) == (granting.SECONDS, granting.MARGIN)

@@ -18,6 +18,7 @@ from asgard_server.store.rpc_runs import RpcRuns
 from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.errors import InvalidFieldError, StorageUnavailableError
 from gimle.asgard.core.experiment_errors import VariationRunStateError
+from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.run_owner_pb2 import RunOwner
 
@@ -88,14 +89,27 @@ async def test_a_lost_run_takes_no_results_and_no_other_end_but_notes(running: R
         pb.AddResultRequest(run_id=run_id, result=a_result(data=b'{"x":[1],"computed":[1]}'))
     )
     await runs.put({**BODY, **ENDED})
+    result_id = made.result.result_id
+    large = b'{"x":{"$array":"x","dtype":"float64","shape":[1000000]}}'
+    whole = pb.WriteResultRequest(
+        add=pb.AddResultRequest(run_id=run_id, result=a_result(data=large))
+    )
+    more = pb.WriteResultRequest(append=pb.AppendResultRequest(result_id=result_id, data=large))
+    rows = granted_pb.CreateResultUploadsRequest.NewUpload(
+        result_id="0" * 32, grows_result_id=result_id
+    )
+    array = rows.arrays.add(key="x", path=["x"], dtype=b'"float64"', shape=[1_000_000])
+    array.sha256 = "0" * 64
     # What was believed of it holds for a second.
     await asyncio.sleep(1.1)
     for late in (
         running.stub.AddResult(pb.AddResultRequest(run_id=run_id, result=a_result())),
-        running.stub.AppendResult(
-            pb.AppendResultRequest(result_id=made.result.result_id, data=b'{"x":[2]}')
-        ),
+        running.stub.AppendResult(pb.AppendResultRequest(result_id=result_id, data=b'{"x":[2]}')),
         running.stub.FinishRun(pb.FinishRunRequest(run_id=run_id)),
+        # Before anything of it is sent.
+        running.stub.WriteResult(iter([whole])),
+        running.stub.WriteResult(iter([more])),
+        running.stub.CreateResultUploads(granted_pb.CreateResultUploadsRequest(results=[rows])),
     ):
         _, reason, metadata = await refusal(late)
         assert (reason, metadata) == ("RUN_STATE", {"runId": run_id, "status": "failed_lost"})

@@ -34,7 +34,7 @@ def part_size(size_bytes: int) -> int:
     16 MiB up to 1 GiB; above whole MiB, at least 32, so few that 10,000 suffice.
     """
     if size_bytes <= FEW_PARTS_BYTES:
-        return min(PART_BYTES, FEW_PART_BYTES)
+        return FEW_PART_BYTES
     least = -(-size_bytes // PARTS)
     return max(PART_BYTES, -(-least // MIB) * MIB)
 

@@ -30,7 +30,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # Of these the operator learns at once; the others are the caller's business.
-_WARN = frozenset({"STORAGE_UNAVAILABLE", "STORAGE_FULL", "DOCUMENT_UNREADABLE"})
+_WARN = frozenset(
+    {"STORAGE_UNAVAILABLE", "STORAGE_FULL", "STORAGE_READ_ONLY", "DOCUMENT_UNREADABLE"}
+)
 
 _OF_GRPC = "/grpc."
 

@@ -142,6 +142,9 @@ class Granting:
         for _ in range(_TRIES):
             there = await self._intents.find(new.result_id)
             if there is None:
+                # Arrays of a result have names that begin with its id: these would be taken for it.
+                if await self._stored(new.result_id):
+                    raise AlreadyExistsError("result", new.result_id)
                 rows = [(array.field, _file(new, array, "").ref) for array in new.arrays]
                 paths = await self._documents.rows_places(found, grows, new.result_id, rows)
                 if paths is None:
@@ -170,7 +173,7 @@ class Granting:
         for _ in range(_TRIES):
             found = await self._intents.find(key.id)
             if found is None:
-                if await self._documents.read(key) is not None:
+                if await self._stored(key.id):
                     return Begun(None)
                 intent = self._intent(run_id, new, ())
                 stamp = await self._intents.create(intent)
@@ -399,8 +402,13 @@ class Granting:
             )
             named = {path for ref in references(result.data) for path, _ in ref.files}
             paths = [path for path in paths if path not in named]
+        if paths and intent.grows is not None and await self._stored(intent.result_id):
+            return  # one that has come since under the append's own id may name them, too
         if paths:
             await self._grants.remove(paths)
+
+    async def _stored(self, result_id: str) -> bool:
+        return await self._documents.read(Key("result", result_id)) is not None
 
     def _until(self) -> datetime:
         return self._clock() + timedelta(seconds=SECONDS)

@@ -226,6 +226,8 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         asked = uploaded.asked(request)
         if any(new.grows is None for new in asked):
             await self._fence.check(check_id(request.run_id))
+        for grows in {new.grows for new in asked if new.grows is not None}:
+            await self._fence.check_result(grows)
         begun = await self._granting.begin(request.run_id, asked, run_follows=request.run_follows)
         return granted_pb.CreateResultUploadsResponse(results=map(uploaded.begun_message, begun))
 
@@ -381,11 +383,16 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         return await _apart(len(found.body), decode_run, found.body, run_id, found.modified_at)
 
     async def _check_target(self, kind: Kind, request: Any) -> None:
-        """Raise `NotFoundError` for a call to what is not there, before its arrays are sent."""
+        """Refuse a call to what is not there, or lost, before its arrays are sent.
+
+        Raises `NotFoundError`, `VariationRunStateError`.
+        """
         if kind == "add":
             await self._found(Key("run", check_id(request.run_id)))
+            await self._fence.check(request.run_id)
         elif kind == "append":
             await self._found(Key("result", check_id(request.result_id, "result_id")))
+            await self._fence.check_result(request.result_id)
 
     async def _known(self, run_id: str) -> tuple[RunRow, list[str]]:
         """A run as it is now, with its results: the union of its list and the index.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -25,7 +24,8 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
+from gimle.asgard.core.errors import AsgardError, StorageUnavailableError
+from gimle.asgard.core.folder.files import unavailable
 
 from asgard_server.blob.domain import Blob, Held, Kept, Target
 from asgard_server.blob.parts import Part
@@ -143,13 +143,9 @@ class FolderBytes:
         try:
             yield
         except OSError as error:
-            if isinstance(error, StorageFullError | StorageUnavailableError):
+            if isinstance(error, AsgardError):
                 raise
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFullError(str(self._storage)) from error
-            raise StorageUnavailableError(
-                str(self._storage), f"{error.strerror or error}; check its disk and permissions"
-            ) from error
+            raise unavailable(str(self._storage), error) from error
 
     async def in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what waits for the disk in a thread."""

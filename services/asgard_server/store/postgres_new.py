@@ -115,21 +115,26 @@ class Taken(NamedTuple):
 
 
 def may_be_new(written: Written, key: Key) -> bool:
-    """Whether this process has written a document, and nobody before."""
-    return key.kind == "result" and any(
-        len(notes) == 1 and notes[0].write.lists and notes[0].found is not None
-        for notes in written.of((key,)).values()
-    )
+    """Whether this process has written a result, and nobody before."""
+    return _only_note(written, key) is not None
 
 
 def new_result(written: Written, key: Key, now: int) -> New | None:
     """What is known of a result that nobody has written before, if it is small."""
-    for note in written.of((key,)).get(key, ()):
-        own = standing((note,), None)
-        if own is not None and len(own.body) <= SMALL:
-            value = values_of({key: own}, now)[key]
-            return New(note, value) if isinstance(value, ResultValues) else None
-    return None
+    note = _only_note(written, key)
+    own = None if note is None else standing((note,), None)
+    if note is None or own is None or len(own.body) > SMALL:
+        return None
+    value = values_of({key: own}, now)[key]
+    return New(note, value) if isinstance(value, ResultValues) else None
+
+
+def _only_note(written: Written, key: Key) -> Note | None:
+    if key.kind != "result":
+        return None
+    notes = written.of((key,)).get(key, ())
+    only = notes[0] if len(notes) == 1 else None
+    return only if only is not None and only.write.lists and only.found is not None else None
 
 
 async def begin(connection: Connection, begun: Begun) -> frozenset[Key]:

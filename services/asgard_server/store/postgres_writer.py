@@ -69,7 +69,7 @@ class Writer:
 
         Raises what kept one of them from being observed.
         """
-        if self._written and len(keys) == 1 and may_be_new(self._written, keys[0]):
+        if self._written and len(keys) == 1:
             outcome = await self._take_in(keys[0], self._written)
             if outcome is not None:
                 return outcome

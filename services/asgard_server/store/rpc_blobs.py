@@ -20,13 +20,12 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from asgard_server.asset.domain import Arrived, Asset, Component
 from asgard_server.asset.store import Download, Upload
 from asgard_server.asset.wishes import NewComponent
 from asgard_server.rpc import requests
+from asgard_server.store.rpc_refusals import info_of
 
 T = TypeVar("T")
 
@@ -67,7 +66,8 @@ class RpcBlobs:
 
     async def renew(self, asset: Asset, names: Sequence[str], seconds: int) -> list[Upload]:
         """Grant uploads that have begun anew."""
-        wanted = [each for each in asset.components if each.name in set(names)]
+        chosen = set(names)
+        wanted = [each for each in asset.components if each.name in chosen]
 
         async def grant(batch: Sequence[Component]) -> Sequence[pb.Upload]:
             request = pb.RenewUploadsRequest(blob_ids=[each.blob_id or "" for each in batch])
@@ -160,7 +160,7 @@ class RpcBlobs:
             raise self._raised(error) from error
 
     def _raised(self, error: grpc.aio.AioRpcError) -> Exception:
-        info = _info(error)
+        info = info_of(error)
         if info.reason == "BLOB_NOT_FOUND":
             return NotFoundError("blob", info.metadata["blobId"])
         if info.reason == "BLOB_TOO_LARGE":
@@ -203,16 +203,6 @@ def _file_name(name: str) -> str:
     """The last step of a component's name, where it is one that may stand in a header."""
     step = name.rpartition("/")[2]
     return step if len(step.encode()) <= 200 else ""
-
-
-def _info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    info = error_details_pb2.ErrorInfo()
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it has what is read
-    if status is not None:
-        for detail in status.details:
-            if detail.Unpack(info):
-                break
-    return info
 
 
 async def _in_batches(items: Sequence[Any], work: Any) -> list[Any]:

@@ -17,8 +17,8 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 from gimle.asgard.v1.run_owner_pb2 import RunOwner
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+
+from asgard_server.store.rpc_refusals import info_of
 
 _SECONDS = 30.0
 # RunService has got further, or somebody deleted the document: there is nothing left to be told.
@@ -69,7 +69,7 @@ class RpcRuns:
         try:
             await getattr(self._stub, method)(request, timeout=_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if _reason(error) not in _DONE:
+            if info_of(error).reason not in _DONE:
                 raise StorageUnavailableError(
                     self._place, f"{method}: {error.details() or error.code().name}", passing=True
                 ) from error
@@ -88,12 +88,3 @@ def _timestamp(text: str) -> Timestamp:
     made = Timestamp()
     made.FromDatetime(parse_time(text))
     return made
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # AioRpcError has what it reads
-    info = error_details_pb2.ErrorInfo()
-    for detail in () if status is None else status.details:
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""

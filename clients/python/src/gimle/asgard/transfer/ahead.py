@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from gimle.asgard.transfer.grants import Part, parts_at_once
@@ -39,17 +38,6 @@ class Ahead:
         self._numbers = iter(range(1, self._count + 1))
         self._thread = ThreadPoolExecutor(1)
         self._coming: deque[Future[Part]] = deque()
-
-    def __enter__(self) -> Ahead:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of what has not been hashed yet."""

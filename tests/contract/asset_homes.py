@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import httpx
+from asgard_server.access.domain import Action
 from asgard_server.asset import wishes
 from asgard_server.asset.domain import Asset
 from asgard_server.asset.finishing import Finisher
@@ -29,6 +30,7 @@ from asgard_server.processes.blob_service import BLOB_SERVICE
 from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.rpc_blobs import RpcBlobs
+from asgard_server.store.sql import access
 from asgard_server.store.sql.asset_upkeep import LinkTurns, OwnTurns, SqlUpkeep
 from asgard_server.store.sql.asset_versions import SqlVersions
 from asgard_server.store.sql.assets import SqlAssets
@@ -93,6 +95,14 @@ class AssetHome:
         made = await self.create(by, **wish)
         await self.send(made)
         return await self.finisher.finalize(by, made.asset.id)
+
+    async def grant(self, asset_id: str, who: str, action: Action) -> None:
+        async def work(session: Session) -> None:
+            created_at = await access.hold(session, "asset", asset_id)
+            await access.grant(session, "asset", asset_id, who, action, "own", "ada", 1)
+            await access.regrant(session, "asset", asset_id, created_at)
+
+        await self.database.write(work)
 
     async def settle(self) -> None:
         """Do all that is to be done in time: give up, let go, deliver, sweep."""

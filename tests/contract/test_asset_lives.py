@@ -49,15 +49,6 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield opened
 
 
-async def grant(home: AssetHome, asset_id: str, who: str, action: Action) -> None:
-    async def work(session: Session) -> None:
-        created_at = await access.hold(session, "asset", asset_id)
-        await access.grant(session, "asset", asset_id, who, action, "own", "ada", 1)
-        await access.regrant(session, "asset", asset_id, created_at)
-
-    await home.database.write(work)
-
-
 # Creating
 
 
@@ -93,7 +84,7 @@ async def test_a_repeat_with_the_same_id_answers_what_is_there(home: AssetHome) 
 async def test_a_repeat_shows_and_grants_nothing_to_who_has_lost_it(home: AssetHome) -> None:
     wish: dict[str, Any] = {"id": "mine", "components": ("a",), "digest": "d"}
     await home.create(**wish)
-    await grant(home, "mine", "bob", "administer")
+    await home.grant("mine", "bob", "administer")
 
     async def work(session: Session) -> None:
         created_at = await access.hold(session, "asset", "mine")
@@ -308,7 +299,7 @@ async def test_an_asset_that_awaits_review_is_ready_when_it_is_approved(home: As
     assert (await home.store.http.get(urls["c.json"])).content == b"some bytes"
     assert [each.id for each in await home.lists.queue(ADA, None, 9)] == [made.asset.id]
     assert await home.lists.queue(EVE, None, 9) == []
-    await grant(home, made.asset.id, "bob", "read")
+    await home.grant(made.asset.id, "bob", "read")
     assert await home.lists.queue(BOB, None, 9) == []
     with pytest.raises(ForbiddenError):
         await home.finisher.approve(BOB, made.asset.id)
@@ -393,7 +384,7 @@ async def test_an_asset_is_not_deleted_while_something_refers_to_it(home: AssetH
     given_up = await home.create(content=b"1", output_of=OutputOf("exp"), pending_reasons=("r",))
     await home.finisher.reject(ADA, given_up.asset.id, "no")
     await home.keeper.delete(ADA, given_up.asset.id)
-    await grant(home, made.asset.id, "eve", "write")
+    await home.grant(made.asset.id, "eve", "write")
     with pytest.raises(ForbiddenError):
         await home.keeper.delete(EVE, made.asset.id)
 

@@ -76,7 +76,7 @@ async def test_names_of_others_are_found_by_their_handles(home: AssetHome) -> No
     with pytest.raises(NotFoundError) as caught:
         await home.keeper.named(BOB, "@ada/nets/one@1")
     assert made.asset.id not in str(caught.value)  # nobody learns that there is such a name
-    await grant(home, made.asset.id, "bob", "read")
+    await home.grant(made.asset.id, "bob", "read")
     assert await home.keeper.named(BOB, "@ada/nets/one@1") == made.asset.id
     assert await home.keeper.named(ADA, "nets/one") == made.asset.id
     for unknown in ("nets/one", "@ada/nets", "@nobody/nets/one", "@ada/nets/one@2", "@ada", "@"):
@@ -105,7 +105,7 @@ async def test_metadata_changes_and_nothing_else_does(home: AssetHome) -> None:
     changed = await home.keeper.update(ADA, asset.id, b'{"re": 2000}')
     assert (changed.metadata_json, changed.components) == ('{"re": 2000}', asset.components)
     assert await home.keeper.update(ADA, asset.id, b'{"re": 2000}') == changed
-    await grant(home, asset.id, "bob", "read")
+    await home.grant(asset.id, "bob", "read")
     with pytest.raises(ForbiddenError):
         await home.keeper.update(BOB, asset.id, b"{}")
     with pytest.raises(NotFoundError):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgard_server.asset import pages
 from asgard_server.asset.access_store import Wanted
 from asgard_server.asset.store import Filter
+from asgard_server.rpc import pages
 
 from tests.gateway.monitors import Served, a_monitor
 
@@ -301,9 +301,9 @@ async def test_a_token_that_somebody_has_written_himself_is_refused(
         (f"assets/{made}/flags", f"flags/{made}"),
         (f"assets/{made}/versions", f"versions/{made}"),
     ):
-        forged = pages.token_of(listing, text)
+        forged = pages.token(listing, text)
         answer = await server.client.get(f"/v1/{path}?page_token={forged}")
         assert (answer.status_code, answer.json()["reason"]) == (400, "PAGE_TOKEN_MISMATCH"), path
-    body = {"page_token": pages.token_of(f"search/{Wanted()}", text)}
+    body = {"page_token": pages.token(f"search/{Wanted()}", text)}
     answer = await server.client.post("/v1/search", json=body)
     assert (answer.status_code, answer.json()["reason"]) == (400, "PAGE_TOKEN_MISMATCH")

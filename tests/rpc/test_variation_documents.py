@@ -20,6 +20,7 @@ from gimle.asgard.core.errors import InvalidFieldError, StorageUnavailableError
 from gimle.asgard.core.experiment_errors import VariationRunStateError
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.run_owner_pb2 import RunOwner
 
 from tests.rpc.running import Running, a_result, a_service, refusal
@@ -94,7 +95,7 @@ async def test_a_lost_run_takes_no_results_and_no_other_end_but_notes(running: R
     whole = pb.WriteResultRequest(
         add=pb.AddResultRequest(run_id=run_id, result=a_result(data=large))
     )
-    more = pb.WriteResultRequest(append=pb.AppendResultRequest(result_id=result_id, data=large))
+    more = pb.WriteResultRequest(append=AppendResultRequest(result_id=result_id, data=large))
     rows = granted_pb.CreateResultUploadsRequest.NewUpload(
         result_id="0" * 32, grows_result_id=result_id
     )
@@ -104,7 +105,7 @@ async def test_a_lost_run_takes_no_results_and_no_other_end_but_notes(running: R
     await asyncio.sleep(1.1)
     for late in (
         running.stub.AddResult(pb.AddResultRequest(run_id=run_id, result=a_result())),
-        running.stub.AppendResult(pb.AppendResultRequest(result_id=result_id, data=b'{"x":[2]}')),
+        running.stub.AppendResult(AppendResultRequest(result_id=result_id, data=b'{"x":[2]}')),
         running.stub.FinishRun(pb.FinishRunRequest(run_id=run_id)),
         # Before anything of it is sent.
         running.stub.WriteResult(iter([whole])),

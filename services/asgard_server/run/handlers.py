@@ -26,6 +26,7 @@ from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
@@ -252,12 +253,12 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         )
 
     async def AppendResult(
-        self, request: pb.AppendResultRequest, context: Context
+        self, request: AppendResultRequest, context: Context
     ) -> pb.AppendResultResponse:
         return await self._append(request, request.arrays, codec.data_size(request))
 
     async def _append(
-        self, request: pb.AppendResultRequest, arrays: Arrays, size: int
+        self, request: AppendResultRequest, arrays: Arrays, size: int
     ) -> pb.AppendResultResponse:
         key = Key("result", check_id(request.result_id, "result_id"))
         await self._fence.check_result(key.id)

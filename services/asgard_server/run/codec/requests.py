@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gimle.asgard.core import exact
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.run import domain
@@ -98,7 +99,7 @@ def run_change(request: pb.UpdateRunRequest) -> dict[str, Any]:
     return {path: present[path]() if path in present else None for path in paths}
 
 
-def data_size(message: NewResult | pb.AppendResultRequest) -> int:
+def data_size(message: NewResult | AppendResultRequest) -> int:
     """How much there is to parse, roughly; arrays always count as much."""
     return _ARRAYS_BYTES if message.arrays else len(message.data)
 

@@ -17,6 +17,7 @@ from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.core.growth import references
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -91,7 +92,7 @@ def _new_result(result: ResultDocument) -> tuple[NewResult, dict[str, Array], Re
 def append_call(result_id: str, data: Any, at: int) -> Outgoing:
     """The call that lets a result grow."""
     body, arrays = apart(data)
-    request = pb.AppendResultRequest(result_id=result_id, data=body, expected_length=at)
+    request = AppendResultRequest(result_id=result_id, data=body, expected_length=at)
     if any(array.nbytes > STREAMED_BYTES for array in arrays.values()):
         request.upload_id = new_id(datetime.now(UTC))
     return Outgoing("AppendResult", result_id, request, (arrays,))

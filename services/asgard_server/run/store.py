@@ -361,8 +361,8 @@ class RunIndex(Protocol):
         """Runs newest first that match `query`, and how many match (counted to 10,001).
 
         Only those that one of the principals `by` may read, unless it is None: neither page nor
-        count tells of others. Words of one or two letters are looked for in the newest LOOKED_AT of those runs in
-        which the longer words occur.
+        count tells of others. Words of one or two letters are looked for in the newest LOOKED_AT
+        of those runs in which the longer words occur.
         """
 
     async def list_results(

@@ -65,7 +65,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.store": FORMAT
     | {
         f"{SERVER}.{room}"
-        for room in ("store", "run.store", "run.grants", "run.lazy", "run.drawing", "feed.feed")
+        for room in (
+            *("store", "run.store", "run.grants", "run.rights", "run.lazy", "run.drawing"),
+            "feed.feed",
+        )
     }
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
@@ -93,7 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
     f"{SERVER}.run": FORMAT
-    | {f"{SERVER}.{room}" for room in ("run", "rpc", "watching", "feed.feed")},
+    | {f"{SERVER}.{room}" for room in ("run", "rpc", "watching", "feed.feed", "auth.principal")},
     f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc"},
     f"{SERVER}.blob.domain": {f"{SDK}.core", f"{SERVER}.blob.names", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
@@ -146,6 +149,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
+    f"{SERVER}.run.rights": {f"{SDK}.core", f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.run.lazy": set(),
     # Who waits for a store lets others draw meanwhile.
@@ -178,7 +182,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.run.grants"),
+    *(f"{SERVER}.run.{room}" for room in ("domain", "rights", "store", "grants")),
     f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),

@@ -135,8 +135,8 @@ class Changes:
 
     alive: documents with a row, which are not deleted any more; readable: those that can be
     read, or are gone; guarded: those of `runs` that some may read, or could, with what they are to
-    be found by from now on and no more (`read`, `unread`); counts: more results of runs, and when the
-    last of them changed.
+    be found by from now on and no more (`read`, `unread`); counts: more results of runs, and
+    when the last of them changed.
     """
 
     now: int

@@ -408,7 +408,8 @@ def _walk(
     limit: int,
     by: frozenset[str] | None,
 ) -> Iterator[tuple[Any, ...]]:
-    may, keys = "", ()
+    may = ""
+    keys: tuple[str, ...] = ()
     if by is not None:
         may, keys = f" AND {sqlite_readers.condition('runs')}", (sqlite_readers.keys_of(by),)
         if table == "results":

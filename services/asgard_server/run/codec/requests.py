@@ -57,12 +57,11 @@ def whose(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> rights.Whose:
     """What is asked of whose the run is; what a mask names and does not give is taken away."""
     masked = request.update_mask.paths if isinstance(request, pb.UpdateRunRequest) else ()
 
-    def asked(name: str) -> str | None:
+    def asked(name: str) -> Any:
         if masked and name not in masked:
             return None
-        if request.HasField(name):
-            return str(getattr(request, name))
-        return "" if masked else None
+        found = optional(request, name)
+        return "" if found is None and masked else found
 
     return rights.Whose(*map(asked, rights.OWNED))
 

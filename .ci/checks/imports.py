@@ -89,7 +89,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     f"{SERVER}.store.rpc_blobs": FORMAT
     | {f"{SERVER}.{room}" for room in ("asset.store", "asset.domain", "asset.wishes")}
-    | {f"{SERVER}.rpc.requests", f"{SERVER}.store.rpc_refusals"},
+    | {f"{SERVER}.rpc.requests", f"{SERVER}.store.rpc_refusals", f"{SERVER}.auth.principal"},
     f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT
     | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal", "auth.lasting")},
@@ -97,7 +97,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
     f"{SERVER}.run": FORMAT
     | {f"{SERVER}.{room}" for room in ("run", "rpc", "watching", "feed.feed", "auth.principal")},
-    f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc"},
+    f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc", f"{SERVER}.auth"},
+    f"{SERVER}.blob.whose": {
+        *(f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.auth.principal"),
+    },
     f"{SERVER}.blob.domain": {f"{SDK}.core", f"{SERVER}.blob.names", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.holdings": {f"{SERVER}.blob.domain"},

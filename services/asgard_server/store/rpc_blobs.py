@@ -166,7 +166,8 @@ class RpcBlobs:
 
     def _raised(self, error: grpc.aio.AioRpcError) -> Exception:
         info = info_of(error)
-        if info.reason == "BLOB_NOT_FOUND":
+        # Of one that is not ready nothing is to be had, either.
+        if info.reason in ("BLOB_NOT_FOUND", "BLOB_NOT_READY"):
             return NotFoundError("blob", info.metadata["blobId"])
         if info.reason == "BLOB_TOO_LARGE":
             return BlobTooLargeError(int(info.metadata["limitBytes"]))

@@ -398,3 +398,16 @@ def test_without_the_server_the_library_checks_documents_itself(
     assert (done.exit_code, "is the store running" in done.stderr) == (3, True), done.output
     done = CliRunner().invoke(app.build(), ["blob", "init"])
     assert (done.exit_code, "pip install asgard-server" in done.stderr) == (1, True)
+
+
+def test_runs_visibility_says_who_reads_a_run_and_show_shows_it(
+    asgard: Asgard, tmp_path: Path
+) -> None:
+    run = AsgardStorage(tmp_path / "storage").create_run("a run", owner="ann")
+    command = ("runs", "visibility", run.id, "organization", "--organization", "org_1")
+    assert asgard(*command).stdout == f"{run.id}: org_public\n"
+    shown = json.loads(asgard("runs", "show", run.id, "--json").stdout)
+    said = [shown[name] for name in ("owner", "organization_id", "visibility")]
+    assert said == ["ann", "org_1", "org_public"]
+    refused = asgard("runs", "visibility", run.id, "all", status=1)
+    assert "private, organization or public" in refused.stderr

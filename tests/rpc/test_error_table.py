@@ -32,12 +32,7 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         "INVALID_FIELD",
         {"field": "run_id", "mend": "use a UUID"},
     ),
-    (
-        errors.PageTokenMismatchError("other list"),
-        CODE.INVALID_ARGUMENT,
-        "PAGE_TOKEN_MISMATCH",
-        {},
-    ),
+    (errors.PageTokenMismatchError("other list"), CODE.INVALID_ARGUMENT, "PAGE_TOKEN_MISMATCH", {}),
     (errors.NotFoundError("run", "r1"), CODE.NOT_FOUND, "RUN_NOT_FOUND", {"runId": "r1"}),
     (
         errors.NotFoundError("result", "x1"),

@@ -63,13 +63,19 @@ class _Watcher:
 
     @property
     def name(self) -> str:
-        """The same for those who are told the same."""
+        """In its tokens: the same for those who are told of the same."""
         return self.scope if self.audience is None else self.audience.name
 
     @property
     def keys(self) -> frozenset[str] | None:
         """By which it is found; None for one who hears of every change."""
         return None if self.audience is None else self.audience.keys
+
+    @property
+    def told_as(self) -> str:
+        """The same for those whose messages are the same: services are told more."""
+        is_service = self.audience is not None and self.audience.is_service
+        return f"{self.name}/service" if is_service else self.name
 
     def position(self, head: int) -> int:
         """Up to where there is nothing that it has yet to hear of."""
@@ -338,7 +344,7 @@ class LogWatch:
         if watcher.keys is not None and watcher.caught_up:
             return self._due(watcher)
         first, last = watcher.revision + 1, min(self._revision, watcher.revision + _PAGE)
-        key = (f"{watcher.epoch}/{watcher.name}", first, last)
+        key = (f"{watcher.epoch}/{watcher.told_as}", first, last)
         shared = not watcher.scope and first in self._ring
         if shared and (made := self._made.get(key)) is not None:
             return made

@@ -304,7 +304,12 @@ class LogWatch:
             if self._stopping:
                 raise StoppingError("the service is stopping: resume from the last token")
             if watcher.epoch != self._epoch:
-                if (await self._source.head())[0] != watcher.epoch:
+                epoch, _ = await self._source.head()
+                if epoch != watcher.epoch and watcher.epoch == self._tokens.unwritten:
+                    # Of a log that nothing was written to nothing has been missed.
+                    self._unlist(watcher)
+                    self._place(watcher, epoch, 0)
+                elif epoch != watcher.epoch:
                     self._unlist(watcher)
                     async for message in self._snapshot(watcher):
                         yield message

@@ -9,11 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
-from asgard_server.auth import callers
 from asgard_server.auth.principal import Principal
 from asgard_server.run import domain, handlers
+from asgard_server.run.belonging import is_said
 from asgard_server.run.fencing import Fence
-from asgard_server.run.handlers import _require_service
 from asgard_server.store.rpc_runs import RpcRuns
 from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.errors import InvalidFieldError, StorageUnavailableError
@@ -126,17 +125,16 @@ async def test_where_nobody_answers_it_is_to_be_tried_again() -> None:
 
 async def test_whose_a_run_is_and_that_it_goes_on_is_said_by_services_alone() -> None:
     belongs = RunOwner(owner="eve")
-    callers.bind(Principal("ada"))
+    ada, service = Principal("ada"), Principal("asset", kind="service")
     for request in (
         pb.CreateRunRequest(name="a", belongs=belongs),
         pb.UpdateRunRequest(run_id="a", belongs=belongs),
         pb.UpdateRunRequest(run_id="a", belongs=RunOwner(running=True)),
     ):
         with pytest.raises(ForbiddenError, match="by services alone"):
-            _require_service(request)
-    assert not _require_service(pb.UpdateRunRequest(run_id="a", note="b"))
-    callers.bind(Principal("asset", kind="service"))
-    assert _require_service(pb.CreateRunRequest(name="a", belongs=belongs))
+            is_said(request, ada)
+    assert not is_said(pb.UpdateRunRequest(run_id="a", note="b"), ada)
+    assert is_said(pb.CreateRunRequest(name="a", belongs=belongs), service)
     with pytest.raises(InvalidFieldError, match="status"):
         domain.run_document(domain.NewRun("a", status="pending"), domain.EPOCH)
 

@@ -60,7 +60,7 @@ class Keeper:
         await self._told()
         if asset.kind != "components" or asset.state != "pending" or asset.is_whole:
             return Made(asset)
-        uploads = await self._blobs.uploads(asset, asked.declared, domain.UPLOAD_SECONDS)
+        uploads = await self._blobs.uploads(asset, asked.declared, domain.UPLOAD_SECONDS, by)
         return Made(asset, uploads)
 
     async def show(
@@ -119,7 +119,7 @@ class Keeper:
         if asset.is_whole:
             raise AssetStateError(asset.id, "complete", "what it has cannot change")
         chosen = [each.name for each in domain.chosen(asset, names)]
-        return await self._blobs.renew(asset, chosen, domain.UPLOAD_SECONDS)
+        return await self._blobs.renew(asset, chosen, domain.UPLOAD_SECONDS, by)
 
     async def delete(self, by: Principal, asset_id: str) -> Removed:
         """Delete an asset: from the row on it is gone for everybody, and its bytes follow.

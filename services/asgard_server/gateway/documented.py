@@ -43,7 +43,8 @@ _INLINE_BYTES = 65_536
 class Documented:
     """Handlers of the documented endpoints, over the same RPCs that /v1 has.
 
-    `own` is the channel by which the gateway asks for itself: for lists that it keeps.
+    `own` is the channel by which the gateway asks for itself: for lists that it keeps, of callers
+    who show nothing. Whoever shows who they are gets their own.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class Documented:
             min(int(size or 0), MAX_PAGE), given.get("page_token", ""), given.get("query", "")
         )
         try:
-            answer = await self._runs.get(asked)
+            if request.shown:
+                answer = await self._runs.of_one(asked, lambda page: self._list_for(page, request))
+            else:
+                answer = await self._runs.get(asked)
         except grpc.aio.AioRpcError as error:
             raise from_grpc(error) from error
         return await serve(request, answer)
@@ -212,6 +216,12 @@ class Documented:
         if not body.content_type.startswith("application/json"):
             return None
         return body.data or None
+
+    async def _list_for(self, asked: pb.ListRunsRequest, request: Request) -> bytes:
+        reply: bytes = await self._method("ListRuns")(
+            asked.SerializeToString(), timeout=request.seconds_left, metadata=request.metadata
+        )
+        return reply
 
     async def _list_runs(self, asked: pb.ListRunsRequest) -> bytes:
         reply: bytes = await self._listing(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -55,7 +56,10 @@ class Turns(Protocol):
 
 
 class Delivery:
-    """Delivers once a second; of several replicas one does. `receivers` by the kinds of words."""
+    """Delivers once a second, and when it is woken; of several replicas one does.
+
+    `receivers` by the kinds of words.
+    """
 
     def __init__(
         self,
@@ -71,20 +75,28 @@ class Delivery:
         self._clock = clock
         self._receivers = receivers
         self._seconds = seconds
+        self._left = asyncio.Event()
         self._log = structlog.get_logger("asgard.outbox")
+
+    def wake(self) -> None:
+        """Something may have been left: deliver it now rather than at the next second."""
+        self._left.set()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
         for kind in self._receivers:
             metrics.known(kind)
         while True:
+            self._left.clear()
             try:
                 async for mine in self._turns.turn("outbox"):
                     if mine:
                         await self.deliver()
             except AsgardError as error:
                 self._log.warning("nothing is delivered", error=str(error))
-            await asyncio.sleep(self._seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._left.wait()
 
     async def deliver(self) -> int:
         """Deliver what is due; answer how much of it was done."""

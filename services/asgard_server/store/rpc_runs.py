@@ -80,6 +80,9 @@ def _belongs(body: Mapping[str, Any], *, running: bool = False) -> RunOwner:
         owner=body["owner"],
         organization_id=body["organization_id"],
         visibility=body["visibility"],
+        # Words that were left before there were any say nothing of them.
+        readers=body.get("readers", ()),
+        writers=body.get("writers", ()),
         running=running,
     )
 

@@ -64,7 +64,9 @@ class _Watcher:
     @property
     def name(self) -> str:
         """In its tokens: the same for those who are told of the same."""
-        return self.scope if self.audience is None else self.audience.name
+        if self.audience is None or not self.audience.name:
+            return self.scope
+        return f"{self.audience.name}\n{self.scope}" if self.scope else self.audience.name
 
     @property
     def keys(self) -> frozenset[str] | None:
@@ -85,9 +87,8 @@ class _Watcher:
 
     def wants(self, batch: list[Event]) -> list[Event]:
         """Those that this watcher wants to hear of, as it is told of them."""
-        if self.audience is not None:
-            return self.audience.told(batch)
-        return [each for each in batch if self.scope in ("", each.scope)]
+        wanted = [each for each in batch if self.scope in ("", each.scope)]
+        return wanted if self.audience is None else self.audience.told(wanted)
 
 
 class LogWatch:
@@ -249,11 +250,14 @@ class LogWatch:
 
     def _address(self, event: Event) -> None:
         """Let those whom a change may concern hear of it: what it costs follows who they are."""
-        if event.guard is None or not self._by_key:
+        if not self._by_key:
             return
         concerned: set[_Watcher] = set()
-        for key in event.guard.seen | event.guard.lost:
-            concerned |= self._by_key.get(key, set())
+        if event.guard is None:
+            concerned.update(*self._by_key.values())
+        else:
+            for key in event.guard.seen | event.guard.lost:
+                concerned |= self._by_key.get(key, set())
         for watcher in concerned:
             # One who read the log itself may have come further than the reader.
             if event.revision > watcher.revision:

@@ -49,10 +49,12 @@ class Browser:
             await asyncio.sleep(0.1)
 
     async def _follow(self, client: httpx.AsyncClient, url: str) -> None:
-        headers = {"authorization": f"Bearer {self.key}"}
+        headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
         if self.last_id:
             headers["last-event-id"] = self.last_id
         async with client.stream("GET", f"{url}/api/updates", headers=headers) as answer:
+            if answer.status_code == 503:
+                return  # who asks is known in the process that is away
             assert answer.status_code == 200, answer.status_code
             id = ""
             async for line in answer.aiter_lines():
@@ -232,7 +234,7 @@ async def test_a_service_that_is_away_is_said_once_and_the_others_are_told_of(
         await gateway.start()
         try:
             async with cluster.client() as client:
-                browser = Browser("nobody", "", [gateway.url])
+                browser = Browser("local", "", [gateway.url])
                 following = asyncio.create_task(browser.run(client, random.Random(1)))
                 await eventually(_all_connected([browser]))
                 began = time.monotonic()

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+from gimle.asgard.core.errors import StorageUnavailableError
 from starlette.types import Receive, Scope, Send
 
 STUCK_SECONDS = 30.0
@@ -132,8 +133,8 @@ class EventStream:
 
     async def _over(self) -> None:
         assert self.until is not None  # noqa: S101 - asked only where it is there
-        await self.until
-        self._is_over = True
+        # Where nobody can say who the caller is, it may be who it was: it comes back, and is told.
+        self._is_over = not isinstance(await self.until, StorageUnavailableError)
 
     async def _run(self, send: Send) -> None:
         source = self._source

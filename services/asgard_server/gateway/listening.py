@@ -39,8 +39,8 @@ class Listener:
         """An event as it goes to this one; empty for what is not for its ears."""
         if self.keys is None:
             return entry.text
-        before, after = entry.readers
-        how = said(self.keys, seen=after, kept=after, lost=before)
+        seen, kept, lost = entry.readers
+        how = said(self.keys, seen=seen, kept=kept, lost=lost)
         if how is None:
             return b""
         data = entry.gone if how == "gone" else entry.data
@@ -76,7 +76,7 @@ class Listeners:
         if not self._by_key:
             return
         concerned: set[Listener] = set()
-        for key in readers.before | readers.after:
+        for key in readers.seen | readers.lost:
             concerned |= self._by_key.get(key, set())
         for listener in concerned:
             if len(listener.due) >= MAX_ENTRIES:

@@ -44,7 +44,7 @@ class Entry(NamedTuple):
         taken = len(self.text) + len(self.data) + len(self.gone)
         if self.readers is EVERYBODY:
             return taken
-        return taken + _READER_BYTES * (len(self.readers.before) + len(self.readers.after))
+        return taken + _READER_BYTES * (len(self.readers.kept) + len(self.readers.lost))
 
 
 class Some(NamedTuple):

@@ -20,14 +20,19 @@ _RUNS = {_Run.OBJECT_TYPE_RUN: "run", _Run.OBJECT_TYPE_RESULT: "result"}
 
 
 class Readers(NamedTuple):
-    """The keys of the principals who could read something, and of those who can."""
+    """Keys of principals: of those who are told of a change, could read the thing, and had it.
 
-    before: frozenset[str]
-    after: frozenset[str]
+    `kept` could read it by the time of the change, `lost` before it (watching.readers.said).
+    """
+
+    seen: frozenset[str]
+    kept: frozenset[str]
+    lost: frozenset[str]
 
 
+_NOBODY = frozenset[str]()
 _ALL = frozenset((EVERYONE,))
-EVERYBODY = Readers(_ALL, _ALL)
+EVERYBODY = Readers(_ALL, _ALL, _ALL)
 
 
 class Told(NamedTuple):
@@ -47,31 +52,38 @@ def told_of_run(change: Any) -> Told:
     what = {"object_type": _RUNS.get(change.object_type, "run"), "object_id": change.object_id}
     if change.object_type == _Run.OBJECT_TYPE_RESULT:
         what["run_id"] = change.run_id
-    readers = _readers(change) if change.guarded else EVERYBODY
-    return _told(change.kind == _Run.KIND_DELETE, what, readers)
+    is_gone = change.kind == _Run.KIND_DELETE
+    return _told(is_gone, what, _readers(change, is_gone) if change.guarded else EVERYBODY)
 
 
 def told_of_job(change: Any) -> Told:
     """What is told of a job."""
+    is_gone = change.kind == _Job.KIND_DELETE
     what = {"object_type": "job", "object_id": str(change.job_id)}
-    return _told(change.kind == _Job.KIND_DELETE, what, _readers(change))
+    return _told(is_gone, what, _readers(change, is_gone))
 
 
 def told_of_asset(change: Any) -> Told:
     """What is told of an asset or an experiment."""
+    is_gone = change.kind == _Asset.KIND_DELETE
     what = {"object_type": change.object_kind, "object_id": change.object_id}
-    return _told(change.kind == _Asset.KIND_DELETE, what, _readers(change))
+    return _told(is_gone, what, _readers(change, is_gone))
 
 
 def _told(is_gone: bool, what: dict[str, str], readers: Readers) -> Told:
     data = orjson.dumps({"type": "delete" if is_gone else "update", **what})
-    if is_gone or readers.before <= readers.after:
+    if is_gone or readers.lost <= readers.seen:
         return Told(data, data if is_gone else b"", readers)
     return Told(data, orjson.dumps({"type": "delete", **what}), readers)
 
 
-def _readers(change: Any) -> Readers:
-    return Readers(_keys(change.readers_before), _keys(change.readers_after))
+def _readers(change: Any, is_gone: bool) -> Readers:
+    """Who is told of a change that is not for everybody.
+
+    What could still be read by the time of the change and is gone by now is told by a later one.
+    """
+    before, after = _keys(change.readers_before), _keys(change.readers_after)
+    return Readers(_NOBODY if is_gone else after, after, before)
 
 
 def _keys(names: Iterable[str]) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -211,6 +212,14 @@ async def _change(house: House, chance: random.Random, label: str) -> None:
                 await house.call(owner, "DELETE", f"/v1/assets/{id}/access", params=grant)
 
 
+async def _followed(gateway: Gateway) -> dict[str, float]:
+    """Whether it follows each log, as its metrics say."""
+    async with httpx.AsyncClient(timeout=30) as client:
+        text = (await client.get(f"{gateway.metrics}/metrics")).text
+    found = re.findall(r'^asgard_gateway_log_connected\{log="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    return {log: float(value) for log, value in found}
+
+
 def _all_connected(browsers: Sequence[Browser]) -> Any:
     async def connected() -> bool:
         return all(each.last_id for each in browsers)
@@ -250,6 +259,7 @@ async def test_a_service_that_is_away_is_said_once_and_the_others_are_told_of(
                 ended = [each for each in gateway.logged() if each["event"] == "watch_ended"]
                 assert sorted(each["log"] for each in ended) == ["assets", "jobs"], ended
                 assert {"type": "reset"} not in browser.seen
+                assert await _followed(gateway) == {"runs": 1.0, "jobs": 0.0, "assets": 0.0}
 
                 await assets.start()
                 made: list[dict[str, str]] = []
@@ -268,6 +278,7 @@ async def test_a_service_that_is_away_is_said_once_and_the_others_are_told_of(
                 assert reset < first, "what was missed is to be read again"
                 resumed = [each for each in gateway.logged() if each["event"] == "watch_resumed"]
                 assert [each["log"] for each in resumed] == ["assets"]
+                assert await _followed(gateway) == {"runs": 1.0, "jobs": 0.0, "assets": 1.0}
                 following.cancel()
         finally:
             if assets.alive:

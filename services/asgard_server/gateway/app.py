@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -103,7 +104,8 @@ def create_app(
         service: _signed(elsewhere.get(service, channel), options)
         for service in (RUNS, JOBS, ASSETS)
     }
-    updates = Updates(followed(asks), streams)
+    logs = followed(asks)
+    updates = Updates(logs, streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
     documented = Documented(channel, asks[RUNS], encoders, updates, streams, options.cache_seconds)
     translation = Translation(
@@ -118,6 +120,12 @@ def create_app(
     metrics.gauge("asgard_gateway_replay_entries", "Events kept.", lambda: len(updates.ring))
     metrics.gauge(
         "asgard_gateway_watch_connected", "1 while changes are followed.", lambda: updates.connected
+    )
+    metrics.gauges(
+        "asgard_gateway_log_connected",
+        "1 while the changes of this log are followed.",
+        "log",
+        {log.name: partial(getattr, log, "connected") for log in logs},
     )
 
     pages = Pages(options.static_folder)

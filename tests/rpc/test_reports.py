@@ -352,7 +352,7 @@ async def test_jobs_of_a_store_that_is_switched_off_keep_their_rows_until_it_is_
     now = office.clock()
     assert len(await office.jobs.deleted(now, now, 9)) == 1
     await office.remover().sweep()
-    assert await office.jobs.deleted(now, now, 9) == []
+    assert await office.jobs.deleted(now, now - REMEMBERED, 9) == []
     assert not (office.folder / "sim-data" / str(job_id)).exists()
 
 

@@ -22,10 +22,11 @@ CALLERS = (
 
 # What is to be there before the call: an asset (ready, with components to come, to be reviewed), an
 # open experiment, one that is committed with a run that is pending, going on or over; people; or
-# the administrator's blob, or an upload of theirs that comes in parts.
+# the administrator's blob, or an upload of theirs that comes in parts; a run of the committed
+# experiment as RunService has it, or one that the administrator has made, each with a result.
 Needs = Literal[
     "ready", "pending", "review", "open", "committed", "running", "ended", "people", "blob",
-    "upload", "nothing",
+    "upload", "its run", "own run", "nothing",
 ]  # fmt: skip
 
 
@@ -178,14 +179,47 @@ BLOBS: dict[str, Cell] = {
     "WriteBlob": Cell("nothing", ANYBODY, {"name": "written", "body": "eA=="}),
 }
 
+RESULT = {"result_type": "Solution1D", "data": {"x": [0.0], "computed": [1.0]}}
+RUNS_RESULT = {
+    "AddResult": Cell("its run", WRITE, {"result": RESULT}),
+    "AppendResult": Cell("its run", WRITE, {"data": {"x": [1.0], "computed": [2.0]}}),
+    "GetResult": Cell("its run", READ),
+    "ListResults": Cell("its run", READ),
+    "DeleteResult": Cell("its run", WRITE),
+    "RenderResult": Cell("its run", READ),
+}
+# A run of a variation is read by whom its experiment lets read, and changed by whom it lets write.
+RUNS: dict[str, Cell] = {
+    "CreateRun": Cell("nothing", PEOPLE, {"name": "a run"}),
+    "SaveRun": Cell("nothing", PEOPLE, {"run": {"name": "a run"}, "results": [RESULT]}),
+    "GetRun": Cell("its run", READ),
+    "ListRuns": Cell("nothing", ANYBODY),
+    "UpdateRun": Cell("its run", WRITE, {"note": "seen"}),
+    "FinishRun": Cell("its run", WRITE),
+    "DeleteRun": Cell("its run", WRITE),
+    "WatchRuns": Cell("nothing", ANYBODY),
+} | RUNS_RESULT
+
+# Whoever has made a run shares it with nobody, until they say so; a worker's key reads as its user.
+#              nobody stranger reader writer deleter admin other expired worker
+MINE = "       401    404      404    404    404     200   404   401     200"
+CHANGE_MINE = "401    404      404    404    404     200   404   401     403"
+OWN_RUNS: dict[str, Cell] = {
+    "GetRun": Cell("own run", MINE),
+    "UpdateRun": Cell("own run", CHANGE_MINE, {"visibility": "public"}),
+    "FinishRun": Cell("own run", CHANGE_MINE),
+    "DeleteRun": Cell("own run", CHANGE_MINE),
+    "AddResult": Cell("own run", CHANGE_MINE, {"result": RESULT}),
+    "AppendResult": Cell("own run", CHANGE_MINE, {"data": {"x": [1.0], "computed": [2.0]}}),
+    "GetResult": Cell("own run", MINE),
+    "ListResults": Cell("own run", MINE),
+    "DeleteResult": Cell("own run", CHANGE_MINE),
+    "RenderResult": Cell("own run", MINE),
+}
+
 # Whoever is identified may do these (docs/access.md, "Runs, results and blobs" and "Jobs"): nobody
 # and an expired key get 401.
 IDENTIFIED = {
-    "RunService": {
-        *("CreateRun", "SaveRun", "GetRun", "ListRuns", "UpdateRun", "FinishRun", "DeleteRun"),
-        *("AddResult", "AppendResult", "GetResult", "ListResults", "DeleteResult"),
-        *("RenderResult", "WatchRuns"),
-    },
     "SimDataService": {
         *("CreateJob", "ListJobs", "GetJob", "ClaimJob", "RenewJob", "CompleteJob", "FailJob"),
         *("GetSimData", "ResumeJob", "RetryJob", "DeleteJob", "CreateDraft", "UpdateDraft"),

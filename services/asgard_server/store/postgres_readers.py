@@ -32,6 +32,11 @@ def told(run: RunValues) -> RunValues:
     return run
 
 
+def is_untold(readers: Sequence[str] | None, document: bytes) -> bool:
+    """Whether the release before has written a row, which says nothing of who may read the run."""
+    return readers is None and _WORD in document
+
+
 def condition(argument: int, run: str = "") -> str:
     """A condition that a row of runs is one of a caller's, whose principals are an argument."""
     of = f"{run}." if run else ""

@@ -149,7 +149,13 @@ class Transaction:
 
     async def _take(self, found: dict[Key, Found], known: dict[Key, _Row]) -> None:
         """Take in documents that are there."""
-        same = [k for k, f in found.items() if k in known and known[k].digest == digest_of(f.body)]
+        same = [
+            k
+            for k, f in found.items()
+            if k in known
+            and known[k].digest == digest_of(f.body)
+            and not (k.kind == "run" and postgres_readers.is_untold(known[k].readers, f.body))
+        ]
         new = {key: one for key, one in found.items() if key not in set(same)}
         await self._restamp([(k, found[k]) for k in same if known[k].stamp != found[k].stamp])
         if sum(len(one.body) for one in new.values()) > SMALL:

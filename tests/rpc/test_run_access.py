@@ -51,7 +51,8 @@ class As(NamedTuple):
     async def run(self, **fields: Any) -> pb.Run:
         """Create a run."""
         made = await self.CreateRun(pb.CreateRunRequest(**{"name": "a run", **fields}))
-        return made.run
+        run: pb.Run = made.run
+        return run
 
     async def result(self, run_id: str) -> str:
         """Add a result to a run."""
@@ -197,8 +198,10 @@ async def test_whoever_makes_a_run_owns_it_and_says_nobody_else_does(house: Hous
     assert refused[:2] == (CODE.PERMISSION_DENIED, "FORBIDDEN")
     away = pb.CreateRunRequest(name="c", organization_id="org_2")
     assert (await refusal(house.alice.CreateRun(away)))[1] == "NOT_A_MEMBER"
-    for wrong in ({"visibility": "secret"}, {"visibility": "org_public"}):
-        refused = await refusal(house.alice.CreateRun(pb.CreateRunRequest(name="c", **wrong)))
+    for wrong in ("secret", "org_public"):
+        refused = await refusal(
+            house.alice.CreateRun(pb.CreateRunRequest(name="c", visibility=wrong))
+        )
         assert refused[2]["field"] == "visibility"
 
 
@@ -225,8 +228,11 @@ async def test_the_owner_says_whose_a_run_is_and_everybody_else_may_not(house: H
     shared = {"owner": "alice", "organization_id": "org_1", "visibility": "org_public"}
     assert await say(house.alice, organization_id="org_1") == shared
     assert await house.carol.ids() == [run_id]
-    for fields in ({"note": "x"}, {"visibility": "public"}, {"owner": "carol"}):
-        request = pb.UpdateRunRequest(run_id=run_id, **fields)
+    for request in (
+        pb.UpdateRunRequest(run_id=run_id, note="x"),
+        pb.UpdateRunRequest(run_id=run_id, visibility="public"),
+        pb.UpdateRunRequest(run_id=run_id, owner="carol"),
+    ):
         assert (await refusal(house.carol.UpdateRun(request)))[1] == "FORBIDDEN"
     mask = FieldMask(paths=["organization_id"])
     assert await say(house.alice, update_mask=mask) == {"owner": "alice", "visibility": "private"}

@@ -334,8 +334,8 @@ async def test_each_change_is_encoded_once_for_all_watchers(
     encoded: list[int] = []
     encode = events.encode
 
-    def counting(changes: Any, rows: Any, now: datetime) -> Any:
-        made = encode(changes, rows, now)
+    def counting(changes: Any, rows: Any, now: datetime, circles: Any) -> Any:
+        made = encode(changes, rows, now, circles)
         encoded.extend(event.revision for event in made)
         return made
 

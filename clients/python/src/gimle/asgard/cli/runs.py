@@ -177,11 +177,17 @@ def visibility(
     wanted = _VISIBILITIES.get(who)
     if wanted is None:
         fail(f"{who!r} says nothing of who reads a run", "say private, organization or public")
-    given = {"organization_id": organization, "owner": owner}
+    from gimle.asgard.monitor.fields import UNCHANGED
+
     with waiting(f"Changing a run of {storage}"):
         place = _open(storage)
         run = _find(place, run_id)
-        place.update_run(run, visibility=wanted, **{name: id for name, id in given.items() if id})
+        place.update_run(
+            run,
+            visibility=wanted,
+            organization_id=organization or UNCHANGED,
+            owner=owner or UNCHANGED,
+        )
     console().print(f"{run.id}: {run.visibility}", markup=False)
 
 

@@ -78,10 +78,11 @@ def _optional_text(field: str, value: Any) -> str | None:
 
 
 def _visibility(field: str, value: Any) -> str | None:
-    if value is None or value in VISIBILITIES:
-        return value
+    text = _optional_text(field, value)
+    if text is None or text in VISIBILITIES:
+        return text
     raise InvalidFieldError(
-        field, f"{value!r} is not known", f"use one of {', '.join(VISIBILITIES)}"
+        field, f"{text!r} is not known", f"use one of {', '.join(VISIBILITIES)}"
     )
 
 

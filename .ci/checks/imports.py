@@ -92,7 +92,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.rpc.requests", f"{SERVER}.store.rpc_refusals", f"{SERVER}.auth.principal"},
     f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT
-    | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal", "auth.lasting")},
+    | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal", "auth.lasting")}
+    | {f"{SERVER}.watching.readers"},
+    f"{SERVER}.watching.readers": set(),
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
     f"{SERVER}.run": FORMAT

@@ -36,7 +36,6 @@ def gateway_app(
     out who asks.
     """
     who = who or Who()
-    asked = settings.auth == "required" and who.believing is not None
     return create_app(
         channel,
         GatewayOptions(
@@ -46,7 +45,7 @@ def gateway_app(
             version=version("asgard-server"),
             shows_metrics=shows_metrics,
             tracer=tracer,
-            of_client=who.believing.of_client if asked and who.believing else None,
+            of_client=who.believing.of_client if who.believing else None,
             own=who.headers,
         ),
         others,

@@ -63,8 +63,8 @@ class _Watcher:
 
     @property
     def name(self) -> str:
-        """The same for those who are told the same."""
-        if self.audience is None:
+        """In its tokens: the same for those who are told of the same."""
+        if self.audience is None or not self.audience.name:
             return self.scope
         return f"{self.audience.name}\n{self.scope}" if self.scope else self.audience.name
 
@@ -72,6 +72,12 @@ class _Watcher:
     def keys(self) -> frozenset[str] | None:
         """By which it is found; None for one who hears of every change."""
         return None if self.audience is None else self.audience.keys
+
+    @property
+    def told_as(self) -> str:
+        """The same for those whose messages are the same: services are told more."""
+        is_service = self.audience is not None and self.audience.is_service
+        return f"{self.name}/service" if is_service else self.name
 
     def position(self, head: int) -> int:
         """Up to where there is nothing that it has yet to hear of."""
@@ -302,7 +308,12 @@ class LogWatch:
             if self._stopping:
                 raise StoppingError("the service is stopping: resume from the last token")
             if watcher.epoch != self._epoch:
-                if (await self._source.head())[0] != watcher.epoch:
+                epoch, _ = await self._source.head()
+                if epoch != watcher.epoch and watcher.epoch == self._tokens.unwritten:
+                    # Of a log that nothing was written to nothing has been missed.
+                    self._unlist(watcher)
+                    self._place(watcher, epoch, 0)
+                elif epoch != watcher.epoch:
                     self._unlist(watcher)
                     async for message in self._snapshot(watcher):
                         yield message
@@ -342,7 +353,7 @@ class LogWatch:
         if watcher.keys is not None and watcher.caught_up:
             return self._due(watcher)
         first, last = watcher.revision + 1, min(self._revision, watcher.revision + _PAGE)
-        key = (f"{watcher.epoch}/{watcher.name}", first, last)
+        key = (f"{watcher.epoch}/{watcher.told_as}", first, last)
         shared = not watcher.scope and first in self._ring
         if shared and (made := self._made.get(key)) is not None:
             return made

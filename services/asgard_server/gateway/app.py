@@ -29,6 +29,8 @@ from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
 from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Routes
+from asgard_server.gateway.sign_in.endpoints import SignIn, SignInEndpoints
+from asgard_server.gateway.sign_in.sessions import Sessions
 from asgard_server.gateway.transcode import Translation, routes
 from asgard_server.gateway.updates import Updates
 from asgard_server.rpc.channel import SignedChannel
@@ -46,7 +48,8 @@ class GatewayOptions:
     sent. `storage_id` and `version` are told by /healthz. `static_folder` holds the
     built page. `shows_metrics`: whether /metrics is among its paths. With a `tracer`,
     each request is a span. `of_client` says who shows a header Authorization, where
-    everybody is asked; `own` is what services know the gateway by.
+    everybody is asked; `own` is what services know the gateway by. `sign_in` is how browsers sign
+    in, where they do.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -60,6 +63,7 @@ class GatewayOptions:
     tracer: Tracer | None = None
     of_client: OfClient | None = None
     own: Metadata = ()
+    sign_in: SignIn | None = None
 
 
 # What everybody may read who has its link.
@@ -99,7 +103,8 @@ def create_app(
     encoders, decoders = Encoders(), Decoders()
     described = schema.asgard_schema()
     elsewhere = others or {}
-    door = Door(options.of_client, options.own)
+    sessions = _sessions(options.sign_in)
+    door = Door(options.of_client, options.own, None if sessions is None else sessions.shown)
     asks = _signed(channel, options), _signed(elsewhere.get(JOBS, channel), options)
     updates = Updates(followed(*asks), streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
@@ -133,6 +138,8 @@ def create_app(
         table.add(verb, template, entered)
     for verb, template, handler in pages.routes():
         table.add(verb, template, handler)
+    for verb, template, handler in SignInEndpoints(door, options.sign_in, sessions).routes():
+        table.add(verb, template, handler)
     table.add("GET", "/healthz", health.healthz)
     table.add("GET", "/readyz", health.readyz)
     if options.shows_metrics:
@@ -160,6 +167,12 @@ def create_app(
     app.state.health = health
     app.state.registry = metrics.registry
     return app
+
+
+def _sessions(sign_in: SignIn | None) -> Sessions | None:
+    if sign_in is None:
+        return None
+    return Sessions(sign_in.keys, sign_in.party, hours=sign_in.hours)
 
 
 def _signed(channel: grpc.aio.Channel, options: GatewayOptions) -> grpc.aio.Channel:

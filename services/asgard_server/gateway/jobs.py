@@ -161,7 +161,7 @@ def in_their_words(handler: Handler) -> Handler:
         except Problem as problem:
             if problem.status != 401:
                 raise
-            shown = request.header(b"authorization")
+            shown = request.authorization
             detail = "Invalid or expired token" if shown else "Not authenticated"
             raise replace(problem, detail=detail) from problem
 

@@ -13,6 +13,7 @@ import time
 import warnings
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 warnings.simplefilter("ignore")
 
@@ -107,6 +108,14 @@ def application(seconds: int, people: list[dict[str, Any]]) -> flask.Flask:
                     "verifier": len(form.get("code_verifier", "")),
                 }
             )
+
+    @made.after_request
+    def with_state(answer: flask.Response) -> flask.Response:
+        # Of who declines, too: RFC 6749, 4.1.2.1.
+        state, where = flask.request.args.get("state"), answer.headers.get("location")
+        if flask.request.path == "/oauth2/authorize" and where and state and "state=" not in where:
+            answer.headers["location"] = f"{where}&{urlencode({'state': state})}"
+        return answer
 
     @made.post("/end")
     def end() -> str:

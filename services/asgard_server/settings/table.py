@@ -107,8 +107,8 @@ class Settings:
         metadata=row(
             parsing.text,
             "Where RunService is: any gRPC target, such as `dns:///asgard-run:50051`, whose every "
-            "address gets its share of calls.",
-            services="gateway",
+            "address gets its share of calls. `asset` tells it of the runs of variations.",
+            services="asset gateway",
         ),
     )
     blob_address: str = field(

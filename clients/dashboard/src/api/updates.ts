@@ -1,6 +1,7 @@
 // The one stream of updates of this page. Messages are gathered and handed on
 // at most four times a second, so a burst costs a few draws and not thousands.
 
+import { sessions } from "./session";
 import type { Change, Message } from "./types";
 
 export type Phase = "connecting" | "live" | "reconnecting";
@@ -35,10 +36,12 @@ class Updates {
   private retryTimer = 0;
   private hiddenTimer = 0;
   private connectedOnce = false;
+  private signedOut = false;
 
   start(): void {
     this.open();
     document.addEventListener("visibilitychange", () => this.onVisibility());
+    sessions.watch(() => this.onSession());
   }
 
   listen(listener: Listener): () => void {
@@ -81,7 +84,14 @@ class Updates {
     // trying again ourselves is quicker and the resync makes up for the gap.
     source.close();
     window.clearTimeout(this.retryTimer);
-    this.retryTimer = window.setTimeout(() => this.open(), retryEvery);
+    this.retryTimer = window.setTimeout(() => this.again(), retryEvery);
+    // It does not say why it ended: perhaps because nobody is signed in any more.
+    if (sessions.session.phase !== "open") void sessions.load();
+  }
+
+  private again(): void {
+    // Who signs in loads the page anew; until then there is nothing to be told.
+    if (sessions.session.phase !== "out") this.open();
   }
 
   private say(phase: Phase): void {
@@ -107,6 +117,14 @@ class Updates {
     for (const listener of this.listeners) listener(batch);
   }
 
+  // A session that was thought to be over was not: its cookie had been renewed meanwhile.
+  private onSession(): void {
+    const { phase } = sessions.session;
+    const back = this.signedOut && phase === "in";
+    this.signedOut = phase === "out";
+    if (back && this.source?.readyState === EventSource.CLOSED) this.open();
+  }
+
   // A hidden page lets go of its connection after a while: browsers allow only
   // six to one server, and a forgotten tab must not starve the one in front.
   private onVisibility(): void {
@@ -118,7 +136,7 @@ class Updates {
         this.source = null;
       }, hiddenFor);
     } else if (this.source === null) {
-      this.open();
+      this.again();
     } else {
       this.schedule();
     }

@@ -31,7 +31,7 @@ from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Routes
 from asgard_server.gateway.sign_in.endpoints import SignIn, SignInEndpoints
 from asgard_server.gateway.sign_in.sessions import Sessions
-from asgard_server.gateway.transcode import Translation, routes
+from asgard_server.gateway.transcode import Translation, open_templates, routes
 from asgard_server.gateway.updates import Updates
 from asgard_server.rpc.channel import SignedChannel
 from asgard_server.rpc.requests import Metadata
@@ -64,10 +64,6 @@ class GatewayOptions:
     of_client: OfClient | None = None
     own: Metadata = ()
     sign_in: SignIn | None = None
-
-
-# What everybody may read who has its link.
-_OPEN = frozenset({"/v1/shared-jobs/{share_token}", "/s/{share_token}"})
 
 
 class Dispatch:
@@ -126,12 +122,13 @@ def create_app(
     pages = Pages(options.static_folder)
     table = Routes(fallback=pages.file)
     jobs = JobEndpoints(elsewhere.get(JOBS, channel), described.rpcs, encoders, decoders)
+    for_everybody = {*open_templates(described.rpcs), *jobs.for_everybody()}
     for verb, template, handler in (
         *routes(described.rpcs, translation),
         *documented.routes(),
         *jobs.routes(),
     ):
-        let_in = door.opened if template in _OPEN else door.guarded
+        let_in = door.opened if template in for_everybody else door.guarded
         entered = let_in(handler)
         if template.startswith(LIST):
             entered = in_their_words(entered)
@@ -144,7 +141,7 @@ def create_app(
     table.add("GET", "/readyz", health.readyz)
     if options.shows_metrics:
         table.add("GET", "/metrics", metrics.show)
-    table.add("GET", "/openapi.json", document.endpoint(described, options.version))
+    table.add("GET", "/openapi.json", document.endpoint(described, options.version, asks=door.asks))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

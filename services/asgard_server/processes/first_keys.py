@@ -6,6 +6,9 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gimle.asgard.core.folder.layout import Layout
+from gimle.asgard.core.folder.place import read_storage_id
+
 from asgard_server.auth.principal import LOCAL
 from asgard_server.identity.domain import Asked, KeyWish, User
 from asgard_server.identity.keys import Keys
@@ -33,14 +36,13 @@ async def first_key(settings: Settings, user: str) -> str:
                     f"is not set, and {settings.storage} is no folder that has a database in it",
                     "give the one of AssetService",
                 )
-            path = settings.storage / TABLES
-            if not path.is_file():
+            if read_storage_id(Layout(str(settings.storage))) is None:
                 raise SettingError(
                     "ASGARD_STORAGE",
-                    f"is {settings.storage}, where no server has begun to keep users",
+                    f"is {settings.storage}, which no server has begun to keep",
                     "check the folder, or start the server once",
                 )
-            file = await SqliteDatabase.open(path)
+            file = await SqliteDatabase.open(settings.storage / TABLES)
             stack.push_async_callback(file.close)
         tables = await tables_of(settings, file, stack)
         directory = SqlDirectory(tables.database)

@@ -60,6 +60,10 @@ export function SignIn({ session, back, problem }: Props) {
   );
 }
 
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 function KeyForm({ back, alone }: { back: string; alone: boolean }) {
   const input = useRef<HTMLInputElement>(null);
   const [busy, setBusy] = useState(false);
@@ -105,7 +109,7 @@ function KeyForm({ back, alone }: { back: string; alone: boolean }) {
       />
       {problem && (
         <p id="key-problem" class="problem" role="alert">
-          {problem}.
+          {capital(problem)}.
         </p>
       )}
       <button type="submit" class={alone ? "button primary" : "button"} disabled={busy}>

@@ -33,7 +33,8 @@ class FakeProvider:
             **configuration,
         }
         self.away = False
-        self.status, self.said = 200, None
+        self.status = 200
+        self.said: Any = None
         self.sent: list[tuple[str, Mapping[str, str], Mapping[str, str]]] = []
 
     async def fetch(self, url: str) -> Any:

@@ -22,6 +22,8 @@ type Listener = (batch: Batch) => void;
 
 const drainEvery = 250;
 const retryEvery = 1_000;
+// A stream that has lived this long and ends may be had again at once: who looks on was asked anew.
+const longEnough = 5_000;
 const hiddenFor = 15_000;
 
 class Updates {
@@ -37,6 +39,7 @@ class Updates {
   private hiddenTimer = 0;
   private connectedOnce = false;
   private signedOut = false;
+  private openedAt = 0;
 
   start(): void {
     this.open();
@@ -59,6 +62,7 @@ class Updates {
     this.source?.close();
     const source = new EventSource("/api/updates");
     this.source = source;
+    this.openedAt = performance.now();
     source.onmessage = (event) => this.onMessage(event);
     source.onerror = () => this.onError(source);
   }
@@ -84,7 +88,8 @@ class Updates {
     // trying again ourselves is quicker and the resync makes up for the gap.
     source.close();
     window.clearTimeout(this.retryTimer);
-    this.retryTimer = window.setTimeout(() => this.again(), retryEvery);
+    const wait = performance.now() - this.openedAt > longEnough ? 0 : retryEvery;
+    this.retryTimer = window.setTimeout(() => this.again(), wait);
     // It does not say why it ended: perhaps because nobody is signed in any more.
     if (sessions.session.phase !== "open") void sessions.load();
   }

@@ -39,6 +39,11 @@ export function SignIn({ session, back, problem }: Props) {
           {said}
         </p>
       )}
+      {!window.isSecureContext && (
+        <p class="notice">
+          This page came by HTTP. Browsers keep who signs in by HTTPS only: open it by that.
+        </p>
+      )}
       {byProvider && (
         <a class="button primary" href={loginPath(back)}>
           Sign in

@@ -79,7 +79,10 @@ class Sessions:
         renewed = await self._renewed(session)
         if renewed is None:
             return session  # good for as long as its token is
-        self.keep(request, renewed)
+        try:
+            self.keep(request, renewed)
+        except ValueError as error:  # it has outgrown a cookie: it ends with what there is
+            _log.warning("session_not_kept", error=str(error))
         return renewed
 
     def kept(self, request: Request) -> Session | None:

@@ -164,6 +164,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
     f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.identity_service": PROCESS | FORMAT | {f"{SERVER}.identity"},
+    f"{SERVER}.processes.first_keys": PROCESS | {f"{SERVER}.identity"},
     f"{SERVER}.processes.experiment_service": PROCESS
     | FORMAT
     | {f"{SERVER}.experiment", f"{SERVER}.outbox"},

@@ -143,6 +143,7 @@ class S3Documents(S3Reading):
         await self._lists.drain()
         await asyncio.gather(*self._merging)
         await asyncio.to_thread(self._pool.shutdown)
+        self._objects.close()
 
     async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -102,8 +103,8 @@ class _Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - so says asyncio of a stream
-        self._transport, self.is_open = transport, True
+        # uvloop's are not of asyncio's class.
+        self._transport, self.is_open = cast(asyncio.Transport, transport), True
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None or self._parser is None:

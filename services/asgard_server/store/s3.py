@@ -308,7 +308,7 @@ class S3Documents(S3Reading):
         )
         await self._writing.begin(write)
         if not files:
-            await self._writing.create(write, body)
+            await self._writing.create(write, body, None if result.extra else result)
             return write
         names: dict[str, str] = {}
         try:

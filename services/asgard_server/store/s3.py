@@ -143,6 +143,7 @@ class S3Documents(S3Reading):
         await self._lists.drain()
         await asyncio.gather(*self._merging)
         await asyncio.to_thread(self._pool.shutdown)
+        self._objects.close()
 
     async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -307,7 +308,7 @@ class S3Documents(S3Reading):
         )
         await self._writing.begin(write)
         if not files:
-            await self._writing.create(write, body)
+            await self._writing.create(write, body, None if result.extra else result)
             return write
         names: dict[str, str] = {}
         try:

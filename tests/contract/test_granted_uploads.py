@@ -311,6 +311,27 @@ async def test_of_two_who_append_at_once_one_is_told_the_length(place: Home) -> 
     np.testing.assert_array_equal(await stored(place), expected)
 
 
+async def test_what_a_dead_append_leaves_is_swept_and_what_another_has_sent_stays(
+    place: Home,
+) -> None:
+    await a_growing(place)
+    rows = SMALL[:7] + 1
+    body = file_of(rows)
+    # A program dies behind its grant, and its successor, who saves the same, had one already.
+    await begun(place, rows_for(rows, "dead"))
+    upload = await begun(place, rows_for(rows, "alive"))
+    assert upload.put is not None
+    assert await place.send(upload.put, body) == 200
+    place.clock.ahead = timedelta(minutes=40)
+    ref = await rows_arrived(place, body, "alive")
+    assert await sweep(place, minutes=80) == 1, "that of the dead one"
+    await place.engines.documents.append("result", {"x": ref}, 50)
+    np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows]))
+    await sweep(place, minutes=160)
+    np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows]))
+    assert [name for name in place.left() if name.endswith(".json")] == []
+
+
 async def test_rows_and_results_are_not_taken_for_each_other(place: Home) -> None:
     await a_growing(place)
     rows = SMALL[:7] + 1

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part
+from asgard_server.blob.together import Lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,13 @@ class Grants(Protocol):
 class Bytes(Protocol):
     """The store that holds the bytes, asked by the service itself.
 
-    Raises `StorageUnavailableError`, `StorageFullError`.
+    `lists` tells of many objects at once, where the store has a use for that. Raises
+    `StorageUnavailableError`, `StorageFullError`.
     """
+
+    @property
+    def lists(self) -> Lists | None:
+        """Who tells of many objects at once; None where each is asked for as quickly."""
 
     async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgard_server.blob.domain import Blob, Held, NewUpload, id_of_key
+from asgard_server.blob.examining import Examiner
 from asgard_server.blob.together import FEW
 from asgard_server.blob.uploading import Begun
 from asgard_server.store.s3_bytes import S3Bytes
@@ -109,6 +112,21 @@ async def test_of_a_store_that_tells_no_sha256_nothing_is_believed(
 async def test_few_have_folders_of_their_own_as_ever(place: Home) -> None:
     begun = await place.uploader.begin(asked()[: FEW - 1])
     assert [one.blob.key for one in begun] == [f"blobs/{one.blob.id}/1" for one in begun]
+
+
+async def test_fsck_knows_whose_the_bytes_of_a_common_folder_are(place: Home) -> None:
+    begun = await place.uploader.begin(asked())
+    await sent(place, begun)
+    done = _ready(await place.uploader.complete(ids(begun)))
+    stray = replace(done[0], id="nobody")
+    await place.held.write(stray, b"stray")
+    examiner = Examiner(place.table, place.holdings, place.clock, young=timedelta())
+    found = await examiner.examine(repair=True, deep=True)
+    assert [(one.path, one.kind, one.repaired) for one in found.findings] == [
+        (stray.key, "orphan_object", True)
+    ]
+    assert (found.ready.count, found.read.count) == (len(done), len(done))
+    assert {one.key for one in done} == set(await place.keys())
 
 
 def _ready(done: list[Any]) -> list[Blob]:

@@ -433,7 +433,9 @@ async def test_a_job_whose_last_worker_has_vanished_fails_and_its_owner_is_told(
     for module in (leases, sqlite_jobs):
         monkeypatch.setattr(module, "MOST_CLAIMS", 1)
     monkeypatch.setattr(leases, "GRACE", timedelta())
-    monkeypatch.setitem(Vanished.__init__.__kwdefaults__, "seconds", 0.1)
+    usual = Vanished.__init__.__kwdefaults__
+    assert usual is not None
+    monkeypatch.setitem(usual, "seconds", 0.1)
     given = await settings_of("local", tmp_path)
     async with (
         a_monitor(tmp_path / "storage", **given) as served,

@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part
-from asgard_server.blob.together import Lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +109,13 @@ class Grants(Protocol):
         self, blob: Target, seconds: int, wanted: tuple[int, int] | None, save_as: str
     ) -> Grant:
         """A request that reads all bytes, or those of a range (both inclusive)."""
+
+
+class Lists(Protocol):
+    """A store that tells of many objects at once."""
+
+    async def sizes(self, folder: str) -> dict[str, int]:
+        """How many bytes lie under the keys of a folder; what it does not tell may be there."""
 
 
 class Bytes(Protocol):

@@ -9,28 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
 
 from gimle.asgard.core.ids import new_id
 
 from asgard_server.blob.domain import TOGETHER, Blob, Held
+from asgard_server.blob.store import Bytes, Lists
 
 # From so many on: fewer are asked for one by one, whose keys are shorter to explain.
 FEW = 8
-
-
-class Lists(Protocol):
-    """A store that tells of many objects at once."""
-
-    async def sizes(self, folder: str) -> dict[str, int]:
-        """How many bytes lie under the keys of a folder; what it does not tell may be there."""
-
-
-class Heads(Protocol):
-    """The store, asked for one object."""
-
-    async def head(self, key: str) -> Held | None:
-        """What is there under a key, None for nothing."""
 
 
 def together(rows: Sequence[Blob], now: datetime) -> list[Blob]:
@@ -43,12 +29,14 @@ def together(rows: Sequence[Blob], now: datetime) -> list[Blob]:
     return [replace(row, attempt=attempt) if row.way == "checked" else row for row in rows]
 
 
-async def arrived(lists: Lists, heads: Heads, blobs: Iterable[Blob]) -> dict[str, Held]:
+async def arrived(store: Bytes, blobs: Iterable[Blob]) -> dict[str, Held]:
     """Those of uploads that began together whose right bytes are there, by their keys.
 
     Their keys take nothing but what a grant has named, size and SHA-256, if the store compares: of
     each folder one object is asked for, and where the store has no SHA-256 of it, none is believed.
     """
+    if store.lists is None:
+        return {}
     folders: dict[str, list[Blob]] = {}
     for blob in blobs:
         if blob.state == "uploading" and blob.attempt.startswith(TOGETHER):
@@ -56,18 +44,18 @@ async def arrived(lists: Lists, heads: Heads, blobs: Iterable[Blob]) -> dict[str
     found: dict[str, Held] = {}
     for folder, some in folders.items():
         if len(some) >= FEW:
-            found |= await _of_folder(lists, heads, folder, some)
+            found |= await _of_folder(store, store.lists, folder, some)
     return found
 
 
 async def _of_folder(
-    lists: Lists, heads: Heads, folder: str, blobs: Sequence[Blob]
+    store: Bytes, lists: Lists, folder: str, blobs: Sequence[Blob]
 ) -> dict[str, Held]:
     sizes = await lists.sizes(folder)
     right = [blob for blob in blobs if sizes.get(blob.key) == blob.size_bytes]
     if not right:
         return {}
-    one = await heads.head(right[0].key)
+    one = await store.head(right[0].key)
     if one is None or one.sha256 is None or one.sha256 != right[0].sha256:
         return {}
     return {blob.key: Held(sizes[blob.key], "", blob.sha256) for blob in right}

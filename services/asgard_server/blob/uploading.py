@@ -120,8 +120,7 @@ class Uploader:
             check_id(blob_id, "uploads.blob_id")
         digests = [domain.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
         found = await self._table.find([blob_id for blob_id, _ in asked])
-        lists = self._bytes.lists
-        there = {} if lists is None else await arrived(lists, self._bytes, found.values())
+        there = await arrived(self._bytes, found.values())
 
         async def one(blob_id: str, sha256: str | None) -> Blob | Exception | _Looked:
             blob = found.get(blob_id)

@@ -160,10 +160,11 @@ async def _recent(
     where too little or too much lies there: the newest of one principal may say nothing of others.
     """
     sample = keys[:_SAMPLE]
+    newest = seek.statement("one.value", "r.created_at", "1")
     place = min(len(sample), math.ceil(_MORE * limit * len(sample) / len(keys)))
     further = "" if seek.behind is None else " AND (r.created_at, r.object_id) < (?, ?)"
     rows = await session.all(
-        f"WITH heads AS MATERIALIZED (SELECT ({seek.statement('one.value', 'r.created_at', '1')}) AS newest"  # noqa: S608 - ours
+        f"WITH heads AS MATERIALIZED (SELECT ({newest}) AS newest"  # noqa: S608 - ours
         " FROM unnest(?::text[]) AS one (value)),"
         " since AS (SELECT newest FROM heads WHERE newest IS NOT NULL"
         " ORDER BY newest DESC OFFSET ? LIMIT 1),"

@@ -67,9 +67,8 @@ async def a_required_cluster(
     folder: Path, engines: dict[str, Any]
 ) -> AsyncIterator[RequiredCluster]:
     """Start it; everything of it is killed when the block ends."""
-    bare = {"replicas": 0, "gateways": 0, "started": False}
-    told = {"auth": "required", "service_key": SERVICE_KEY}
-    async with a_cluster(folder, **bare, **told, **engines) as cluster:
+    told: dict[str, Any] = {"auth": "required", "service_key": SERVICE_KEY, **engines}
+    async with a_cluster(folder, replicas=0, gateways=0, started=False, **told) as cluster:
         asset, blob = AssetReplica(cluster, 0), BlobReplica(cluster, 0)
         cluster.environ["ASGARD_IDENTITY_ADDRESS"] = asset.address
         run = cluster.add_replica()

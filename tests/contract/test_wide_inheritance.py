@@ -1,4 +1,4 @@
-"""Experiments of very many assets: what is taken back is gone at once, what is given comes later."""
+"""Experiments of very many assets: what is taken back goes at once, what is given comes later."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ async def inherit_all(session: Session, experiment_id: str, at: int) -> list[Cha
             session, WORD, f"inherit/{experiment_id}", {"experiment_id": experiment_id}, at
         )
         return await _take_back(session, experiment_id)
-    linked = await _held(session, experiment_id)
+    linked = await _held(session, await _linked(session, experiment_id))
     if not linked:
         return []
     changed = await _taken(session, experiment_id) | await _given(session, experiment_id, at)
@@ -87,26 +87,24 @@ class Inheritance:
 
     async def give(self, body: Mapping[str, Any]) -> None:
         """Give all assets of an experiment, if it is still there, what they are to have."""
-        behind: str | None = ""
-        while behind is not None:
-            behind = await self._some(body["experiment_id"], behind)
+        experiment_id = body["experiment_id"]
+
+        # What is linked from here on has what it is to have by its link.
+        ids = await self._database.look(lambda session: _linked(session, experiment_id))
+        for first in range(0, len(ids), _AT_ONCE):
+            await self._some(experiment_id, ids[first : first + _AT_ONCE])
             await self._told()
 
-    async def _some(self, experiment_id: str, behind: str) -> str | None:
-        """Give some behind an id; answer the last of them, None at the end."""
-
-        async def work(session: Session) -> str | None:
+    async def _some(self, experiment_id: str, ids: Sequence[str]) -> None:
+        async def work(session: Session) -> None:
             with suppress(NotFoundError):
                 await access.hold(session, "experiment", experiment_id)
-                linked = await _held(session, experiment_id, behind)
-                ids = list(linked)
+                held = await _held(session, ids)
                 changed = await _given(session, experiment_id, micros(self._clock()), ids)
-                changes = await _reread(session, {each: linked[each] for each in sorted(changed)})
+                changes = await _reread(session, {each: held[each] for each in sorted(changed)})
                 await log_all(session, changes)
-                return ids[-1] if len(ids) == _AT_ONCE else None
-            return None
 
-        return await self._database.write(work)
+        await self._database.write(work)
 
 
 async def _is_wide(session: Session, experiment_id: str) -> bool:
@@ -125,13 +123,9 @@ async def _take_back(session: Session, experiment_id: str) -> list[Change]:
     )
     if not rows:
         return []
-    chosen, ids = among(session, "id", [row[0] for row in rows])
-    held = await session.all(
-        f"SELECT id, created_at FROM assets WHERE {chosen} ORDER BY id{session.for_update}",  # noqa: S608 - ours
-        ids,
-    )
+    held = await _held(session, [row[0] for row in rows])
     await _taken(session, experiment_id)
-    return await _reread(session, dict(held))
+    return await _reread(session, held)
 
 
 async def _taken(session: Session, experiment_id: str) -> set[str]:
@@ -151,29 +145,29 @@ async def _given(
     chosen: str = "TRUE"
     ids: list[object] = []
     if some is not None:
-        chosen, *ids = among(session, "w.asset_id", some)
+        chosen, *ids = among(session, "l.asset_id", some)
     rows = await session.all(
         "INSERT INTO grants (object_kind, object_id, principal, action, source, granted_by,"  # noqa: S608 - ours
         f" granted_at) SELECT 'asset', w.asset_id, w.principal, w.action, {_text(session)},"
-        f" {_text(session)}, {_number(session)} FROM ({_WANTED}) AS w WHERE {chosen}"
+        f" {_text(session)}, {_number(session)} FROM ({_WANTED} AND {chosen}) AS w WHERE true"
         " ON CONFLICT DO NOTHING RETURNING object_id",
         *(source, source, at, experiment_id, *ids),
     )
     return {row[0] for row in rows}
 
 
-async def _held(session: Session, experiment_id: str, behind: str | None = None) -> dict[str, int]:
-    """Its assets by their ids, with their creation; nobody else changes them from here on.
+async def _linked(session: Session, experiment_id: str) -> list[str]:
+    """The ids of its assets, in order."""
+    rows = await session.all(f"{_LINKED} ORDER BY asset_id", experiment_id)
+    return list(dict.fromkeys(row[0] for row in rows))
 
-    `behind`: only some that follow an id.
-    """
-    some, limit, values = "", "", [experiment_id]
-    if behind is not None:
-        some, limit, values = " AND id > ?", f" LIMIT {_AT_ONCE}", [experiment_id, behind]
+
+async def _held(session: Session, ids: Sequence[str]) -> dict[str, int]:
+    """Assets that are there, with their creation; nobody else changes them from here on."""
+    chosen, values = among(session, "id", ids)
     rows = await session.all(
-        f"SELECT id, created_at FROM assets WHERE id IN ({_LINKED}){some}"  # noqa: S608 - ours
-        f" ORDER BY id{limit}{session.for_update}",
-        *values,
+        f"SELECT id, created_at FROM assets WHERE {chosen} ORDER BY id{session.for_update}",  # noqa: S608 - ours
+        values,
     )
     return dict(rows)
 

@@ -23,7 +23,7 @@ from asgard_server.gateway.problems import Problem, Violation, from_grpc, invali
 from asgard_server.gateway.request import CALL_SECONDS, Request
 from asgard_server.gateway.routing import Handler
 from asgard_server.gateway.runs_list import Asked, RunsList
-from asgard_server.gateway.updates import Updates
+from asgard_server.gateway.updates import LAST_WORD, Updates
 from asgard_server.rpc.requests import outgoing
 
 SERVICE = "/gimle.asgard.v1.RunService/"
@@ -152,7 +152,8 @@ class Documented:
         """Changes as they happen."""
         request.only()
         last = request.header(b"last-event-id")
-        return EventStream(self._updates.events(last), self._streams)
+        events = self._updates.events(last, request.caller)
+        return EventStream(events, self._streams, last_word=LAST_WORD)
 
     async def _results(self, run_id: str, request: Request) -> Any:
         token = ""

@@ -78,7 +78,8 @@ class _Runs:
                 ]
 
         if by.is_service:
-            return Audience("services", None, True, everything)
+            # Nameless, as the local user: tokens of before anybody was asked are of use.
+            return Audience("", None, True, everything)
         name = hashlib.sha256("\n".join(sorted(by.keys)).encode()).hexdigest()
         return Audience(name, by.keys, False, everything)
 

@@ -364,6 +364,23 @@ async def test_a_bell_that_never_rings_costs_a_moment_and_no_event(place: Place)
         await watcher.aclose()
 
 
+async def test_bells_are_heard_only_while_somebody_watches(place: Place) -> None:
+    watch = place.watched()
+    async with reading(watch):
+        await place.change(0)
+        assert not place.feed._listeners
+        for number in (1, 2):
+            watcher = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
+            await anext(watcher)
+            await eventually(lambda: bool(place.feed._listeners))
+            await place.change(number)
+            event = heard(await asyncio.wait_for(anext(watcher), 40))[0]
+            assert event.change.object_id == f"r{number}"
+            await watcher.aclose()
+            await place.feed.ring("runs", 1_000)
+            await eventually(lambda: not place.feed._listeners)
+
+
 async def test_after_a_stop_nobody_begins_to_watch(place: Place) -> None:
     watch = place.watched()
     async with reading(watch):

@@ -331,14 +331,22 @@ class Raising:
         self.error = error
 
     async def answer(self, request: Any, context: Any) -> bytes:
+        await self._read(request)
         if self.error is not None:
             raise self.error
         return b"fine"
 
     async def answers(self, request: Any, context: Any) -> AsyncIterator[bytes]:
+        await self._read(request)
         yield b"first"
         if self.error is not None:
             raise self.error
+
+    async def _read(self, request: Any) -> None:
+        """To its end: a client of grpc.aio that is still sending takes the refusal for INTERNAL."""
+        if not isinstance(request, bytes):
+            async for _ in request:
+                pass
 
     def handlers(self) -> dict[str, Any]:
         return {

@@ -59,11 +59,15 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says, that is good until `expires_at`: with the leeway, by our clock."""
+    """What a token says, that is good until `expires_at`: with the leeway, by our clock.
+
+    `issued_at` is by the provider's, and None where it does not say.
+    """
 
     sub: str
     expires_at: datetime
     values: Mapping[str, Any]
+    issued_at: datetime | None = None
 
 
 class Tokens:
@@ -99,11 +103,13 @@ class Tokens:
             self._rules().validate(read.claims)
             leeway = timedelta(seconds=self._provider.leeway_seconds)
             expires_at = datetime.fromtimestamp(read.claims["exp"], UTC) + leeway
+            issued = read.claims.get("iat")
+            issued_at = None if issued is None else datetime.fromtimestamp(issued, UTC)
         except ExpiredTokenError as error:
             raise TokenExpiredError("the token has expired; sign in again") from error
         except (JoseError, ValueError, TypeError, OverflowError, OSError) as error:
             raise UnauthenticatedError(f"the token is not taken: {_problem(error)}") from error
-        return Claims(read.claims["sub"], expires_at, read.claims)
+        return Claims(read.claims["sub"], expires_at, read.claims, issued_at)
 
     async def _read(self, token: str, kid: str | None, keys: KeySet) -> jwt.Token:
         """Check the signature. A token that does not name its key may be signed by a newer one."""
@@ -164,15 +170,24 @@ class _Keys:
     async def _ask(self) -> None:
         self._asked_at = self._monotonic()
         try:
-            where = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-            configuration = await self._fetch(where)
-            if configuration["issuer"] != self._issuer:
-                raise ValueError(f"{where} speaks for {configuration['issuer']!r}")
-            document = await self._fetch(configuration["jwks_uri"])
+            said = await configuration(self._issuer, self._fetch)
+            document = await self._fetch(said["jwks_uri"])
             usable = [key for key in document["keys"] if key.get("use", "sig") == "sig"]
             self._keys = KeySet.import_key_set({"keys": usable})
         except (OSError, JoseError, ValueError, LookupError, TypeError, AttributeError) as error:
             _log.warning("oidc_keys_not_had", issuer=self._issuer, error=str(error))
+
+
+async def configuration(issuer: str, fetch: Fetch) -> Mapping[str, Any]:
+    """What a provider says of itself.
+
+    Raises `OSError`, or `ValueError`, `LookupError`, `TypeError` for what is no such document.
+    """
+    where = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    said: Mapping[str, Any] = await fetch(where)
+    if said["issuer"] != issuer:
+        raise ValueError(f"{where} speaks for {said['issuer']!r}")
+    return said
 
 
 async def fetched(url: str) -> Any:
@@ -184,7 +199,7 @@ def _fetched(url: str) -> Any:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url[:200]!r} is not an address of http or https")
     asked = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310 - looked at above
-    with _OPENER.open(asked, timeout=_FETCH_SECONDS) as answer:
+    with OPENER.open(asked, timeout=_FETCH_SECONDS) as answer:
         return json.loads(answer.read(_MAX_DOCUMENT_BYTES))
 
 
@@ -195,7 +210,7 @@ class _Staying(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(_Staying)
+OPENER = urllib.request.build_opener(_Staying)
 
 
 def _header(token: str) -> tuple[str, str | None]:

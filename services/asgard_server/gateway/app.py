@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,17 +20,18 @@ from asgard_server.gateway.documented import Documented
 from asgard_server.gateway.door import Door, OfClient
 from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import Streams
-from asgard_server.gateway.followed import followed
+from asgard_server.gateway.followed import ASSETS, JOBS, RUNS, followed
 from asgard_server.gateway.guard import Guard
 from asgard_server.gateway.health import Health
 from asgard_server.gateway.jobs import LIST, JobEndpoints, in_their_words
-from asgard_server.gateway.jobs import SERVICE as JOBS
 from asgard_server.gateway.metrics import Metrics
 from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
 from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Routes
-from asgard_server.gateway.transcode import Translation, routes
+from asgard_server.gateway.sign_in.endpoints import SignIn, SignInEndpoints
+from asgard_server.gateway.sign_in.sessions import Sessions
+from asgard_server.gateway.transcode import Translation, open_templates, routes
 from asgard_server.gateway.updates import Updates
 from asgard_server.rpc.channel import SignedChannel
 from asgard_server.rpc.requests import Metadata
@@ -45,8 +47,8 @@ class GatewayOptions:
     all. `keep_alive_seconds`: how long an event stream is silent before a comment is
     sent. `storage_id` and `version` are told by /healthz. `static_folder` holds the
     built page. `shows_metrics`: whether /metrics is among its paths. With a `tracer`,
-    each request is a span. `of_client` says who shows a header Authorization, where
-    everybody is asked; `own` is what services know the gateway by.
+    each request is a span. `of_client` says who shows a header Authorization; `own`
+    is what services know the gateway by. `sign_in` is how browsers sign in, where they do.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -60,10 +62,7 @@ class GatewayOptions:
     tracer: Tracer | None = None
     of_client: OfClient | None = None
     own: Metadata = ()
-
-
-# What everybody may read who has its link.
-_OPEN = frozenset({"/v1/shared-jobs/{share_token}", "/s/{share_token}"})
+    sign_in: SignIn | None = None
 
 
 class Dispatch:
@@ -99,11 +98,16 @@ def create_app(
     encoders, decoders = Encoders(), Decoders()
     described = schema.asgard_schema()
     elsewhere = others or {}
-    door = Door(options.of_client, options.own)
-    asks = _signed(channel, options), _signed(elsewhere.get(JOBS, channel), options)
-    updates = Updates(followed(*asks), streams)
+    sessions = _sessions(options.sign_in)
+    door = Door(options.of_client, options.own, None if sessions is None else sessions.shown)
+    asks = {
+        service: _signed(elsewhere.get(service, channel), options)
+        for service in (RUNS, JOBS, ASSETS)
+    }
+    logs = followed(asks)
+    updates = Updates(logs, streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
-    documented = Documented(channel, asks[0], encoders, updates, streams, options.cache_seconds)
+    documented = Documented(channel, asks[RUNS], encoders, updates, streams, options.cache_seconds)
     translation = Translation(
         lambda service: elsewhere.get(service, channel),
         encoders,
@@ -117,27 +121,36 @@ def create_app(
     metrics.gauge(
         "asgard_gateway_watch_connected", "1 while changes are followed.", lambda: updates.connected
     )
+    metrics.gauges(
+        "asgard_gateway_log_connected",
+        "1 while the changes of this log are followed.",
+        "log",
+        {log.name: partial(getattr, log, "connected") for log in logs},
+    )
 
     pages = Pages(options.static_folder)
     table = Routes(fallback=pages.file)
     jobs = JobEndpoints(elsewhere.get(JOBS, channel), described.rpcs, encoders, decoders)
+    for_everybody = {*open_templates(described.rpcs), *jobs.for_everybody()}
     for verb, template, handler in (
         *routes(described.rpcs, translation),
         *documented.routes(),
         *jobs.routes(),
     ):
-        let_in = door.opened if template in _OPEN else door.guarded
+        let_in = door.opened if template in for_everybody else door.guarded
         entered = let_in(handler)
         if template.startswith(LIST):
             entered = in_their_words(entered)
         table.add(verb, template, entered)
     for verb, template, handler in pages.routes():
         table.add(verb, template, handler)
+    for verb, template, handler in SignInEndpoints(door, options.sign_in, sessions).routes():
+        table.add(verb, template, handler)
     table.add("GET", "/healthz", health.healthz)
     table.add("GET", "/readyz", health.readyz)
     if options.shows_metrics:
         table.add("GET", "/metrics", metrics.show)
-    table.add("GET", "/openapi.json", document.endpoint(described, options.version))
+    table.add("GET", "/openapi.json", document.endpoint(described, options.version, asks=door.asks))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -160,6 +173,12 @@ def create_app(
     app.state.health = health
     app.state.registry = metrics.registry
     return app
+
+
+def _sessions(sign_in: SignIn | None) -> Sessions | None:
+    if sign_in is None:
+        return None
+    return Sessions(sign_in.keys, sign_in.party, hours=sign_in.hours)
 
 
 def _signed(channel: grpc.aio.Channel, options: GatewayOptions) -> grpc.aio.Channel:

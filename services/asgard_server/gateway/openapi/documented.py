@@ -7,7 +7,7 @@ from typing import Any
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from asgard_server.gateway import documented, runs_list
-from asgard_server.gateway.openapi import errors
+from asgard_server.gateway.openapi import errors, security
 from asgard_server.gateway.openapi.messages import ID, Messages
 
 Json = dict[str, Any]
@@ -99,7 +99,7 @@ def paths(messages: Messages) -> Json:
                         "description": "The Prometheus text format.",
                         "content": {"text/plain": {"schema": {"type": "string"}}},
                     },
-                    **errors.responses("", names_a_thing=False, has_body=False),
+                    **errors.responses("", names_a_thing=False, has_body=False, for_everybody=True),
                 },
             }
         },
@@ -129,9 +129,10 @@ def _updates() -> Json:
         "tags": ["Monitor"],
         "summary": "Changes as they happen",
         "description": "Server-sent events without names. `data` is one of "
-        '`{"type":"connected"}`, `{"type":"update"|"delete","object_type":"run"|"result"|"job",'
-        '"object_id":...}` (of a result also `run_id`) and `{"type":"reset"}`: read again '
-        "what you show. Never ends by itself.",
+        '`{"type":"connected"}`, `{"type":"update"|"delete","object_type":"run"|"result"|"asset"|'
+        '"experiment"|"job","object_id":...}` (of a result also `run_id`), of what the caller may '
+        'read, and `{"type":"reset"}`: read again what you show. It ends when the caller is not '
+        "who they were.",
         "parameters": [
             {
                 "name": "Last-Event-ID",
@@ -178,9 +179,10 @@ def _operation_get(name: str, text: str, shown: Json) -> Json:
         "operationId": name,
         "tags": ["Operation"],
         "summary": text,
+        "security": security.NOBODY,
         "responses": {
             "200": _json(shown, text),
-            **errors.responses("", names_a_thing=False, has_body=False),
+            **errors.responses("", names_a_thing=False, has_body=False, for_everybody=True),
         },
     }
 

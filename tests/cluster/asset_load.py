@@ -29,7 +29,7 @@ class AssetLoad:
 
     What was acknowledged is in `inline` (assets with the SHA-256 of their content), `uploaded`
     (assets with that of each component) and `linked` (assets with their experiment); what was
-    deleted, in `gone`.
+    deleted, in `gone`. The first `replicas` of them are called.
     """
 
     def __init__(self, stubs: Sequence[tuple[Any, Any]], seed: int) -> None:
@@ -41,6 +41,7 @@ class AssetLoad:
         self.repeated: list[str] = []
         self.slowest = 0.0
         self.stopping = False
+        self.replicas = len(stubs)
         self._stubs = stubs
         self._chance = random.Random(seed)
         self._bell = asyncio.Event()
@@ -49,7 +50,8 @@ class AssetLoad:
         """Make a call until it is acknowledged. Raises what no repetition mends."""
         began = time.monotonic()
         while True:
-            stub = self._chance.choice(self._stubs)["Experiment" in method]
+            stubs = self._chance.choice(self._stubs[: self.replicas])
+            stub = stubs["Experiment" in method]
             try:
                 answer = await getattr(stub, method)(request, timeout=CALL_SECONDS)
             except grpc.aio.AioRpcError as error:

@@ -51,8 +51,11 @@ class AssetTruth(NamedTuple):
         there = {key: who for key, who in last.items() if who}
         assert there == self.readers, "the log's last word on readers is another"
         # Of every asset: one creation is logged and written down, however often it was asked for.
-        twice = {id: times for id, times in self.created.items() if times != 1}
-        assert not twice, f"created other than once: {twice}"
+        times = {id: self.created.get(id, 0) for id in {*self.assets, *self.created}}
+        wrong = {id: count for id, count in times.items() if count != 1}
+        assert not wrong, f"created other than once: {wrong}"
+        unread = {id for id in self.assets if ("asset", id) not in self.readers}
+        assert not unread, f"assets that nobody may read: {sorted(unread)[:5]}"
         assert not any(self.orphans.values()), self.orphans
 
 

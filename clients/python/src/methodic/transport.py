@@ -16,7 +16,8 @@ from methodic.errors import ServerUnavailableError, refusal
 
 ATTEMPTS = 4
 _FIRST_WAIT_S = 0.2
-_PASSING = frozenset({429, 502, 503, 504})
+# 499: nobody here has given up; the call was cut off by the end of the process that was at it.
+_PASSING = frozenset({429, 499, 502, 503, 504})
 
 
 class Transport:

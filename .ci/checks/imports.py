@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
-    | {f"{SERVER}.auth.principal"},
+    | {f"{SERVER}.auth.principal", f"{SERVER}.outbox.refused"},
     # What the rules of access say, and who did it, are written down where they are kept.
     f"{SERVER}.store.sql": {f"{SDK}.core"}
     | {
@@ -168,6 +168,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
+    f"{SERVER}.processes.set_aside": PROCESS,
     f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.identity_service": PROCESS | FORMAT | {f"{SERVER}.identity"},
     f"{SERVER}.processes.experiment_service": PROCESS

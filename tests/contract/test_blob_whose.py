@@ -122,7 +122,7 @@ async def test_the_same_name_and_bytes_say_nothing_of_another_s(home: Home) -> N
     assert asked.put is not None, "whoever knows a digest is not told that the bytes are there"
     assert asked.blob.id != hers.id
     with pytest.raises(AlreadyExistsError):  # an id is taken for everybody, and says no more
-        await begun(bob(home), id=hers.id, name="other")
+        await begun(bob(home), id=hers.id, name="model.pt")
     his = await bob(home).keeper.write(NewUpload(name="his.pt"), b"other bytes")
     assert (await bob(home).keeper.blob("name:his.pt")).id == his.id
     mine = await alice(home).keeper.write(NewUpload(name="his.pt"), BODY)

@@ -16,7 +16,6 @@ from gimle.asgard.core.errors import (
     BlobTooLargeError,
     DigestMismatchError,
     NotFoundError,
-    StorageUnavailableError,
 )
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
@@ -26,7 +25,7 @@ from asgard_server.asset.store import Download, Upload
 from asgard_server.asset.wishes import NewComponent
 from asgard_server.auth.principal import Principal
 from asgard_server.rpc import requests
-from asgard_server.store.rpc_refusals import info_of
+from asgard_server.store.rpc_refusals import info_of, untaken
 
 T = TypeVar("T")
 
@@ -167,12 +166,13 @@ class RpcBlobs:
 
     def _raised(self, error: grpc.aio.AioRpcError) -> Exception:
         info = info_of(error)
-        if info.reason == "BLOB_NOT_FOUND":
+        # Of one that is not ready nothing is to be had, either.
+        if info.reason in ("BLOB_NOT_FOUND", "BLOB_NOT_READY"):
             return NotFoundError("blob", info.metadata["blobId"])
         if info.reason == "BLOB_TOO_LARGE":
             return BlobTooLargeError(int(info.metadata["limitBytes"]))
-        mend = f"BlobService says: {error.details() or error.code().name}"
-        return StorageUnavailableError(self._place, mend, passing=True)
+        said = f"BlobService says: {error.details() or error.code().name}"
+        return untaken(error, self._place, said)
 
 
 def _new_upload(

@@ -14,3 +14,10 @@ CREATE UNIQUE INDEX blobs_by_maker ON asgard.blobs (maker, name)
 DROP INDEX asgard.blobs_by_name;
 CREATE INDEX blobs_by_name ON asgard.blobs USING hash (name)
   WHERE state IN ('uploading', 'ready');
+
+-- What was refused for good is set aside then, and kept with its problem.
+ALTER TABLE asgard.outbox ADD COLUMN aside_at bigint;
+CREATE INDEX outbox_aside ON asgard.outbox (number) WHERE aside_at IS NOT NULL;
+
+-- When the newest token was issued that the row and its memberships follow, in microseconds.
+ALTER TABLE asgard.users ADD COLUMN token_at bigint;

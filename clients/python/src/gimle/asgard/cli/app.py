@@ -34,6 +34,7 @@ ELSEWHERE = {
     "config": "Show the settings of the server that hold here.",
     "migrate": "Bring the schema of the database up to this release.",
     "reindex": "Make the index of a storage agree with its documents.",
+    "outbox": "Show what other services have refused for good, and tell it to them again.",
     "blob.init": "Make the bucket, and let pages and uploads use it.",
 }
 """Commands that come with asgard-server, and what they do."""

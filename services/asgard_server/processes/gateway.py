@@ -36,6 +36,7 @@ def gateway_app(
     out who asks.
     """
     who = who or Who()
+    asked = settings.auth == "required" and who.believing is not None
     return create_app(
         channel,
         GatewayOptions(
@@ -45,7 +46,8 @@ def gateway_app(
             version=version("asgard-server"),
             shows_metrics=shows_metrics,
             tracer=tracer,
-            of_client=who.believing.of_client if who.believing else None,
+            of_client=who.believing.of_client if asked and who.believing else None,
+            of_known=who.believing.of_client if who.believing and not asked else None,
             own=who.headers,
         ),
         others,

@@ -54,7 +54,7 @@ check: setup .cache/made/buf .cache/made/kubernetes ## lint, types, imports, pro
 bench: setup .cache/made/chromium ## every promised number, measured here (docs/benchmarks.md)
 	@exec python tests/benchmarks $(ARGS)
 
-soak: setup .cache/made/engines ## the tests that live on chance, again and again for MINUTES
+soak: setup .cache/made/engines .cache/made/chromium .cache/made/keycloak ## the tests that live on chance, again and again for MINUTES
 	@exec python .ci/soak.py $(MINUTES) $(ARGS)
 
 gen: .cache/made/python .cache/made/buf ## generated code from protos/, the environment reference
@@ -95,6 +95,10 @@ clean: ## remove what make made (never STORAGE)
 
 .cache/made/buf: .cache/made/node protos/package-lock.json
 	cd protos && $(NPM_INSTALL)
+	@mkdir -p $(@D) && touch $@
+
+.cache/made/keycloak: .cache/made/python .ci/setup-keycloak
+	@bash .ci/setup-keycloak
 	@mkdir -p $(@D) && touch $@
 
 .cache/made/unpacked: .ci/setup-unpacked

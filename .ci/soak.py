@@ -28,6 +28,8 @@ BY_CHANCE = (
     "tests/unit/render",
     "tests/unit/signing",
     "tests/cluster",
+    # Not of chance, but of minutes: its provider is a large one.
+    "tests/soak/keycloak_sign_in.py",
 )
 # What tests take from their environment where there is more time than in `make test`.
 MORE = {

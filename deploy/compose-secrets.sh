@@ -4,17 +4,17 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-if [ -e .env ]; then
-  echo "deploy/.env is there already"
-  exit 0
-fi
 random() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 umask 077
-cat >.env.new <<END
-POSTGRES_PASSWORD=$(random)
-REDIS_PASSWORD=$(random)
-MINIO_USER=asgard-$(random | head -c 8)
-MINIO_PASSWORD=$(random)
-END
-mv .env.new .env
-echo "wrote deploy/.env"
+touch .env
+said="deploy/.env is there already"
+# Name by name: one of an earlier release gets those that are new.
+for line in "POSTGRES_PASSWORD=$(random)" "REDIS_PASSWORD=$(random)" \
+  "MINIO_USER=asgard-$(random | head -c 8)" "MINIO_PASSWORD=$(random)" \
+  "SERVICE_KEY=$(random)" "SESSION_KEY=$(random)"; do
+  if ! grep -q "^${line%%=*}=" .env; then
+    echo "$line" >>.env
+    said="wrote deploy/.env"
+  fi
+done
+echo "$said"

@@ -92,7 +92,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.rpc.requests", f"{SERVER}.store.rpc_refusals", f"{SERVER}.auth.principal"},
     f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT
-    | {f"{SERVER}.{room}" for room in ("gateway", "rpc", "auth.principal", "auth.lasting")}
+    | {
+        f"{SERVER}.{room}"
+        for room in ("gateway", "rpc", "auth.principal", "auth.lasting", "auth.code_flow")
+    }
     | {f"{SERVER}.watching.readers"},
     f"{SERVER}.watching.readers": set(),
     f"{SERVER}.watching": FORMAT
@@ -171,12 +174,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.set_aside": PROCESS,
     f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.identity_service": PROCESS | FORMAT | {f"{SERVER}.identity"},
+    f"{SERVER}.processes.first_keys": PROCESS | {f"{SERVER}.identity"},
     f"{SERVER}.processes.experiment_service": PROCESS
     | FORMAT
     | {f"{SERVER}.experiment", f"{SERVER}.outbox"},
     f"{SERVER}.processes.examining": PROCESS | {f"{SERVER}.blob", f"{SERVER}.sim_data.owning"},
     f"{SERVER}.processes.gateway": {
-        f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "gateway")
+        f"{SERVER}.{room}" for room in ("processes", "settings", "rpc", "auth", "gateway")
     },
     f"{SERVER}.run.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},
     f"{SERVER}.asset.__main__": {f"{SERVER}.{room}" for room in ("processes", "settings", "rpc")},

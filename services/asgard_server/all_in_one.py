@@ -7,9 +7,10 @@ Unix socket.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -87,7 +88,11 @@ async def serve(
                     ready(Addresses(url_of(listener), service.address, service.name))
 
             app = gateway_app(
-                settings, service.channel, storage_id=service.storage_id, tracer=tracer, who=who
+                _that_signs_in(settings),
+                service.channel,
+                storage_id=service.storage_id,
+                tracer=tracer,
+                who=who,
             )
             for each in blobs:
                 if each.endpoint is not None:
@@ -111,6 +116,13 @@ async def serve(
             await cancelled(*sweeping)
         if failed is not None:
             raise failed
+
+
+def _that_signs_in(settings: Settings) -> Settings:
+    """With a key that seals sessions: one of its own where none is set, good until it stops."""
+    if settings.session_key or settings.oidc_client_id is not None:
+        return settings
+    return replace(settings, session_key=(secrets.token_urlsafe(32),))
 
 
 def _identity(settings: Settings, blobs: list[Blobs]) -> list[Identity]:

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from playwright.sync_api import ConsoleMessage, Page, Request
 from tests.engines.tying import tied
 
 SPIKE_AT, SPIKE = 4321, 1.5
-STARTED_WITHIN_S = 30.0
+STARTED_WITHIN_S = 120.0
 
 
 def find_chromium() -> str:
@@ -43,8 +44,11 @@ def free_port() -> int:
 class Server:
     """A monitor that can be stopped and started again at the same address."""
 
-    def __init__(self, storage: Path, log: Path) -> None:
+    def __init__(
+        self, storage: Path, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.storage, self.log = storage, log
+        self._environment = environment or {}
         self.port, self.grpc_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +65,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={k: v for k, v in os.environ.items() if not k.startswith("ASGARD_")},
+                env={k: v for k, v in os.environ.items() if not k.startswith("ASGARD_")}
+                | {**self._environment},
             )
         tied(self._process.pid)
         deadline = time.monotonic() + STARTED_WITHIN_S

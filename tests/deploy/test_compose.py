@@ -11,19 +11,25 @@ from typing import Any
 import pytest
 import yaml
 from asgard_server.settings import Settings
+from asgard_server.settings.who import check_can_ask
 
 from tests.engines.nginx import TEMPLATE
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "deploy" / "compose.yaml"
 VARIABLE = re.compile(r"\$\{(\w+)(?::\?[^}]*)?\}")
-SECRETS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_USER", "MINIO_PASSWORD"}
+SECRETS = {
+    *("POSTGRES_PASSWORD", "REDIS_PASSWORD", "MINIO_USER", "MINIO_PASSWORD"),
+    *("SERVICE_KEY", "SESSION_KEY"),
+}
 IMAGE = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)?:[\w.-]+")
 
 
 def services() -> dict[str, dict[str, Any]]:
     """The services, with secrets filled in."""
-    text = VARIABLE.sub(lambda found: f"secret-{found[1].lower()}", FILE.read_text())
+    text = VARIABLE.sub(
+        lambda found: f"secret-{found[1].lower()}-that-is-as-long-as-it-has-to-be", FILE.read_text()
+    )
     found: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
     return found
 
@@ -58,7 +64,27 @@ def test_two_replicas_share_engines_and_the_gateway_finds_both() -> None:
     assert asset.blob_address == gateway.blob_address
     assert (asset.database_url, asset.redis_url) == (settings.database_url, settings.redis_url)
     # All that has a password stays with who needs it.
-    assert not any("secret" in value for value in services()["gateway"]["environment"].values())
+    given = services()["gateway"]["environment"]
+    assert {name for name, value in given.items() if "secret" in value} == {
+        "ASGARD_SERVICE_KEY", "ASGARD_SESSION_KEY",
+    }  # fmt: skip
+
+
+def test_everybody_is_asked_who_they_are() -> None:
+    served = {
+        name: Settings.from_environment(services()[name]["environment"])
+        for name in ("run", "asset", "blob", "gateway")
+    }
+    for name, settings in served.items():
+        assert settings.auth == "required", name
+        assert not settings.insecure, name
+        assert settings.service_key == served["run"].service_key, name
+        if name != "asset":
+            check_can_ask(settings)
+            assert settings.identity_address == served["gateway"].asset_address, name
+    assert served["asset"].admins == ("admin",)
+    assert served["asset"].run_address == served["gateway"].run_address
+    assert served["gateway"].session_key
 
 
 def test_blobs_lie_beside_the_documents_and_clients_are_sent_to_nginx() -> None:
@@ -140,6 +166,15 @@ def test_passwords_are_made_once_at_random_and_for_the_owner_alone(tmp_path: Pat
     assert made[0].keys() == SECRETS
     assert all(made[0][name] != made[2][name] for name in SECRETS)
     assert all(len(value) >= 12 for value in made[0].values())
+
+
+def test_passwords_of_an_earlier_release_stay_and_new_ones_come(tmp_path: Path) -> None:
+    script = shutil.copy(ROOT / "deploy" / "compose-secrets.sh", tmp_path)
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=as-it-was\n")
+    subprocess.run([script], check=True, capture_output=True)
+    made = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+    assert made.keys() == SECRETS
+    assert made["POSTGRES_PASSWORD"] == "as-it-was"
 
 
 def test_every_secret_is_asked_of_the_environment_and_git_ignores_the_file() -> None:

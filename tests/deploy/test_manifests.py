@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from asgard_server.settings import Settings
+from asgard_server.settings.sign_in import check_can_sign_in
+from asgard_server.settings.who import check_can_ask
 from checks import kubernetes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,11 +76,16 @@ def environ_of(overlay: str, container: Manifest) -> dict[str, str]:
         "redis-url": "redis://:secret@redis:6379/0",
         "s3-access-key": "key",
         "s3-secret-key": "secret",
+        "service-key": "s" * 48,
+        "session-key": "k" * 48,
+        "oidc-client-secret": "secret",
     }
     for each in container.get("env", ()):
         if "value" in each:
             environ[each["name"]] = each["value"]
         elif "secretKeyRef" in each["valueFrom"]:
+            if each["valueFrom"]["secretKeyRef"].get("optional") and overlay == "local":
+                continue  # its Secret has none
             environ[each["name"]] = secrets[each["valueFrom"]["secretKeyRef"]["key"]]
         else:
             environ[each["name"]] = "pod-name"
@@ -124,8 +131,7 @@ def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) 
     for name, pod in (("asgard-run", run), ("asgard-asset", asset), ("asgard-blob", blob)):
         served = settings_of(overlay, pod["containers"][0])
         assert served.listens_beyond_loopback
-        # By certificates callers of services are known, and of the page nobody is yet.
-        assert served.insecure is (served.tls_ca_file is None)
+        assert_asks(served, is_identity=name == "asgard-asset")
         assert served.database_url
         ports = {each["name"]: each["containerPort"] for each in pod["containers"][0]["ports"]}
         assert ports == {"grpc": served.grpc_port, "metrics": served.metrics_port}
@@ -152,12 +158,30 @@ def test_what_serves_others_listens_to_them_and_finds_its_engines(overlay: str) 
     # Clients are sent to an address of theirs.
     assert blobs.s3_public_url
 
-    assert page.insecure
-    # The gateway is given nothing that it could give away.
-    given = [each.get("valueFrom", {}) for each in gateway["containers"][0]["env"]]
-    assert not any("secretKeyRef" in source for source in given)
+    assert_asks(page)
+    # One service key for all, and nothing of the engines for the gateway.
+    assert len({settings.service_key for settings in (page, runs, blobs, assets)}) == 1
+    sources = [each.get("valueFrom", {}) for each in gateway["containers"][0]["env"]]
+    given = {each["secretKeyRef"]["key"] for each in sources if "secretKeyRef" in each}
+    assert given == {"service-key", "session-key", "oidc-client-secret"}
+    check_can_sign_in(page)
+    assert assets.run_address == page.run_address
+    assert assets.admins
+    # IdentityService takes the tokens of those who sign in at the gateway.
+    assert (assets.oidc_issuer, assets.oidc_client_id) == (page.oidc_issuer, page.oidc_client_id)
+    assert (page.oidc_issuer is None) is (overlay == "local")
     ports = {each["name"]: each["containerPort"] for each in gateway["containers"][0]["ports"]}
     assert ports == {"http": page.port, "metrics": page.metrics_port}
+
+
+def assert_asks(settings: Settings, *, is_identity: bool = False) -> None:
+    """Everybody is asked who they are, and that is known to start at all."""
+    assert settings.auth == "required"
+    assert not settings.insecure
+    assert settings.service_key
+    if not is_identity:
+        check_can_ask(settings)
+        assert settings.identity_address == "dns:///asgard-asset:50052"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -316,7 +340,15 @@ def test_policies_let_each_caller_through_at_both_ends(overlay: str) -> None:
         assert let_out(name, 5432)
         assert let_out(name, 443)
     assert let_out("asgard-client", 443)  # blobs go to the store itself
-    assert not let_out("asgard-gateway", 443)
+    for name in SERVICES:
+        port = one(overlay, "Service", name)["spec"]["ports"][0]["port"]
+        # And everybody asks it who calls; it tells RunService of the runs of variations.
+        assert name != "asgard-asset" or (
+            let_out("asgard-run", port) and let_out("asgard-blob", port)
+        )
+        assert name != "asgard-run" or let_out("asgard-asset", port)
+    # It signs people in at the provider, where there is one.
+    assert let_out("asgard-gateway", 443) is (overlay == "production")
     assert let_out("asgard-blob", 6379)
     assert not let_out("asgard-gateway", 6379)
 
@@ -341,7 +373,8 @@ def test_the_local_secrets_are_random_and_are_what_the_pods_reference(tmp_path: 
     for _, pod in pods("local"):
         for container in containers(pod):
             for each in container.get("env", ()):
-                if reference := each.get("valueFrom", {}).get("secretKeyRef"):
+                reference = each.get("valueFrom", {}).get("secretKeyRef")
+                if reference and not reference.get("optional"):
                     assert reference["key"] in one_time[reference["name"]]
 
 

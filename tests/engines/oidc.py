@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -72,6 +73,31 @@ class Provider(Engine):
         answer = httpx.post(f"{self.issuer}/oauth2/token", data=given)
         token: str = answer.json()["id_token"]
         return token
+
+
+class StrictProvider(Provider):
+    """A provider that checks PKCE, and renews ID tokens; see strict_oidc.py."""
+
+    def command(self) -> list[str]:
+        """What starts it in the foreground."""
+        known = [json.dumps(one) for one in self._people]
+        script = str(Path(__file__).with_name("strict_oidc.py"))
+        return [sys.executable, script, str(self.port), str(self._seconds), *known]
+
+    def end_sessions(self) -> None:
+        """Renew nobody's token any more."""
+        assert httpx.post(f"{self.issuer}/end").status_code == 200
+
+    def calls(self) -> list[dict[str, Any]]:
+        """What the token endpoint was asked: grant_type, secret, characters of the verifier."""
+        found: list[dict[str, Any]] = httpx.get(f"{self.issuer}/calls").json()
+        return found
+
+    def signs_in(self, address: str, sub: str) -> str:
+        """Sign a person in at the address a browser was sent to; answer where it is sent back."""
+        answer = httpx.post(address, data={"sub": sub})
+        assert answer.status_code == 302, answer.text
+        return str(answer.headers["location"])
 
 
 def free_nonce() -> str:

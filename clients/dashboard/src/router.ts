@@ -1,16 +1,21 @@
-// Addresses: `/` and `/runs` (the list, `?q=` its search), `/runs/<id>`.
+// Addresses: `/` and `/runs` (the list, `?q=` its search), `/runs/<id>`, `/sign-in` (why it failed).
 
 import { useEffect, useState } from "preact/hooks";
 
 export type Route =
   | { page: "list"; query: string }
   | { page: "run"; runId: string }
+  | { page: "sign-in"; problem: string | null; back: string }
   | { page: "unknown"; path: string };
 
 export function routeOf(location: Location): Route {
   const path = location.pathname.replace(/\/+$/, "") || "/";
   if (path === "/" || path === "/runs") {
     return { page: "list", query: new URLSearchParams(location.search).get("q") ?? "" };
+  }
+  if (path === "/sign-in") {
+    const search = new URLSearchParams(location.search);
+    return { page: "sign-in", problem: search.get("problem"), back: here(search.get("return")) };
   }
   const run = /^\/runs\/([^/]+)$/.exec(path);
   if (run?.[1]) {
@@ -21,6 +26,14 @@ export function routeOf(location: Location): Route {
     }
   }
   return { page: "unknown", path };
+}
+
+/** A path of this page: what an address says may lead anywhere. */
+function here(path: string | null): string {
+  if (!path?.startsWith("/")) return "/runs";
+  const found = new URL(path, window.location.origin);
+  if (found.origin !== window.location.origin || found.pathname === "/sign-in") return "/runs";
+  return found.pathname + found.search;
 }
 
 const watchers = new Set<() => void>();

@@ -170,15 +170,24 @@ class _Keys:
     async def _ask(self) -> None:
         self._asked_at = self._monotonic()
         try:
-            where = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-            configuration = await self._fetch(where)
-            if configuration["issuer"] != self._issuer:
-                raise ValueError(f"{where} speaks for {configuration['issuer']!r}")
-            document = await self._fetch(configuration["jwks_uri"])
+            said = await configuration(self._issuer, self._fetch)
+            document = await self._fetch(said["jwks_uri"])
             usable = [key for key in document["keys"] if key.get("use", "sig") == "sig"]
             self._keys = KeySet.import_key_set({"keys": usable})
         except (OSError, JoseError, ValueError, LookupError, TypeError, AttributeError) as error:
             _log.warning("oidc_keys_not_had", issuer=self._issuer, error=str(error))
+
+
+async def configuration(issuer: str, fetch: Fetch) -> Mapping[str, Any]:
+    """What a provider says of itself.
+
+    Raises `OSError`, or `ValueError`, `LookupError`, `TypeError` for what is no such document.
+    """
+    where = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+    said: Mapping[str, Any] = await fetch(where)
+    if said["issuer"] != issuer:
+        raise ValueError(f"{where} speaks for {said['issuer']!r}")
+    return said
 
 
 async def fetched(url: str) -> Any:
@@ -190,7 +199,7 @@ def _fetched(url: str) -> Any:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url[:200]!r} is not an address of http or https")
     asked = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310 - looked at above
-    with _OPENER.open(asked, timeout=_FETCH_SECONDS) as answer:
+    with OPENER.open(asked, timeout=_FETCH_SECONDS) as answer:
         return json.loads(answer.read(_MAX_DOCUMENT_BYTES))
 
 
@@ -201,7 +210,7 @@ class _Staying(urllib.request.HTTPRedirectHandler):
         return None
 
 
-_OPENER = urllib.request.build_opener(_Staying)
+OPENER = urllib.request.build_opener(_Staying)
 
 
 def _header(token: str) -> tuple[str, str | None]:

@@ -66,6 +66,10 @@ _NEXT: dict[State, frozenset[State]] = {
 }
 
 
+# Before an attempt that several blobs share.
+TOGETHER = "~"
+
+
 @dataclass(frozen=True, slots=True)
 class NewUpload:
     """What a client declares of bytes it wants to upload.
@@ -87,7 +91,8 @@ class NewUpload:
 class Blob:
     """A row of the table of blobs.
 
-    `attempt` is the last step of its key; `upload_id` what the store calls an upload in parts.
+    `attempt` is a step of its key, the last one or, with TOGETHER before it, the one that it has in
+    common with others of its call; `upload_id` what the store calls an upload in parts.
     `grants_until`: the moment from which no URL that was given out can change its key any more.
     `maker`: the principal it was asked for by, empty for the services, the local user, and what is
     from before there were makers; its name is among the maker's. `lent_to`: those who may bring its
@@ -117,6 +122,8 @@ class Blob:
     @property
     def key(self) -> str:
         """Where its bytes are, or will be."""
+        if self.attempt.startswith(TOGETHER):
+            return f"blobs/{self.attempt}/{self.id}"
         return f"blobs/{self.id}/{self.attempt}"
 
     @property
@@ -234,6 +241,14 @@ def kept_key(key: str, field: str) -> str:
     if not _ARRAY_KEY.fullmatch(key):
         raise InvalidFieldError(field, f"is {key!r}", "give files/<name>.npy")
     return key
+
+
+def id_of_key(key: str) -> str:
+    """The blob whose key this is, or would be: no id begins with TOGETHER."""
+    steps = key.split("/")
+    if len(steps) < 2:
+        return key
+    return steps[-1] if steps[1].startswith(TOGETHER) else steps[1]
 
 
 def same_upload(asked: Blob, there: Blob) -> bool:

@@ -119,11 +119,23 @@ class Grants(Protocol):
         """A request that reads all bytes, or those of a range (both inclusive)."""
 
 
+class Lists(Protocol):
+    """A store that tells of many objects at once."""
+
+    async def sizes(self, folder: str) -> dict[str, int]:
+        """How many bytes lie under the keys of a folder; what it does not tell may be there."""
+
+
 class Bytes(Protocol):
     """The store that holds the bytes, asked by the service itself.
 
-    Raises `StorageUnavailableError`, `StorageFullError`.
+    `lists` tells of many objects at once, where the store has a use for that. Raises
+    `StorageUnavailableError`, `StorageFullError`.
     """
+
+    @property
+    def lists(self) -> Lists | None:
+        """Who tells of many objects at once; None where each is asked for as quickly."""
 
     async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""

@@ -27,6 +27,7 @@ from asgard_server.blob.parts import (
     sha256_of_parts,
 )
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
+from asgard_server.blob.together import arrived, together
 from asgard_server.blob.whose import SERVICES, Whose
 
 # Questions to the store that one call has open at a time.
@@ -87,6 +88,8 @@ class Uploader:
             self._whose.require_service()
         maker = self._whose.maker
         rows = [domain.begin(new, now, maker, f"uploads[{at}].") for at, new in enumerate(asked)]
+        if self._bytes.lists is not None:
+            rows = together(rows, now)
         there = await self._table.begin(rows)
         await self._lend(there, [new.lent_to for new in asked])
         seconds = [domain.grant_seconds(new.seconds) for new in asked]
@@ -140,12 +143,16 @@ class Uploader:
             check_id(blob_id, "uploads.blob_id")
         digests = [domain.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
         found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
+        there = await arrived(self._bytes, found.values())
 
         async def one(blob_id: str, sha256: str | None) -> Blob | Exception | _Looked:
             blob = found.get(blob_id)
             if blob is None:
                 return NotFoundError("blob", blob_id)
             try:
+                if (held := there.get(blob.key)) is not None and not dry_run:
+                    _require_same(blob, sha256)
+                    return _Looked(blob, self._ready(blob, held))
                 async with self._turns:
                     if dry_run:
                         return await self._looked(blob)
@@ -305,9 +312,11 @@ class Uploader:
         # The store has refused all others; a store that cannot say so is not to be trusted.
         if held.size_bytes != blob.size_bytes or held.sha256 not in (None, blob.sha256):
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
-        return domain.ready(
-            blob, held, self._clock(), sha256=blob.sha256, verified=held.sha256 is not None
-        )
+        return self._ready(blob, held)
+
+    def _ready(self, blob: Blob, held: Held) -> Blob:
+        verified = held.sha256 is not None
+        return domain.ready(blob, held, self._clock(), sha256=blob.sha256, verified=verified)
 
     async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
         size = blob.size_bytes or 0

@@ -29,7 +29,9 @@ from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
 from asgard_server.gateway.request import Request
 from asgard_server.gateway.routing import Routes
-from asgard_server.gateway.transcode import Translation, routes
+from asgard_server.gateway.sign_in.endpoints import SignIn, SignInEndpoints
+from asgard_server.gateway.sign_in.sessions import Sessions
+from asgard_server.gateway.transcode import Translation, open_templates, routes
 from asgard_server.gateway.updates import Updates
 from asgard_server.rpc.channel import SignedChannel
 from asgard_server.rpc.requests import Metadata
@@ -47,7 +49,7 @@ class GatewayOptions:
     built page. `shows_metrics`: whether /metrics is among its paths. With a `tracer`,
     each request is a span. `of_client` says who shows a header Authorization, where
     everybody is asked; `own` is what services know the gateway by. `of_known` says who shows a key
-    that is known where nobody has to.
+    that is known where nobody has to. `sign_in` is how browsers sign in, where they do.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -62,10 +64,7 @@ class GatewayOptions:
     of_client: OfClient | None = None
     own: Metadata = ()
     of_known: OfClient | None = None
-
-
-# What everybody may read who has its link.
-_OPEN = frozenset({"/v1/shared-jobs/{share_token}", "/s/{share_token}"})
+    sign_in: SignIn | None = None
 
 
 class Dispatch:
@@ -101,7 +100,8 @@ def create_app(
     encoders, decoders = Encoders(), Decoders()
     described = schema.asgard_schema()
     elsewhere = others or {}
-    door = Door(options.of_client, options.own)
+    sessions = _sessions(options.sign_in)
+    door = Door(options.of_client, options.own, None if sessions is None else sessions.shown)
     asks = {
         service: _signed(elsewhere.get(service, channel), options)
         for service in (RUNS, JOBS, ASSETS)
@@ -136,23 +136,26 @@ def create_app(
     pages = Pages(options.static_folder)
     table = Routes(fallback=pages.file)
     jobs = JobEndpoints(elsewhere.get(JOBS, channel), described.rpcs, encoders, decoders)
+    for_everybody = {*open_templates(described.rpcs), *jobs.for_everybody()}
     for verb, template, handler in (
         *routes(described.rpcs, translation),
         *documented.routes(),
         *jobs.routes(),
     ):
-        let_in = door.opened if template in _OPEN else door.guarded
+        let_in = door.opened if template in for_everybody else door.guarded
         entered = let_in(handler)
         if template.startswith(LIST):
             entered = in_their_words(entered)
         table.add(verb, template, entered)
     for verb, template, handler in pages.routes():
         table.add(verb, template, handler)
+    for verb, template, handler in SignInEndpoints(door, options.sign_in, sessions).routes():
+        table.add(verb, template, handler)
     table.add("GET", "/healthz", health.healthz)
     table.add("GET", "/readyz", health.readyz)
     if options.shows_metrics:
         table.add("GET", "/metrics", metrics.show)
-    table.add("GET", "/openapi.json", document.endpoint(described, options.version))
+    table.add("GET", "/openapi.json", document.endpoint(described, options.version, asks=door.asks))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -175,6 +178,12 @@ def create_app(
     app.state.health = health
     app.state.registry = metrics.registry
     return app
+
+
+def _sessions(sign_in: SignIn | None) -> Sessions | None:
+    if sign_in is None:
+        return None
+    return Sessions(sign_in.keys, sign_in.party, hours=sign_in.hours)
 
 
 def _signed(channel: grpc.aio.Channel, options: GatewayOptions) -> grpc.aio.Channel:

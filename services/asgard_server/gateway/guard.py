@@ -16,7 +16,7 @@ from asgard_server.rpc import requests
 from asgard_server.rpc.tracing import Tracer
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(https?)://(.+)", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -100,6 +100,7 @@ class Guard:
                 message["headers"] = [
                     *message["headers"],
                     *_policy(message["headers"]),
+                    *_of_browser(request),
                     (b"x-request-id", request.request_id.encode()),
                 ]
                 self._metrics.answered(
@@ -143,7 +144,7 @@ class Guard:
                 "PERMISSION_DENIED",
                 "HOST_NOT_ALLOWED",
             )
-        if request.method in _SAFE:
+        if request.method in SAFE:
             return
         for key, value in request.scope["headers"]:
             if key == b"origin" and not _same(value.decode("latin-1").strip().lower(), host):
@@ -153,6 +154,20 @@ class Guard:
                     "PERMISSION_DENIED",
                     "ORIGIN_NOT_ALLOWED",
                 )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a Host header names this machine, with or without a port."""
+    found = _HOST.fullmatch(host.strip().lower())
+    return found is not None and found[1] in LOOPBACK
+
+
+def _of_browser(request: Request) -> list[tuple[bytes, bytes]]:
+    """What an answer carries for a browser that is signed in: its cookies, and who may keep it."""
+    headers = [(b"set-cookie", each.encode("latin-1")) for each in request.cookies]
+    if request.by_cookie:
+        headers += [(b"cache-control", b"private"), (b"vary", b"cookie")]
+    return headers
 
 
 def _received(scope: Scope, receive: Receive) -> Request:

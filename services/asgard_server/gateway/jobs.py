@@ -86,6 +86,12 @@ class JobEndpoints:
             yield row.binding.verb, row.binding.template, self._handler(row)
         yield "GET", LIST, self._list()
 
+    def for_everybody(self) -> Iterator[str]:
+        """Templates of those that nobody is asked at who they are."""
+        for row in ROWS:
+            if self._rpcs[row.rpc].for_everybody:
+                yield row.binding.template
+
     def _handler(self, row: Row) -> Handler:
         rpc = self._rpcs[row.rpc]
         asks = Asks(rpc, row.binding, self._decoders)
@@ -161,7 +167,7 @@ def in_their_words(handler: Handler) -> Handler:
         except Problem as problem:
             if problem.status != 401:
                 raise
-            shown = request.header(b"authorization")
+            shown = request.authorization
             detail = "Invalid or expired token" if shown else "Not authenticated"
             raise replace(problem, detail=detail) from problem
 

@@ -19,7 +19,7 @@ from asgard_server.gateway.routing import Handler
 
 STATIC = Path(__file__).parent / "static"
 # Addresses that the page itself understands; all of them are index.html.
-ADDRESSES = ("/", "/index.html", "/runs", "/runs/{run_id}")
+ADDRESSES = ("/", "/index.html", "/runs", "/runs/{run_id}", "/sign-in")
 LOOK_SECONDS = 1.0
 MAX_FILE_BYTES = 16 << 20
 
@@ -62,7 +62,7 @@ what is served in <a href="/openapi.json">/openapi.json</a>.</p>
 </html>
 """
 # Whoever mistypes these is a program, whatever it accepts.
-_OF_PROGRAMS = ("api/", "v1/", "assets/")
+_OF_PROGRAMS = ("api/", "v1/", "assets/", "auth/")
 
 
 @dataclass(slots=True)

@@ -27,7 +27,9 @@ class Request:
 
     `variables` are those of the path, percent-decoded; `request_id` is in the log,
     in the answer's header and in every problem; `trace` is its W3C trace context; `shown` is
-    what services are shown to find out who asks; `caller` is who does, None where nobody is asked.
+    what services are shown to find out who asks; `caller` is who does, None where nobody is
+    asked. `authorization` is the header that says so, or what stands for it in a cookie
+    (`by_cookie`); `cookies` are set by the answer.
     """
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
@@ -37,6 +39,9 @@ class Request:
         self.trace: Metadata = ()
         self.shown: Metadata = ()
         self.caller: Principal | None = None
+        self.authorization = ""
+        self.by_cookie = False
+        self.cookies: list[str] = []
         self.variables: Mapping[str, str] = {}
         self._until = time.monotonic() + CALL_SECONDS
 

@@ -33,7 +33,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """A method that has at least one binding."""
+    """A method that has at least one binding. `for_everybody`: nobody is asked who they are."""
 
     service: str
     name: str
@@ -43,6 +43,7 @@ class Rpc:
     streaming: bool
     bindings: tuple[Binding, ...]
     full_name: str
+    for_everybody: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def _rpcs(methods: Sequence[MethodDescriptor], service: str) -> Iterator[Rpc]:
             streaming=method.server_streaming,
             bindings=bindings,
             full_name=f"{service}.{method.name}",
+            for_everybody=method.GetOptions().Extensions[options_pb2.for_everybody],
         )
 
 

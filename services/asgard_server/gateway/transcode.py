@@ -60,6 +60,13 @@ def routes(rpcs: tuple[Rpc, ...], shared: Translation) -> Iterator[tuple[str, st
             )
 
 
+def open_templates(rpcs: tuple[Rpc, ...]) -> Iterator[str]:
+    """Templates of the bindings that nobody is asked at who they are."""
+    for rpc in rpcs:
+        if rpc.for_everybody:
+            yield from (binding.template for binding in rpc.bindings)
+
+
 class Asks:
     """Makes an RPC's request message from path, query and body."""
 

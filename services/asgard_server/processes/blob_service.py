@@ -52,7 +52,7 @@ GRANT_SERVICE = grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].fu
 # Calls to the store, and requests that carry bytes of a folder, under way at a time.
 _THREADS = 8
 
-_DATABASE = "asgard.sqlite3"
+TABLES = "asgard.sqlite3"
 _CONNECTIONS = 4
 
 
@@ -237,7 +237,7 @@ async def _tables(
             "give postgresql://user:password@host/database",
         )
     # A folder that is only looked at stays as it was.
-    database = await SqliteDatabase.open(Path(settings.storage) / _DATABASE, when_written=True)
+    database = await SqliteDatabase.open(Path(settings.storage) / TABLES, when_written=True)
     stack.push_async_callback(database.close)
     layout = Layout(str(settings.storage))
     jobs = SqliteJobs(database, lambda: read_storage_id(layout) or "")

@@ -10,14 +10,18 @@ from importlib.metadata import version
 import grpc
 from starlette.applications import Starlette
 
+from asgard_server.auth.code_flow import Client, RelyingParty
+from asgard_server.auth.oidc import Provider, Tokens
 from asgard_server.gateway.app import GatewayOptions, create_app
 from asgard_server.gateway.health import Health
+from asgard_server.gateway.sign_in.endpoints import SignIn
 from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.page_server import PageServer
 from asgard_server.processes.signals import first_to_end
 from asgard_server.processes.who import Who
 from asgard_server.rpc.tracing import Tracer
 from asgard_server.settings import Settings
+from asgard_server.settings.sign_in import check_can_sign_in
 
 
 def gateway_app(
@@ -37,6 +41,7 @@ def gateway_app(
     """
     who = who or Who()
     asked = settings.auth == "required" and who.believing is not None
+    check_can_sign_in(settings)
     return create_app(
         channel,
         GatewayOptions(
@@ -49,9 +54,30 @@ def gateway_app(
             of_client=who.believing.of_client if asked and who.believing else None,
             of_known=who.believing.of_client if who.believing and not asked else None,
             own=who.headers,
+            sign_in=sign_in_of(settings) if asked else None,
         ),
         others,
     )
+
+
+def sign_in_of(settings: Settings) -> SignIn | None:
+    """How browsers sign in as settings say; None where they cannot."""
+    if not settings.session_key:
+        return None
+    return SignIn(settings.session_key, _party(settings), settings.session_hours)
+
+
+def _party(settings: Settings) -> RelyingParty | None:
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    client = Client(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        settings.oidc_client_secret,
+        settings.oidc_scopes,
+    )
+    provider = Provider(client.issuer, (client.id,), settings.oidc_leeway_seconds)
+    return RelyingParty(client, Tokens(provider))
 
 
 async def serve_page(

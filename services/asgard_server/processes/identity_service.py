@@ -18,6 +18,7 @@ from asgard_server.identity.verifying import LookUps, Oidc
 from asgard_server.processes.who import Who, who_inside, who_of
 from asgard_server.rpc.server import Service
 from asgard_server.settings import Settings
+from asgard_server.settings.who import audiences
 from asgard_server.store.sql.identity import SqlDirectory
 from asgard_server.store.sql.session import Database
 
@@ -59,7 +60,7 @@ def open_identity(settings: Settings, database: Database, *, inside: bool = Fals
 def _oidc(settings: Settings) -> Oidc | None:
     if settings.oidc_issuer is None:
         return None
-    provider = Provider(settings.oidc_issuer, settings.oidc_audience, settings.oidc_leeway_seconds)
+    provider = Provider(settings.oidc_issuer, audiences(settings), settings.oidc_leeway_seconds)
     names = ClaimNames(settings.oidc_organizations_claim, settings.oidc_teams_claim)
     return Oidc(provider, Tokens(provider), names)
 

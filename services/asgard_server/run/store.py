@@ -38,13 +38,14 @@ class Key(NamedTuple):
 class Found(NamedTuple):
     """A document as it lies in the place: its bytes, what a scan compares, and its age.
 
-    `run` is what the bytes say, where they were written of it.
+    `run` or `result` is what the bytes say, where they were written of it.
     """
 
     body: bytes
     stamp: str
     modified_at: datetime
     run: RunDocument | None = None
+    result: ResultDocument | None = None
 
 
 class Entry(NamedTuple):

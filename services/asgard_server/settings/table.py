@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from asgard_server.settings import parsing, places, who
+from asgard_server.settings import parsing, places, sign_in, stores, who
 from asgard_server.settings.errors import SettingError
 from asgard_server.settings.places import Endpoint, Storage
 from asgard_server.settings.rows import Row, row
@@ -107,8 +107,8 @@ class Settings:
         metadata=row(
             parsing.text,
             "Where RunService is: any gRPC target, such as `dns:///asgard-run:50051`, whose every "
-            "address gets its share of calls.",
-            services="gateway",
+            "address gets its share of calls. `asset` tells it of the runs of variations.",
+            services="asset gateway",
         ),
     )
     blob_address: str = field(
@@ -140,6 +140,13 @@ class Settings:
     )
     oidc_teams_claim: str | None = field(default=None, metadata=who.OIDC_TEAMS_CLAIM)
     oidc_leeway_seconds: int = field(default=60, metadata=who.OIDC_LEEWAY_SECONDS)
+    oidc_client_id: str | None = field(default=None, metadata=sign_in.OIDC_CLIENT_ID)
+    oidc_client_secret: str | None = field(default=None, metadata=sign_in.OIDC_CLIENT_SECRET)
+    oidc_scopes: tuple[str, ...] = field(
+        default=("openid", "profile", "email"), metadata=sign_in.OIDC_SCOPES
+    )
+    session_key: tuple[str, ...] = field(default=(), metadata=sign_in.SESSION_KEY)
+    session_hours: int = field(default=12, metadata=sign_in.SESSION_HOURS)
     insecure: bool = field(
         default=False,
         metadata=row(
@@ -170,97 +177,15 @@ class Settings:
             "show one; the gateway verifies services by it.",
         ),
     )
-    s3_endpoint: Endpoint | None = field(
-        default=None,
-        metadata=row(
-            places.endpoint,
-            "The address of the S3 store: `https://host:port`, or `host:port` with "
-            "ASGARD_S3_SECURE.",
-            services="run blob all",
-            usually="unset: Amazon's",
-            instead="MINIO_ENDPOINT",
-            agree=Endpoint.agrees,
-        ),
-    )
-    s3_public_endpoint: Endpoint | None = field(
-        default=None,
-        metadata=row(
-            places.endpoint,
-            "The address of the S3 store as clients reach it, where that is another one: URLs for "
-            "uploads and downloads are signed for it. A proxy there must keep the Host header.",
-            services="blob all",
-            usually="unset: ASGARD_S3_ENDPOINT",
-        ),
-    )
-    s3_proxy_base: str | None = field(
-        default=None,
-        metadata=row(
-            parsing.url("http", "https", example="https://example.org/minio"),
-            "Download URLs begin with this instead of the store's address; for a proxy that "
-            "forwards the store's own Host.",
-            services="blob all",
-            instead="MINIO_PROXY_BASE",
-        ),
-    )
-    s3_access_key: str | None = field(
-        default=None,
-        metadata=row(
-            parsing.text,
-            "The access key of the S3 store.",
-            services="run blob all",
-            usually="unset: as AWS_* and the cloud's own identity say",
-            instead="MINIO_ACCESS_KEY",
-        ),
-    )
-    s3_secret_key: str | None = field(
-        default=None,
-        metadata=row(
-            parsing.text,
-            "The secret key of ASGARD_S3_ACCESS_KEY.",
-            services="run blob all",
-            hidden="whole",
-            instead="MINIO_SECRET_KEY",
-        ),
-    )
-    s3_region: str | None = field(
-        default=None,
-        metadata=row(
-            parsing.text,
-            "The region of the S3 store.",
-            services="run blob all",
-            usually="unset: AWS_DEFAULT_REGION, else us-east-1",
-        ),
-    )
-    s3_secure: bool | None = field(
-        default=None,
-        metadata=row(
-            parsing.yes_or_no,
-            "Whether an ASGARD_S3_ENDPOINT without http:// or https:// is called by HTTPS.",
-            services="run blob all",
-            usually="true",
-            instead="MINIO_SECURE",
-        ),
-    )
-    minio_endpoint: Endpoint | None = field(
-        default=None,
-        metadata=row(
-            places.endpoint,
-            "Whether there are files of SimSwarm's jobs, and where: the store's `host:port`. Its "
-            "keys are ASGARD_S3_ACCESS_KEY's or MINIO_ACCESS_KEY's, and so on.",
-            services="blob all",
-            usually="unset: `/api/jobs/{job_id}/sim-data` says that no store is configured",
-            called="MINIO_ENDPOINT",
-        ),
-    )
-    minio_bucket: str = field(
-        default="simswarm",
-        metadata=row(
-            parsing.text,
-            "The bucket of MINIO_ENDPOINT that holds them, below `sim-data/`. It must be there.",
-            services="blob all",
-            called="MINIO_BUCKET",
-        ),
-    )
+    s3_endpoint: Endpoint | None = field(default=None, metadata=stores.S3_ENDPOINT)
+    s3_public_endpoint: Endpoint | None = field(default=None, metadata=stores.S3_PUBLIC_ENDPOINT)
+    s3_proxy_base: str | None = field(default=None, metadata=stores.S3_PROXY_BASE)
+    s3_access_key: str | None = field(default=None, metadata=stores.S3_ACCESS_KEY)
+    s3_secret_key: str | None = field(default=None, metadata=stores.S3_SECRET_KEY)
+    s3_region: str | None = field(default=None, metadata=stores.S3_REGION)
+    s3_secure: bool | None = field(default=None, metadata=stores.S3_SECURE)
+    minio_endpoint: Endpoint | None = field(default=None, metadata=stores.MINIO_ENDPOINT)
+    minio_bucket: str = field(default="simswarm", metadata=stores.MINIO_BUCKET)
     sim_data: Literal["store", "local"] = field(
         default="store",
         metadata=row(
@@ -300,33 +225,10 @@ class Settings:
         ),
     )
     s3_encryption: Literal["none", "AES256", "aws:kms"] = field(
-        default="none",
-        metadata=row(
-            parsing.one_of("none", "AES256", "aws:kms"),
-            "What each object is encrypted by, said with every write and signed into every upload "
-            "URL, for buckets whose policy asks for it; `none` leaves it to the bucket.",
-            services="run blob all",
-        ),
+        default="none", metadata=stores.S3_ENCRYPTION
     )
-    s3_kms_key_id: str | None = field(
-        default=None,
-        metadata=row(
-            parsing.text,
-            "The key of ASGARD_S3_ENCRYPTION=aws:kms.",
-            services="run blob all",
-            usually="unset: the bucket's",
-        ),
-    )
-    s3_cors_origins: tuple[str, ...] = field(
-        default=(),
-        metadata=row(
-            parsing.words,
-            "Origins of pages, with commas between them, whose browsers may use signed URLs: "
-            "`asgard blob init` lets the bucket allow them.",
-            services="blob all",
-            usually="none",
-        ),
-    )
+    s3_kms_key_id: str | None = field(default=None, metadata=stores.S3_KMS_KEY_ID)
+    s3_cors_origins: tuple[str, ...] = field(default=(), metadata=stores.S3_CORS_ORIGINS)
     changes_kept: int = field(
         default=1_000_000,
         metadata=row(
@@ -484,6 +386,7 @@ class Settings:
                 "set that to aws:kms, or leave the key out",
             )
         who.check(self)
+        sign_in.check(self)
         secure = self.s3_endpoint.secure if self.s3_endpoint else None
         if secure is not None and self.s3_secure is not None and secure != self.s3_secure:
             raise SettingError(

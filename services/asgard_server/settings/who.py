@@ -70,15 +70,15 @@ ADMINS = row(
 OIDC_ISSUER = row(
     _issuer,
     "The OIDC provider whose tokens are taken: its URL as it stands in them.",
-    services=_IDENTITY,
+    services="asset gateway all",
     usually="unset: API keys only",
 )
 OIDC_AUDIENCE = row(
     parsing.words,
     "Whom tokens must be meant for (`aud`): what the provider calls Asgard; several with commas "
-    "between them.",
+    "between them. ASGARD_OIDC_CLIENT_ID is one besides.",
     services=_IDENTITY,
-    usually="none; needed with ASGARD_OIDC_ISSUER",
+    usually="none; with ASGARD_OIDC_ISSUER this or ASGARD_OIDC_CLIENT_ID is needed",
 )
 OIDC_ORGANIZATIONS_CLAIM = row(
     parsing.text,
@@ -101,10 +101,10 @@ OIDC_LEEWAY_SECONDS = row(
 
 def check(settings: Settings) -> None:
     """Check what these settings say together. Raises `SettingError`."""
-    if settings.oidc_issuer is not None and not settings.oidc_audience:
+    if settings.oidc_issuer is not None and not audiences(settings):
         raise SettingError(
             "ASGARD_OIDC_ISSUER",
-            "is set and ASGARD_OIDC_AUDIENCE is not",
+            "is set and neither ASGARD_OIDC_AUDIENCE nor ASGARD_OIDC_CLIENT_ID is",
             "say whom tokens must be meant for: else those for other programs would be taken",
         )
     if settings.service_names and settings.tls_ca_file is None:
@@ -113,6 +113,12 @@ def check(settings: Settings) -> None:
             "is set and ASGARD_TLS_CA_FILE is not",
             "names are read in certificates: give the file of who signs them",
         )
+
+
+def audiences(settings: Settings) -> tuple[str, ...]:
+    """Whom a token may be meant for: ASGARD_OIDC_AUDIENCE, and who signs browsers in."""
+    client = () if settings.oidc_client_id is None else (settings.oidc_client_id,)
+    return tuple(dict.fromkeys((*settings.oidc_audience, *client)))
 
 
 def check_can_ask(settings: Settings) -> None:

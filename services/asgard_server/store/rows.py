@@ -119,10 +119,12 @@ def result_values(
     connection: sqlite3.Connection, result_id: str, found: Found, now: int
 ) -> ResultValues:
     """Take from a result's document what its row holds. Raises `DocumentError`."""
-    body = found.body
-    if len(body) > LARGE:
-        body = _without(connection, body, "$.data", "{}")
-    result = decode_result(body, result_id, found.modified_at)
+    result = found.result
+    if result is None:
+        body = found.body
+        if len(body) > LARGE:
+            body = _without(connection, body, "$.data", "{}")
+        result = decode_result(body, result_id, found.modified_at)
     created, modified = to_micros(result.created_at), to_micros(found.modified_at)
     return ResultValues(
         id=result_id,
@@ -132,7 +134,7 @@ def result_values(
         modified_at=min(modified, now),
         digest=digest(found.body),
         stamp=found.stamp,
-        result_type=result.result_type,
+        result_type=result.result_type or "Unknown",
         display=exact.dumps(result.display) if result.display else b"{}",
     )
 

@@ -133,6 +133,7 @@ class LogWatch:
         self._revision = 0
         self._heard = 0
         self._rung = asyncio.Event()
+        self._watched = asyncio.Event()
         self._stopping = False
         self._log = structlog.get_logger("asgard.watch")
 
@@ -168,6 +169,7 @@ class LogWatch:
         """
         watcher = _Watcher(scope, audience)
         self._watchers.add(watcher)
+        self._watched.set()
         gauge = metrics.WATCHERS.labels(self._topic)
         gauge.inc()
         try:
@@ -184,19 +186,27 @@ class LogWatch:
         finally:
             self._watchers.discard(watcher)
             self._unlist(watcher)
+            if not self._watchers:
+                self._watched.clear()
             gauge.dec()
 
     # The reader ---------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        async with self._feed.listen(self._topic) as bells:
-            async for revision in bells:
-                self._heard = max(self._heard, revision)
-                self._rung.set()
+        """Hear bells while somebody watches: to be woken by each costs as much as to send it."""
+        while True:
+            await self._watched.wait()
+            async with self._feed.listen(self._topic) as bells:
+                self._rung.set()  # what was rung before was not heard
+                async for revision in bells:
+                    self._heard = max(self._heard, revision)
+                    self._rung.set()
+                    if not self._watchers:
+                        break
 
     async def _read_on(self) -> None:
         if not self._watchers:
-            # The first who comes has the log looked at: nobody pays for bells that nobody hears.
+            # The first who comes has the log looked at.
             if self._epoch:
                 self._begin("", 0)
             return

@@ -1,5 +1,6 @@
 // Every request the page makes goes through here.
 
+import { sessions } from "./session";
 import type { ResultPage, Run, RunPage, View, ViewOptions } from "./types";
 
 /** A request that did not succeed, in words a reader can act on. */
@@ -55,6 +56,7 @@ async function request(url: string, init: RequestInit): Promise<Response> {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Problem(0, "the server cannot be reached");
   }
+  if (response.status === 401) sessions.lost();
   if (!response.ok) throw await problemOf(response);
   return response;
 }

@@ -1,6 +1,7 @@
 // The one stream of updates of this page. Messages are gathered and handed on
 // at most four times a second, so a burst costs a few draws and not thousands.
 
+import { sessions } from "./session";
 import type { Change, Message } from "./types";
 
 export type Phase = "connecting" | "live" | "reconnecting";
@@ -21,6 +22,8 @@ type Listener = (batch: Batch) => void;
 
 const drainEvery = 250;
 const retryEvery = 1_000;
+// A stream that has lived this long and ends may be had again at once: who looks on was asked anew.
+const longEnough = 5_000;
 const hiddenFor = 15_000;
 
 class Updates {
@@ -35,10 +38,13 @@ class Updates {
   private retryTimer = 0;
   private hiddenTimer = 0;
   private connectedOnce = false;
+  private signedOut = false;
+  private openedAt = 0;
 
   start(): void {
     this.open();
     document.addEventListener("visibilitychange", () => this.onVisibility());
+    sessions.watch(() => this.onSession());
   }
 
   listen(listener: Listener): () => void {
@@ -56,6 +62,7 @@ class Updates {
     this.source?.close();
     const source = new EventSource("/api/updates");
     this.source = source;
+    this.openedAt = performance.now();
     source.onmessage = (event) => this.onMessage(event);
     source.onerror = () => this.onError(source);
   }
@@ -81,7 +88,15 @@ class Updates {
     // trying again ourselves is quicker and the resync makes up for the gap.
     source.close();
     window.clearTimeout(this.retryTimer);
-    this.retryTimer = window.setTimeout(() => this.open(), retryEvery);
+    const wait = performance.now() - this.openedAt > longEnough ? 0 : retryEvery;
+    this.retryTimer = window.setTimeout(() => this.again(), wait);
+    // It does not say why it ended: perhaps because nobody is signed in any more.
+    if (sessions.session.phase !== "open") void sessions.load();
+  }
+
+  private again(): void {
+    // Who signs in loads the page anew; until then there is nothing to be told.
+    if (sessions.session.phase !== "out") this.open();
   }
 
   private say(phase: Phase): void {
@@ -107,6 +122,14 @@ class Updates {
     for (const listener of this.listeners) listener(batch);
   }
 
+  // A session that was thought to be over was not: its cookie had been renewed meanwhile.
+  private onSession(): void {
+    const { phase } = sessions.session;
+    const back = this.signedOut && phase === "in";
+    this.signedOut = phase === "out";
+    if (back && this.source?.readyState === EventSource.CLOSED) this.open();
+  }
+
   // A hidden page lets go of its connection after a while: browsers allow only
   // six to one server, and a forgotten tab must not starve the one in front.
   private onVisibility(): void {
@@ -118,7 +141,7 @@ class Updates {
         this.source = null;
       }, hiddenFor);
     } else if (this.source === null) {
-      this.open();
+      this.again();
     } else {
       this.schedule();
     }

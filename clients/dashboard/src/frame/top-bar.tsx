@@ -1,6 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
 import { updates } from "../api/updates";
 import { duration } from "../format";
+import { SignedIn } from "../sign-in/signed-in";
+import { useSession } from "../sign-in/use-session";
 import { toggleTheme, useTheme } from "../theme";
 import { useNow } from "./clock";
 import { MoonIcon, SunIcon } from "./icons";
@@ -57,6 +59,7 @@ function ThemeButton() {
 }
 
 export function TopBar() {
+  const { phase } = useSession();
   return (
     <header class="top-bar">
       <a class="mark" href="/runs">
@@ -68,7 +71,8 @@ export function TopBar() {
         Asgard
       </a>
       <span class="spring" />
-      <LiveDot />
+      {phase !== "out" && <LiveDot />}
+      <SignedIn />
       <ThemeButton />
     </header>
   );

@@ -8,6 +8,15 @@ has() { kubectl --namespace "$namespace" get secret "$1" >/dev/null 2>&1; }
 
 kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
 if has asgard-secrets && has asgard-engines; then
+  # Those of an earlier release have no keys of services and sessions.
+  known=$(kubectl --namespace "$namespace" get secret asgard-secrets --output 'jsonpath={.data.service-key}')
+  if [ -z "$known" ]; then
+    kubectl --namespace "$namespace" patch secret asgard-secrets --patch-file /dev/stdin <<END
+stringData:
+  service-key: $(random)
+  session-key: $(random)
+END
+  fi
   echo "the Secrets are there"
   exit 0
 fi
@@ -31,4 +40,6 @@ stringData:
   redis-url: redis://:$redis@redis:6379/0
   s3-access-key: asgard-$(random | head -c 8)
   s3-secret-key: $(random)
+  service-key: $(random)
+  session-key: $(random)
 END

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from asgard_server.gateway.answers import Answer, serve
 from asgard_server.gateway.decode import Decoders
-from asgard_server.gateway.openapi import documented, errors, jobs
+from asgard_server.gateway.openapi import documented, errors, jobs, security
 from asgard_server.gateway.openapi.messages import Messages
 from asgard_server.gateway.openapi.operations import VARIABLE, operation
 from asgard_server.gateway.request import Request
@@ -20,8 +20,8 @@ from asgard_server.gateway.transcode import Asks
 Json = dict[str, Any]
 
 
-def document(described: Schema, version: str) -> Json:
-    """Write the document."""
+def document(described: Schema, version: str, *, asks: bool = True) -> Json:
+    """Write the document; `asks`: whether this server asks everybody who they are."""
     messages = Messages(described)
     decoders = Decoders()
     paths: dict[str, Json] = {}
@@ -48,17 +48,20 @@ def document(described: Schema, version: str) -> Json:
         ]
         + documented.TAGS
         + jobs.TAGS,
+        "security": security.of_callers(asks=asks),
         "paths": dict(sorted(paths.items())),
         "components": {
+            "securitySchemes": security.SCHEMES,
             "schemas": dict(sorted({**messages.components, "Problem": errors.PROBLEM}.items())),
             "responses": errors.component_responses(),
         },
     }
 
 
-def endpoint(described: Schema, version: str) -> Handler:
+def endpoint(described: Schema, version: str, *, asks: bool) -> Handler:
     """Make the handler of GET /openapi.json; the document is written once, here."""
-    answer = Answer(orjson.dumps(document(described, version), option=orjson.OPT_INDENT_2))
+    text = orjson.dumps(document(described, version, asks=asks), option=orjson.OPT_INDENT_2)
+    answer = Answer(text)
 
     async def handle(request: Request) -> ASGIApp:
         request.only()

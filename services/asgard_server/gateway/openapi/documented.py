@@ -7,7 +7,7 @@ from typing import Any
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from asgard_server.gateway import documented, runs_list
-from asgard_server.gateway.openapi import errors
+from asgard_server.gateway.openapi import errors, security
 from asgard_server.gateway.openapi.messages import ID, Messages
 
 Json = dict[str, Any]
@@ -99,7 +99,7 @@ def paths(messages: Messages) -> Json:
                         "description": "The Prometheus text format.",
                         "content": {"text/plain": {"schema": {"type": "string"}}},
                     },
-                    **errors.responses("", names_a_thing=False, has_body=False),
+                    **errors.responses("", names_a_thing=False, has_body=False, for_everybody=True),
                 },
             }
         },
@@ -179,9 +179,10 @@ def _operation_get(name: str, text: str, shown: Json) -> Json:
         "operationId": name,
         "tags": ["Operation"],
         "summary": text,
+        "security": security.NOBODY,
         "responses": {
             "200": _json(shown, text),
-            **errors.responses("", names_a_thing=False, has_body=False),
+            **errors.responses("", names_a_thing=False, has_body=False, for_everybody=True),
         },
     }
 

@@ -43,7 +43,8 @@ PROBLEM: Json = {
 
 _WHEN = {
     400: "A parameter or a field breaks its rule; `errors` names it.",
-    403: "The Host or the Origin of the request is not allowed.",
+    401: "Nobody is identified by what the call shows; `reason` says whether it has expired.",
+    403: "The Host or the Origin of the request is not allowed, or the caller may not do this.",
     404: "There is no such thing.",
     408: "The body came too slowly.",
     409: "The present state of the thing does not allow it; `reason` says why.",
@@ -66,9 +67,13 @@ def component_responses() -> Json:
     return {**{f"Problem{s}": r for s, r in made.items()}, "Problem": _response("Any error.")}
 
 
-def responses(comment: str, *, names_a_thing: bool, has_body: bool) -> Json:
+def responses(
+    comment: str, *, names_a_thing: bool, has_body: bool, for_everybody: bool = False
+) -> Json:
     """Answers that are errors, of an operation whose comment names gRPC codes."""
     statuses = {*_ALWAYS}
+    if not for_everybody:
+        statuses.add(401)
     if names_a_thing:
         statuses.add(404)
     if has_body:

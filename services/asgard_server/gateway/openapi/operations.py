@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from asgard_server.gateway.openapi import errors
+from asgard_server.gateway.openapi import errors, security
 from asgard_server.gateway.openapi.messages import Messages
 from asgard_server.gateway.schema import Binding, Rpc, message_of
 from asgard_server.gateway.transcode import Asks
@@ -45,6 +45,8 @@ def operation(rpc: Rpc, binding: Binding, asks: Asks, messages: Messages) -> Jso
                 "schema": messages.parameter(field.descriptor),
             }
         )
+    if rpc.for_everybody:
+        made["security"] = security.NOBODY
     if parameters:
         made["parameters"] = parameters
     if binding.body:
@@ -52,7 +54,12 @@ def operation(rpc: Rpc, binding: Binding, asks: Asks, messages: Messages) -> Jso
     made["responses"] = {
         "200": _success(rpc, binding, messages),
         **({"304": {"description": "Unchanged."}} if _has_etag(rpc, binding) else {}),
-        **errors.responses(comment, names_a_thing=bool(variables), has_body=bool(binding.body)),
+        **errors.responses(
+            comment,
+            names_a_thing=bool(variables),
+            has_body=bool(binding.body),
+            for_everybody=rpc.for_everybody,
+        ),
     }
     return made
 

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "reindex": "Make the index of a storage agree with its documents.",
     "outbox": "Show what other services have refused for good, and tell it to them again.",
     "blob.init": "Make the bucket, and let pages and uploads use it.",
+    "keys.init": "Make the first API key, in the server's database.",
 }
 """Commands that come with asgard-server, and what they do."""
 
@@ -69,7 +70,7 @@ def build() -> typer.Typer:
     added = {point.name: point for point in entry_points(group=GROUP)}
     if "fsck" not in added:
         app.command("fsck")(plain_errors(fsck.fsck))
-    joined = {"blob": blobs.app}
+    joined = {"blob": blobs.app, "keys": identity.keys}
     for name, point in sorted(added.items()):
         group, _, inner = name.rpartition(".")
         _add(joined.get(group, app), inner, point)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgimle/asgard/v1/options.proto\x12\x0fgimle.asgard.v1\x1a google/protobuf/descriptor.proto:-\n\x04json\x12\x1d.google.protobuf.FieldOptions\x18\xc5\x8a\x03 \x01(\x08:?\n\x16json_name_in_documents\x12\x1d.google.protobuf.FieldOptions\x18\xc6\x8a\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dgimle/asgard/v1/options.proto\x12\x0fgimle.asgard.v1\x1a google/protobuf/descriptor.proto:-\n\x04json\x12\x1d.google.protobuf.FieldOptions\x18\xc5\x8a\x03 \x01(\x08:?\n\x16json_name_in_documents\x12\x1d.google.protobuf.FieldOptions\x18\xc6\x8a\x03 \x01(\t:7\n\rfor_everybody\x12\x1e.google.protobuf.MethodOptions\x18\xc7\x8a\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)

@@ -12,6 +12,7 @@ DESCRIPTOR: descriptor.FileDescriptor
 
 JSON_FIELD_NUMBER: builtins.int
 JSON_NAME_IN_DOCUMENTS_FIELD_NUMBER: builtins.int
+FOR_EVERYBODY_FIELD_NUMBER: builtins.int
 json: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.FieldOptions, builtins.bool]
 """Marks a bytes field whose content is one JSON value. On the gRPC wire it is
 bytes; over REST and in OpenAPI it is that value itself, spliced in without
@@ -22,4 +23,9 @@ json_name_in_documents: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.
 """The name a field carries over REST and in stored documents, where that
 differs from its proto name (create_time is created_at, a resource's own
 run_id is id, result_ids is results).
+"""
+for_everybody: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MethodOptions, builtins.bool]
+"""Marks a method that the gateway calls for whoever asks, without finding out
+who that is: what its request holds is the right to it, such as the secret of
+a link. All other methods are for callers who are identified.
 """

@@ -1,0 +1,90 @@
+"""Rows of the table of settings that say where the S3 store is, and what is asked of it."""
+
+from __future__ import annotations
+
+from asgard_server.settings import parsing, places
+from asgard_server.settings.places import Endpoint
+from asgard_server.settings.rows import row
+
+S3_ENDPOINT = row(
+    places.endpoint,
+    "The address of the S3 store: `https://host:port`, or `host:port` with ASGARD_S3_SECURE.",
+    services="run blob all",
+    usually="unset: Amazon's",
+    instead="MINIO_ENDPOINT",
+    agree=Endpoint.agrees,
+)
+S3_PUBLIC_ENDPOINT = row(
+    places.endpoint,
+    "The address of the S3 store as clients reach it, where that is another one: URLs for "
+    "uploads and downloads are signed for it. A proxy there must keep the Host header.",
+    services="blob all",
+    usually="unset: ASGARD_S3_ENDPOINT",
+)
+S3_PROXY_BASE = row(
+    parsing.url("http", "https", example="https://example.org/minio"),
+    "Download URLs begin with this instead of the store's address; for a proxy that "
+    "forwards the store's own Host.",
+    services="blob all",
+    instead="MINIO_PROXY_BASE",
+)
+S3_ACCESS_KEY = row(
+    parsing.text,
+    "The access key of the S3 store.",
+    services="run blob all",
+    usually="unset: as AWS_* and the cloud's own identity say",
+    instead="MINIO_ACCESS_KEY",
+)
+S3_SECRET_KEY = row(
+    parsing.text,
+    "The secret key of ASGARD_S3_ACCESS_KEY.",
+    services="run blob all",
+    hidden="whole",
+    instead="MINIO_SECRET_KEY",
+)
+S3_REGION = row(
+    parsing.text,
+    "The region of the S3 store.",
+    services="run blob all",
+    usually="unset: AWS_DEFAULT_REGION, else us-east-1",
+)
+S3_SECURE = row(
+    parsing.yes_or_no,
+    "Whether an ASGARD_S3_ENDPOINT without http:// or https:// is called by HTTPS.",
+    services="run blob all",
+    usually="true",
+    instead="MINIO_SECURE",
+)
+MINIO_ENDPOINT = row(
+    places.endpoint,
+    "Whether there are files of SimSwarm's jobs, and where: the store's `host:port`. Its "
+    "keys are ASGARD_S3_ACCESS_KEY's or MINIO_ACCESS_KEY's, and so on.",
+    services="blob all",
+    usually="unset: `/api/jobs/{job_id}/sim-data` says that no store is configured",
+    called="MINIO_ENDPOINT",
+)
+MINIO_BUCKET = row(
+    parsing.text,
+    "The bucket of MINIO_ENDPOINT that holds them, below `sim-data/`. It must be there.",
+    services="blob all",
+    called="MINIO_BUCKET",
+)
+S3_ENCRYPTION = row(
+    parsing.one_of("none", "AES256", "aws:kms"),
+    "What each object is encrypted by, said with every write and signed into every upload "
+    "URL, for buckets whose policy asks for it; `none` leaves it to the bucket.",
+    services="run blob all",
+)
+S3_KMS_KEY_ID = row(
+    parsing.text,
+    "The key of ASGARD_S3_ENCRYPTION=aws:kms.",
+    services="run blob all",
+    usually="unset: the bucket's",
+)
+S3_CORS_ORIGINS = row(
+    parsing.words,
+    "Origins of pages, with commas between them, whose browsers may use signed URLs: "
+    "`asgard blob init` lets the bucket allow them.",
+    services="blob all",
+    usually="none",
+)

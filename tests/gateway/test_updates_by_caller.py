@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,24 @@ async def test_a_known_key_is_its_user_also_where_nobody_has_to_say_who_they_are
             assert await his.event() == {"type": "reset"}
 
 
+async def test_what_the_local_user_watches_is_not_what_services_are_told(tmp_path: Path) -> None:
+    """Both see everything, and the gateway alone is told who may read it."""
+    storage = tmp_path / "storage"
+    async with a_house(storage) as house:
+        key = house["bob"].key
+    async with AsyncExitStack() as stack:
+        served = await stack.enter_async_context(a_monitor(storage))
+        bob = Person("bob", key, served.client)
+        for _ in range(8):
+            watch = served.client.stream("GET", "/v1/jobs:watch")
+            lines = (await stack.enter_async_context(watch)).aiter_lines()
+            await anext(lines)
+        his = await stack.enter_async_context(bob.listen())
+        for number in range(8):
+            job = await bob.job(goal=f"{number}")
+            assert await his.event() == told("job", job)
+
+
 async def test_of_many_callers_each_is_told_exactly_what_it_may_read(tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -307,19 +326,20 @@ async def test_of_many_callers_each_is_told_exactly_what_it_may_read(tmp_path: P
         expected: dict[str, list[dict[str, str]]] = {name: [] for name in names}
         seen: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         ready = asyncio.Semaphore(0)
-        fenced: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        # It may be told before it is answered: so it is known before.
+        end = told("asset", "the-end")
 
         async def listen(name: str) -> None:
             """Come and go until the last event."""
             ears = random.Random(f"{seed} {name}")
             last_id = ""
-            while not fenced.done() or fenced.result() not in seen[name]:
+            while end not in seen[name]:
                 async with house[name].listen(last_id) as browser:
                     ready.release()
                     for _ in range(ears.randrange(1, 9)):
                         seen[name].append(await browser.event())
                         last_id = browser.last_id
-                        if fenced.done() and seen[name][-1] == fenced.result():
+                        if seen[name][-1] == end:
                             break
 
         listening = [asyncio.create_task(listen(name)) for name in names]
@@ -334,8 +354,8 @@ async def test_of_many_callers_each_is_told_exactly_what_it_may_read(tmp_path: P
                 await house[owner].grant(asset, f"@{reader}")
                 for name in {owner, reader} | {n for n in readers if n < reader}:
                     expected[name].append(told("asset", asset))
-        fenced.set_result(await fence(house[names[0]]))
+        await house[names[0]].asset(id="the-end", visibility="public")
         async with asyncio.timeout(60):
             await asyncio.gather(*listening)
     for name in names:
-        assert seen[name] == [*expected[name], fenced.result()], name
+        assert seen[name] == [*expected[name], end], name

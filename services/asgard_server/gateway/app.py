@@ -47,8 +47,9 @@ class GatewayOptions:
     all. `keep_alive_seconds`: how long an event stream is silent before a comment is
     sent. `storage_id` and `version` are told by /healthz. `static_folder` holds the
     built page. `shows_metrics`: whether /metrics is among its paths. With a `tracer`,
-    each request is a span. `of_client` says who shows a header Authorization; `own`
-    is what services know the gateway by. `sign_in` is how browsers sign in, where they do.
+    each request is a span. `of_client` says who shows a header Authorization, where
+    everybody is asked; `own` is what services know the gateway by. `of_known` says who shows a key
+    that is known where nobody has to. `sign_in` is how browsers sign in, where they do.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -62,6 +63,7 @@ class GatewayOptions:
     tracer: Tracer | None = None
     of_client: OfClient | None = None
     own: Metadata = ()
+    of_known: OfClient | None = None
     sign_in: SignIn | None = None
 
 
@@ -107,7 +109,10 @@ def create_app(
     logs = followed(asks)
     updates = Updates(logs, streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
-    documented = Documented(channel, asks[RUNS], encoders, updates, streams, options.cache_seconds)
+    documented = Documented(
+        *(channel, asks[RUNS], encoders, updates, streams, options.cache_seconds),
+        None if options.of_known is None else Door(options.of_known, options.own),
+    )
     translation = Translation(
         lambda service: elsewhere.get(service, channel),
         encoders,

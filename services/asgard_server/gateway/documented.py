@@ -17,6 +17,7 @@ from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from starlette.types import ASGIApp
 
 from asgard_server.gateway.answers import Answer, serve
+from asgard_server.gateway.door import Door
 from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import EventStream, Streams
 from asgard_server.gateway.problems import Problem, Violation, from_grpc, invalid
@@ -44,7 +45,8 @@ class Documented:
     """Handlers of the documented endpoints, over the same RPCs that /v1 has.
 
     `own` is the channel by which the gateway asks for itself: for lists that it keeps, of callers
-    who show nothing. Whoever shows who they are gets their own.
+    who show nothing. Whoever shows who they are gets their own. `known` is the door of who listens
+    where nobody has to say who they are: a key that is known is its user.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Documented:
         updates: Updates,
         streams: Streams,
         cache_seconds: float,
+        known: Door | None = None,
     ) -> None:
         self._channel = channel
+        self._known = known
         self._listing: Any = own.unary_unary(f"{SERVICE}ListRuns")
         self._updates = updates
         self._streams = streams
@@ -72,7 +76,8 @@ class Documented:
         yield "GET", "/api/run", self.run
         yield "DELETE", "/api/run", self.delete_run
         yield "GET", "/api/result", self.result
-        yield "GET", "/api/updates", self.updates
+        known = self._known
+        yield "GET", "/api/updates", known.guarded(self.updates) if known else self.updates
 
     async def runs(self, request: Request) -> ASGIApp:
         """All runs, or a page of them."""

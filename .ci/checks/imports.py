@@ -65,13 +65,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.store": FORMAT
     | {
         f"{SERVER}.{room}"
-        for room in ("store", "run.store", "run.grants", "run.lazy", "run.drawing", "feed.feed")
+        for room in (
+            *("store", "run.store", "run.grants", "run.rights", "run.lazy", "run.drawing"),
+            "feed.feed",
+        )
     }
     | {f"{SERVER}.histograms"}
     | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
-    | {f"{SERVER}.auth.principal"},
+    | {f"{SERVER}.auth.principal", f"{SERVER}.outbox.refused"},
     # What the rules of access say, and who did it, are written down where they are kept.
     f"{SERVER}.store.sql": {f"{SDK}.core"}
     | {
@@ -86,18 +89,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     f"{SERVER}.store.rpc_blobs": FORMAT
     | {f"{SERVER}.{room}" for room in ("asset.store", "asset.domain", "asset.wishes")}
-    | {f"{SERVER}.rpc.requests", f"{SERVER}.store.rpc_refusals"},
+    | {f"{SERVER}.rpc.requests", f"{SERVER}.store.rpc_refusals", f"{SERVER}.auth.principal"},
     f"{SERVER}.access": {f"{SDK}.core", f"{SERVER}.access", f"{SERVER}.auth.principal"},
     f"{SERVER}.gateway": FORMAT
     | {
         f"{SERVER}.{room}"
         for room in ("gateway", "rpc", "auth.principal", "auth.lasting", "auth.code_flow")
-    },
+    }
+    | {f"{SERVER}.watching.readers"},
+    f"{SERVER}.watching.readers": set(),
     f"{SERVER}.watching": FORMAT
     | {f"{SERVER}.{room}" for room in ("watching", "rpc.metrics", "feed.feed")},
     f"{SERVER}.run": FORMAT
-    | {f"{SERVER}.{room}" for room in ("run", "rpc", "watching", "feed.feed")},
-    f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc"},
+    | {f"{SERVER}.{room}" for room in ("run", "rpc", "watching", "feed.feed", "auth.principal")},
+    f"{SERVER}.blob": FORMAT | {f"{SERVER}.blob", f"{SERVER}.rpc", f"{SERVER}.auth"},
+    f"{SERVER}.blob.whose": {
+        *(f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.auth.principal"),
+    },
     f"{SERVER}.blob.domain": {f"{SDK}.core", f"{SERVER}.blob.names", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.holdings": {f"{SERVER}.blob.domain"},
@@ -149,6 +157,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {f"{SDK}.core"},
+    f"{SERVER}.run.rights": {f"{SDK}.core", f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.run.lazy": set(),
     # Who waits for a store lets others draw meanwhile.
@@ -162,6 +171,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.processes.run_service": PROCESS | FORMAT | {f"{SERVER}.run"},
     f"{SERVER}.processes.blob_service": PROCESS | FORMAT | {f"{SERVER}.blob"},
     f"{SERVER}.processes.sim_data_service": PROCESS | FORMAT | {f"{SERVER}.sim_data"},
+    f"{SERVER}.processes.set_aside": PROCESS,
     f"{SERVER}.processes.asset_service": PROCESS | FORMAT | {f"{SERVER}.asset", f"{SERVER}.outbox"},
     f"{SERVER}.processes.identity_service": PROCESS | FORMAT | {f"{SERVER}.identity"},
     f"{SERVER}.processes.first_keys": PROCESS | {f"{SERVER}.identity"},
@@ -182,7 +192,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.domain", f"{SERVER}.run.store", f"{SERVER}.run.grants"),
+    *(f"{SERVER}.run.{room}" for room in ("domain", "rights", "store", "grants")),
     f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),

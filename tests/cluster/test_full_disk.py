@@ -206,7 +206,8 @@ async def test_a_service_that_finds_no_room_to_start_says_so_and_runs_are_delete
         storage = ("--storage", str(disk.inside / "storage"))
         status, said = await _ended(disk, *asgard, "serve", "all", *storage)
         assert status == 1
-        assert "is full; make room" in said
+        assert "on a full disk" in said
+        assert f"asgard runs delete RUN... --storage {disk.inside / 'storage'}" in said
         status, said = await _ended(disk, *asgard, "runs", "delete", *ids[1:], "-y", *storage)
         assert status == 0, said
         async with a_server(disk, tmp_path / "log") as client:

@@ -243,6 +243,8 @@ async def test_a_gateway_that_stops_lets_browsers_go_and_finishes_requests(
             await browser.event()
         ready = await _told(f"{cluster.gateway.metrics}/readyz")
         assert (ready.status_code, ready.json()["detail"]) == (503, "this gateway is stopping")
+        await asyncio.sleep(1.5)  # longer than the shortest drain there is
+        assert cluster.gateway.alive
         go_on.set()
         answer = await saving
         assert (answer.status_code, answer.json()["name"]) == (200, "slow")

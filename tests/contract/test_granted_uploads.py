@@ -28,6 +28,7 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.folder.npy import header
 
+from tests.cluster.processes import eventually
 from tests.contract.granted_homes import HOMES, Home, home
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -307,6 +308,65 @@ async def test_of_two_who_append_at_once_one_is_told_the_length(place: Home) -> 
     await place.engines.documents.append("result", {"x": refs[0]}, 57)
     expected = np.concatenate([SMALL, SMALL[:7] + 2, SMALL[:7] + 1])
     np.testing.assert_array_equal(await stored(place), expected)
+    await sweep(place, minutes=80)
+    np.testing.assert_array_equal(await stored(place), expected)
+
+
+async def test_rows_that_are_appended_twice_are_there_twice_in_files_of_their_own(
+    place: Home,
+) -> None:
+    await a_growing(place)
+    rows = SMALL[:7] + 1
+    await put(place, rows_for(rows), file_of(rows))
+    ref = await rows_arrived(place, file_of(rows))
+    for _ in range(2):  # by somebody who does not say where
+        grown = await place.engines.documents.append("result", {"x": ref}, None)
+    np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows, rows]))
+    numbers = [number for number, _ in grown.data["x"].chunks]
+    assert len(set(numbers)) == len(numbers)
+
+
+async def test_what_a_dead_append_leaves_is_swept_and_what_another_has_sent_stays(
+    place: Home,
+) -> None:
+    await a_growing(place)
+    rows = SMALL[:7] + 1
+    body = file_of(rows)
+    # A program dies behind its grant, and its successor, who saves the same, had one already.
+    await begun(place, rows_for(rows, "dead"))
+    upload = await begun(place, rows_for(rows, "alive"))
+    assert upload.put is not None
+    assert await place.send(upload.put, body) == 200
+    place.clock.ahead = timedelta(minutes=40)
+    ref = await rows_arrived(place, body, "alive")
+    assert await sweep(place, minutes=80) == 1, "that of the dead one"
+    await place.engines.documents.append("result", {"x": ref}, 50)
+    np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows]))
+    await sweep(place, minutes=160)
+    np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows]))
+    assert [name for name in place.left() if name.endswith(".json")] == []
+
+
+async def test_rows_for_a_file_that_was_put_together_meanwhile_are_copied(place: Home) -> None:
+    await a_growing(place)
+    documents = place.engines.documents
+    first, second = SMALL[:7] + 1, SMALL[:7] + 2
+    await put(place, rows_for(first, "first"), file_of(first))
+    await documents.append("result", {"x": await rows_arrived(place, file_of(first), "first")}, 50)
+    await put(place, rows_for(second, "second"), file_of(second))
+    ref = await rows_arrived(place, file_of(second), "second")
+    await documents.update_run("run", lambda run: replace(run, finished_at=NOW))
+
+    async def is_one_file() -> bool:
+        found = await documents.read(Key("result", "result"))
+        return found is not None and b'"chunks"' not in found.body
+
+    await eventually(is_one_file, what="that its chunks are put together")
+    async with place.granting.taking("second"):
+        await documents.append("result", {"x": ref}, 57)
+    expected = np.concatenate([SMALL, first, second])
+    np.testing.assert_array_equal(await stored(place), expected)
+    assert ref.path.removeprefix("files/") not in place.left()
     await sweep(place, minutes=80)
     np.testing.assert_array_equal(await stored(place), expected)
 

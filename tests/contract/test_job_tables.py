@@ -272,15 +272,19 @@ async def test_a_deleted_job_is_gone_for_everybody_but_the_sweeper(jobs: Table) 
     assert await jobs.walk(0, 9) == []
     with pytest.raises(NotFoundError):
         await jobs.change(made.id, lambda job: job)
-    assert [job.id for job in await jobs.deleted(NOON, 9)] == [made.id]
+    assert [job.id for job in await jobs.deleted(NOON, NOON, 9)] == [made.id]
     assert (await jobs.delete(made.id, lambda job: job)).id == made.id  # a repeat
     await jobs.mark(made.id, lambda job: replace(job, emptied=True))
-    assert await jobs.deleted(NOON, 9) == []
+    assert await jobs.deleted(NOON, NOON, 9) == []
     with pytest.raises(NotFoundError):
         await jobs.delete(made.id, lambda job: job)
-    assert [job.id for job in await jobs.deleted(later, 9)] == [made.id]
+    before = NOON - timedelta(seconds=1)
+    assert [job.id for job in await jobs.deleted(later, before, 9)] == [made.id]
+    await jobs.mark(made.id, lambda job: replace(job, grants_until=None))
+    assert await jobs.deleted(later, before, 9) == []
+    assert [job.id for job in await jobs.deleted(later, NOON, 9)] == [made.id]
     await jobs.forget(made.id)
-    assert await jobs.deleted(later, 9) == []
+    assert await jobs.deleted(later, NOON, 9) == []
 
 
 async def test_only_a_deleted_row_can_be_forgotten(jobs: Table) -> None:
@@ -307,7 +311,9 @@ async def test_the_log_tells_each_change_once_and_densely(jobs: Table) -> None:
     assert (told[0], told[3]) == (first.id, again.id)
     assert set(told[1:3]) == {first.id, again.id}
     assert set(news.jobs) == {first.id}
-    assert news.head == start + 4
+    assert news.owners == {first.id: first.owner, again.id: first.owner}
+    await jobs.mark(again.id, lambda job: replace(job, emptied=True))
+    assert (await jobs.head())[1] == news.head == start + 4, "it is told once that it is gone"
     part = await jobs.news(epoch, start + 1, 2)
     assert [each.revision for each in part.changes] == [start + 2, start + 3]
     assert (await jobs.news(epoch, news.head, 10)).changes == []
@@ -343,6 +349,9 @@ async def test_all_jobs_are_walked_in_the_order_of_their_ids(jobs: Table) -> Non
     first = await jobs.walk(0, 2)
     rest = await jobs.walk(first[-1].id, 9)
     assert [job.id for job in [*first, *rest]] == ids
+    other = await jobs.add(a_job(9, owner="bob"))
+    assert [job.id for job in await jobs.walk(0, 9, "bob")] == [other.id]
+    assert await jobs.walk(other.id, 9, "bob") == []
 
 
 async def test_a_lock_is_held_by_one(jobs: Table) -> None:

@@ -116,6 +116,22 @@ async def test_what_nobody_receives_is_kept_and_its_problem_noted(post: Post) ->
     assert await post.left() == [(1, "'parcel'")]
 
 
+async def test_who_is_woken_delivers_before_its_time(post: Post) -> None:
+    delivery = Delivery(
+        SqlOutbox(post.database), OwnTurns(), post.clock, {"letter": post.receiver}, seconds=3_600
+    )
+    running = asyncio.create_task(delivery.run())
+    try:
+        for text in ("first", "second"):
+            await post.leave("a", text)
+            delivery.wake()
+            async with asyncio.timeout(40):
+                while text not in post.receiver.told:  # noqa: ASYNC110 - it says nothing of it
+                    await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+
+
 def test_no_pause_is_longer_than_five_minutes_however_often_it_failed() -> None:
     assert [pause(attempts).total_seconds() for attempts in (0, 1, 8, 9)] == [1, 2, 256, 300]
     assert pause(100_000) == timedelta(minutes=5)

@@ -113,6 +113,24 @@ async def test_pages_are_whole_in_order_and_without_holes(sessions: Database, te
     assert await whole(sessions, Principal("nobody"), 10) == public
 
 
+async def test_a_page_is_right_where_the_newest_of_some_say_nothing_of_the_others(
+    sessions: Database,
+) -> None:
+    """One team has very much that is new, many have a little that is old, and many nothing."""
+    who = in_teams(300)
+    teams = sorted(who.teams)
+
+    def readers_of(number: int) -> list[str]:
+        return [teams[number % 100]] if number < 400 else [teams[200]]
+
+    made = await fill(sessions, 3_400, readers_of)
+    mine = [position for position, _ in made]
+    for size in (51, 1_000):
+        assert await whole(sessions, who, size) == mine
+    idle = Principal("ada", teams=frozenset(f"idle{number}" for number in range(200)))
+    assert await whole(sessions, idle, 51) == []
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 async def test_a_first_page_costs_a_few_seeks_wherever_the_readable_ones_lie(
     sessions: Database, layout: str

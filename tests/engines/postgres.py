@@ -107,8 +107,8 @@ async def empty_database(name: str) -> str:
 
 
 _WIPE = """
-TRUNCATE asgard.runs, asgard.results, asgard.run_log, asgard.result_counts, asgard.unreadable,
-  asgard.tombstones, asgard.requests, asgard.writes, asgard.deletions,
+TRUNCATE asgard.runs, asgard.run_readers, asgard.results, asgard.run_log, asgard.result_counts,
+  asgard.unreadable, asgard.tombstones, asgard.requests, asgard.writes, asgard.deletions,
   asgard.blobs, asgard.blob_owners, asgard.blob_copies, asgard.job_log;
 TRUNCATE asgard.jobs RESTART IDENTITY;
 DELETE FROM asgard.job_log_head;

@@ -21,10 +21,13 @@ CALLERS = (
 )
 
 # What is to be there before the call: an asset (ready, with components to come, to be reviewed), an
-# open experiment, one that is committed with a run that is pending, going on or over; or people.
+# open experiment, one that is committed with a run that is pending, going on or over; people; or
+# the administrator's blob, or an upload of theirs that comes in parts; a run of the committed
+# experiment as RunService has it, or one that the administrator has made, each with a result.
 Needs = Literal[
-    "ready", "pending", "review", "open", "committed", "running", "ended", "people", "nothing"
-]
+    "ready", "pending", "review", "open", "committed", "running", "ended", "people", "blob",
+    "upload", "its run", "own run", "nothing",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +153,73 @@ OF_OTHERS: dict[str, Cell] = {
     "RemoveMember": Cell("people", FOREIGN),
 }
 
+# A blob is its maker's alone: here the administrator's, by whose user the worker acts, too.
+OWN = "        401    404      404    404    404     200   404   401     200"
+OWN_DELETE = " 401    404      404    404    404     200   404   401     403"
+DELETE_ANY = " 401    200      200    200    200     200   200   401     403"
+_SHA256 = "0" * 64
+
+BLOBS: dict[str, Cell] = {
+    "CreateUploads": Cell("nothing", ANYBODY, {"uploads": [{"name": "new"}]}),
+    "RenewUploads": Cell("upload", OWN, {"blob_ids": ["{blob_id}"]}),
+    "SignParts": Cell("upload", OWN, {"parts": [{"number": 1, "sha256": _SHA256}]}),
+    "ListParts": Cell("upload", OWN),
+    # Each upload has an outcome of its own: others' are not found (test_whose_blobs.py).
+    "CompleteUploads": Cell("upload", ANYBODY, {"uploads": [{"blob_id": "{blob_id}"}]}),
+    "AbortUploads": Cell("upload", ANYBODY, {"blob_ids": ["{blob_id}"]}),
+    "CreateDownloads": Cell("blob", OWN, {"downloads": [{"blob_id": "{blob_id}"}]}),
+    "GetBlob": Cell("blob", OWN),
+    "ListBlobs": Cell("nothing", ANYBODY),
+    "DeleteBlob": Cell("blob", OWN_DELETE),
+    "DeleteBlobs": Cell("blob", DELETE_ANY, {"name_prefix": "n"}),
+    "CopyBlob": Cell("blob", OWN, {"name": "copy"}),
+    "ClaimBlobs": Cell("blob", SERVERS, {"blob_ids": ["{blob_id}"], "owner": "asset/1"}),
+    "ReleaseBlobs": Cell("blob", SERVERS, {"owner": "asset/1"}),
+    "ReadBlob": Cell("blob", OWN),
+    "WriteBlob": Cell("nothing", ANYBODY, {"name": "written", "body": "eA=="}),
+}
+
+RESULT = {"result_type": "Solution1D", "data": {"x": [0.0], "computed": [1.0]}}
+RUNS_RESULT = {
+    "AddResult": Cell("its run", WRITE, {"result": RESULT}),
+    "AppendResult": Cell("its run", WRITE, {"data": {"x": [1.0], "computed": [2.0]}}),
+    "GetResult": Cell("its run", READ),
+    "ListResults": Cell("its run", READ),
+    "DeleteResult": Cell("its run", WRITE),
+    "RenderResult": Cell("its run", READ),
+}
+# A run of a variation is read by whom its experiment lets read, and changed by whom it lets write.
+RUNS: dict[str, Cell] = {
+    "CreateRun": Cell("nothing", PEOPLE, {"name": "a run"}),
+    "SaveRun": Cell("nothing", PEOPLE, {"run": {"name": "a run"}, "results": [RESULT]}),
+    "GetRun": Cell("its run", READ),
+    "ListRuns": Cell("nothing", ANYBODY),
+    "UpdateRun": Cell("its run", WRITE, {"note": "seen"}),
+    "FinishRun": Cell("its run", WRITE),
+    "DeleteRun": Cell("its run", WRITE),
+    "WatchRuns": Cell("nothing", ANYBODY),
+} | RUNS_RESULT
+
+# Whoever has made a run shares it with nobody, until they say so; a worker's key reads as its user.
+#              nobody stranger reader writer deleter admin other expired worker
+MINE = "       401    404      404    404    404     200   404   401     200"
+CHANGE_MINE = "401    404      404    404    404     200   404   401     403"
+OWN_RUNS: dict[str, Cell] = {
+    "GetRun": Cell("own run", MINE),
+    "UpdateRun": Cell("own run", CHANGE_MINE, {"visibility": "public"}),
+    "FinishRun": Cell("own run", CHANGE_MINE),
+    "DeleteRun": Cell("own run", CHANGE_MINE),
+    "AddResult": Cell("own run", CHANGE_MINE, {"result": RESULT}),
+    "AppendResult": Cell("own run", CHANGE_MINE, {"data": {"x": [1.0], "computed": [2.0]}}),
+    "GetResult": Cell("own run", MINE),
+    "ListResults": Cell("own run", MINE),
+    "DeleteResult": Cell("own run", CHANGE_MINE),
+    "RenderResult": Cell("own run", MINE),
+}
+
 # Whoever is identified may do these (docs/access.md, "Runs, results and blobs" and "Jobs"): nobody
 # and an expired key get 401.
 IDENTIFIED = {
-    "RunService": {
-        *("CreateRun", "SaveRun", "GetRun", "ListRuns", "UpdateRun", "FinishRun", "DeleteRun"),
-        *("AddResult", "AppendResult", "GetResult", "ListResults", "DeleteResult"),
-        *("RenderResult", "WatchRuns"),
-    },
-    "BlobService": {
-        *("CreateUploads", "RenewUploads", "SignParts", "ListParts", "CompleteUploads"),
-        *("AbortUploads", "CreateDownloads", "GetBlob", "ListBlobs", "DeleteBlob", "DeleteBlobs"),
-        *("CopyBlob", "ClaimBlobs", "ReleaseBlobs", "ReadBlob", "WriteBlob"),
-    },
     "SimDataService": {
         *("CreateJob", "ListJobs", "GetJob", "ClaimJob", "RenewJob", "CompleteJob", "FailJob"),
         *("GetSimData", "ResumeJob", "RetryJob", "DeleteJob", "CreateDraft", "UpdateDraft"),

@@ -128,9 +128,13 @@ class Browser:
 
 
 @asynccontextmanager
-async def a_browser(client: httpx.AsyncClient, last_id: str = "") -> AsyncIterator[Browser]:
-    """Open /api/updates; the connected event has been read."""
+async def a_browser(
+    client: httpx.AsyncClient, last_id: str = "", key: str = ""
+) -> AsyncIterator[Browser]:
+    """Open /api/updates, with an API key; the connected event has been read."""
     headers = [(b"last-event-id", last_id.encode("latin-1"))] if last_id else []
+    if key:
+        headers.append((b"authorization", f"Bearer {key}".encode()))
     async with client.stream("GET", "/api/updates", headers=headers) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")

@@ -15,10 +15,13 @@ from asgard_server.gateway import schema
 from tests.gateway import matrix
 from tests.gateway.matrix import CALLERS, Cell
 from tests.gateway.monitors import a_monitor
+from tests.rpc.running import eventually
 
 TABLES = {
+    "RunService": matrix.RUNS,
     "AssetService": matrix.ASSETS,
     "ExperimentService": matrix.EXPERIMENTS,
+    "BlobService": matrix.BLOBS,
     "IdentityService": matrix.IDENTITY | matrix.OF_OTHERS,
 }
 RPCS = {(each.service.rpartition(".")[2], each.name): each for each in schema.asgard_schema().rpcs}
@@ -116,6 +119,17 @@ async def _prepared(house: House, needs: matrix.Needs) -> dict[str, str]:
     """Make what a cell needs, by the administrator; grant the others what they are called by."""
     if needs in ("nothing", "people"):
         return {}
+    if needs == "blob":
+        made = await house.made("/v1/blobs:write", {"name": f"n{next(_numbers)}", "body": "eA=="})
+        return {"blob_id": made["id"]}
+    if needs == "upload":
+        made = await house.made("/v1/blobs:upload", {"uploads": [{"size_bytes": 1 << 30}]})
+        return {"blob_id": made["uploads"][0]["blob"]["id"]}
+    if needs == "own run":
+        run = await house.made("/v1/runs", {"name": "own"})
+        assert (run["owner"], run["visibility"]) == ("sub-administrator", "private")
+        made = await house.made(f"/v1/runs/{run['id']}/results", {"result": matrix.RESULT})
+        return {"run_id": run["id"], "result_id": made["id"]}
     ids: dict[str, str] = {}
     asset = {"asset_type": "x", "content": {"a": 1}, "name": f"n{next(_numbers)}"}
     if needs == "pending":
@@ -150,11 +164,27 @@ async def _prepared(house: House, needs: matrix.Needs) -> dict[str, str]:
     written = (await house.made("/v1/assets", takeaways))["asset"]["id"]
     await house.made(f"/v1/assets/{written}/approve", {}, "PUT")
     run = f"{base}/variations/0/runs/0"
+    if needs == "its run":
+        return ids | await _run_of(house, run)
     if needs in ("running", "ended"):
         await house.made(f"{run}/start", {"worker": "w"})
     if needs == "ended":
         await house.made(f"{run}/succeed", {})
     return ids
+
+
+async def _run_of(house: House, path: str) -> dict[str, str]:
+    """The run of RunService that is a variation's, as soon as it is there, with a result."""
+    answer = await house.ask("administrator", "GET", path)
+    assert answer.status_code == 200, answer.text
+    run_id = answer.json()["run"]["run_id"]
+
+    async def there() -> bool:
+        return (await house.ask("administrator", "GET", f"/v1/runs/{run_id}")).status_code == 200
+
+    await eventually(there)
+    made = await house.made(f"/v1/runs/{run_id}/results", {"result": matrix.RESULT})
+    return {"run_id": run_id, "result_id": made["id"]}
 
 
 async def _granted(house: House, path: str, *, worker: bool) -> None:
@@ -192,8 +222,16 @@ async def _status(
 
 @pytest.mark.parametrize("service", TABLES)
 async def test_every_cell_is_as_the_rules_say(house: House, service: str) -> None:
+    await _check(house, service, TABLES[service])
+
+
+async def test_every_cell_of_a_run_of_ones_own_is_as_the_rules_say(house: House) -> None:
+    await _check(house, "RunService", matrix.OWN_RUNS)
+
+
+async def _check(house: House, service: str, table: dict[str, Cell]) -> None:
     wrong = []
-    for name, cell in TABLES[service].items():
+    for name, cell in table.items():
         made = await _prepared(house, cell.needs)
         for caller in sorted(CALLERS, key=lambda one: cell.of(one) == 200):
             status = await _status(house, service, name, cell, caller, made)
@@ -206,7 +244,7 @@ async def test_every_cell_is_as_the_rules_say(house: House, service: str) -> Non
 
 async def test_whoever_is_not_identified_gets_401_everywhere_else(house: House) -> None:
     wrong = []
-    ids = dict.fromkeys(("run_id", "result_id", "blob_id", "share_token"), "none") | {"job_id": "7"}
+    ids = dict.fromkeys(("run_id", "result_id", "share_token"), "none") | {"job_id": "7"}
     for service, names in matrix.IDENTIFIED.items():
         for name in sorted(names):
             binding = RPCS[service, name].bindings[0]

@@ -134,8 +134,12 @@ async def test_an_id_of_before_jobs_were_followed_is_of_use(served: Served) -> N
 
 async def test_a_part_of_an_id_that_is_of_no_use_is_a_reset(served: Served) -> None:
     async with a_browser(served.client) as browser:
-        runs, jobs = browser.last_id.split(".")
-    for broken in (f"{runs}.nonsense", f"nonsense.{jobs}", f"{runs}.", f"{runs}.{jobs}.{jobs}"):
+        runs, jobs, assets = browser.last_id.split(".")
+    for broken in (
+        *(f"{runs}.nonsense", f"nonsense.{jobs}", f"{runs}.", f"{runs}.{jobs}.{jobs}"),
+        *(f"{runs}.{jobs}.{assets}.{assets}", f"{runs}.{jobs}.{assets}~"),
+        f"{runs}.{jobs}.{assets}~AAAAAAAAAAAA",
+    ):
         async with a_browser(served.client, broken) as browser:
             assert await browser.event() == {"type": "reset"}, broken
             job = await a_job(served.client, goal=broken)

@@ -10,6 +10,7 @@ import pytest_asyncio
 from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -100,11 +101,11 @@ BAD: list[tuple[str, Any, str]] = [
         adding(a_result(arrays={"a": b"?"})),
         "result.arrays['a']",
     ),
-    ("AppendResult", pb.AppendResultRequest(result_id="r"), "data"),
-    ("AppendResult", pb.AppendResultRequest(result_id="", data=b"{}"), "result_id"),
+    ("AppendResult", AppendResultRequest(result_id="r"), "data"),
+    ("AppendResult", AppendResultRequest(result_id="", data=b"{}"), "result_id"),
     (
         "AppendResult",
-        pb.AppendResultRequest(result_id="r", data=b'{"x":[1]}', expected_length=-1),
+        AppendResultRequest(result_id="r", data=b'{"x":[1]}', expected_length=-1),
         "expected_length",
     ),
     ("GetResult", pb.GetResultRequest(result_id="..%2f"), "result_id"),

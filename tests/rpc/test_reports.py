@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from asgard_server.sim_data import leases
+from asgard_server.sim_data import domain, leases
 from asgard_server.sim_data.domain import Artifact, Caller, Job, Limits, Wish
 from asgard_server.sim_data.keeping import Keeper
 from asgard_server.sim_data.removing import Remover
@@ -30,6 +30,7 @@ from tests.contract.blob_homes import Clock
 from tests.contract.job_homes import TABLES, Table, a_job, table
 
 FILES = artifacts(7, agents=10, rounds=3)
+REMEMBERED = timedelta(hours=20)
 
 
 async def nobody() -> None:
@@ -53,7 +54,11 @@ class Office:
         )
 
     def remover(self) -> Remover:
-        return Remover(self.jobs, self.jobs, self.held, self.clock, changes_kept=1_000)
+        return Remover(
+            *(self.jobs, self.jobs, self.held, self.clock),
+            changes_kept=1_000,
+            remember=REMEMBERED,
+        )
 
     async def delivered(self) -> int:
         """A job whose files are there; answer its id."""
@@ -268,7 +273,8 @@ async def test_a_delete_that_was_interrupted_is_finished(office: Office) -> None
     await office.remover().sweep()
     assert not folder.exists()
     assert (office.folder / "sim-data" / str(other)).exists()
-    assert await office.jobs.deleted(office.clock(), 9) == []  # nothing to do before 14 hours
+    now = office.clock()
+    assert await office.jobs.deleted(now, now, 9) == []  # nothing to do before 14 hours
 
 
 async def test_what_a_url_brings_after_a_delete_is_removed_when_the_url_has_ended(
@@ -285,8 +291,29 @@ async def test_what_a_url_brings_after_a_delete_is_removed_when_the_url_has_ende
     office.clock.ahead += timedelta(hours=14, minutes=15)
     await office.remover().sweep()
     assert not late.exists()
+    await office.jobs.mark(job_id, lambda job: job)  # the row says whose it was
+    office.clock.ahead += REMEMBERED
+    await office.remover().sweep()
     with pytest.raises(NotFoundError):
         await office.jobs.mark(job_id, lambda job: job)  # the row is gone, too
+
+
+async def test_the_row_of_a_deleted_job_says_for_a_while_whose_it_was_and_nothing_else(
+    office: Office,
+) -> None:
+    made = await office.jobs.add(a_job(0, goal="a secret", seed_text="another"))
+    gone = domain.deleted(made, office.clock())
+    await office.remover().remove(await office.jobs.delete(made.id, lambda job: gone))
+    epoch, _ = await office.jobs.head()
+    assert (await office.jobs.news(epoch, 0, 9)).owners == {made.id: made.owner}
+    row = await office.jobs.mark(made.id, lambda job: job)
+    assert "secret" not in repr(row)
+    assert "another" not in repr(row)
+    await office.remover().sweep()
+    assert await office.jobs.mark(made.id, lambda job: job) == row
+    office.clock.ahead += REMEMBERED
+    await office.remover().sweep()
+    assert (await office.jobs.news(epoch, 0, 9)).owners == {}
 
 
 async def test_a_report_that_is_put_after_its_job_was_deleted_is_removed(office: Office) -> None:
@@ -319,10 +346,13 @@ async def test_jobs_of_a_store_that_is_switched_off_keep_their_rows_until_it_is_
     job_id = await office.delivered()
     await office.jobs.delete(job_id, lambda job: replace(job, deleted_at=office.clock()))
     office.clock.ahead += timedelta(hours=15)
-    await Remover(office.jobs, office.jobs, None, office.clock, changes_kept=9).sweep()
-    assert len(await office.jobs.deleted(office.clock(), 9)) == 1
+    await Remover(
+        *(office.jobs, office.jobs, None, office.clock), changes_kept=9, remember=REMEMBERED
+    ).sweep()
+    now = office.clock()
+    assert len(await office.jobs.deleted(now, now, 9)) == 1
     await office.remover().sweep()
-    assert await office.jobs.deleted(office.clock(), 9) == []
+    assert await office.jobs.deleted(now, now - REMEMBERED, 9) == []
     assert not (office.folder / "sim-data" / str(job_id)).exists()
 
 

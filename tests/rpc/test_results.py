@@ -15,6 +15,7 @@ from gimle.asgard.core.documents import etag
 from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -182,9 +183,9 @@ def expected_id(refused: tuple[Any, str, dict[str, str]]) -> dict[str, str]:
 async def test_an_append_grows_a_result_and_its_length_guards_it(service: Running) -> None:
     result = await add(service, await a_run(service), data=b'{"loss":[3.0,2.0],"lr":0.1}')
 
-    def more(at: int | None, *values: float) -> pb.AppendResultRequest:
+    def more(at: int | None, *values: float) -> AppendResultRequest:
         data = orjson.dumps({"loss": values})
-        return pb.AppendResultRequest(result_id=result.result_id, data=data, expected_length=at)
+        return AppendResultRequest(result_id=result.result_id, data=data, expected_length=at)
 
     grown = (await service.stub.AppendResult(more(2, 1.0, 0.5))).result
     data = orjson.loads(grown.data)
@@ -197,7 +198,7 @@ async def test_an_append_grows_a_result_and_its_length_guards_it(service: Runnin
     expected = (CODE.ABORTED, "LENGTH_MISMATCH", {"length": "4"})
     assert await refusal(service.stub.AppendResult(more(2, 9.0))) == expected
     assert await refusal(service.stub.AppendResult(more(3, 9.0))) == expected
-    array = pb.AppendResultRequest(
+    array = AppendResultRequest(
         result_id=result.result_id,
         data=b'{"loss":{"$array":"a"}}',
         arrays={"a": npy(np.array([0.25]))},
@@ -210,12 +211,12 @@ async def test_an_append_grows_a_result_and_its_length_guards_it(service: Runnin
 
 async def test_what_cannot_grow_is_refused_with_the_problem(service: Running) -> None:
     result = await add(service, await a_run(service), data=b'{"x":[1.0],"name":"text"}')
-    request = pb.AppendResultRequest(result_id=result.result_id, data=b'{"name":[1.0]}')
+    request = AppendResultRequest(result_id=result.result_id, data=b'{"name":[1.0]}')
     code, reason, metadata = await refusal(service.stub.AppendResult(request))
     assert (code, reason) == (CODE.FAILED_PRECONDITION, "CANNOT_APPEND")
     assert metadata["resultId"] == result.result_id
     assert "name" in metadata["problem"]
-    nobody = pb.AppendResultRequest(result_id="nobody", data=b'{"x":[1.0]}')
+    nobody = AppendResultRequest(result_id="nobody", data=b'{"x":[1.0]}')
     assert (await refusal(service.stub.AppendResult(nobody)))[1] == "RESULT_NOT_FOUND"
 
 
@@ -275,7 +276,7 @@ async def test_a_result_is_drawn_and_named_by_what_it_shows(service: Running) ->
     assert orjson.loads(window.body.data)["series"][0]["reduced"] is False
     assert whole.etag != window.etag
     assert (await draw(width=300)).etag == whole.etag
-    appended = pb.AppendResultRequest(
+    appended = AppendResultRequest(
         result_id=result.result_id, data=b'{"x":[50000.0],"computed":[0.0]}'
     )
     await service.stub.AppendResult(appended)

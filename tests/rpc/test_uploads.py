@@ -19,6 +19,7 @@ from asgard_server.run import uploads
 from gimle.asgard import AsgardStorage
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 
 from tests.rpc.running import Running, a_result, a_service, eventually, npy, refusal
 
@@ -117,7 +118,7 @@ async def test_rows_and_whole_runs_go_in_pieces_too(service: Running) -> None:
         )
     )
     assert [result.result_id for result in answer.save.results] == ["r0", "r1"]
-    more = pb.AppendResultRequest(
+    more = AppendResultRequest(
         result_id="r1", data=orjson.dumps({"x": reference(rows, "x")}), expected_length=200_000
     )
     for _ in range(2):
@@ -194,7 +195,7 @@ async def test_what_is_not_there_is_said_before_its_arrays_are_sent(service: Run
 
     lost = Part(add=pb.AddResultRequest(run_id="nothing", result=result))
     assert (await refusal(service.stub.WriteResult(parts(lost))))[1] == "RUN_NOT_FOUND"
-    lost = Part(append=pb.AppendResultRequest(result_id="nothing", data=b'{"x":[1]}'))
+    lost = Part(append=AppendResultRequest(result_id="nothing", data=b'{"x":[1]}'))
     assert (await refusal(service.stub.WriteResult(parts(lost))))[1] == "RESULT_NOT_FOUND"
 
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import grpc
 import pytest
-from asgard_server.auth import callers
 from asgard_server.auth.principal import Principal
 from asgard_server.run import domain, handlers
+from asgard_server.run.belonging import is_said
 from asgard_server.run.fencing import Fence
-from asgard_server.run.handlers import _require_service
 from asgard_server.store.rpc_runs import RpcRuns
 from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.errors import InvalidFieldError, StorageUnavailableError
 from gimle.asgard.core.experiment_errors import VariationRunStateError
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.run_owner_pb2 import RunOwner
 
 from tests.rpc.running import Running, a_result, a_service, refusal
@@ -94,7 +94,7 @@ async def test_a_lost_run_takes_no_results_and_no_other_end_but_notes(running: R
     whole = pb.WriteResultRequest(
         add=pb.AddResultRequest(run_id=run_id, result=a_result(data=large))
     )
-    more = pb.WriteResultRequest(append=pb.AppendResultRequest(result_id=result_id, data=large))
+    more = pb.WriteResultRequest(append=AppendResultRequest(result_id=result_id, data=large))
     rows = granted_pb.CreateResultUploadsRequest.NewUpload(
         result_id="0" * 32, grows_result_id=result_id
     )
@@ -104,7 +104,7 @@ async def test_a_lost_run_takes_no_results_and_no_other_end_but_notes(running: R
     await asyncio.sleep(1.1)
     for late in (
         running.stub.AddResult(pb.AddResultRequest(run_id=run_id, result=a_result())),
-        running.stub.AppendResult(pb.AppendResultRequest(result_id=result_id, data=b'{"x":[2]}')),
+        running.stub.AppendResult(AppendResultRequest(result_id=result_id, data=b'{"x":[2]}')),
         running.stub.FinishRun(pb.FinishRunRequest(run_id=run_id)),
         # Before anything of it is sent.
         running.stub.WriteResult(iter([whole])),
@@ -125,17 +125,16 @@ async def test_where_nobody_answers_it_is_to_be_tried_again() -> None:
 
 async def test_whose_a_run_is_and_that_it_goes_on_is_said_by_services_alone() -> None:
     belongs = RunOwner(owner="eve")
-    callers.bind(Principal("ada"))
+    ada, service = Principal("ada"), Principal("asset", kind="service")
     for request in (
         pb.CreateRunRequest(name="a", belongs=belongs),
         pb.UpdateRunRequest(run_id="a", belongs=belongs),
         pb.UpdateRunRequest(run_id="a", belongs=RunOwner(running=True)),
     ):
         with pytest.raises(ForbiddenError, match="by services alone"):
-            _require_service(request)
-    assert not _require_service(pb.UpdateRunRequest(run_id="a", note="b"))
-    callers.bind(Principal("asset", kind="service"))
-    assert _require_service(pb.CreateRunRequest(name="a", belongs=belongs))
+            is_said(request, ada)
+    assert not is_said(pb.UpdateRunRequest(run_id="a", note="b"), ada)
+    assert is_said(pb.CreateRunRequest(name="a", belongs=belongs), service)
     with pytest.raises(InvalidFieldError, match="status"):
         domain.run_document(domain.NewRun("a", status="pending"), domain.EPOCH)
 

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from asgard_server.auth.principal import LOCAL
 from asgard_server.feed.memory import MemoryFeed
 from asgard_server.run import events
 from asgard_server.run.observe import Observer
@@ -250,7 +251,7 @@ async def test_a_watcher_that_does_not_read_is_ended_and_resumes_without_a_gap(
 ) -> None:
     watch = place.watched(capacity=20)
     async with reading(watch):
-        slow = watch.watch(snapshot=False, token="", run_id="")
+        slow = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         token = heard(await anext(slow))[0].resume_token
         for number in range(60):
             await place.change(number)
@@ -266,7 +267,7 @@ async def test_a_watcher_that_does_not_read_is_ended_and_resumes_without_a_gap(
 
         with pytest.raises(WatcherTooSlowError):
             await read_on()
-        resumed = watch.watch(snapshot=False, token=token, run_id="")
+        resumed = watch.watch(snapshot=False, token=token, run_id="", by=LOCAL)
         while not seen or seen[-1] < 60:
             following = heard(await asyncio.wait_for(anext(resumed), 40))
             seen += [event.revision for event in following if event.kind == "change"]
@@ -277,9 +278,9 @@ async def test_a_watcher_that_does_not_read_is_ended_and_resumes_without_a_gap(
 async def test_a_watcher_that_reads_is_not_ended_by_one_that_does_not(place: Place) -> None:
     watch = place.watched(capacity=20)
     async with reading(watch):
-        stuck = watch.watch(snapshot=False, token="", run_id="")
+        stuck = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         await anext(stuck)
-        fast = watch.watch(snapshot=False, token="", run_id="")
+        fast = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         await anext(fast)
         seen: list[int] = []
 
@@ -300,7 +301,7 @@ async def test_a_watcher_that_reads_is_not_ended_by_one_that_does_not(place: Pla
 async def test_the_bound_counts_bytes_too(place: Place) -> None:
     watch = place.watched(capacity_bytes=1_000)
     async with reading(watch):
-        slow = watch.watch(snapshot=False, token="", run_id="")
+        slow = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         await anext(slow)
         for number in range(30):
             await place.change(number)
@@ -313,13 +314,13 @@ async def test_the_bound_counts_bytes_too(place: Place) -> None:
 async def test_on_silence_a_checkpoint_comes_with_a_token_that_resumes(place: Place) -> None:
     watch = place.watched(checkpoint_seconds=0.05)
     async with reading(watch):
-        events = watch.watch(snapshot=False, token="", run_id="")
+        events = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         for _ in range(4):
             event = heard(await asyncio.wait_for(anext(events), 40))[0]
             assert event.kind == "checkpoint"
         await events.aclose()
         await place.change(1)
-        again = watch.watch(snapshot=False, token=event.resume_token, run_id="")
+        again = watch.watch(snapshot=False, token=event.resume_token, run_id="", by=LOCAL)
         event = heard(await anext(again))[0]
         while event.kind == "checkpoint":
             event = heard(await asyncio.wait_for(anext(again), 40))[0]
@@ -333,15 +334,15 @@ async def test_each_change_is_encoded_once_for_all_watchers(
     encoded: list[int] = []
     encode = events.encode
 
-    def counting(changes: Any, rows: Any, now: datetime) -> Any:
-        made = encode(changes, rows, now)
+    def counting(changes: Any, rows: Any, now: datetime, circles: Any) -> Any:
+        made = encode(changes, rows, now, circles)
         encoded.extend(event.revision for event in made)
         return made
 
     monkeypatch.setattr(events, "encode", counting)
     watch = place.watched()
     async with reading(watch):
-        watchers = [watch.watch(snapshot=False, token="", run_id="") for _ in range(25)]
+        watchers = [watch.watch(snapshot=False, token="", run_id="", by=LOCAL) for _ in range(25)]
         for watcher in watchers:
             await anext(watcher)
         await place.change(1)
@@ -355,7 +356,7 @@ async def test_a_bell_that_never_rings_costs_a_moment_and_no_event(place: Place)
     place.observer = Observer(place.index, MemoryFeed())  # rings where nobody listens
     watch = place.watched()
     async with reading(watch):
-        watcher = watch.watch(snapshot=False, token="", run_id="")
+        watcher = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         await anext(watcher)
         await place.change(1)
         event = heard(await asyncio.wait_for(anext(watcher), 40))[0]
@@ -368,13 +369,13 @@ async def test_after_a_stop_nobody_begins_to_watch(place: Place) -> None:
     async with reading(watch):
         watch.stop()
         with pytest.raises(StoppingError):
-            await anext(watch.watch(snapshot=False, token="", run_id=""))
+            await anext(watch.watch(snapshot=False, token="", run_id="", by=LOCAL))
 
 
 async def test_what_waits_for_a_watcher_is_one_message(place: Place) -> None:
     watch = place.watched()
     async with reading(watch):
-        watcher = watch.watch(snapshot=False, token="", run_id="")
+        watcher = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         token = heard(await anext(watcher))[0].resume_token
         for number in range(100):
             await place.change(number)
@@ -384,7 +385,7 @@ async def test_what_waits_for_a_watcher_is_one_message(place: Place) -> None:
         await watcher.aclose()
         # From the middle of a message one resumes behind that change, from the log as well.
         for middle in (told_at_once[41].resume_token, token):
-            again = watch.watch(snapshot=False, token=middle, run_id="")
+            again = watch.watch(snapshot=False, token=middle, run_id="", by=LOCAL)
             following = heard(await anext(again))
             assert [each.revision for each in following][-1] == 100
             assert len(following) == (58 if middle != token else 100)
@@ -401,7 +402,7 @@ async def test_a_message_is_closed_before_it_grows_past_its_bound(
     async with reading(watch):
         for snapshot in (True, False):
             first = "" if snapshot else TOKENS.maker((await place.index.head())[0], "").token(0)
-            watcher = watch.watch(snapshot=snapshot, token=first, run_id="")
+            watcher = watch.watch(snapshot=snapshot, token=first, run_id="", by=LOCAL)
             seen: list[str] = []
             while len(seen) < 100:
                 message = await anext(watcher)
@@ -416,7 +417,7 @@ async def test_a_change_alone_is_told_at_once_and_those_close_behind_it_together
 ) -> None:
     watch = place.watched()
     async with reading(watch):
-        watcher = watch.watch(snapshot=False, token="", run_id="")
+        watcher = watch.watch(snapshot=False, token="", run_id="", by=LOCAL)
         await anext(watcher)
         messages: list[int] = []
 

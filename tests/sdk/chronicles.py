@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from methodic import Chronicle
 
 from tests.gateway.monitors import Served, a_monitor
 
+T = TypeVar("T")
+
 
 @contextmanager
 def a_server(storage: Path, **settings: Any) -> Iterator[Served]:
     """The server, in a loop of its own thread, until the block ends."""
-    found: list[Served] = []
+    with in_a_thread(a_monitor(storage, **settings)) as served:
+        yield served
+
+
+@contextmanager
+def in_a_thread(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """What an asynchronous context gives, kept in a loop of its own thread until the block ends."""
+    found: list[T] = []
     failures: list[BaseException] = []
     ready, ended = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        async with a_monitor(storage, **settings) as served:
-            found.append(served)
+        async with context as entered:
+            found.append(entered)
             ready.set()
             await asyncio.to_thread(ended.wait)
 

@@ -60,7 +60,7 @@ class Keeper:
         await self._told()
         if asset.kind != "components" or asset.state != "pending" or asset.is_whole:
             return Made(asset)
-        uploads = await self._blobs.uploads(asset, asked.declared, domain.UPLOAD_SECONDS)
+        uploads = await self._blobs.uploads(asset, asked.declared, domain.UPLOAD_SECONDS, by)
         return Made(asset, uploads)
 
     async def show(
@@ -104,7 +104,7 @@ class Keeper:
     ) -> tuple[dict[str, str], datetime]:
         """URLs that read components. Raises `ComponentNotFoundError`, `AssetStateError`."""
         asset = await self._with_bytes(by, asset_id)
-        found = await self._downloads(await self._parts(asset, names))
+        found = await self._lent(asset, names)
         until = min((each.expires_at for each in found.values()), default=self._clock())
         return {name: each.url for name, each in found.items()}, until
 
@@ -119,7 +119,7 @@ class Keeper:
         if asset.is_whole:
             raise AssetStateError(asset.id, "complete", "what it has cannot change")
         chosen = [each.name for each in domain.chosen(asset, names)]
-        return await self._blobs.renew(asset, chosen, domain.UPLOAD_SECONDS)
+        return await self._blobs.renew(asset, chosen, domain.UPLOAD_SECONDS, by)
 
     async def delete(self, by: Principal, asset_id: str) -> Removed:
         """Delete an asset: from the row on it is gone for everybody, and its bytes follow.
@@ -161,15 +161,19 @@ class Keeper:
     async def _urls(self, asset: Asset) -> Mapping[str, str]:
         if asset.kind == "reference" or not _is_readable(asset):
             return {}
-        found = await self._downloads(await self._parts(asset, ()))
+        found = await self._lent(asset, ())
         return {name: each.url for name, each in found.items()}
 
-    async def _parts(self, asset: Asset, names: Sequence[str]) -> list[Component]:
-        """Components with their blobs; of an inline asset the blob is made at first asking."""
+    async def _lent(self, asset: Asset, names: Sequence[str]) -> dict[str, Download]:
+        """URLs that read components; of an inline asset the blob is made at first asking."""
         chosen = domain.chosen(asset, names)
-        if asset.kind == "inline":
-            await self._written(asset, chosen[0].blob_id or "")
-        return chosen
+        try:
+            return await self._downloads(chosen)
+        except NotFoundError:
+            if asset.kind != "inline":
+                raise
+        await self._written(asset, chosen[0].blob_id or "")
+        return await self._downloads(chosen)
 
     async def _written(self, asset: Asset, blob_id: str) -> None:
         # First the row: whoever dies from here on leaves a blob that is known to be the asset's.

@@ -172,12 +172,16 @@ class Blobs(Protocol):
     """Whoever keeps the bytes. Raises `StorageUnavailableError`."""
 
     async def uploads(
-        self, asset: Asset, declared: Sequence[NewComponent], seconds: int
+        self, asset: Asset, declared: Sequence[NewComponent], seconds: int, by: Principal
     ) -> list[Upload]:
-        """Grant the uploads of components; a repeat grants them anew."""
+        """Grant the uploads of components, which `by` may bring in parts; a repeat grants them
+        anew.
+        """
 
-    async def renew(self, asset: Asset, names: Sequence[str], seconds: int) -> list[Upload]:
-        """Grant uploads that have begun anew."""
+    async def renew(
+        self, asset: Asset, names: Sequence[str], seconds: int, by: Principal
+    ) -> list[Upload]:
+        """Grant uploads that have begun anew, and let `by` bring them."""
 
     async def complete(self, asset: Asset) -> dict[str, Arrived]:
         """Look at what has arrived; answer that by name, and keep it if it is all. Until then what

@@ -59,11 +59,15 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says, that is good until `expires_at`: with the leeway, by our clock."""
+    """What a token says, that is good until `expires_at`: with the leeway, by our clock.
+
+    `issued_at` is by the provider's, and None where it does not say.
+    """
 
     sub: str
     expires_at: datetime
     values: Mapping[str, Any]
+    issued_at: datetime | None = None
 
 
 class Tokens:
@@ -99,11 +103,13 @@ class Tokens:
             self._rules().validate(read.claims)
             leeway = timedelta(seconds=self._provider.leeway_seconds)
             expires_at = datetime.fromtimestamp(read.claims["exp"], UTC) + leeway
+            issued = read.claims.get("iat")
+            issued_at = None if issued is None else datetime.fromtimestamp(issued, UTC)
         except ExpiredTokenError as error:
             raise TokenExpiredError("the token has expired; sign in again") from error
         except (JoseError, ValueError, TypeError, OverflowError, OSError) as error:
             raise UnauthenticatedError(f"the token is not taken: {_problem(error)}") from error
-        return Claims(read.claims["sub"], expires_at, read.claims)
+        return Claims(read.claims["sub"], expires_at, read.claims, issued_at)
 
     async def _read(self, token: str, kid: str | None, keys: KeySet) -> jwt.Token:
         """Check the signature. A token that does not name its key may be signed by a newer one."""

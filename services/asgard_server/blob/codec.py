@@ -46,6 +46,7 @@ def new_upload(upload: pb.NewUpload) -> NewUpload:
         content_type=upload.content_type,
         plain=upload.plain,
         seconds=seconds(upload),
+        lent_to=upload.lent_to,
     )
 
 

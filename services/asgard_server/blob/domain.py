@@ -66,9 +66,16 @@ _NEXT: dict[State, frozenset[State]] = {
 }
 
 
+# Before an attempt that several blobs share.
+TOGETHER = "~"
+
+
 @dataclass(frozen=True, slots=True)
 class NewUpload:
-    """What a client declares of bytes it wants to upload."""
+    """What a client declares of bytes it wants to upload.
+
+    `lent_to`: a principal who may bring its parts, too.
+    """
 
     id: str = ""
     name: str = ""
@@ -77,14 +84,19 @@ class NewUpload:
     content_type: str = ""
     plain: bool = False
     seconds: int | None = None
+    lent_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
     """A row of the table of blobs.
 
-    `attempt` is the last step of its key; `upload_id` what the store calls an upload in parts.
+    `attempt` is a step of its key, the last one or, with TOGETHER before it, the one that it has in
+    common with others of its call; `upload_id` what the store calls an upload in parts.
     `grants_until`: the moment from which no URL that was given out can change its key any more.
+    `maker`: the principal it was asked for by, empty for the services, the local user, and what is
+    from before there were makers; its name is among the maker's. `lent_to`: those who may bring its
+    parts beside the maker.
     """
 
     id: str
@@ -104,10 +116,14 @@ class Blob:
     upload_id: str | None = None
     ready_at: datetime | None = None
     owners: tuple[str, ...] = ()
+    maker: str = ""
+    lent_to: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Where its bytes are, or will be."""
+        if self.attempt.startswith(TOGETHER):
+            return f"blobs/{self.attempt}/{self.id}"
         return f"blobs/{self.id}/{self.attempt}"
 
     @property
@@ -181,7 +197,7 @@ class Held(NamedTuple):
     sha256_parts: str | None = None
 
 
-def begin(new: NewUpload, now: datetime, at: str = "") -> Blob:
+def begin(new: NewUpload, now: datetime, maker: str = "", at: str = "") -> Blob:
     """Make the row of a new upload. `at` is put before the names of fields, as in `uploads[3].`.
 
     Raises `InvalidFieldError` for a field that breaks its rule.
@@ -204,6 +220,8 @@ def begin(new: NewUpload, now: datetime, at: str = "") -> Blob:
         size_bytes=size,
         sha256=sha256,
         part_size_bytes=part_size(size) if way == "parts" and size else None,
+        maker=maker,
+        lent_to=(new.lent_to,) if new.lent_to else (),
     )
 
 
@@ -225,10 +243,21 @@ def kept_key(key: str, field: str) -> str:
     return key
 
 
+def id_of_key(key: str) -> str:
+    """The blob whose key this is, or would be: no id begins with TOGETHER."""
+    steps = key.split("/")
+    if len(steps) < 2:
+        return key
+    return steps[-1] if steps[1].startswith(TOGETHER) else steps[1]
+
+
 def same_upload(asked: Blob, there: Blob) -> bool:
     """Whether a repeat asks for what is there: then it is answered, and nothing is begun."""
-    declared = (asked.name, asked.content_type)
-    if declared != (there.name, there.content_type) or there.state in ("abandoned", "deleted"):
+    declared = (asked.maker, asked.name, asked.content_type)
+    if declared != (there.maker, there.name, there.content_type) or there.state in (
+        "abandoned",
+        "deleted",
+    ):
         return False
     if asked.size_bytes is not None and there.size_bytes not in (None, asked.size_bytes):
         return False
@@ -236,6 +265,14 @@ def same_upload(asked: Blob, there: Blob) -> bool:
         return asked.sha256 == there.sha256
     # Bytes that are ready are another's until a digest says that they are ours.
     return asked.id == there.id or (there.state == "uploading" and asked.sha256 == there.sha256)
+
+
+def was(asked: Blob, there: Blob) -> bool:
+    """Whether what is asked for was there, of the same maker, and is gone. That another's is gone
+    is nobody's business but theirs.
+    """
+    ended = there.state in ("abandoned", "deleted")
+    return ended and (asked.id, asked.maker) == (there.id, there.maker)
 
 
 def ready(

@@ -133,10 +133,10 @@ class Examiner:
     async def _page(
         self, page: list[Holding], done: Examined, seen: set[str], *, repair: bool
     ) -> None:
-        rows = await self._table.known([_id(held.key) for held in page if held.key])
+        rows = await self._table.known([domain.id_of_key(held.key) for held in page if held.key])
         going = await self._going(page)
         for held in page:
-            row = rows.get(_id(held.key)) if held.key else going.get(held.upload_id)
+            row = rows.get(domain.id_of_key(held.key)) if held.key else going.get(held.upload_id)
             fate = fates.fate(held, row, self._clock(), self._young, self._margin)
             if isinstance(fate, fates.Leftover):
                 await self._leftover(held, fate, done, repair=repair)
@@ -240,11 +240,6 @@ def _found(
     done: Examined, kind: str, key: str, problem: str, size: int, repaired: bool = False
 ) -> None:
     done.findings.append(Finding(kind, key, problem, repaired, size))
-
-
-def _id(key: str) -> str:
-    """The blob whose key this is, or would be."""
-    return key.split("/")[1] if key.count("/") else key
 
 
 async def _paged(source: AsyncIterator[T]) -> AsyncIterator[list[T]]:

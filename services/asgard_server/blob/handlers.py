@@ -1,5 +1,5 @@
 # ruff: noqa: D102 - what each RPC does is said once, in blob_service.proto
-"""BlobService: each RPC is a straight line from request to the uploader or the keeper.
+"""BlobService: each RPC is a straight line from request to the caller's uploader or keeper.
 
 Errors are raised by what is called, and translated by the interceptor (rpc/calls.py).
 """
@@ -13,10 +13,12 @@ import grpc
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
 
+from asgard_server.auth.callers import caller
 from asgard_server.blob import codec
 from asgard_server.blob.domain import NewUpload
 from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.uploading import Uploader
+from asgard_server.blob.whose import whose
 from asgard_server.rpc import pages
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,8 +28,16 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     """The RPCs of BlobService."""
 
     def __init__(self, uploader: Uploader, keeper: Keeper) -> None:
-        self._uploader = uploader
-        self._keeper = keeper
+        self._uploads = uploader
+        self._blobs = keeper
+
+    @property
+    def _uploader(self) -> Uploader:
+        return self._uploads.of(whose(caller()))
+
+    @property
+    def _keeper(self) -> Keeper:
+        return self._blobs.of(whose(caller()))
 
     # Uploads --------------------------------------------------------------------------
 
@@ -40,7 +50,9 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     async def RenewUploads(
         self, request: pb.RenewUploadsRequest, context: Context
     ) -> pb.RenewUploadsResponse:
-        begun = await self._uploader.renew(request.blob_ids, codec.seconds(request))
+        begun = await self._uploader.renew(
+            request.blob_ids, codec.seconds(request), request.lent_to
+        )
         return pb.RenewUploadsResponse(uploads=map(codec.upload_message, begun))
 
     async def SignParts(

@@ -53,11 +53,13 @@ class Rows(Protocol):
     async def known(self, ids: Sequence[str]) -> dict[str, Blob]:
         """Look up rows in any state by their ids; without those missing."""
 
-    async def find(self, names: Sequence[str]) -> dict[str, Blob]:
+    async def find(self, names: Sequence[str], maker: str = "") -> dict[str, Blob]:
         """Look up blobs that are uploading or ready by their ids; without those missing."""
 
-    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
-        """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
+    async def page(self, prefix: str, behind: str, limit: int, maker: str = "") -> list[Blob]:
+        """A maker's blobs that are uploading or ready by name, those > `behind` that begin with
+        `prefix`. The services' are those of nobody.
+        """
 
     async def settle(self, before: Blob, after: Blob) -> Blob:
         """Replace a row that is as `before` says in state and attempt; answer what is there now.

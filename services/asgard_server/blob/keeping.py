@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,6 +22,7 @@ from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob, NewUpload, State
 from asgard_server.blob.names import checked_name, checked_prefix
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
+from asgard_server.blob.whose import SERVICES, Whose
 
 # Blobs of a prefix that are removed in one go.
 _PAGE = 500
@@ -47,7 +49,10 @@ class Deleted:
 
 
 class Keeper:
-    """What can be done with blobs beside uploading them."""
+    """What can be done with blobs beside uploading them.
+
+    It works for the services until it is told for whom (`of`).
+    """
 
     def __init__(
         self, table: Table, held: Bytes, grants: Grants, clock: Callable[[], datetime]
@@ -56,6 +61,13 @@ class Keeper:
         self._bytes = held
         self._grants = grants
         self._clock = clock
+        self._whose = SERVICES
+
+    def of(self, whose: Whose) -> Keeper:
+        """The same for a caller: names are theirs, and others' blobs are not there."""
+        theirs = copy(self)
+        theirs._whose = whose
+        return theirs
 
     async def blob(self, name: str) -> Blob:
         """Look up a blob by its id, or by its name behind "name:". Raises `NotFoundError`."""
@@ -72,20 +84,26 @@ class Keeper:
         ]
 
     async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
-        """Blobs whose names begin with `prefix`, those > `behind`, by name."""
-        return await self._table.page(prefix, behind, limit)
+        """Blobs of the caller's whose names begin with `prefix`, those > `behind`, by name."""
+        return await self._table.page(prefix, behind, limit, self._whose.maker)
 
     async def delete(self, blob_id: str) -> None:
-        """Delete a blob and its bytes. Raises `NotFoundError`, `BlobOwnedError`."""
+        """Delete a blob and its bytes. Raises `NotFoundError`, `BlobOwnedError`; `ForbiddenError`
+        by a worker's key.
+        """
         blob = await self.blob(blob_id)
+        self._whose.require_deleting()
         await self._delete(blob)
 
     async def delete_all(self, prefix: str) -> Deleted:
-        """Delete all blobs whose names begin with `prefix` and that nobody has claimed."""
+        """Delete all blobs of the caller's whose names begin with `prefix` and that nobody has
+        claimed. Raises `ForbiddenError`.
+        """
+        self._whose.require_deleting()
         prefix = checked_prefix(prefix, "name_prefix")
         count = size = owned = 0
         behind = ""
-        while page := await self._table.page(prefix, behind, _PAGE):
+        while page := await self._table.page(prefix, behind, _PAGE, self._whose.maker):
             behind = page[-1].name
             for blob, problem in zip(page, await self._delete_many(page), strict=True):
                 if problem is None:
@@ -102,7 +120,9 @@ class Keeper:
         source = domain.require_ready(await self.blob(blob_id))
         now = self._clock()
         asked = replace(
-            domain.begin(NewUpload(name=checked_name(name, "name"), plain=True), now),
+            domain.begin(
+                NewUpload(name=checked_name(name, "name"), plain=True), now, self._whose.maker
+            ),
             content_type=source.content_type,
             sha256=source.sha256,
             grants_until=now,
@@ -120,12 +140,18 @@ class Keeper:
         return await self._table.settle(row, done)
 
     async def claim(self, ids: Sequence[str], owner: str) -> None:
-        """Note that somebody needs blobs. Raises `NotFoundError`; none is claimed then."""
+        """Note that somebody needs blobs, for services: else `ServiceCallersOnlyError`. Raises
+        `NotFoundError`; none is claimed then.
+        """
+        self._whose.require_service()
         domain.batch(len(ids), "blob_ids")
         await self._table.claim(ids, domain.checked_owner(owner))
 
     async def release(self, ids: Sequence[str], owner: str) -> int:
-        """Take claims back, and delete what nobody claims any more; answer how many those are."""
+        """Take claims back, for services, and delete what nobody claims any more; answer how many
+        those are.
+        """
+        self._whose.require_service()
         if ids:
             domain.batch(len(ids), "blob_ids")
         left = await self._table.release(ids, domain.checked_owner(owner))
@@ -148,7 +174,9 @@ class Keeper:
             raise BlobTooLargeError(domain.INLINE_BYTES)
         sha256 = hashlib.sha256(body).hexdigest()
         now = self._clock()
-        asked = domain.begin(replace(new, size_bytes=len(body), sha256=sha256), now)
+        asked = domain.begin(
+            replace(new, size_bytes=len(body), sha256=sha256), now, self._whose.maker
+        )
         (row,) = await self._table.begin([replace(asked, grants_until=now)])
         if row.state == "ready":
             return row
@@ -182,7 +210,7 @@ class Keeper:
         await self._bytes.remove(blob)
 
     async def _found(self, names: Sequence[str]) -> list[Blob]:
-        found = await self._table.find(names)
+        found = self._whose.seen(await self._table.find(names, self._whose.maker))
         for name in names:
             if name not in found:
                 raise NotFoundError("blob", name)

@@ -1,5 +1,8 @@
 # ruff: noqa: D102 - what each RPC does is said once, in grant_service.proto
-"""GrantService: each RPC is a straight line from request to the lender, with its messages."""
+"""GrantService: each RPC is a straight line from request to the lender, with its messages.
+
+For services alone: else ServiceCallersOnlyError is raised.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from gimle.asgard.v1 import blob_service_pb2 as blob_pb
 from gimle.asgard.v1 import grant_service_pb2 as pb
 from gimle.asgard.v1 import grant_service_pb2_grpc as pb_grpc
 
+from asgard_server.auth.callers import caller
 from asgard_server.blob import codec, domain
 from asgard_server.blob.domain import Held, Kept
 from asgard_server.blob.lending import Lender, Lent, Outcome
 from asgard_server.blob.parts import part_count, part_size
+from asgard_server.blob.whose import whose
 from asgard_server.rpc.errors import failure
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -24,7 +29,13 @@ class GrantHandlers(pb_grpc.GrantServiceServicer):
     """The RPCs of GrantService."""
 
     def __init__(self, lender: Lender) -> None:
-        self._lender = lender
+        self._lends = lender
+
+    @property
+    def _lender(self) -> Lender:
+        # Keys of arrays follow from their names: who asks must have looked whose those are.
+        whose(caller()).require_service()
+        return self._lends
 
     async def GrantUploads(
         self, request: pb.GrantUploadsRequest, context: Context

@@ -35,15 +35,21 @@ class Table(Protocol):
     async def begin(self, blobs: Sequence[Blob]) -> list[Blob]:
         """Add rows, all or none; answer them, or those that are there for the same upload.
 
-        Raises `AlreadyExistsError` when an id or a name is another upload's, `DeletedError`
-        when an id was a blob's that is deleted.
+        Raises `AlreadyExistsError` when an id, or a name of the maker's, is another upload's,
+        `DeletedError` when an id was a blob of the maker's that is deleted.
         """
 
-    async def find(self, names: Sequence[str]) -> dict[str, Blob]:
-        """Look up blobs by their ids, or by their names behind "name:"; without those missing."""
+    async def find(self, names: Sequence[str], maker: str = "") -> dict[str, Blob]:
+        """Look up blobs by ids, or by a maker's names behind "name:"; without those missing.
+
+        By its id a blob is found whoever made it.
+        """
 
     async def grant(self, blobs: Sequence[Blob], until: datetime) -> None:
         """Note that grants for these uploads have been given out that hold until then."""
+
+    async def lend(self, ids: Sequence[str], sub: str) -> None:
+        """Note that `sub` may bring the parts of these uploads, too."""
 
     async def settle(self, before: Blob, after: Blob) -> Blob:
         """Replace a row that is as `before` says in state and attempt; answer what is there now.
@@ -61,8 +67,10 @@ class Table(Protocol):
     async def note_copy(self, copy: Blob, now: datetime) -> None:
         """Note that the key of `copy` is about to get bytes, before it has any."""
 
-    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
-        """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
+    async def page(self, prefix: str, behind: str, limit: int, maker: str = "") -> list[Blob]:
+        """A maker's blobs that are uploading or ready by name, those > `behind` that begin with
+        `prefix`.
+        """
 
     async def claim(self, ids: Sequence[str], owner: str) -> None:
         """Note that `owner` needs these blobs, all or none. Raises `NotFoundError`."""
@@ -111,11 +119,23 @@ class Grants(Protocol):
         """A request that reads all bytes, or those of a range (both inclusive)."""
 
 
+class Lists(Protocol):
+    """A store that tells of many objects at once."""
+
+    async def sizes(self, folder: str) -> dict[str, int]:
+        """How many bytes lie under the keys of a folder; what it does not tell may be there."""
+
+
 class Bytes(Protocol):
     """The store that holds the bytes, asked by the service itself.
 
-    Raises `StorageUnavailableError`, `StorageFullError`.
+    `lists` tells of many objects at once, where the store has a use for that. Raises
+    `StorageUnavailableError`, `StorageFullError`.
     """
+
+    @property
+    def lists(self) -> Lists | None:
+        """Who tells of many objects at once; None where each is asked for as quickly."""
 
     async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -26,6 +27,8 @@ from asgard_server.blob.parts import (
     sha256_of_parts,
 )
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
+from asgard_server.blob.together import arrived, together
+from asgard_server.blob.whose import SERVICES, Whose
 
 # Questions to the store that one call has open at a time.
 _AT_ONCE = 16
@@ -53,7 +56,10 @@ class _Looked(NamedTuple):
 
 
 class Uploader:
-    """Begins uploads, and completes them after looking at what has arrived."""
+    """Begins uploads, and completes them after looking at what has arrived.
+
+    It works for the services until it is told for whom (`of`).
+    """
 
     def __init__(
         self, table: Table, held: Bytes, grants: Grants, clock: Callable[[], datetime]
@@ -62,7 +68,14 @@ class Uploader:
         self._bytes = held
         self._grants = grants
         self._clock = clock
+        self._whose = SERVICES
         self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def of(self, whose: Whose) -> Uploader:
+        """The same for a caller: what is begun is theirs, and others' uploads are not there."""
+        theirs = copy(self)
+        theirs._whose = whose
+        return theirs
 
     async def begin(self, asked: Sequence[NewUpload]) -> list[Begun]:
         """Add rows for uploads, or find those there are, and grant them.
@@ -71,16 +84,29 @@ class Uploader:
         """
         domain.batch(len(asked), "uploads")
         now = self._clock()
-        rows = [domain.begin(new, now, f"uploads[{at}].") for at, new in enumerate(asked)]
+        if any(new.lent_to for new in asked):
+            self._whose.require_service()
+        maker = self._whose.maker
+        rows = [domain.begin(new, now, maker, f"uploads[{at}].") for at, new in enumerate(asked)]
+        if self._bytes.lists is not None:
+            rows = together(rows, now)
         there = await self._table.begin(rows)
+        await self._lend(there, [new.lent_to for new in asked])
         seconds = [domain.grant_seconds(new.seconds) for new in asked]
         return await self._granted(there, seconds)
 
-    async def renew(self, ids: Sequence[str], seconds: int | None) -> list[Begun]:
-        """Grant uploads that go on anew. Raises `NotFoundError`, `UploadEndedError`."""
+    async def renew(
+        self, ids: Sequence[str], seconds: int | None, lent_to: str = ""
+    ) -> list[Begun]:
+        """Grant uploads that go on anew, and lend them. Raises `NotFoundError`,
+        `UploadEndedError`.
+        """
         domain.batch(len(ids), "blob_ids")
+        if lent_to:
+            self._whose.require_service()
         each = domain.grant_seconds(seconds)
         blobs = [domain.require_uploading(blob) for blob in await self._found(ids)]
+        await self._lend(blobs, [lent_to] * len(blobs))
         return await self._granted(blobs, [each] * len(blobs))
 
     async def sign_parts(
@@ -116,13 +142,17 @@ class Uploader:
         for blob_id, _ in asked:
             check_id(blob_id, "uploads.blob_id")
         digests = [domain.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
-        found = await self._table.find([blob_id for blob_id, _ in asked])
+        found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
+        there = await arrived(self._bytes, found.values())
 
         async def one(blob_id: str, sha256: str | None) -> Blob | Exception | _Looked:
             blob = found.get(blob_id)
             if blob is None:
                 return NotFoundError("blob", blob_id)
             try:
+                if (held := there.get(blob.key)) is not None and not dry_run:
+                    _require_same(blob, sha256)
+                    return _Looked(blob, self._ready(blob, held))
                 async with self._turns:
                     if dry_run:
                         return await self._looked(blob)
@@ -139,7 +169,7 @@ class Uploader:
     async def abort(self, ids: Sequence[str]) -> None:
         """Give uploads up. Raises `UploadEndedError` when one is ready; then none is given up."""
         domain.batch(len(ids), "blob_ids")
-        blobs = list((await self._table.find(ids)).values())
+        blobs = list(self._whose.seen(await self._table.find(ids)).values())
         for blob in blobs:
             if blob.state == "ready":
                 raise UploadEndedError(blob.id, blob.state)
@@ -167,6 +197,15 @@ class Uploader:
             for blob, each in zip(blobs, seconds, strict=True)
         ]
 
+    async def _lend(self, blobs: Sequence[Blob], to: Sequence[str]) -> None:
+        """Before the upload is told of to those who are to bring its parts."""
+        lacking: dict[str, list[str]] = {}
+        for blob, sub in zip(blobs, to, strict=True):
+            if sub and sub not in blob.lent_to:
+                lacking.setdefault(sub, []).append(blob.id)
+        for sub, ids in lacking.items():
+            await self._table.lend(ids, sub)
+
     async def _note(self, blobs: Sequence[Blob], seconds: Sequence[int]) -> None:
         """Before a grant leaves: the sweeper must not forget a key that it may still change."""
         until = self._clock() + timedelta(seconds=max(seconds))
@@ -175,7 +214,10 @@ class Uploader:
             await self._table.grant(later, until)
 
     async def _in_parts(self, blob_id: str) -> Blob:
-        (blob,) = await self._found([blob_id])
+        found = await self._table.find([blob_id], self._whose.maker)
+        blob = found.get(blob_id)
+        if blob is None or not self._whose.brings(blob):
+            raise NotFoundError("blob", blob_id)
         domain.require_uploading(blob)
         if blob.way != "parts":
             raise UploadEndedError(blob_id, "uploaded in one request")
@@ -190,7 +232,7 @@ class Uploader:
         return domain.require_uploading(now)
 
     async def _found(self, ids: Sequence[str]) -> list[Blob]:
-        found = await self._table.find(ids)
+        found = self._whose.seen(await self._table.find(ids, self._whose.maker))
         for blob_id in ids:
             if blob_id not in found:
                 raise NotFoundError("blob", blob_id)
@@ -270,9 +312,11 @@ class Uploader:
         # The store has refused all others; a store that cannot say so is not to be trusted.
         if held.size_bytes != blob.size_bytes or held.sha256 not in (None, blob.sha256):
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
-        return domain.ready(
-            blob, held, self._clock(), sha256=blob.sha256, verified=held.sha256 is not None
-        )
+        return self._ready(blob, held)
+
+    def _ready(self, blob: Blob, held: Held) -> Blob:
+        verified = held.sha256 is not None
+        return domain.ready(blob, held, self._clock(), sha256=blob.sha256, verified=verified)
 
     async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
         size = blob.size_bytes or 0

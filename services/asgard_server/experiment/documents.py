@@ -15,7 +15,7 @@ from gimle.asgard.core.ids import new_id
 
 from asgard_server.experiment.domain import Experiment, Variation
 from asgard_server.experiment.leases import Run
-from asgard_server.experiment.store import Rows
+from asgard_server.experiment.store import Circle, Rows
 
 KIND = "run.document"
 
@@ -41,17 +41,22 @@ async def tell(
     rows: Rows, experiment: Experiment, variation: Variation, run: Run, now: datetime
 ) -> None:
     """Leave word of how a run is now."""
-    await rows.leave(KIND, f"run/{run.run_id}", body(experiment, variation, run), now)
+    circle = await rows.access.circle(experiment.id)
+    await rows.leave(KIND, f"run/{run.run_id}", body(experiment, variation, run, circle), now)
 
 
 async def owned(rows: Rows, experiment: Experiment, now: datetime) -> None:
-    """Leave word of whose the runs of an experiment are from now on."""
+    """Leave word of whose the runs of an experiment are from now on, and who may read them."""
+    circle = await rows.access.circle(experiment.id)
     for variation in await rows.experiments.variations(experiment.id):
         for run in await rows.runs.of_variation(experiment.id, variation.number, variation.runs):
-            await tell(rows, experiment, variation, run, now)
+            told = body(experiment, variation, run, circle)
+            await rows.leave(KIND, f"run/{run.run_id}", told, now)
 
 
-def body(experiment: Experiment, variation: Variation, run: Run) -> Mapping[str, Any]:
+def body(
+    experiment: Experiment, variation: Variation, run: Run, circle: Circle
+) -> Mapping[str, Any]:
     """What is said of a run: the document that it is to have."""
     return {
         "run_id": run.run_id,
@@ -62,6 +67,8 @@ def body(experiment: Experiment, variation: Variation, run: Run) -> Mapping[str,
         "owner": experiment.created_by,
         "organization_id": experiment.organization_id or "",
         "visibility": experiment.visibility,
+        "readers": circle.readers,
+        "writers": circle.writers,
         "metadata": {
             "experiment_id": experiment.id,
             "variation": run.variation,

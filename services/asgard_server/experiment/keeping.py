@@ -326,6 +326,7 @@ class Keeper:
             added = await rows.access.grant(id, whom, action, by, now)
             if added:
                 await rows.access.settle(id, now)
+                await documents.owned(rows, found, now)
                 details = {"principal": whom, "action": action}
                 await rows.record(Told("experiment.grant", found, by, now, details))
             there = next(
@@ -347,6 +348,7 @@ class Keeper:
             if not await rows.access.revoke(id, whom, action):
                 return False
             await rows.access.settle(id, now)
+            await documents.owned(rows, found, now)
             details = {"principal": whom, "action": action}
             await rows.record(Told("experiment.revoke", found, by, now, details))
             return True

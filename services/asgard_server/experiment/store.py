@@ -286,6 +286,9 @@ class Access(Protocol):
     async def grants(self, id: str) -> list[Granted]:
         """Who may do what."""
 
+    async def circle(self, id: str) -> Circle:
+        """Who may read it, and who may write to it."""
+
     async def settle(self, id: str, now: datetime) -> None:
         """Make its readers of its grants, and let its assets have what they have of them."""
 
@@ -294,6 +297,13 @@ class Access(Protocol):
 
     async def owner(self, organization: str, team: str, by: Principal) -> Owner:
         """An organisation or a team of the caller. Raises `NotFoundError`, `NotAMemberError`."""
+
+
+class Circle(NamedTuple):
+    """Who may read something, and who may change it: principals, sorted."""
+
+    readers: tuple[str, ...]
+    writers: tuple[str, ...]
 
 
 @dataclass(slots=True)

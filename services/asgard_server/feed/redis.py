@@ -73,6 +73,12 @@ class RedisFeed:
         self._sent_at: deque[float] = deque(maxlen=_FORGOTTEN_ECHOES)  # of each echo
         self._sending = asyncio.Event()
         self._tried = asyncio.Event()
+        self._listening = 0
+        self._pubsub: PubSub | None = None
+        # Asked for at most once until it is given up: so each confirmation is of the last request.
+        self._asked = False
+        self._subscribed = asyncio.Event()
+        self._missed = False
         self._problem = ""
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -93,11 +99,31 @@ class RedisFeed:
     async def listen(self, topic: str) -> AsyncIterator[AsyncIterator[int]]:
         """Yield revisions of `topic` rung after entering; coalesced to the newest."""
         self._start()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_TIMEOUT_S):
-                await self._tried.wait()
-        async with self._local.listen(topic) as bells:
-            yield bells
+        self._listening += 1
+        try:
+            async with self._local.listen(topic) as bells:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TIMEOUT_S):
+                        await self._tried.wait()
+                        await self._subscribe()
+                yield bells
+        finally:
+            self._listening -= 1
+
+    async def _subscribe(self) -> None:
+        """Have Redis tell what others ring, and wait until it does; while it is away, do not."""
+        if self._pubsub is not None and not self._asked:
+            self._asked = True
+            with suppress(RedisError, OSError):
+                await self._pubsub.psubscribe(f"{self._channels}*")
+        if not self._problem:
+            await self._subscribed.wait()
+
+    async def _unsubscribe(self, heard: PubSub) -> None:
+        if self._subscribed.is_set() and not self._listening:
+            self._asked = False
+            self._subscribed.clear()
+            await heard.punsubscribe(f"{self._channels}*")
 
     async def aclose(self) -> None:
         """Leave Redis. What is rung afterwards is heard here only."""
@@ -151,17 +177,21 @@ class RedisFeed:
         """Hear and send until something fails."""
         heard = client.pubsub()
         try:
-            await heard.psubscribe(f"{self._channels}*")
+            # Of what others ring, which is as much as they save, it is told while somebody listens.
+            # On a channel of its own, where nobody speaks, it is asked whether it is alive.
+            await heard.subscribe(f"{self._channels}alive")
             if await heard.get_message(timeout=_TIMEOUT_S) is None:
                 raise TimeoutError("it does not confirm a subscription")
             if self._problem:
                 log.info("bell reachable again", redis=name)
                 self._problem = ""
-                # Whatever was rung meanwhile was not heard.
-                for topic, revision in list(self._newest.items()):
-                    await self._local.ring(topic, revision)
+                self._missed = self._listening > 0
             BELL_UP.set(1)
+            self._pubsub = heard
             self._tried.set()
+            if self._listening and not self._asked:
+                self._asked = True
+                await heard.psubscribe(f"{self._channels}*")
             # No TaskGroup: in Python 3.11 one that failed leaves its task marked as cancelled.
             tasks = [
                 asyncio.create_task(self._hear(heard)),
@@ -177,6 +207,8 @@ class RedisFeed:
                 if isinstance(why, Exception):
                     raise why
         finally:
+            self._pubsub, self._asked = None, False
+            self._subscribed.clear()
             with suppress(RedisError, OSError):
                 await heard.aclose()  # type: ignore[no-untyped-call] # redis types it so
 
@@ -194,6 +226,18 @@ class RedisFeed:
             asked = False
             if message["type"] == "pmessage":
                 await self._heard(message["channel"], message["data"])
+                if not self._listening:
+                    await self._unsubscribe(heard)
+            elif message["type"] == "psubscribe":
+                self._subscribed.set()
+                await self._ring_missed()
+
+    async def _ring_missed(self) -> None:
+        """Ring those who listened while Redis was away: what was rung meanwhile was not heard."""
+        if self._missed:
+            self._missed = False
+            for topic, revision in list(self._newest.items()):
+                await self._local.ring(topic, revision)
 
     async def _heard(self, channel: bytes, data: bytes) -> None:
         topic = channel.decode(errors="replace").removeprefix(self._channels)
@@ -214,6 +258,10 @@ class RedisFeed:
         while True:
             while self._unsent:
                 topic, revision = self._unsent.popitem()
+                if not self._listening:
+                    # But the newest, whose echo a subscription under way may bring, none comes.
+                    self._echoes.clear()
+                    self._sent_at.clear()
                 self._echoes.append((topic, revision))
                 self._sent_at.append(time.perf_counter())
                 try:

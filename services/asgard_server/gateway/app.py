@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,11 +20,10 @@ from asgard_server.gateway.documented import Documented
 from asgard_server.gateway.door import Door, OfClient
 from asgard_server.gateway.encode import Encoders
 from asgard_server.gateway.event_stream import Streams
-from asgard_server.gateway.followed import followed
+from asgard_server.gateway.followed import ASSETS, JOBS, RUNS, followed
 from asgard_server.gateway.guard import Guard
 from asgard_server.gateway.health import Health
 from asgard_server.gateway.jobs import LIST, JobEndpoints, in_their_words
-from asgard_server.gateway.jobs import SERVICE as JOBS
 from asgard_server.gateway.metrics import Metrics
 from asgard_server.gateway.openapi import document
 from asgard_server.gateway.pages import STATIC, Pages
@@ -47,9 +47,8 @@ class GatewayOptions:
     all. `keep_alive_seconds`: how long an event stream is silent before a comment is
     sent. `storage_id` and `version` are told by /healthz. `static_folder` holds the
     built page. `shows_metrics`: whether /metrics is among its paths. With a `tracer`,
-    each request is a span. `of_client` says who shows a header Authorization, where
-    everybody is asked; `own` is what services know the gateway by. `sign_in` is how browsers sign
-    in, where they do.
+    each request is a span. `of_client` says who shows a header Authorization; `own`
+    is what services know the gateway by. `sign_in` is how browsers sign in, where they do.
     """
 
     allowed_hosts: tuple[str, ...] = ()
@@ -101,10 +100,14 @@ def create_app(
     elsewhere = others or {}
     sessions = _sessions(options.sign_in)
     door = Door(options.of_client, options.own, None if sessions is None else sessions.shown)
-    asks = _signed(channel, options), _signed(elsewhere.get(JOBS, channel), options)
-    updates = Updates(followed(*asks), streams)
+    asks = {
+        service: _signed(elsewhere.get(service, channel), options)
+        for service in (RUNS, JOBS, ASSETS)
+    }
+    logs = followed(asks)
+    updates = Updates(logs, streams)
     health = Health(channel, options.storage_id, options.version, stopping=lambda: streams.closing)
-    documented = Documented(channel, asks[0], encoders, updates, streams, options.cache_seconds)
+    documented = Documented(channel, asks[RUNS], encoders, updates, streams, options.cache_seconds)
     translation = Translation(
         lambda service: elsewhere.get(service, channel),
         encoders,
@@ -117,6 +120,12 @@ def create_app(
     metrics.gauge("asgard_gateway_replay_entries", "Events kept.", lambda: len(updates.ring))
     metrics.gauge(
         "asgard_gateway_watch_connected", "1 while changes are followed.", lambda: updates.connected
+    )
+    metrics.gauges(
+        "asgard_gateway_log_connected",
+        "1 while the changes of this log are followed.",
+        "log",
+        {log.name: partial(getattr, log, "connected") for log in logs},
     )
 
     pages = Pages(options.static_folder)

@@ -23,7 +23,7 @@ from asgard_server.gateway.problems import Problem, Violation, from_grpc, invali
 from asgard_server.gateway.request import CALL_SECONDS, Request
 from asgard_server.gateway.routing import Handler
 from asgard_server.gateway.runs_list import Asked, RunsList
-from asgard_server.gateway.updates import Updates
+from asgard_server.gateway.updates import LAST_WORD, Updates
 from asgard_server.rpc.requests import outgoing
 
 SERVICE = "/gimle.asgard.v1.RunService/"
@@ -43,7 +43,8 @@ _INLINE_BYTES = 65_536
 class Documented:
     """Handlers of the documented endpoints, over the same RPCs that /v1 has.
 
-    `own` is the channel by which the gateway asks for itself: for lists that it keeps.
+    `own` is the channel by which the gateway asks for itself: for lists that it keeps, of callers
+    who show nothing. Whoever shows who they are gets their own.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class Documented:
             min(int(size or 0), MAX_PAGE), given.get("page_token", ""), given.get("query", "")
         )
         try:
-            answer = await self._runs.get(asked)
+            if request.shown:
+                answer = await self._runs.of_one(asked, lambda page: self._list_for(page, request))
+            else:
+                answer = await self._runs.get(asked)
         except grpc.aio.AioRpcError as error:
             raise from_grpc(error) from error
         return await serve(request, answer)
@@ -148,7 +152,8 @@ class Documented:
         """Changes as they happen."""
         request.only()
         last = request.header(b"last-event-id")
-        return EventStream(self._updates.events(last), self._streams)
+        events = self._updates.events(last, request.caller)
+        return EventStream(events, self._streams, last_word=LAST_WORD)
 
     async def _results(self, run_id: str, request: Request) -> Any:
         token = ""
@@ -211,6 +216,12 @@ class Documented:
         if not body.content_type.startswith("application/json"):
             return None
         return body.data or None
+
+    async def _list_for(self, asked: pb.ListRunsRequest, request: Request) -> bytes:
+        reply: bytes = await self._method("ListRuns")(
+            asked.SerializeToString(), timeout=request.seconds_left, metadata=request.metadata
+        )
+        return reply
 
     async def _list_runs(self, asked: pb.ListRunsRequest) -> bytes:
         reply: bytes = await self._listing(

@@ -69,7 +69,7 @@ class Door:
         """The handler, for callers who are identified. It raises `Problem` 401."""
 
         async def handle(request: Request) -> ASGIApp:
-            who = await self.admit(request)
+            who = request.caller = await self.admit(request)
             answer = await handler(request)
             if who is not None and isinstance(answer, EventStream) and not lasts(who):
                 answer.until = until_another(lambda: self._who(request), who)

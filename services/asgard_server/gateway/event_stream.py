@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+from gimle.asgard.core.errors import StorageUnavailableError
 from starlette.types import Receive, Scope, Send
 
 STUCK_SECONDS = 30.0
@@ -76,7 +77,7 @@ class Streams:
 class EventStream:
     """One client's stream, as an ASGI application.
 
-    It ends when `until` does, where that is set before it begins.
+    It ends when `until` does, where that is set before it begins, with `last_word`.
     """
 
     def __init__(
@@ -86,14 +87,17 @@ class EventStream:
         *,
         idle_comments: bool = False,
         on_end: Callable[[], object] | None = None,
+        last_word: bytes = b"",
     ) -> None:
         self._source = source
         self._on_end = on_end
+        self._last_word = last_word
         self._streams = streams
         self._idle_comments = idle_comments
         self._pump: asyncio.Task[None] | None = None
         self.until: Coroutine[Any, Any, object] | None = None
         self.sending_since = 0.0
+        self._is_over = False
 
     def stop(self) -> None:
         """End the stream now."""
@@ -111,7 +115,8 @@ class EventStream:
             return
         pump = self._pump = asyncio.ensure_future(self._run(send))
         leaving = _gone(receive)
-        gone = asyncio.ensure_future(leaving if self.until is None else _first(leaving, self.until))
+        ending = leaving if self.until is None else _first(leaving, self._over())
+        gone = asyncio.ensure_future(ending)
         self._streams.enter(self)
         try:
             await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +128,13 @@ class EventStream:
         if isinstance(ended[0], Exception):
             raise ended[0]
         if not self.sending_since:  # else the client takes nothing: the connection is just closed
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            last = self._last_word if self._is_over else b""
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _over(self) -> None:
+        assert self.until is not None  # noqa: S101 - asked only where it is there
+        # Where nobody can say who the caller is, it may be who it was: it comes back, and is told.
+        self._is_over = not isinstance(await self.until, StorageUnavailableError)
 
     async def _run(self, send: Send) -> None:
         source = self._source

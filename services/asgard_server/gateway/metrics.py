@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -52,6 +52,14 @@ class Metrics:
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Show a number that is asked for when it is read."""
         Gauge(name, text, registry=self.registry).set_function(value)
+
+    def gauges(
+        self, name: str, text: str, label: str, of: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """The same, one number for each value of a label."""
+        gauge = Gauge(name, text, [label], registry=self.registry)
+        for each, value in of.items():
+            gauge.labels(each).set_function(value)
 
     async def show(self, request: Request) -> ASGIApp:
         """GET /metrics."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
+from asgard_server.auth.principal import Principal
 from asgard_server.gateway.problems import Problem, invalid, too_large
 from asgard_server.rpc.requests import Metadata, passed_on
 
@@ -26,8 +27,9 @@ class Request:
 
     `variables` are those of the path, percent-decoded; `request_id` is in the log,
     in the answer's header and in every problem; `trace` is its W3C trace context; `shown` is
-    what services are shown to find out who asks. `authorization` is the header that says so, or
-    what stands for it in a cookie (`by_cookie`); `cookies` are set by the answer.
+    what services are shown to find out who asks; `caller` is who does, None where nobody is
+    asked. `authorization` is the header that says so, or what stands for it in a cookie
+    (`by_cookie`); `cookies` are set by the answer.
     """
 
     def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
@@ -36,6 +38,7 @@ class Request:
         self.request_id = request_id
         self.trace: Metadata = ()
         self.shown: Metadata = ()
+        self.caller: Principal | None = None
         self.authorization = ""
         self.by_cookie = False
         self.cookies: list[str] = []

@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import NamedTuple
+
+from asgard_server.gateway.told import EVERYBODY, Readers
 
 MAX_ENTRIES = 10_000
 MAX_BYTES = 64 << 20
 # What one send carries at most, so that a client that catches up does not hold the others.
 _CHUNK_BYTES = 256 << 10
+# And how many events are looked at for it.
+_CHUNK_ENTRIES = 1_000
+# What the name of a reader takes in memory, about.
+_READER_BYTES = 80
 
 Seen = Mapping[int, int]
 """What a client has seen: of each log, by its number, the revision up to which."""
 
 
 class Entry(NamedTuple):
-    """One event as it goes to every client. `log` says of which change log it is.
+    """One event; `text` is how it goes to every client that may see everything.
 
-    `token` is that log's alone: the id that the event carries may say more.
+    `log` says of which change log it is, `token` is that log's alone: the `id` that the event
+    carries may say more. `data` is told to those of `readers` who may read what it is of, `gone` to
+    those who could before.
     """
 
     revision: int
     token: str
     text: bytes
     log: int = 0
+    id: str = ""
+    data: bytes = b""
+    gone: bytes = b""
+    readers: Readers = EVERYBODY
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        taken = len(self.text) + len(self.data) + len(self.gone)
+        if self.readers is EVERYBODY:
+            return taken
+        return taken + _READER_BYTES * (len(self.readers.kept) + len(self.readers.lost))
+
+
+class Some(NamedTuple):
+    """Some events as text, empty when none of them is for this client, and the position behind."""
+
+    text: bytes
+    behind: int
 
 
 class Ring:
@@ -72,7 +100,7 @@ class Ring:
         self._entries[self.end] = entry
         self._places[log, entry.revision] = self.end
         self.end += 1
-        self._bytes += len(entry.text)
+        self._bytes += entry.size
         if entry.token:
             self._revisions.setdefault(log, {})[entry.token] = entry.revision
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
@@ -93,13 +121,13 @@ class Ring:
         self._floor[entry.log] = self._newest[entry.log] = entry.revision
         self._entries[self.end] = entry
         self.end += 1
-        self._bytes += len(entry.text)
+        self._bytes += entry.size
         if entry.token:
             self._revisions[entry.log] = {entry.token: entry.revision}
 
     def _drop_oldest(self) -> None:
         oldest = self._entries.pop(self._first)
-        self._bytes -= len(oldest.text)
+        self._bytes -= oldest.size
         self._first += 1
         before = self._floor[oldest.log]
         self._floor[oldest.log] = max(before, oldest.revision)
@@ -133,41 +161,48 @@ class Ring:
                 position = min(position, following)
         return position
 
-    def unseen(self, position: int, seen: Seen) -> tuple[bytes, int] | None:
-        """Events from a position on that somebody has not seen; else as `read`.
+    def unseen(
+        self, position: int, seen: Seen, told: Callable[[Entry], bytes] = attrgetter("text")
+    ) -> Some | None:
+        """Events from a position on that somebody has not seen, as `told` says; else as `read`.
 
         To be asked until `restarts` grows, or the ring holds all that he has seen.
         """
+        position = max(position, self._reset_at)
         if position < self._first:
             return None
         texts: list[bytes] = []
-        size = 0
-        while position < self.end and size < _CHUNK_BYTES:
+        size, until = 0, min(self.end, position + _CHUNK_ENTRIES)
+        while position < until and size < _CHUNK_BYTES:
             entry = self._entries[position]
             position += 1
-            if entry.revision > seen.get(entry.log, -1):
-                texts.append(entry.text)
-                size += len(entry.text)
-        return b"".join(texts), position
+            if entry.revision > seen.get(entry.log, -1) and (text := told(entry)):
+                texts.append(text)
+                size += len(text)
+        return Some(b"".join(texts), position)
+
+    def at(self, position: int) -> Entry | None:
+        """The event at a position, None when it is no longer kept."""
+        return self._entries.get(position)
 
     def holds_all_of(self, seen: Seen) -> bool:
         """Whether whoever has seen so much will see nothing twice from the end on."""
         return all(self.newest(log) >= revision for log, revision in seen.items())
 
-    def read(self, position: int) -> tuple[bytes, int] | None:
+    def read(self, position: int) -> Some | None:
         """Events from a position on, as text, and the position behind them.
 
         Empty at the end; None when some of them are no longer kept.
         """
         if position >= self.end:
-            return b"", position
+            return Some(b"", position)
         if position < self._reset_at:
             position = self._reset_at
         if position < self._first:
             return None
         start, stop, text = self._joined
         if start == position and stop == self.end:
-            return text, stop
+            return Some(text, stop)
         texts: list[bytes] = []
         size, at = 0, position
         while at < self.end and size < _CHUNK_BYTES:
@@ -176,4 +211,4 @@ class Ring:
             at += 1
         text = texts[0] if len(texts) == 1 else b"".join(texts)
         self._joined = (position, at, text)
-        return text, at
+        return Some(text, at)

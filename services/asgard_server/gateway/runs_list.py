@@ -1,4 +1,7 @@
-"""GET /api/runs: the list, kept for three seconds unless something changes before."""
+"""GET /api/runs: the list, kept for three seconds unless something changes before.
+
+What one caller may see is nobody else's: only what the local user sees is kept.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +79,12 @@ class RunsList:
         self._kept: dict[Asked, _Kept] = {}
         self._flights: dict[Asked, _Flight] = {}
 
+    async def of_one(self, asked: Asked, list_runs: ListRuns) -> Answer:
+        """Answer a list as one caller sees it, for nobody else. Raises `grpc.aio.AioRpcError`."""
+        return await self._computed(asked, list_runs)
+
     async def get(self, asked: Asked) -> Answer:
-        """Answer a list. Raises `grpc.aio.AioRpcError`."""
+        """Answer the list of everything. Raises `grpc.aio.AioRpcError`."""
         version = self._version()
         kept = self._kept.get(asked)
         if kept is not None and kept.version == version and time.monotonic() < kept.until:
@@ -100,13 +107,19 @@ class RunsList:
                 del self._flights[asked]
 
     async def _compute(self, asked: Asked, version: int) -> Answer:
+        answer = await self._computed(asked, self._list_runs)
+        if self._seconds > 0:
+            self._keep(asked, _Kept(version, time.monotonic() + self._seconds, answer))
+        return answer
+
+    async def _computed(self, asked: Asked, list_runs: ListRuns) -> Answer:
         pieces: list[bytes] = []
         token, headers = asked.page_token, {}
         while True:
             request = pb.ListRunsRequest(
                 page_size=asked.page_size or PAGE, page_token=token, query=asked.query
             )
-            reply = await self._list_runs(request)
+            reply = await list_runs(request)
             if len(reply) <= _INLINE_BYTES:
                 text, token = self._items(reply)
             else:
@@ -117,10 +130,7 @@ class RunsList:
                 break
         if token:
             headers["link"] = f'<{self._address(asked, token)}>; rel="next"'
-        answer = Answer(b"[%b]" % b",".join(pieces), headers=headers)
-        if self._seconds > 0:
-            self._keep(asked, _Kept(version, time.monotonic() + self._seconds, answer))
-        return answer
+        return Answer(b"[%b]" % b",".join(pieces), headers=headers)
 
     def _keep(self, asked: Asked, new: _Kept) -> None:
         """Put an answer in the place of its older self, and of what is stale or too much."""

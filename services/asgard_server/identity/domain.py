@@ -35,7 +35,10 @@ _NO_ID = re.compile(r"@|[ot]/|org_|team_|key_|sk_")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. `issuer`: the OIDC provider that vouched for it first, empty where none did."""
+    """A user. `issuer`: the OIDC provider whose user it is, empty while none has vouched for it.
+
+    `token_at`: when the newest of its tokens was issued that has been seen here.
+    """
 
     sub: str
     handle: str
@@ -45,6 +48,7 @@ class User:
     created_at: datetime
     created_by: str
     disabled_at: datetime | None = None
+    token_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

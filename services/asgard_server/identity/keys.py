@@ -54,7 +54,7 @@ class Keys:
             if user:
                 found = await naming.resolve_user(rows, user)
                 if found.id != by.sub:
-                    rules.require_administrator(by)
+                    rules.require_makes_keys_for(by, await rows.users.find(found.id))
                     row = replace(row, sub=found.id)
             owner = await rows.users.find(row.sub)
             if owner is not None and owner.disabled_at is not None:

@@ -59,9 +59,8 @@ class People:
             if there.disabled_at is not None:
                 raise DeletedError(there.sub, there.disabled_at)
             same = replace(made, sub=there.sub, created_at=there.created_at)
-            if (sub and there.sub != sub) or replace(
-                same, issuer=there.issuer, created_by=there.created_by
-            ) != there:
+            same = replace(same, issuer=there.issuer, token_at=there.token_at)
+            if (sub and there.sub != sub) or replace(same, created_by=there.created_by) != there:
                 raise AlreadyExistsError("user", f"@{there.handle}")
             return there
 
@@ -95,7 +94,7 @@ class People:
 
         async def work(rows: Rows) -> None:
             found = await naming.resolve_user(rows, given)
-            user = await rows.users.find(found.id)
+            user = await rows.users.find(found.id, lock=True)
             if user is None:
                 raise NotFoundError("user", given)
             if user.disabled_at is not None:

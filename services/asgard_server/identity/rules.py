@@ -5,7 +5,7 @@ from __future__ import annotations
 from gimle.asgard.core.access_errors import ForbiddenError
 
 from asgard_server.auth.principal import Principal
-from asgard_server.identity.domain import Group, Membership
+from asgard_server.identity.domain import Group, Membership, User
 
 
 def sees_all(by: Principal) -> bool:
@@ -29,6 +29,19 @@ def require_administrator(by: Principal) -> None:
     require_person(by)
     if not by.admin and not by.is_local:
         raise ForbiddenError("only an administrator of identity (ASGARD_ADMINS) may do this")
+
+
+def require_makes_keys_for(by: Principal, user: User | None) -> None:
+    """Raise `ForbiddenError` unless `by` may make keys that are another user's.
+
+    Whoever signs in by a provider makes their own; a key made for them by somebody else would show
+    what is theirs alone. Who cannot sign in has an administrator make the first.
+    """
+    require_administrator(by)
+    if user is not None and user.issuer and not by.is_local:
+        raise ForbiddenError(
+            f"@{user.handle} signs in by an OIDC provider, and makes their keys themselves"
+        )
 
 
 def require_administers(by: Principal, group: Group, *roles: Membership | None) -> None:

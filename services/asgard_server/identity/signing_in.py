@@ -44,6 +44,16 @@ class SignedIn:
     email: str | None
     organizations: Mapping[str, str] | None
     teams: Mapping[str, tuple[str, str | None]] | None
+    issued_at: datetime | None = None
+
+    def comes_before(self, other: SignedIn) -> bool:
+        """Whether it is of an older token than another: what it says is no longer so."""
+        return is_older(self, other.issued_at)
+
+
+def is_older(said: SignedIn, than: datetime | None) -> bool:
+    """Whether a token was issued before another one that was issued then, as far as both say."""
+    return said.issued_at is not None and than is not None and said.issued_at < than
 
 
 def said_by(claims: Claims, names: ClaimNames) -> SignedIn:
@@ -64,20 +74,39 @@ def said_by(claims: Claims, names: ClaimNames) -> SignedIn:
         email,
         _organizations(values, names.organizations),
         _teams(values, names.teams),
+        claims.issued_at,
     )
 
 
 async def signed_in(rows: Rows, said: SignedIn, issuer: str, asked: Asked) -> User:
-    """Bring the rows of a user to what a token says; nothing is written where they are so.
+    """Bring the rows of a user to what a token says; nothing is written where they are so, or
+    where a newer token has been seen.
 
-    Raises `UnauthenticatedError` for one who has been shut out.
+    Raises `UnauthenticatedError` for one who has been shut out, and for the user of another
+    provider, of whom this one knows nothing.
     """
-    user = await rows.users.find(said.sub)
+    user = await rows.users.find(said.sub, lock=True)
     if user is None:
         user = await _made(rows, said, issuer, asked)
     if user.disabled_at is not None:
         raise UnauthenticatedError("this user has been shut out")
-    now = replace(user, name=said.name, email=said.email or user.email)
+    if user.issuer not in ("", issuer):
+        raise UnauthenticatedError(
+            "the token is not taken: the user of its sub is one of another provider;"
+            " an administrator gives it to this one (docs/access.md)"
+        )
+    if is_older(said, user.token_at):
+        return user
+    now = replace(
+        user,
+        name=said.name,
+        email=said.email or user.email,
+        issuer=issuer,
+        token_at=said.issued_at or user.token_at,
+    )
+    if not user.issuer:
+        details = {"issuer": issuer}
+        await rows.record(asked, Change("bind", "user", said.sub, details=details))
     if now != user:
         await rows.users.change(now)
     await _join(rows, said, asked)
@@ -87,12 +116,15 @@ async def signed_in(rows: Rows, said: SignedIn, issuer: str, asked: Asked) -> Us
 async def _made(rows: Rows, said: SignedIn, issuer: str, asked: Asked) -> User:
     for number in range(1, _MOST_GROUPS):
         handle = said.handle if number == 1 else f"{said.handle[:58]}-{number}"
-        user = User(said.sub, handle, said.name, said.email, issuer, asked.at, said.sub)
+        user = User(
+            *(said.sub, handle, said.name, said.email, issuer, asked.at, said.sub),
+            token_at=said.issued_at,
+        )
         if handle != LOCAL_SUB and await rows.users.add(user):
             details = {"issuer": issuer, "handle": handle}
             await rows.record(asked, Change("create", "user", said.sub, details=details))
             return user
-        there = await rows.users.find(said.sub)
+        there = await rows.users.find(said.sub, lock=True)
         if there is not None:  # by another call of theirs, at the same moment
             return there
     raise UnauthenticatedError(f"too many users are called {said.handle}")
@@ -113,8 +145,9 @@ async def _join(rows: Rows, said: SignedIn, asked: Asked) -> None:
             _log.warning("oidc_team_not_joined", user=said.sub, team=slug, organization=within)
             continue
         wanted[team.id] = team
-    for id, group in wanted.items():
-        if id not in there:
+    for id, group in sorted(wanted.items()):
+        # Who deletes it meanwhile comes before this, and then it is not there, or behind it.
+        if id not in there and await rows.groups.find(id, lock=True) is not None:
             await rows.members.put(Membership(id, said.sub, "member", "oidc", asked.at))
             await _record(rows, asked, "set_member", group, said.sub)
     for id, (row, kind) in there.items():

@@ -21,8 +21,8 @@ class Named(NamedTuple):
 class Users(Protocol):
     """The users."""
 
-    async def find(self, sub: str) -> User | None:
-        """Look up by id."""
+    async def find(self, sub: str, *, lock: bool = False) -> User | None:
+        """Look up by id; `lock` keeps others from changing the user meanwhile."""
 
     async def named(self, handle: str) -> User | None:
         """Look up by handle, without its @."""
@@ -31,7 +31,9 @@ class Users(Protocol):
         """Add a row, unless the id or the handle is taken; answer whether it was added."""
 
     async def change(self, user: User) -> None:
-        """Replace name, email and the time of being shut out."""
+        """Replace what a token or an administrator says: name, email, issuer, and the times of the
+        newest token and of being shut out.
+        """
 
     async def page(
         self, behind: str, limit: int, sharing: Collection[str] | None, themselves: str

@@ -95,7 +95,8 @@ class LookUps:
     async def _of_provider(self, oidc: Oidc, token: str) -> Verified:
         claims = await oidc.tokens.claims(token)
         said = signing_in.said_by(claims, oidc.names)
-        if self._taken_in.get(said.sub) != said:
+        newest = self._taken_in.get(said.sub)
+        if newest is None or (newest != said and not said.comes_before(newest)):
             asked = signing_in.asked_by(said, self._clock())
             await self._directory.change(
                 lambda rows: signing_in.signed_in(rows, said, oidc.provider.issuer, asked)

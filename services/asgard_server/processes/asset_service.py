@@ -94,11 +94,17 @@ def open_assets(
         return (await tables.database.look(asset_log.head))[1]
 
     told = bell(head, feed)
+
+    async def told_and_left() -> None:
+        # Who may read the runs of an experiment does not wait for the next second.
+        delivery.wake()
+        await told()
+
     assets, upkeep = SqlAssets(tables.database), SqlUpkeep(tables.database)
     blobs = RpcBlobs(*to_blobs)
     remember = timedelta(days=settings.changes_kept_days)
     sweeper = Sweeper(assets, upkeep, tables.turns, _now, told, remember=remember)
-    experiments = open_experiments(tables.database, tables.turns, *to_runs, told)
+    experiments = open_experiments(tables.database, tables.turns, *to_runs, told_and_left)
     delivery = Delivery(
         SqlOutbox(tables.database),
         tables.turns,

@@ -22,6 +22,7 @@ from asgard_server.outbox.delivery import Receiver
 from asgard_server.rpc.server import Service
 from asgard_server.store.rpc_runs import RpcRuns
 from asgard_server.store.sql.experiments import SqlShelf
+from asgard_server.store.sql.inheriting import WORD, Inheritance
 from asgard_server.store.sql.session import Database
 
 EXPERIMENT_SERVICE = experiment_service_pb2.DESCRIPTOR.services_by_name[
@@ -65,7 +66,7 @@ def open_experiments(
     return ExperimentParts(
         Service(EXPERIMENT_SERVICE, add, ExperimentHandlers(parts, _now)),
         LeaseSweeper(shelf, turns, _now, told).run,
-        {KIND: RpcRuns(to_runs, runs_at).put},
+        {KIND: RpcRuns(to_runs, runs_at).put, WORD: Inheritance(database, _now, told).give},
     )
 
 

@@ -51,7 +51,7 @@ def gateway_app(
             version=version("asgard-server"),
             shows_metrics=shows_metrics,
             tracer=tracer,
-            of_client=who.believing.of_client if asked and who.believing else None,
+            of_client=who.believing.of_client if who.believing else None,
             own=who.headers,
             sign_in=sign_in_of(settings) if asked else None,
         ),

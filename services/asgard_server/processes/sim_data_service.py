@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,7 +68,11 @@ async def open_sim_data(
     artifacts, reports = await _artifacts(settings, local, pool)
 
     watch, told = JobWatch(jobs, feed), bell(jobs, feed)
-    remover = Remover(jobs, jobs, artifacts, _now, changes_kept=settings.changes_kept)
+    remover = Remover(
+        *(jobs, jobs, artifacts, _now),
+        changes_kept=settings.changes_kept,
+        remember=timedelta(days=settings.changes_kept_days),
+    )
     limits = Limits(settings.max_seed_chars, settings.demo_mode)
     keeper = Keeper(jobs, artifacts, limits, _now, told, remover.remove)
     handlers = SimDataHandlers(keeper, Floor(jobs, artifacts, _now, told), watch, _now)

@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gimle.asgard.core.errors import AsgardError
+from gimle.asgard.core.errors import AsgardError, StorageFullError
 
 from asgard_server.processes.listening import AddressError, PortBusyError
 from asgard_server.settings import SettingError, Settings
@@ -54,8 +55,19 @@ def run(settings: Settings, serve: Serve, *, service: str) -> None:
         low = error.errno == errno.EACCES
         mend = "choose a port above 1023" if low else "choose another --host"
         raise StartError(f"cannot listen on {settings.host}: {error.strerror}", mend) from error
+    except StorageFullError as error:
+        raise _full(settings, error) from error
     except (AsgardError, SettingError, CertificateError) as error:
         raise StartError(str(error)) from error
+
+
+def _full(settings: Settings, error: StorageFullError) -> StartError:
+    """Say that there is no room for an index, and how some is made without a service."""
+    mend = "make room"
+    if isinstance(settings.storage, Path):
+        delete = f"asgard runs delete RUN... --storage {settings.storage}"
+        mend += f", by deleting runs, too, which needs none and no service: {delete}"
+    return StartError(f"{error.place} is on a full disk, and a service needs room to start", mend)
 
 
 @contextmanager

@@ -36,12 +36,14 @@ Answer = TypeVar("Answer")
 class Claim:
     """A request for an id: its digest tells it from others. None where the id is ours.
 
-    `timed`: the caller gave the time; `given`: the ids of results that he gave.
+    `timed`: the caller gave the time; `given`: the ids of results that he gave. `reads` tells
+    whether he may read a run: what is somebody else's is no repeat of his.
     """
 
     digest: bytes | None
     timed: bool = False
     given: tuple[str, ...] = ()
+    reads: Callable[[RunDocument], bool] = lambda run: True
 
 
 class Creator:
@@ -191,14 +193,15 @@ class Creator:
         """Recognise a repeat, or finish what an attempt that died has begun."""
         found = await self._documents.read(Key("run", run.id))
         if found is not None:
+            there = decode_run(found.body, run.id, found.modified_at)
+            if not claim.reads(there):
+                raise AlreadyExistsError("run", run.id)
             known = await self._index.recall(Key("run", run.id))
             same = (
                 known == claim.digest
                 if known is not None and len(known) == len(claim.digest or b"")
                 # Written, but not acknowledged: the content itself must tell.
-                else domain.same_run(
-                    run, decode_run(found.body, run.id, found.modified_at), timed=claim.timed
-                )
+                else domain.same_run(run, there, timed=claim.timed)
             )
             if not same:
                 raise AlreadyExistsError("run", run.id)

@@ -64,21 +64,29 @@ _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Belongs:
-    """Whose a run of a variation is, as ExperimentService says."""
+    """Whose a run of a variation is, as ExperimentService says.
+
+    `readers` and `writers`: whom the experiment lets read and change it; none where that is not
+    said.
+    """
 
     owner: str
     organization_id: str
     visibility: str
+    readers: tuple[str, ...] = ()
+    writers: tuple[str, ...] = ()
 
     @property
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, Any]:
         """What the document says of it."""
-        told = {
+        told: dict[str, Any] = {
             "owner": self.owner,
             "organization_id": self.organization_id,
             "visibility": self.visibility,
         }
-        return {name: text for name, text in told.items() if text}
+        if self.readers:
+            told |= {"readers": list(self.readers), "writers": list(self.writers)}
+        return {name: value for name, value in told.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ class NewRun:
     note: str | None = None
     status: str | None = None
     belongs: Belongs | None = None
+    whose: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,7 @@ def run_document(new: NewRun, now: datetime, at: str = "") -> RunDocument:
         tags=run_tags(new.tags, at),
         note=_text(new.note, f"{at}note", NOTE_LIMIT),
         status=new.status,
-        extra={} if new.belongs is None else new.belongs.fields,
+        extra=dict(new.whose) if new.belongs is None else new.belongs.fields,
     )
 
 
@@ -278,7 +287,8 @@ def begun(run: RunDocument, now: datetime) -> RunDocument:
 
 def owned(run: RunDocument, belongs: Belongs, now: datetime) -> RunDocument:
     """A run that belongs to others from now on; the same object when it does so already."""
-    others = {name: value for name, value in run.extra.items() if name not in _OWNED}
+    replaced = (*_OWNED, "readers", "writers") if belongs.readers else _OWNED
+    others = {name: value for name, value in run.extra.items() if name not in replaced}
     extra = {**others, **belongs.fields}
     if extra == dict(run.extra):
         return run

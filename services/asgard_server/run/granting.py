@@ -229,6 +229,11 @@ class Granting:
         by_key = zip((file.key for file in intent.files), uploads, strict=True)
         return Begun(dict(by_key))
 
+    async def run_of(self, result_id: str) -> str:
+        """The run that an upload of a result's arrays, or of rows for one, is for; else empty."""
+        found = await self._intents.find(result_id)
+        return "" if found is None else found[0].run_id
+
     async def parts(
         self, result_id: str, key: str, parts: Sequence[tuple[int, str]]
     ) -> list[Grant]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import grpc
-from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.documents import RunDocument, decode_run, etag
 from gimle.asgard.core.errors import (
     DocumentError,
@@ -26,15 +26,17 @@ from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.auth.callers import caller
-from asgard_server.run import codec, domain
+from asgard_server.run import belonging, codec, domain, rights
 from asgard_server.run.arrays import Arrays
 from asgard_server.run.codec import uploaded
 from asgard_server.run.creating import Claim, Creator
 from asgard_server.run.fencing import Fence
+from asgard_server.run.gate import Gate, Rule
 from asgard_server.run.granting import Granting
 from asgard_server.run.lazy import ArrayMovedError
 from asgard_server.run.observe import Observer
@@ -91,16 +93,19 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self._clock = clock
         self._creator = Creator(documents, index, observer, clock, at_once)
         self._fence = Fence(index)
+        self._gate = Gate(documents, index)
 
     # Runs ---------------------------------------------------------------------------
 
     async def CreateRun(
         self, request: pb.CreateRunRequest, context: Context
     ) -> pb.CreateRunResponse:
-        _require_service(request)
+        by = caller()
+        whose = belonging.made_by(request, by)
         new = await _apart(len(request.metadata), codec.new_run, request)
-        run = domain.run_document(new, self._clock())
-        claim = Claim(codec.run_digest(request) if new.id else None, timed=bool(new.created_at))
+        run = domain.run_document(replace(new, whose=whose) if whose else new, self._clock())
+        digest = codec.run_digest(request) if new.id else None
+        claim = Claim(digest, bool(new.created_at), reads=belonging.reads(by))
         row = await self._creator.run(run, (), claim)
         return pb.CreateRunResponse(run=codec.run_message(row, self._clock()))
 
@@ -111,15 +116,21 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def _save(
         self, request: pb.SaveRunRequest, arrays: Sequence[Arrays], size: int
     ) -> pb.SaveRunResponse:
+        by = caller()
+        whose = belonging.made_by(request.run, by)
         arrays = [
             await self._with_uploaded(result, request.run.run_id, its, f"results[{place}].")
             for place, (result, its) in enumerate(zip(request.results, arrays, strict=True))
         ]
         new, results = await _apart(size, codec.new_batch, request, arrays)
-        run, made = domain.batch(new, results, self._clock())
+        run, made = domain.batch(
+            replace(new, whose=whose) if whose else new, results, self._clock()
+        )
         digest = await _apart(size, codec.batch_digest, request, arrays) if new.id else None
         given = tuple(each.id for each in results if each.id)
-        await self._creator.run(run, made, Claim(digest, bool(new.created_at), given))
+        await self._creator.run(
+            run, made, Claim(digest, bool(new.created_at), given, belonging.reads(by))
+        )
         row, ids = await self._known(run.id)
         first = (await self._run(run.id)).results[: len(made)]
         rows = await self._index.rows([Key("result", each) for each in first])
@@ -129,14 +140,17 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         )
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
-        row, ids = await self._known(check_id(request.run_id))
+        await self._gate.run(check_id(request.run_id), caller())
+        row, ids = await self._known(request.run_id)
         return pb.GetRunResponse(run=codec.run_message(row, self._clock(), ids))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         query = domain.search_text(request.query)
         size = domain.page_size(request.page_size)
         place = domain.page_position(request.page_token, "runs", query)
-        rows, total = await self._index.list_runs(query, place and Position(*place), size + 1)
+        rows, total = await self._index.list_runs(
+            query, place and Position(*place), size + 1, belonging.keys(caller())
+        )
         now = self._clock()
         return pb.ListRunsResponse(
             runs=[codec.run_message(row, now) for row in rows[:size]],
@@ -149,17 +163,22 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def UpdateRun(
         self, request: pb.UpdateRunRequest, context: Context
     ) -> pb.UpdateRunResponse:
-        run_id = check_id(request.run_id)
+        run_id, by = check_id(request.run_id), caller()
+        await self._gate.run(run_id, by, rights.require_change)
         given = await _apart(len(request.metadata), codec.run_change, request)
+        whose = codec.whose(request)
         values = domain.run_values(given)
         seen = await self._seen(run_id, request.etag)
         now = self._clock()
 
         def changed(run: RunDocument) -> RunDocument:
-            return domain.changed(domain.unchanged(run, seen), values, now)
+            run = domain.unchanged(rights.require_change(run, by), seen)
+            return rights.given(domain.changed(run, values, now), whose, by, now)
 
-        if _require_service(request):
-            await self._documents.update_run(run_id, lambda run: _told(changed(run), request, now))
+        if belonging.is_said(request, by):
+            await self._documents.update_run(
+                run_id, lambda run: belonging.told(changed(run), request, now)
+            )
         else:
             await self._documents.update_run(run_id, changed)
         return pb.UpdateRunResponse(run=await self._observed(run_id))
@@ -167,12 +186,13 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def FinishRun(
         self, request: pb.FinishRunRequest, context: Context
     ) -> pb.FinishRunResponse:
-        run_id = check_id(request.run_id)
+        run_id, by = check_id(request.run_id), caller()
         named = codec.status_name(request.status)
-        status = domain.ending(named, by_service=caller().sees_everything)
+        status = domain.ending(named, by_service=by.sees_everything)
         ended_at, now = codec.moment(request, "finish_time"), self._clock()
         await self._documents.update_run(
-            run_id, lambda run: domain.finished(run, status, now, ended_at)
+            run_id,
+            lambda run: domain.finished(rights.require_change(run, by), status, now, ended_at),
         )
         return pb.FinishRunResponse(run=await self._observed(run_id))
 
@@ -180,6 +200,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.DeleteRunRequest, context: Context
     ) -> pb.DeleteRunResponse:
         key = Key("run", check_id(request.run_id))
+        await self._gate.run(key.id, caller(), rights.require_delete)
         results = await self._index.result_ids(key.id)
         await self._documents.delete(key, results)
         await self._observer.deleted(*(Key("result", each) for each in results), key)
@@ -196,6 +217,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.AddResultRequest, arrays: Arrays, size: int
     ) -> pb.AddResultResponse:
         run_id, given = check_id(request.run_id), request.result
+        await self._gate.run(run_id, caller(), rights.require_change)
         await self._fence.check(run_id)
         arrays = await self._with_uploaded(given, run_id, arrays, "result.")
         new = await _apart(size, codec.new_result, given, arrays, "result.")
@@ -223,10 +245,15 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def CreateResultUploads(
         self, request: granted_pb.CreateResultUploadsRequest, context: Context
     ) -> granted_pb.CreateResultUploadsResponse:
-        asked = uploaded.asked(request)
+        asked, by = uploaded.asked(request), caller()
         if any(new.grows is None for new in asked):
+            if request.run_follows:
+                await self._gate.new_run(request.run_id, by)
+            else:
+                await self._gate.run(check_id(request.run_id), by, rights.require_change)
             await self._fence.check(check_id(request.run_id))
         for grows in {new.grows for new in asked if new.grows is not None}:
+            await self._gate.result(grows, by, rights.require_change)
             await self._fence.check_result(grows)
         begun = await self._granting.begin(request.run_id, asked, run_follows=request.run_follows)
         return granted_pb.CreateResultUploadsResponse(results=map(uploaded.begun_message, begun))
@@ -236,13 +263,16 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     ) -> granted_pb.SignResultPartsResponse:
         parts = [(part.number, part.sha256) for part in request.parts]
         result_id = check_id(request.result_id, "result_id")
+        by = caller()
+        if not by.sees_everything and (run_id := await self._granting.run_of(result_id)):
+            await self._gate.new_run(run_id, by)
         grants = await self._granting.parts(result_id, request.key, parts)
         return granted_pb.SignResultPartsResponse(grants=map(uploaded.grant_message, grants))
 
     async def CreateResultDownloads(
         self, request: granted_pb.CreateResultDownloadsRequest, context: Context
     ) -> granted_pb.CreateResultDownloadsResponse:
-        key = Key("result", check_id(request.result_id, "result_id"))
+        key = await self._readable(request)
         found = await self._found(key)
         size = len(found.body)
         paths = await _apart(size, uploaded.array_paths, key.id, found)
@@ -252,14 +282,14 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         )
 
     async def AppendResult(
-        self, request: pb.AppendResultRequest, context: Context
+        self, request: AppendResultRequest, context: Context
     ) -> pb.AppendResultResponse:
         return await self._append(request, request.arrays, codec.data_size(request))
 
     async def _append(
-        self, request: pb.AppendResultRequest, arrays: Arrays, size: int
+        self, request: AppendResultRequest, arrays: Arrays, size: int
     ) -> pb.AppendResultResponse:
-        key = Key("result", check_id(request.result_id, "result_id"))
+        key = await self._readable(request, rights.require_change)
         await self._fence.check_result(key.id)
         at = domain.append_length(codec.optional(request, "expected_length"))
         if request.uploaded:
@@ -288,14 +318,14 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def GetResult(
         self, request: pb.GetResultRequest, context: Context
     ) -> pb.GetResultResponse:
-        key = Key("result", check_id(request.result_id, "result_id"))
+        key = await self._readable(request)
         return pb.GetResultResponse(result=await self._stored(key))
 
     async def ReadResult(
         self, request: one_pb.ReadResultRequest, context: Context
     ) -> AsyncIterator[Any]:
         """Yields serialised responses, as every stream of this server does."""
-        key = Key("result", check_id(request.result_id, "result_id"))
+        key = await self._readable(request)
         result = await self._documents.open_result(key.id)
         parts = codec.parts(result)
         # Each next part may read a file, or encode much: not on the loop.
@@ -308,6 +338,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         run_id = check_id(request.run_id)
         size = domain.page_size(request.page_size)
         place = domain.page_position(request.page_token, "results", run_id)
+        await self._gate.run(run_id, caller())
         await self._known(run_id)
         rows = await self._index.list_results(run_id, place and Position(*place), size + 1)
         return pb.ListResultsResponse(
@@ -320,7 +351,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def DeleteResult(
         self, request: one_pb.DeleteResultRequest, context: Context
     ) -> one_pb.DeleteResultResponse:
-        key = Key("result", check_id(request.result_id, "result_id"))
+        key = await self._readable(request, rights.require_change)
         result = await self._stored(key)
         await self._documents.delete(key)
         await self._observer.deleted(key, Key("run", result.run_id))
@@ -329,7 +360,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     async def RenderResult(
         self, request: render_pb.RenderResultRequest, context: Context
     ) -> render_pb.RenderResultResponse:
-        key = Key("result", check_id(request.result_id, "result_id"))
+        key = await self._readable(request)
         options = codec.render_options(request)
         found = await self._found(key)
         name = await _apart(len(found.body), etag, found.body)
@@ -353,10 +384,17 @@ class RunHandlers(pb_grpc.RunServiceServicer):
             snapshot=request.start == pb.WatchRunsRequest.START_SNAPSHOT,
             token=request.resume_token,
             run_id=check_id(request.run_id) if request.run_id else "",
+            by=caller(),
         ):
             yield message
 
     # What several of them need ------------------------------------------------------
+
+    async def _readable(self, request: Any, rule: Rule = rights.require_read) -> Key:
+        """The result that is asked for, by a caller who may. Raises what `Gate.result` does."""
+        key = Key("result", check_id(request.result_id, "result_id"))
+        await self._gate.result(key.id, caller(), rule)
+        return key
 
     async def _found(self, key: Key) -> Found:
         found = await self._documents.read(key)
@@ -387,12 +425,16 @@ class RunHandlers(pb_grpc.RunServiceServicer):
 
         Raises `NotFoundError`, `VariationRunStateError`.
         """
+        by = caller()
         if kind == "add":
+            await self._gate.run(check_id(request.run_id), by, rights.require_change)
             await self._found(Key("run", check_id(request.run_id)))
             await self._fence.check(request.run_id)
         elif kind == "append":
-            await self._found(Key("result", check_id(request.result_id, "result_id")))
+            await self._found(await self._readable(request, rights.require_change))
             await self._fence.check_result(request.result_id)
+        else:
+            belonging.made_by(request.run, by)
 
     async def _known(self, run_id: str) -> tuple[RunRow, list[str]]:
         """A run as it is now, with its results: the union of its list and the index.
@@ -427,19 +469,3 @@ async def _apart(size: int, work: Callable[..., Answer], *arguments: Any) -> Ans
     if size <= _SMALL_BYTES:
         return work(*arguments)
     return await asyncio.to_thread(work, *arguments)
-
-
-def _require_service(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> bool:
-    """Whether it is said whose a run is, or that it goes on: a service says so, nobody else."""
-    if not request.HasField("belongs"):
-        return False
-    if not caller().sees_everything:
-        raise ForbiddenError("whose a run is, and that it goes on, is said by services alone")
-    return True
-
-
-def _told(run: RunDocument, request: pb.UpdateRunRequest, now: datetime) -> RunDocument:
-    """The run as a service says that it is."""
-    if (belongs := codec.belongs(request)) is not None:
-        run = domain.owned(run, belongs, now)
-    return domain.begun(run, now) if request.belongs.running else run

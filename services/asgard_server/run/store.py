@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
@@ -37,13 +38,14 @@ class Key(NamedTuple):
 class Found(NamedTuple):
     """A document as it lies in the place: its bytes, what a scan compares, and its age.
 
-    `run` is what the bytes say, where they were written of it.
+    `run` or `result` is what the bytes say, where they were written of it.
     """
 
     body: bytes
     stamp: str
     modified_at: datetime
     run: RunDocument | None = None
+    result: ResultDocument | None = None
 
 
 class Entry(NamedTuple):
@@ -53,13 +55,23 @@ class Entry(NamedTuple):
     stamp: str
 
 
+Readers: TypeAlias = frozenset[str] | None
+"""Who may read a run, by the keys of principals; None: whoever is identified."""
+
+
 class Change(NamedTuple):
-    """One entry of the change log. `gone` says that the object was deleted."""
+    """One entry of the change log. `gone` says that the object was deleted.
+
+    `before` and `after`: who could read a run before the change, and who could behind it; of a
+    result that is gone `before` alone, of one that is there neither: they are its run's.
+    """
 
     revision: int
     key: Key
     run_id: str
     gone: bool
+    before: Readers = None
+    after: Readers = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +111,15 @@ class Position(NamedTuple):
 class News(NamedTuple):
     """Entries of the log behind a revision, and the rows of those that are not gone.
 
-    `head` is the newest revision known to the answer, in `epoch`.
+    `head` is the newest revision known to the answer, in `epoch`. `circles`: who may read the
+    runs of results among `rows`, as far as these are there.
     """
 
     epoch: str
     head: int
     changes: list[Change]
     rows: Mapping[Key, RunRow | ResultRow]
+    circles: Mapping[str, Readers] = MappingProxyType({})
 
 
 Rows: TypeAlias = Sequence[tuple[tuple[str, ...], ArrayRef]]
@@ -339,12 +353,17 @@ class RunIndex(Protocol):
         """Look up a result."""
 
     async def list_runs(
-        self, query: str, behind: Position | None, limit: int
+        self,
+        query: str,
+        behind: Position | None,
+        limit: int,
+        by: frozenset[str] | None = None,
     ) -> tuple[list[RunRow], int]:
         """Runs newest first that match `query`, and how many match (counted to 10,001).
 
-        Words of one or two letters are looked for in the newest LOOKED_AT of those runs in
-        which the longer words occur.
+        Only those that one of the principals `by` may read, unless it is None: neither page nor
+        count tells of others. Words of one or two letters are looked for in the newest LOOKED_AT
+        of those runs in which the longer words occur.
         """
 
     async def list_results(
@@ -358,8 +377,16 @@ class RunIndex(Protocol):
     async def rows(self, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
         """Look up many at once, as of one moment; those that are gone are left out."""
 
-    async def walk(self, kind: Kind, behind: str, limit: int) -> list[RunRow] | list[ResultRow]:
-        """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
+    async def walk(
+        self, kind: Kind, behind: str, limit: int, by: frozenset[str] | None = None
+    ) -> list[RunRow] | list[ResultRow]:
+        """All rows of a kind in the order of their ids, those > `behind`: for snapshots.
+
+        Only those that one of the principals `by` may read, unless it is None.
+        """
+
+    async def circles(self, run_ids: Sequence[str]) -> dict[str, Readers]:
+        """Who may read these runs; those that are not there are left out."""
 
     async def changes(self, behind: int, limit: int) -> list[Change]:
         """Log entries with revision > `behind`, in order.

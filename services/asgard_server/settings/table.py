@@ -243,7 +243,7 @@ class Settings:
         metadata=row(
             parsing.whole(1),
             "Days for which deleted ids and requests that made something are remembered.",
-            services="run asset all",
+            services="run asset blob all",
         ),
     )
     replica: str = field(

@@ -201,18 +201,31 @@ def failed(job: Job, error: str, now: datetime, *, token: str | None = None) -> 
 def deleted(job: Job, now: datetime) -> Job:
     """The job, gone for everybody; a repeat answers it as it is.
 
-    Somebody who is just writing its report may still put that: as if a URL held for so long.
+    Somebody who is just writing its report may still put that: as if a URL held for so long. The
+    row stays for a while, and says whose it was: what it was asked and what came of it goes now.
     """
     if job.deleted_at is not None:
         return job
     until = job.grants_until
     if job.status == "reporting":
         until = max(until or now, now + LONGEST_REPORT)
-    return replace(job, deleted_at=now, lease_until=None, grants_until=until)
+    emptied = replace(
+        job,
+        seed_text="",
+        goal="",
+        live_status_json=None,
+        markets_config_json=None,
+        result_report=None,
+        result_structured_json=None,
+        key_insight=None,
+        error=None,
+        share_token=None,
+    )
+    return replace(emptied, deleted_at=now, lease_until=None, grants_until=until)
 
 
-def forgettable(job: Job, now: datetime) -> bool:
-    """Whether no URL can bring files of this deleted job any more: its row can go."""
+def settled(job: Job, now: datetime) -> bool:
+    """Whether no URL can bring files of this deleted job any more."""
     return job.grants_until is None or job.grants_until + MARGIN <= now
 
 

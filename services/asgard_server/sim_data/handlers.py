@@ -193,5 +193,7 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
     ) -> AsyncIterator[Any]:
         """Yields serialised responses: each change is encoded once for all watchers."""
         snapshot = request.start == watch_pb.WatchJobsRequest.START_SNAPSHOT
-        async for message in self._watch.follow(snapshot=snapshot, token=request.resume_token):
+        async for message in self._watch.tell(
+            caller(), snapshot=snapshot, token=request.resume_token
+        ):
             yield message

@@ -29,13 +29,15 @@ class Change:
 class News:
     """What follows a revision: entries in order, and the jobs they name as they are now.
 
-    A job that is not among `jobs` is gone. `head` is the newest revision there is.
+    A job that is not among `jobs` is gone. `head` is the newest revision there is. `owners` are
+    those of the jobs that are there, and of those that went not long ago.
     """
 
     epoch: str
     head: int
     changes: Sequence[Change]
     jobs: Mapping[int, Job]
+    owners: Mapping[int, str]
 
 
 class RevisionGoneError(Exception):
@@ -114,8 +116,12 @@ class Upkeep(Protocol):
     async def mark(self, job_id: int, change: Changing) -> Job:
         """Do as `change`, also for a job that is deleted."""
 
-    async def deleted(self, now: datetime, limit: int) -> Sequence[Job]:
-        """Deleted jobs with something left to do: files to remove, or a row that can go."""
+    async def deleted(self, now: datetime, before: datetime, limit: int) -> Sequence[Job]:
+        """Deleted jobs with something left to do: files to remove, or a row that can go.
+
+        Files that a URL may have brought are to be removed when that has ended by `now`; a row
+        without any can go when the job was deleted `before` then.
+        """
 
     async def forget(self, job_id: int) -> None:
         """Remove the row of a deleted job."""
@@ -133,8 +139,8 @@ class Log(Protocol):
     async def news(self, epoch: str, revision: int, limit: int) -> News:
         """Entries that follow a revision. Raises `RevisionGoneError`."""
 
-    async def walk(self, behind: int, limit: int) -> Sequence[Job]:
-        """Jobs in the order of their ids, those > `behind`, in short form."""
+    async def walk(self, behind: int, limit: int, owner: str | None = None) -> Sequence[Job]:
+        """Jobs in the order of their ids, those > `behind`, in short form; of one owner, or all."""
 
     async def trim(self, keep: int) -> None:
         """Forget all but the newest entries."""

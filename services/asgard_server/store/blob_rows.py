@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from asgard_server.blob.domain import Blob
 COLUMNS = (
     "id", "name", "state", "way", "attempt", "content_type", "created_at", "expires_at",
     "grants_until", "size_bytes", "sha256", "sha256_verified", "sha256_parts", "part_size_bytes",
-    "upload_id", "ready_at",
+    "upload_id", "ready_at", "maker", "lent_to",
 )  # fmt: skip
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,6 +37,7 @@ def row_of(blob: Blob) -> tuple[Any, ...]:
         blob.size_bytes, blob.sha256, blob.sha256_verified, blob.sha256_parts,
         blob.part_size_bytes, blob.upload_id,
         None if blob.ready_at is None else micros(blob.ready_at),
+        blob.maker, "".join(map(lent, blob.lent_to)),
     )  # fmt: skip
 
 
@@ -59,7 +61,14 @@ def blob_of(row: Sequence[Any], owners: Sequence[str] = ()) -> Blob:
         upload_id=row[14],
         ready_at=None if row[15] is None else moment(row[15]),
         owners=tuple(owners),
+        maker=row[16],
+        lent_to=tuple(json.loads(line) for line in row[17].splitlines()[1:]),
     )
+
+
+def lent(sub: str) -> str:
+    """A principal that parts are lent to, as a line of the column: no line is within another."""
+    return "\n" + json.dumps(sub)
 
 
 def after_prefix(prefix: str) -> str:

@@ -94,6 +94,8 @@ class FolderBytes:
     The folders of uploads are made by the first one.
     """
 
+    lists = None  # a file is asked for as quickly as listed
+
     def __init__(self, storage: Path, pool: Executor) -> None:
         self._storage = storage
         self._uploads = storage / ".asgard" / "uploads"

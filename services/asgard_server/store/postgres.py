@@ -16,11 +16,12 @@ from asgard_server.run.store import (
     Kind,
     News,
     Position,
+    Readers,
     ResultRow,
     RevisionGoneError,
     RunRow,
 )
-from asgard_server.store import migrate, postgres_search, postgres_upkeep
+from asgard_server.store import migrate, postgres_readers, postgres_search, postgres_upkeep
 from asgard_server.store.gathering import Gathering
 from asgard_server.store.postgres_link import Link
 from asgard_server.store.postgres_rounds import Rounds
@@ -28,7 +29,14 @@ from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
 from asgard_server.store.postgres_transaction import Read
 from asgard_server.store.postgres_writer import Writer
 from asgard_server.store.retention import USUAL, Kept
-from asgard_server.store.rows import from_micros, result_row, run_row, to_micros
+from asgard_server.store.rows import (
+    from_micros,
+    result_row,
+    run_row,
+    runs_of_results,
+    to_micros,
+    unspelt,
+)
 from asgard_server.store.written import Written
 
 if TYPE_CHECKING:
@@ -192,12 +200,16 @@ class PostgresRunIndex:
         return await self._link.read(look_up)
 
     async def list_runs(
-        self, query: str, behind: Position | None, limit: int
+        self,
+        query: str,
+        behind: Position | None,
+        limit: int,
+        by: frozenset[str] | None = None,
     ) -> tuple[list[RunRow], int]:
         """Runs newest first that match `query`, and how many match (counted to 10,001)."""
         position = None if behind is None else (to_micros(behind.created_at), behind.id)
         return await self._link.read(
-            lambda connection: postgres_search.list_runs(connection, query, position, limit)
+            lambda connection: postgres_search.list_runs(connection, query, position, limit, by)
         )
 
     async def list_results(
@@ -217,37 +229,61 @@ class PostgresRunIndex:
         )
         return [row[0] for row in rows]
 
-    async def walk(self, kind: Kind, behind: str, limit: int) -> list[RunRow] | list[ResultRow]:
+    async def walk(
+        self, kind: Kind, behind: str, limit: int, by: frozenset[str] | None = None
+    ) -> list[RunRow] | list[ResultRow]:
         """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
+        may, keys = "", () if by is None else (sorted(by),)
         if kind == "result":
-            return await self._results("WHERE id > $1 ORDER BY id LIMIT $2", behind, limit)
+            if by is not None:
+                one = postgres_readers.condition(3, "d")
+                may = f" AND EXISTS (SELECT FROM asgard.runs d WHERE d.id = run_id AND {one})"
+            query = f"WHERE id > $1{may} ORDER BY id LIMIT $2"
+            return await self._results(query, behind, limit, *keys)
+        if by is not None:
+            may = f" AND {postgres_readers.condition(3, 'd')}"
         rows = await self._fetch(
-            f"SELECT {RUN_COLUMNS} FROM {RUNS} WHERE d.id > $1 ORDER BY d.id LIMIT $2",  # noqa: S608 - ours
-            *(behind, limit),
+            f"SELECT {RUN_COLUMNS} FROM {RUNS} WHERE d.id > $1{may} ORDER BY d.id LIMIT $2",  # noqa: S608 - ours
+            *(behind, limit, *keys),
         )
         return [run_row(row) for row in rows]
+
+    async def circles(self, run_ids: Sequence[str]) -> dict[str, Readers]:
+        """Who may read these runs; those that are not there are left out."""
+        if not run_ids:
+            return {}
+        rows = await self._fetch(
+            f"SELECT id, readers, {postgres_readers.OF_EVERYBODY} FROM asgard.runs"  # noqa: S608 - ours
+            " WHERE id = ANY($1::text[])",
+            list(run_ids),
+        )
+        return {
+            run_id: None if everybody else frozenset(readers or ())
+            for run_id, readers, everybody in rows
+        }
 
     async def changes(self, behind: int, limit: int) -> list[Change]:
         """Log entries with revision > `behind`, in order. Raises `RevisionGoneError`."""
         rows = await self._fetch(
-            "SELECT revision, kind, id, run_id, gone FROM asgard.run_log WHERE revision > $1"
-            " ORDER BY revision LIMIT $2",
+            "SELECT revision, kind, id, run_id, gone, readers_before, readers_after"
+            " FROM asgard.run_log WHERE revision > $1 ORDER BY revision LIMIT $2",
             *(behind, limit),
         )
         if rows and rows[0][0] != behind + 1:
             raise RevisionGoneError(behind, rows[0][0])
         return [
-            Change(revision, Key(kind, object_id), run_id, gone)
-            for revision, kind, object_id, run_id, gone in rows
+            Change(revision, Key(kind, object_id), run_id, gone, unspelt(before), unspelt(after))
+            for revision, kind, object_id, run_id, gone, before, after in rows
         ]
 
     async def news(self, epoch: str, behind: int, limit: int) -> News:
         """Entries behind a revision, their rows, and the head. Raises `RevisionGoneError`."""
         changes = await self.changes(behind, limit)
         rows = await self.rows([each.key for each in changes if not each.gone]) if changes else {}
+        circles = await self.circles(list(runs_of_results(rows)))
         # Asked last: an epoch that is still the reader's was that of the changes too.
         now, head = await self.head()
-        return News(now, head, changes, rows) if now == epoch else News(now, head, [], {})
+        return News(now, head, changes, rows, circles) if now == epoch else News(now, head, [], {})
 
     async def head(self) -> tuple[str, int]:
         """The epoch, and the newest revision."""

@@ -15,11 +15,12 @@ from gimle.asgard.core.errors import (
     NotFoundError,
 )
 
-from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload
+from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload, was
 from asgard_server.store.blob_rows import (
     COLUMNS,
     after_prefix,
     blob_of,
+    lent,
     micros,
     moment,
     row_of,
@@ -59,7 +60,8 @@ def _arrays(columns: Sequence[str], first: int) -> str:
 _INSERT_ALL = (
     f"INSERT INTO asgard.blobs ({_COLUMNS}) SELECT * FROM unnest({_arrays(COLUMNS, 1)})"  # noqa: S608 - ours
     " WHERE NOT EXISTS (SELECT FROM asgard.blobs WHERE id = ANY($1))"
-    f" AND NOT EXISTS (SELECT FROM asgard.blobs b WHERE {_THERE} AND b.name = ANY($2))"
+    f" AND NOT EXISTS (SELECT FROM asgard.blobs b WHERE {_THERE} AND b.name = ANY($2)"
+    f" AND b.maker = ANY(${COLUMNS.index('maker') + 1}))"
 )
 _COMPLETED = (
     "state", "attempt", "size_bytes", "sha256", "sha256_verified", "sha256_parts", "upload_id",
@@ -141,14 +143,15 @@ class PostgresBlobs:
                     return False  # added by others meanwhile, or twice by this call
         return bool(done == f"INSERT 0 {len(rows)}")
 
-    async def find(self, names: Sequence[str]) -> dict[str, Blob]:
-        """Look up blobs by ids, or by names behind "name:"; without those missing."""
+    async def find(self, names: Sequence[str], maker: str = "") -> dict[str, Blob]:
+        """Look up blobs by ids, or by a maker's names behind "name:"; without those missing."""
         labels = [name.removeprefix("name:") for name in names if name.startswith("name:")]
         found = await self._fetch(
-            f"{_BLOBS} WHERE {_THERE} AND (b.id = ANY($1) OR b.name = ANY($2))", list(names), labels
+            f"{_BLOBS} WHERE {_THERE} AND (b.id = ANY($1) OR b.maker = $3 AND b.name = ANY($2))",
+            *(list(names), labels, maker),
         )
         by_id = {blob.id: blob for blob in found}
-        by_name = {f"name:{blob.name}": blob for blob in found}
+        by_name = {f"name:{blob.name}": blob for blob in found if blob.maker == maker}
         both = {**by_name, **by_id}
         return {name: both[name] for name in names if name in both}
 
@@ -161,6 +164,17 @@ class PostgresBlobs:
                 " WHERE id = ANY($2)",
                 micros(until),
                 ids,
+            )
+        )
+
+    async def lend(self, ids: Sequence[str], sub: str) -> None:
+        """Note that `sub` may bring the parts of these uploads, too."""
+        await self._write(
+            lambda connection: connection.execute(
+                "UPDATE asgard.blobs SET lent_to = lent_to || $1"
+                " WHERE id = ANY($2) AND strpos(lent_to, $1) = 0",
+                lent(sub),
+                sorted(ids),
             )
         )
 
@@ -206,12 +220,14 @@ class PostgresBlobs:
             )
         )
 
-    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
-        """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
+    async def page(self, prefix: str, behind: str, limit: int, maker: str = "") -> list[Blob]:
+        """A maker's blobs that are uploading or ready by name, those > `behind` that begin with
+        `prefix`.
+        """
         return await self._fetch(
-            f"{_BLOBS} WHERE {_THERE} AND b.name > $1 AND b.name >= $2 AND b.name < $3"
-            " ORDER BY b.name LIMIT $4",
-            *(behind, prefix, after_prefix(prefix), limit),
+            f"{_BLOBS} WHERE {_THERE} AND b.maker = $5 AND b.name > $1 AND b.name >= $2"
+            " AND b.name < $3 ORDER BY b.name LIMIT $4",
+            *(behind, prefix, after_prefix(prefix), limit, maker),
         )
 
     async def claim(self, ids: Sequence[str], owner: str) -> None:
@@ -313,11 +329,11 @@ async def _begin(connection: Connection, asked: Blob) -> Blob:
     if await connection.execute(_INSERT, *row_of(asked)) == "INSERT 0 1":
         return asked
     there = await _row(connection, "b.id = $1", asked.id) or await _row(
-        connection, f"{_THERE} AND b.name = $1", asked.name
+        connection, f"{_THERE} AND b.name = $1 AND b.maker = $2", asked.name, asked.maker
     )
     if there is None:  # it went between the two
         return await _begin(connection, asked)
-    if there.id == asked.id and there.state in ("abandoned", "deleted"):
+    if was(asked, there):
         raise DeletedError(asked.id, there.grants_until)
     if not same_upload(asked, there):
         raise AlreadyExistsError("blob", asked.id if there.id == asked.id else asked.name)
@@ -337,17 +353,20 @@ async def _settle(connection: Connection, before: Blob, after: Blob) -> Blob:
     if after.state in ("abandoned", "deleted"):
         await connection.execute("DELETE FROM asgard.blob_owners WHERE blob_id = $1", after.id)
     later = replace(
-        after, grants_until=max(now.grants_until, after.grants_until), owners=now.owners
+        after,
+        grants_until=max(now.grants_until, after.grants_until),
+        owners=now.owners,
+        lent_to=now.lent_to,
     )
     await connection.execute(_REPLACE, *row_of(later))
     return later
 
 
 async def _row(
-    connection: Connection, condition: str, value: str, *, lock: bool = False
+    connection: Connection, condition: str, *values: str, lock: bool = False
 ) -> Blob | None:
     row = await connection.fetchrow(
-        f"{_BLOBS} WHERE {condition}{' FOR UPDATE' if lock else ''}", value
+        f"{_BLOBS} WHERE {condition}{' FOR UPDATE' if lock else ''}", *values
     )
     return None if row is None else _blob(row)
 

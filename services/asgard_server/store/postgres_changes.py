@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asgard_server.run.store import Key, Kind, Write
-from asgard_server.store.rows import ResultValues, RunValues
+from asgard_server.store.rows import ResultValues, RunValues, spelt
 from asgard_server.store.written import Note
 
 if TYPE_CHECKING:
@@ -33,6 +33,27 @@ _PARTS = {
     created_at = excluded.created_at, changed_at = excluded.changed_at,
     noticed_at = excluded.noticed_at, digest = excluded.digest, stamp = excluded.stamp,
     document = excluded.document, text = excluded.text
+""",
+    "guarded": """
+  INSERT INTO asgard.runs
+  SELECT g.id, sorted_at, created_at, changed_at, noticed_at, digest, stamp, document, text,
+    CASE WHEN readers IS NOT NULL THEN ARRAY(SELECT json_array_elements_text(readers::json)) END
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[],
+      $7::text[], $8::bytea[], $9::text[], $10::text[])
+    AS g (id, sorted_at, created_at, changed_at, noticed_at, digest, stamp, document, text, readers)
+  ON CONFLICT (id) DO UPDATE SET sorted_at = excluded.sorted_at,
+    created_at = excluded.created_at, changed_at = excluded.changed_at,
+    noticed_at = excluded.noticed_at, digest = excluded.digest, stamp = excluded.stamp,
+    document = excluded.document, text = excluded.text, readers = excluded.readers
+""",
+    "unread": """
+  DELETE FROM asgard.run_readers r USING unnest($1::text[], $2::bigint[], $3::text[])
+    AS k (principal, sorted_at, id)
+   WHERE r.principal = k.principal AND r.sorted_at = k.sorted_at AND r.id = k.id
+""",
+    "read": """
+  INSERT INTO asgard.run_readers SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[])
+  ON CONFLICT DO NOTHING
 """,
     "results": """
   INSERT INTO asgard.results
@@ -88,10 +109,19 @@ WITH entries AS MATERIALIZED (
 )
 INSERT INTO asgard.run_log
 SELECT before + ordinality, value->>0, value->>1, value->>2, (value->>3)::boolean,
-  current_setting('asgard.now')::bigint
+  current_setting('asgard.now')::bigint, value->>4, value->>5
   FROM moved, entries;
 COMMIT
 """
+
+# Kind, id, run, whether it is gone; and where not everybody could read it before, or can behind it,
+# lists of who.
+_Entry = (
+    tuple[Kind, str, str, bool]
+    | tuple[Kind, str, str, bool, Sequence[str] | None, Sequence[str] | None]
+)
+# A row by which a run is found: who may read it, sorted_at and id.
+_Reading = tuple[str, int, str]
 
 _NO_LONGER_COUNTED = """
 DELETE FROM asgard.result_counts WHERE run_id = ANY($1::text[]) AND results = 0
@@ -104,20 +134,36 @@ class Changes:
     """What is to be written, at `now` (microseconds).
 
     alive: documents with a row, which are not deleted any more; readable: those that can be
-    read, or are gone; counts: more results of runs, and when the last of them changed.
+    read, or are gone; guarded: those of `runs` that some may read, or could, with what they are to
+    be found by from now on and no more (`read`, `unread`); counts: more results of runs, and
+    when the last of them changed.
     """
 
     now: int
     runs: list[RunValues] = field(default_factory=list)
+    guarded: list[RunValues] = field(default_factory=list)
+    unread: set[_Reading] = field(default_factory=set)
+    read: set[_Reading] = field(default_factory=set)
     results: list[ResultValues] = field(default_factory=list)
     alive: list[Key] = field(default_factory=list)
     readable: list[Key] = field(default_factory=list)
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    entries: list[tuple[Kind, str, str, bool]] = field(default_factory=list)
+    entries: list[_Entry] = field(default_factory=list)
     more_runs: int = 0
     unlisted: list[Write] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     digests: dict[Key, bytes] = field(default_factory=dict)
+
+    def take_run(
+        self, run: RunValues, before: Sequence[str] | None = None, sorted_at: int = 0
+    ) -> None:
+        """Write a run, that could be read by those `before` where it was sorted."""
+        if run.readers is None and before is None:
+            self.runs.append(run)
+            return
+        self.guarded.append(run)
+        self.unread.update((each, sorted_at, run.id) for each in before or ())
+        self.read.update((each, run.sorted_at, run.id) for each in run.readers or ())
 
     def count(self, run_id: str, more: int, changed_at: int) -> None:
         """Count results of a run."""
@@ -137,6 +183,11 @@ class Changes:
         more, changed = _columns(self.counts.values(), 2)
         columns = {
             "runs": _columns(map(self._run, self.runs), 9),
+            "guarded": _columns(
+                ((*self._run(one), spelt(one.readers)) for one in self.guarded), 10
+            ),
+            "unread": _columns(sorted(self.unread - self.read), 3),
+            "read": _columns(sorted(self.read - self.unread), 3),
             "results": _columns(map(self._result, self.results), 10),
             "counts": [list(self.counts), more, changed],
             "alive": _columns(self.alive, 2),

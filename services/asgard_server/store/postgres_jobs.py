@@ -188,12 +188,13 @@ class PostgresJobs:
 
         return await self._write(marking)
 
-    async def deleted(self, now: datetime, limit: int) -> Sequence[Job]:
+    async def deleted(self, now: datetime, before: datetime, limit: int) -> Sequence[Job]:
         """Deleted jobs with something left to do."""
         return await self._jobs(
             f"SELECT {SHORT} FROM asgard.jobs WHERE deleted_at IS NOT NULL"  # noqa: S608 - ours
-            " AND (NOT emptied OR grants_until IS NULL OR grants_until <= $1) ORDER BY id LIMIT $2",
-            *(micros(now), limit),
+            " AND (NOT emptied OR grants_until <= $1"
+            " OR grants_until IS NULL AND deleted_at <= $3) ORDER BY id LIMIT $2",
+            *(micros(now), limit, micros(before)),
         )
 
     async def forget(self, job_id: int) -> None:
@@ -240,20 +241,22 @@ class PostgresJobs:
                 )
                 changes = [Change(*row) for row in rows]
                 found = await connection.fetch(
-                    f"SELECT {SHORT} FROM asgard.jobs WHERE id = ANY($1) AND deleted_at IS NULL",  # noqa: S608 - ours
+                    f"SELECT {SHORT} FROM asgard.jobs WHERE id = ANY($1)",  # noqa: S608 - ours
                     sorted({each.job_id for each in changes}),
                 )
-            jobs = {row["id"]: job_of(tuple(row)) for row in found}
-            return News(head["epoch"], head["revision"], changes, jobs)
+            known = {row["id"]: job_of(tuple(row)) for row in found}
+            owners = {job.id: job.owner for job in known.values()}
+            jobs = {job.id: job for job in known.values() if job.deleted_at is None}
+            return News(head["epoch"], head["revision"], changes, jobs, owners)
 
         return await self._link.read(news)
 
-    async def walk(self, behind: int, limit: int) -> Sequence[Job]:
-        """Jobs in the order of their ids, those > `behind`, in short form."""
+    async def walk(self, behind: int, limit: int, owner: str | None = None) -> Sequence[Job]:
+        """Jobs in the order of their ids, those > `behind`, in short form; of one owner, or all."""
         return await self._jobs(
             f"SELECT {SHORT} FROM asgard.jobs WHERE id > $1 AND deleted_at IS NULL"  # noqa: S608 - ours
-            " ORDER BY id LIMIT $2",
-            *(behind, limit),
+            " AND coalesce(owner = $3, true) ORDER BY id LIMIT $2",
+            *(behind, limit, owner),
         )
 
     async def trim(self, keep: int) -> None:
@@ -296,7 +299,8 @@ async def _changed(
 ) -> Job:
     after = change(before)
     if after != before:
-        await _update(connection, changed, after)
+        # What becomes of a deleted one is told to nobody.
+        await _update(connection, changed if before.deleted_at is None else [], after)
     return after
 
 

@@ -16,7 +16,7 @@ from gimle.asgard.core.errors import AsgardError
 
 from asgard_server.run.store import Key, ResultRow, Write
 from asgard_server.store.gathering import COMPANY_S, Gathering
-from asgard_server.store.postgres_link import LOST, Link
+from asgard_server.store.postgres_link import LOST, Kept, Link
 from asgard_server.store.postgres_new import Begun, New, Taken, begin, observe_new
 from asgard_server.store.written import Written, standing
 
@@ -44,6 +44,7 @@ class Rounds:
 
     def __init__(self, link: Link, replica: str) -> None:
         self._link = link
+        self._kept = Kept(link)
         self._replica = replica
         self._jobs: Gathering[_Job, _Answer] = Gathering(
             self._serve, company_s=COMPANY_S, returning=True
@@ -69,8 +70,9 @@ class Rounds:
         await self._jobs.ask(_Job(digest=(key, digest), now=now))
 
     async def finish(self) -> None:
-        """Wait until all that was asked is done."""
+        """Wait until all that was asked is done, and let go of the connection."""
         await self._jobs.finish()
+        await self._kept.close()
 
     async def _serve(self, jobs: Sequence[_Job]) -> list[_Answer | Exception]:
         try:
@@ -119,7 +121,7 @@ class Rounds:
         begun = Begun(self._replica, writes) if writes else None
         new = [job.new for job in jobs if job.new and standing((job.new.note,), None)]
         digests = dict(job.digest for job in jobs if job.digest)
-        async with self._link.acquired() as connection:
+        async with self._kept.used() as connection:
             if begun and not (new or digests):
                 return Taken(0, {}, await begin(connection, begun))
             now = max(job.now for job in jobs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asgard_server.run.store import LOOKED_AT, RunRow
+from asgard_server.store import postgres_readers
 from asgard_server.store.rows import fold, run_row
 
 if TYPE_CHECKING:
@@ -44,10 +45,19 @@ def conditions(query: str) -> tuple[list[str], list[str]]:
 
 
 async def list_runs(
-    connection: Connection, query: str, behind: tuple[int, str] | None, limit: int
+    connection: Connection,
+    query: str,
+    behind: tuple[int, str] | None,
+    limit: int,
+    by: frozenset[str] | None = None,
 ) -> tuple[list[RunRow], int]:
-    """One page behind a position (sorted_at, id), and how many match in all."""
+    """One page behind a position (sorted_at, id), and how many match in all.
+
+    Only of what the principals `by` may read, unless it is None.
+    """
     clauses, arguments = conditions(query)
+    if by is not None and not clauses:
+        return await _readable(connection, behind, limit, by)
     found: list[object] = [*arguments]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if clauses:
@@ -57,6 +67,9 @@ async def list_runs(
             if floor is not None:
                 clauses.append(f"(sorted_at, id) >= (${len(found) + 1}, ${len(found) + 2})")
                 found += floor
+            if by is not None:
+                clauses.append(postgres_readers.condition(len(found) + 1))
+                found.append(sorted(by))
         place, values = [], [*found]
         if behind is not None:
             place.append(f"(sorted_at, id) < (${len(values) + 1}, ${len(values) + 2})")
@@ -82,6 +95,17 @@ async def list_runs(
                 *found,
             )
     return [run_row(tuple(row)) for row in rows], total
+
+
+async def _readable(
+    connection: Connection, behind: tuple[int, str] | None, limit: int, by: frozenset[str]
+) -> tuple[list[RunRow], int]:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        places = await postgres_readers.page(connection, by, behind, limit)
+        rows = await postgres_readers.rows_at(connection, RUN_COLUMNS, RUNS, places)
+        if behind is None and len(places) < limit:
+            return rows, len(places)
+        return rows, await postgres_readers.count(connection, by, COUNTED_TO)
 
 
 async def _floor(

@@ -20,6 +20,7 @@ from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
 from asgard_server.run.store import Found, Key, Kind, ResultRow
+from asgard_server.store import postgres_readers
 from asgard_server.store.postgres_changes import Changes
 from asgard_server.store.rows import ResultValues, RunValues, result_values, run_values
 from asgard_server.store.written import Note, Written, standing
@@ -36,9 +37,10 @@ TABLE: dict[Kind, str] = {"run": "asgard.runs", "result": "asgard.results"}
 Read = Callable[[Key], Awaitable[Found | None]]
 
 _KNOWN = """
-SELECT 'run', id, id, digest, stamp, created_at, sorted_at FROM asgard.runs
+SELECT 'run', id, id, digest, stamp, created_at, sorted_at, readers FROM asgard.runs
  WHERE id = ANY($1::text[])
-UNION ALL SELECT 'result', id, run_id, digest, stamp, created_at, sorted_at FROM asgard.results
+UNION ALL SELECT 'result', id, run_id, digest, stamp, created_at, sorted_at, NULL
+ FROM asgard.results
  WHERE id = ANY($2::text[])
 """
 
@@ -52,6 +54,7 @@ class _Row(NamedTuple):
     stamp: str
     created_at: int
     sorted_at: int
+    readers: Sequence[str] | None
 
 
 class Outcome(NamedTuple):
@@ -146,7 +149,13 @@ class Transaction:
 
     async def _take(self, found: dict[Key, Found], known: dict[Key, _Row]) -> None:
         """Take in documents that are there."""
-        same = [k for k, f in found.items() if k in known and known[k].digest == digest_of(f.body)]
+        same = [
+            k
+            for k, f in found.items()
+            if k in known
+            and known[k].digest == digest_of(f.body)
+            and not (k.kind == "run" and postgres_readers.is_untold(known[k].readers, f.body))
+        ]
         new = {key: one for key, one in found.items() if key not in set(same)}
         await self._restamp([(k, found[k]) for k in same if known[k].stamp != found[k].stamp])
         if sum(len(one.body) for one in new.values()) > SMALL:
@@ -177,9 +186,13 @@ class Transaction:
         changes.alive.append(key)
         changes.readable.append(key)
         if isinstance(value, RunValues):
-            changes.runs.append(value)
+            value = postgres_readers.told(value)
+            before = None if old is None else old.readers
+            changes.take_run(value, before, 0 if old is None else old.sorted_at)
             changes.more_runs += old is None
-            self._entry(key, value.id, gone=False)
+            if old is None and value.readers is not None:
+                before = ()
+            self._entry(key, value.id, gone=False, readers=(before, value.readers))
         else:
             changes.results.append(value)
             if old is not None:
@@ -200,9 +213,15 @@ class Transaction:
     async def _remove(self, gone: list[Key], known: dict[Key, _Row]) -> None:
         if not gone:
             return
+        readers = await self._readers([known[key].run_id for key in gone])
         for key in gone:
-            self._entry(key, known[key].run_id, gone=True)
+            before = readers.get(known[key].run_id, ())
+            after = None if before is None else ()
+            self._entry(key, known[key].run_id, gone=True, readers=(before, after))
             if key.kind == "run":
+                self.changes.unread.update(
+                    (each, known[key].sorted_at, key.id) for each in known[key].readers or ()
+                )
                 self.changes.more_runs -= 1
                 self.changes.count(key.id, 0, 0)
             else:
@@ -221,9 +240,27 @@ class Transaction:
             *([key.kind for key in gone], [key.id for key in gone], self.changes.now),
         )
 
-    def _entry(self, key: Key, run_id: str, *, gone: bool) -> None:
-        if self._logged:
+    async def _readers(self, run_ids: Sequence[str]) -> dict[str, Sequence[str] | None]:
+        """Who may read these runs; those that are not there are left out."""
+        rows = await self._connection.fetch(
+            "SELECT id, readers FROM asgard.runs WHERE id = ANY($1::text[])", run_ids
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def _entry(
+        self,
+        key: Key,
+        run_id: str,
+        *,
+        gone: bool,
+        readers: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None),
+    ) -> None:
+        if not self._logged:
+            return
+        if readers == (None, None):
             self.changes.entries.append((key.kind, key.id, run_id, gone))
+        else:
+            self.changes.entries.append((key.kind, key.id, run_id, gone, *readers))
 
 
 async def observe(

@@ -55,8 +55,8 @@ async def forget(connection: Connection) -> None:
     """
     async with connection.transaction():
         await connection.execute(
-            "TRUNCATE asgard.runs, asgard.results, asgard.result_counts, asgard.unreadable,"
-            " asgard.run_log"
+            "TRUNCATE asgard.runs, asgard.run_readers, asgard.results, asgard.result_counts,"
+            " asgard.unreadable, asgard.run_log"
         )
         await connection.execute(
             "UPDATE asgard.run_log_head SET state = 'building', runs = 0,"

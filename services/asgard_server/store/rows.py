@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ from gimle.asgard.core.documents import (
     encode_run,
 )
 
-from asgard_server.run.store import Found, ResultRow, RunRow
+from asgard_server.run.rights import readers_of
+from asgard_server.run.store import Found, Key, Readers, ResultRow, RunRow
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -42,6 +44,7 @@ class RunValues(NamedTuple):
     stamp: str
     document: bytes
     text: str
+    readers: tuple[str, ...] | None = None
 
 
 class ResultValues(NamedTuple):
@@ -93,17 +96,35 @@ def run_values(connection: sqlite3.Connection, run_id: str, found: Found, now: i
         stamp=found.stamp,
         document=body,
         text=searchable(run),
+        readers=sorted_readers(readers_of(run)),
     )
+
+
+def sorted_readers(readers: Readers) -> tuple[str, ...] | None:
+    """Who may read a run as its row says it; None: whoever is identified."""
+    return None if readers is None else tuple(sorted(readers))
+
+
+def spelt(readers: Sequence[str] | None) -> str | None:
+    """Readers as JSON."""
+    return None if readers is None else json.dumps(list(readers), separators=(",", ":"))
+
+
+def unspelt(text: str | None) -> Readers:
+    """Readers of JSON."""
+    return None if text is None else frozenset(json.loads(text))
 
 
 def result_values(
     connection: sqlite3.Connection, result_id: str, found: Found, now: int
 ) -> ResultValues:
     """Take from a result's document what its row holds. Raises `DocumentError`."""
-    body = found.body
-    if len(body) > LARGE:
-        body = _without(connection, body, "$.data", "{}")
-    result = decode_result(body, result_id, found.modified_at)
+    result = found.result
+    if result is None:
+        body = found.body
+        if len(body) > LARGE:
+            body = _without(connection, body, "$.data", "{}")
+        result = decode_result(body, result_id, found.modified_at)
     created, modified = to_micros(result.created_at), to_micros(found.modified_at)
     return ResultValues(
         id=result_id,
@@ -113,7 +134,7 @@ def result_values(
         modified_at=min(modified, now),
         digest=digest(found.body),
         stamp=found.stamp,
-        result_type=result.result_type,
+        result_type=result.result_type or "Unknown",
         display=exact.dumps(result.display) if result.display else b"{}",
     )
 
@@ -144,6 +165,11 @@ def run_row(row: tuple[Any, ...]) -> RunRow:
     if changes:
         run = replace(run, **changes)
     return RunRow(run, count, etag.hex(), from_micros(changed_at))
+
+
+def runs_of_results(rows: Mapping[Key, RunRow | ResultRow]) -> set[str]:
+    """The runs of those rows that are results."""
+    return {row.run_id for row in rows.values() if isinstance(row, ResultRow)}
 
 
 RESULT_COLUMNS = "id, run_id, result_type, display, sorted_at, digest"

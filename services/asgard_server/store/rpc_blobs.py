@@ -16,7 +16,6 @@ from gimle.asgard.core.errors import (
     BlobTooLargeError,
     DigestMismatchError,
     NotFoundError,
-    StorageUnavailableError,
 )
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
@@ -24,8 +23,9 @@ from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
 from asgard_server.asset.domain import Arrived, Asset, Component
 from asgard_server.asset.store import Download, Upload
 from asgard_server.asset.wishes import NewComponent
+from asgard_server.auth.principal import Principal
 from asgard_server.rpc import requests
-from asgard_server.store.rpc_refusals import info_of
+from asgard_server.store.rpc_refusals import info_of, untaken
 
 T = TypeVar("T")
 
@@ -46,11 +46,13 @@ class RpcBlobs:
         self._place = place
 
     async def uploads(
-        self, asset: Asset, declared: Sequence[NewComponent], seconds: int
+        self, asset: Asset, declared: Sequence[NewComponent], seconds: int, by: Principal
     ) -> list[Upload]:
-        """Grant the uploads of components; a repeat grants them anew."""
+        """Grant the uploads of components, which `by` may bring in parts; a repeat grants them
+        anew.
+        """
         asked = [
-            _new_upload(asset, place, component, new, seconds)
+            _new_upload(asset, place, component, new, seconds, by)
             for place, (component, new) in enumerate(zip(asset.components, declared, strict=True))
         ]
 
@@ -64,13 +66,16 @@ class RpcBlobs:
             for component, each in zip(asset.components, granted, strict=True)
         ]
 
-    async def renew(self, asset: Asset, names: Sequence[str], seconds: int) -> list[Upload]:
-        """Grant uploads that have begun anew."""
+    async def renew(
+        self, asset: Asset, names: Sequence[str], seconds: int, by: Principal
+    ) -> list[Upload]:
+        """Grant uploads that have begun anew, and let `by` bring them."""
         chosen = set(names)
         wanted = [each for each in asset.components if each.name in chosen]
 
         async def grant(batch: Sequence[Component]) -> Sequence[pb.Upload]:
-            request = pb.RenewUploadsRequest(blob_ids=[each.blob_id or "" for each in batch])
+            ids = [each.blob_id or "" for each in batch]
+            request = pb.RenewUploadsRequest(blob_ids=ids, lent_to=_lent_to(by))
             request.grant_duration.seconds = seconds
             return list((await self._call("RenewUploads", request)).uploads)
 
@@ -161,16 +166,17 @@ class RpcBlobs:
 
     def _raised(self, error: grpc.aio.AioRpcError) -> Exception:
         info = info_of(error)
-        if info.reason == "BLOB_NOT_FOUND":
+        # Of one that is not ready nothing is to be had, either.
+        if info.reason in ("BLOB_NOT_FOUND", "BLOB_NOT_READY"):
             return NotFoundError("blob", info.metadata["blobId"])
         if info.reason == "BLOB_TOO_LARGE":
             return BlobTooLargeError(int(info.metadata["limitBytes"]))
-        mend = f"BlobService says: {error.details() or error.code().name}"
-        return StorageUnavailableError(self._place, mend, passing=True)
+        said = f"BlobService says: {error.details() or error.code().name}"
+        return untaken(error, self._place, said)
 
 
 def _new_upload(
-    asset: Asset, place: int, component: Component, new: NewComponent, seconds: int
+    asset: Asset, place: int, component: Component, new: NewComponent, seconds: int, by: Principal
 ) -> pb.NewUpload:
     upload = pb.NewUpload(
         blob_id=component.blob_id or "",
@@ -179,9 +185,15 @@ def _new_upload(
         sha256=new.sha256,
         content_type=component.content_type,
         plain=new.size_bytes is None,
+        lent_to=_lent_to(by),
     )
     upload.grant_duration.seconds = seconds
     return upload
+
+
+def _lent_to(by: Principal) -> str:
+    """Who may bring parts; those who see everything need not be named."""
+    return "" if by.sees_everything else by.sub
 
 
 def _upload(name: str, got: pb.Upload) -> Upload:

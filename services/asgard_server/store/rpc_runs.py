@@ -12,13 +12,12 @@ from typing import Any
 import grpc
 import orjson
 from gimle.asgard.core.documents import parse_time
-from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 from gimle.asgard.v1.run_owner_pb2 import RunOwner
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from asgard_server.store.rpc_refusals import info_of
+from asgard_server.store.rpc_refusals import info_of, untaken
 
 _SECONDS = 30.0
 # RunService has got further, or somebody deleted the document: there is nothing left to be told.
@@ -40,7 +39,9 @@ class RpcRuns:
         self._place = place
 
     async def put(self, body: Mapping[str, Any]) -> None:
-        """Let a run's document say at least this. Raises `StorageUnavailableError`."""
+        """Let a run's document say at least this. Raises `StorageUnavailableError`,
+        `RefusedError`.
+        """
         created_at = _timestamp(body["created_at"])
         await self._call(
             "CreateRun",
@@ -70,9 +71,8 @@ class RpcRuns:
             await getattr(self._stub, method)(request, timeout=_SECONDS)
         except grpc.aio.AioRpcError as error:
             if info_of(error).reason not in _DONE:
-                raise StorageUnavailableError(
-                    self._place, f"{method}: {error.details() or error.code().name}", passing=True
-                ) from error
+                said = f"{method}: {error.details() or error.code().name}"
+                raise untaken(error, self._place, said) from error
 
 
 def _belongs(body: Mapping[str, Any], *, running: bool = False) -> RunOwner:
@@ -80,6 +80,9 @@ def _belongs(body: Mapping[str, Any], *, running: bool = False) -> RunOwner:
         owner=body["owner"],
         organization_id=body["organization_id"],
         visibility=body["visibility"],
+        # Words that were left before there were any say nothing of them.
+        readers=body.get("readers", ()),
+        writers=body.get("writers", ()),
         running=running,
     )
 

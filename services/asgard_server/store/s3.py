@@ -24,7 +24,6 @@ from typing import Any, ParamSpec, TypeVar
 from zlib import crc32
 
 import structlog
-from gimle.asgard.core.arrays import chunk_path
 from gimle.asgard.core.documents import (
     ResultDocument,
     RunDocument,
@@ -41,7 +40,7 @@ from gimle.asgard.core.errors import (
     StorageUnavailableError,
 )
 from gimle.asgard.core.ids import check_id
-from gimle.asgard.core.s3.append import Appender, next_chunk
+from gimle.asgard.core.s3.append import Appender, own_chunk
 from gimle.asgard.core.s3.deleting import Deleter as SlowDeleter
 from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError
@@ -143,6 +142,7 @@ class S3Documents(S3Reading):
         await self._lists.drain()
         await asyncio.gather(*self._merging)
         await asyncio.to_thread(self._pool.shutdown)
+        self._objects.close()
 
     async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -307,7 +307,7 @@ class S3Documents(S3Reading):
         )
         await self._writing.begin(write)
         if not files:
-            await self._writing.create(write, body)
+            await self._writing.create(write, body, None if result.extra else result)
             return write
         names: dict[str, str] = {}
         try:
@@ -360,17 +360,14 @@ class S3Documents(S3Reading):
     async def rows_places(
         self, found: Found, result_id: str, upload_id: str, rows: Rows
     ) -> list[str] | None:
-        """The next free chunks of the fields, where rows can become chunks as they are."""
+        """Chunks of the upload's own, where rows can become chunks as they are."""
         result = await self._in_pool(decode_result, found.body, result_id, found.modified_at)
         places = []
         for field, ref in rows:
-            chunk = next_chunk(result, field, ref)
+            chunk = own_chunk(result, field, ref, upload_id)
             if chunk is None:
                 return None
-            path, number = chunk
-            while await self._objects.etag(chunk_path(path, number)) is not None:
-                number += 1
-            places.append(chunk_path(path, number))
+            places.append(chunk)
         return places
 
     async def _grow(

@@ -1,4 +1,4 @@
-"""HEAD of many objects, over connections that are kept: a tenth of what boto3 takes for each.
+"""HEAD of many objects, lists of some, by connections that are kept: a tenth of boto3's work.
 
 Whoever completes thousands of uploads asks that often. Only a plain 200 is answered from here;
 whatever else a store says, or does not say, the patient client of `S3Bytes` is asked for.
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import boto3
 from gimle.asgard.core.s3.place import Place
@@ -46,28 +47,51 @@ class Heads:
 
     async def head(self, path: str) -> dict[str, str] | None:
         """The headers of an object that is there; None says nothing."""
+        url, headers = self._signer.sign(
+            "HEAD", self._place.bucket, self._place.key(path), headers=_CHECKSUMS
+        )
+        answer = await self._answered("HEAD", url, headers)
+        return None if answer is None else answer[0]
+
+    async def sizes(self, prefix: str) -> dict[str, int] | None:
+        """The sizes of objects whose keys begin so, by whole keys; None says nothing.
+
+        Of more than a thousand those are told that come first.
+        """
+        query = {"list-type": "2", "prefix": prefix}
+        url, headers = self._signer.sign("GET", self._place.bucket, query=query)
+        answer = await self._answered("GET", url, headers)
+        if answer is None:
+            return None
+        try:
+            listing = ElementTree.fromstring(answer[1])  # noqa: S314 - of the store that is ours
+        except ElementTree.ParseError:
+            return None
+        sizes = {}
+        for item in listing.iterfind("{*}Contents"):
+            sizes[item.findtext("{*}Key") or ""] = int(item.findtext("{*}Size") or -1)
+        return sizes
+
+    async def _answered(
+        self, method: str, url: str, headers: dict[str, str]
+    ) -> tuple[dict[str, str], bytes] | None:
+        """The headers and the body of a plain 200; None for everything else."""
         if time.monotonic() < self._rests_until:
             return None
         if self._loop is not asyncio.get_running_loop():
             self._loop, self._idle = asyncio.get_running_loop(), []
-        url, headers = self._signer.sign(
-            "HEAD", self._place.bucket, self._place.key(path), headers=_CHECKSUMS
-        )
         target = url[url.index("/", 8) :]
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        request = f"HEAD {target} HTTP/1.1\r\nhost: {self._netloc}\r\n{lines}\r\n".encode("latin-1")
+        request = f"{method} {target} HTTP/1.1\r\nhost: {self._netloc}\r\n{lines}\r\n"
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                answer = await self._asked(request)
+                head, body = await self._asked(request.encode("latin-1"), whole=method != "HEAD")
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             self._rests_until = time.monotonic() + _REST_S
             return None
-        if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
+        if body is None or not head.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")):
             return None
-        return {
-            name.decode("latin-1").lower(): value.decode("latin-1").strip()
-            for name, value in _LINE.findall(answer)
-        }
+        return _headers(head), body
 
     async def close(self) -> None:
         """Close all connections."""
@@ -76,29 +100,44 @@ class Heads:
             writer.transport.abort()
         await asyncio.sleep(0)  # they are closed by the loop's next turn
 
-    async def _asked(self, request: bytes) -> bytes:
+    async def _asked(self, request: bytes, *, whole: bool) -> tuple[bytes, bytes | None]:
         while self._idle:
             streams = self._idle.pop()
             try:
-                return await self._over(streams, request)
+                return await self._over(streams, request, whole)
             except (OSError, asyncio.IncompleteReadError):
                 continue  # closed by the other side while it was idle
         streams = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
-        return await self._over(streams, request)
+        return await self._over(streams, request, whole)
 
-    async def _over(self, streams: Streams, request: bytes) -> bytes:
+    async def _over(
+        self, streams: Streams, request: bytes, whole: bool
+    ) -> tuple[bytes, bytes | None]:
+        """The head of an answer and, if it is wanted whole, a body whose length is told."""
         reader, writer = streams
         kept = False
         try:
             writer.write(request)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            kept = b"\r\nconnection: close" not in answer.lower() and len(self._idle) < _KEPT
-            return answer
+            head = await reader.readuntil(b"\r\n\r\n")
+            body: bytes | None = b""
+            if whole:
+                length = _headers(head).get("content-length", "")
+                body = await reader.readexactly(int(length)) if length.isdigit() else None
+            closes = b"\r\nconnection: close" in head.lower()
+            kept = body is not None and not closes and len(self._idle) < _KEPT
+            return head, body
         finally:
             if kept:
                 self._idle.append(streams)
             else:
                 writer.transport.abort()
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    return {
+        name.decode("latin-1").lower(): value.decode("latin-1").strip()
+        for name, value in _LINE.findall(head)
+    }
 
 
 def heads_of(place: Place, client: Any) -> Heads | None:

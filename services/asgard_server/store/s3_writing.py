@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from gimle.asgard.core.documents import ResultDocument, encode_result, encode_result_plain
 from gimle.asgard.core.errors import (
@@ -33,7 +33,7 @@ _FEW_VALUES = 4_096
 
 def new_write(key: Key, run_id: str, *, files: Sequence[str] = (), lists: bool = False) -> Write:
     """A write with a token of its own."""
-    return Write(uuid4().hex, key, run_id, tuple(files), lists)
+    return Write(token_hex(16), key, run_id, tuple(files), lists)
 
 
 class Writing:
@@ -91,8 +91,8 @@ class Writing:
         with suppress(StorageUnavailableError):
             await self._ledger.end([write.token for write in writes])
 
-    async def create(self, write: Write, body: bytes) -> None:
-        """Write a new document. Raises AlreadyExistsError."""
+    async def create(self, write: Write, body: bytes, result: ResultDocument | None = None) -> None:
+        """Write a new document, `body` of `result`. Raises AlreadyExistsError."""
         path, at = document_path(*write.key), time.monotonic()
         with self.alive(write):
             made = await self._objects.create(path, body)
@@ -108,7 +108,8 @@ class Writing:
         if made is None:
             await self.forget(write)
             raise AlreadyExistsError(write.key.kind, write.key.id)
-        self._written.note(write, None, Found(body, made.etag, datetime.now(UTC)), at)
+        found = Found(body, made.etag, datetime.now(UTC), result=result)
+        self._written.note(write, None, found, at)
 
     async def _over_nothing(self, path: str, body: bytes) -> Made | None:
         """Write a new document, also in the place of one without a byte."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,7 +24,8 @@ from asgard_server.run.store import (
     RevisionGoneError,
     RunRow,
 )
-from asgard_server.store import sqlite_search, sqlite_upkeep
+from asgard_server.run.store import Readers as StoredReaders
+from asgard_server.store import sqlite_readers, sqlite_search, sqlite_upkeep
 from asgard_server.store.log_tail import LogTail
 from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.rows import (
@@ -32,7 +34,9 @@ from asgard_server.store.rows import (
     from_micros,
     result_row,
     run_row,
+    runs_of_results,
     to_micros,
+    unspelt,
 )
 from asgard_server.store.sqlite_link import Readers
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
@@ -188,13 +192,17 @@ class SqliteRunIndex:
         return await self._look_up(partial(_rows, keys=keys))
 
     async def list_runs(
-        self, query: str, behind: Position | None, limit: int
+        self,
+        query: str,
+        behind: Position | None,
+        limit: int,
+        by: frozenset[str] | None = None,
     ) -> tuple[list[RunRow], int]:
         """Runs newest first that match `query`, and how many match (counted to 10,001)."""
         position = None if behind is None else (to_micros(behind.created_at), behind.id)
 
         def list_page(connection: sqlite3.Connection) -> tuple[list[RunRow], int]:
-            return sqlite_search.list_runs(connection, self._counts, query, position, limit)
+            return sqlite_search.list_runs(connection, self._counts, query, position, limit, by)
 
         return await self._look_up(list_page)
 
@@ -226,19 +234,26 @@ class SqliteRunIndex:
             ]
         )
 
-    async def walk(self, kind: Kind, behind: str, limit: int) -> list[RunRow] | list[ResultRow]:
+    async def walk(
+        self, kind: Kind, behind: str, limit: int, by: frozenset[str] | None = None
+    ) -> list[RunRow] | list[ResultRow]:
         """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
 
         def walk_runs(connection: sqlite3.Connection) -> list[RunRow]:
-            return [run_row(row) for row in _walk(connection, RUN_COLUMNS, "runs", behind, limit)]
+            rows = _walk(connection, RUN_COLUMNS, "runs", behind, limit, by)
+            return [run_row(row) for row in rows]
 
         def walk_results(connection: sqlite3.Connection) -> list[ResultRow]:
-            rows = _walk(connection, RESULT_COLUMNS, "results", behind, limit)
+            rows = _walk(connection, RESULT_COLUMNS, "results", behind, limit, by)
             return [result_row(row) for row in rows]
 
         if kind == "run":
             return await self._look_up(walk_runs)
         return await self._look_up(walk_results)
+
+    async def circles(self, run_ids: Sequence[str]) -> dict[str, StoredReaders]:
+        """Who may read these runs; those that are not there are left out."""
+        return await self._look_up(partial(_circles, run_ids=run_ids))
 
     async def changes(self, behind: int, limit: int) -> list[Change]:
         """Log entries with revision > `behind`, in order. Raises `RevisionGoneError`."""
@@ -256,7 +271,8 @@ class SqliteRunIndex:
                 return News(now, head, [], {})
             changes = _changes(connection, behind, limit)
             rows = _rows(connection, [each.key for each in changes if not each.gone])
-            return News(now, head, changes, rows)
+            circles = _circles(connection, runs_of_results(rows))
+            return News(now, head, changes, rows, circles)
 
         return await self._look_up(read_news)
 
@@ -355,10 +371,10 @@ def _rows(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, RunR
 
 def _changes(connection: sqlite3.Connection, behind: int, limit: int) -> list[Change]:
     entries = [
-        Change(revision, Key(kind, object_id), run_id, bool(gone))
-        for revision, kind, object_id, run_id, gone in connection.execute(
-            "SELECT revision, kind, id, run_id, gone FROM log WHERE revision > ?"
-            " ORDER BY revision LIMIT ?",
+        Change(revision, Key(kind, object_id), run_id, bool(gone), unspelt(before), unspelt(after))
+        for revision, kind, object_id, run_id, gone, before, after in connection.execute(
+            "SELECT revision, kind, id, run_id, gone, readers_before, readers_after FROM log"
+            " WHERE revision > ? ORDER BY revision LIMIT ?",
             (behind, limit),
         )
     ]
@@ -374,10 +390,31 @@ def _head(connection: sqlite3.Connection) -> tuple[str, int]:
     return epoch, revision
 
 
+def _circles(connection: sqlite3.Connection, run_ids: Collection[str]) -> dict[str, StoredReaders]:
+    if not run_ids:
+        return {}
+    rows = connection.execute(
+        "SELECT id, readers FROM runs WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(run_ids)),),
+    )
+    return {run_id: unspelt(readers) for run_id, readers in rows}
+
+
 def _walk(
-    connection: sqlite3.Connection, columns: str, table: str, behind: str, limit: int
+    connection: sqlite3.Connection,
+    columns: str,
+    table: str,
+    behind: str,
+    limit: int,
+    by: frozenset[str] | None,
 ) -> Iterator[tuple[Any, ...]]:
+    may = ""
+    keys: tuple[str, ...] = ()
+    if by is not None:
+        may, keys = f" AND {sqlite_readers.condition('runs')}", (sqlite_readers.keys_of(by),)
+        if table == "results":
+            may = f" AND EXISTS (SELECT 1 FROM runs WHERE runs.id = results.run_id{may})"  # noqa: S608 - ours
     return connection.execute(
-        f"SELECT {columns} FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - ours
-        (behind, limit),
+        f"SELECT {columns} FROM {table} WHERE id > ?{may} ORDER BY id LIMIT ?",  # noqa: S608 - ours
+        (behind, *keys, limit),
     )

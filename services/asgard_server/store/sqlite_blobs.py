@@ -14,11 +14,12 @@ from gimle.asgard.core.errors import (
     NotFoundError,
 )
 
-from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload
+from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload, was
 from asgard_server.store.blob_rows import (
     COLUMNS,
     after_prefix,
     blob_of,
+    lent,
     micros,
     moment,
     row_of,
@@ -44,9 +45,9 @@ class SqliteBlobs:
         """Add rows, all or none; answer them, or those that are there for the same upload."""
         return await self._database.write(lambda connection: _begin(connection, blobs))
 
-    async def find(self, names: Sequence[str]) -> dict[str, Blob]:
-        """Look up blobs by ids, or by names behind "name:"; without those missing."""
-        return await self._database.read(lambda connection: _find(connection, names))
+    async def find(self, names: Sequence[str], maker: str = "") -> dict[str, Blob]:
+        """Look up blobs by ids, or by a maker's names behind "name:"; without those missing."""
+        return await self._database.read(lambda connection: _find(connection, names, maker))
 
     async def grant(self, blobs: Sequence[Blob], until: datetime) -> None:
         """Note that grants for these uploads have been given out that hold until then."""
@@ -58,6 +59,18 @@ class SqliteBlobs:
             )
 
         await self._database.write(note)
+
+    async def lend(self, ids: Sequence[str], sub: str) -> None:
+        """Note that `sub` may bring the parts of these uploads, too."""
+        rows = [(lent(sub), blob_id, lent(sub)) for blob_id in ids]
+
+        def lend(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE blobs SET lent_to = lent_to || ? WHERE id = ? AND instr(lent_to, ?) = 0",
+                rows,
+            )
+
+        await self._database.write(lend)
 
     async def settle(self, before: Blob, after: Blob) -> Blob:
         """Replace a row that is as `before` says in state and attempt; answer what is there."""
@@ -86,14 +99,16 @@ class SqliteBlobs:
 
         await self._database.write(note)
 
-    async def page(self, prefix: str, behind: str, limit: int) -> list[Blob]:
-        """Blobs that are uploading or ready by name, those > `behind` that begin with `prefix`."""
+    async def page(self, prefix: str, behind: str, limit: int, maker: str = "") -> list[Blob]:
+        """A maker's blobs that are uploading or ready by name, those > `behind` that begin with
+        `prefix`.
+        """
 
         def page(connection: sqlite3.Connection) -> list[Blob]:
             rows = connection.execute(
-                f"SELECT {_ALL} FROM blobs WHERE {_THERE} AND name > ? AND name >= ?"  # noqa: S608 - ours
-                " AND name < ? ORDER BY name LIMIT ?",
-                (behind, prefix, after_prefix(prefix), limit),
+                f"SELECT {_ALL} FROM blobs WHERE {_THERE} AND maker = ? AND name > ?"  # noqa: S608 - ours
+                " AND name >= ? AND name < ? ORDER BY name LIMIT ?",
+                (maker, behind, prefix, after_prefix(prefix), limit),
             )
             return _owned(connection, map(blob_of, rows))
 
@@ -200,12 +215,12 @@ def _begin(connection: sqlite3.Connection, blobs: Sequence[Blob]) -> list[Blob]:
     answers = []
     for asked in blobs:
         there = _row(connection, "id = ?", asked.id) or _row(
-            connection, f"{_THERE} AND name = ?", asked.name
+            connection, f"{_THERE} AND maker = ? AND name = ?", asked.maker, asked.name
         )
         if there is None:
             connection.execute(_INSERT, row_of(asked))
             answers.append(asked)
-        elif there.id == asked.id and there.state in ("abandoned", "deleted"):
+        elif was(asked, there):
             raise DeletedError(asked.id, there.grants_until)
         elif same_upload(asked, there):
             answers.append(_with_owners(connection, there))
@@ -214,12 +229,14 @@ def _begin(connection: sqlite3.Connection, blobs: Sequence[Blob]) -> list[Blob]:
     return answers
 
 
-def _find(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, Blob]:
+def _find(connection: sqlite3.Connection, names: Sequence[str], maker: str = "") -> dict[str, Blob]:
     found = {}
     for name in names:
         label = name.removeprefix("name:")
-        column = "id" if label is name else "name"
-        blob = _row(connection, f"{_THERE} AND {column} = ?", label)
+        if label is name:
+            blob = _row(connection, f"{_THERE} AND id = ?", name)
+        else:
+            blob = _row(connection, f"{_THERE} AND maker = ? AND name = ?", maker, label)
         if blob is not None:
             found[name] = _with_owners(connection, blob)
     return found
@@ -239,7 +256,10 @@ def _settle(connection: sqlite3.Connection, before: Blob, after: Blob) -> Blob:
     if after.state in ("abandoned", "deleted"):
         connection.execute("DELETE FROM blob_owners WHERE blob_id = ?", (after.id,))
     later = replace(
-        after, grants_until=max(now.grants_until, after.grants_until), owners=now.owners
+        after,
+        grants_until=max(now.grants_until, after.grants_until),
+        owners=now.owners,
+        lent_to=now.lent_to,
     )
     connection.execute(_REPLACE, (*row_of(later)[1:], later.id))
     return later
@@ -264,8 +284,8 @@ def _release(connection: sqlite3.Connection, ids: Sequence[str], owner: str) -> 
     return left
 
 
-def _row(connection: sqlite3.Connection, condition: str, value: str) -> Blob | None:
-    row = connection.execute(f"SELECT {_ALL} FROM blobs WHERE {condition}", (value,)).fetchone()  # noqa: S608 - ours
+def _row(connection: sqlite3.Connection, condition: str, *values: str) -> Blob | None:
+    row = connection.execute(f"SELECT {_ALL} FROM blobs WHERE {condition}", values).fetchone()  # noqa: S608 - ours
     return None if row is None else blob_of(row)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from asgard_server.store.rows import ResultValues, RunValues
-from asgard_server.store.sqlite_places import free_places
+from asgard_server.store.rows import ResultValues, RunValues, spelt
+from asgard_server.store.sqlite_places import free_places, insert_rows
 from asgard_server.store.sqlite_schema import new_epoch
-from asgard_server.store.sqlite_transaction import Transaction
+from asgard_server.store.sqlite_transaction import Transaction, rows_of
 
 
 def take_results(transaction: Transaction, values: Sequence[ResultValues]) -> None:
@@ -38,7 +38,7 @@ def take_runs(transaction: Transaction, values: Sequence[RunValues]) -> None:
     places = free_places(connection, new)
     connection.executemany(
         "INSERT INTO runs SELECT ?1, ?2, ?3, ?4, count(*), max(?5, coalesce(max(changed_at), 0)),"
-        " ?6, ?7, ?8, ?9 FROM results WHERE run_id = ?2",
+        " ?6, ?7, ?8, ?9, ?10 FROM results WHERE run_id = ?2",
         [
             (
                 place,
@@ -49,11 +49,13 @@ def take_runs(transaction: Transaction, values: Sequence[RunValues]) -> None:
                 transaction.now,
                 one.digest,
                 one.stamp,
+                spelt(one.readers),
                 one.document,
             )
             for place, one in zip(places, new, strict=True)
         ],
     )
+    insert_rows(connection, "run_readers", [row for one in new for row in rows_of(one)])
     connection.executemany(
         "INSERT INTO texts VALUES (?, ?)",
         [(place, one.text) for place, one in zip(places, new, strict=True)],

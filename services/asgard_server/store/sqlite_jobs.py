@@ -177,15 +177,15 @@ class SqliteJobs:
 
         return await self._database.write(marked)
 
-    async def deleted(self, now: datetime, limit: int) -> Sequence[Job]:
+    async def deleted(self, now: datetime, before: datetime, limit: int) -> Sequence[Job]:
         """Deleted jobs with something left to do."""
 
         def deleted(connection: sqlite3.Connection) -> list[Job]:
             rows = connection.execute(
                 f"SELECT {SHORT} FROM jobs WHERE deleted_at IS NOT NULL"  # noqa: S608 - ours
-                " AND (NOT emptied OR grants_until IS NULL OR grants_until <= ?)"
-                " ORDER BY id LIMIT ?",
-                (micros(now), limit),
+                " AND (NOT emptied OR grants_until <= ?"
+                " OR grants_until IS NULL AND deleted_at <= ?) ORDER BY id LIMIT ?",
+                (micros(now), micros(before), limit),
             )
             return [job_of(row) for row in rows]
 
@@ -223,23 +223,25 @@ class SqliteJobs:
                 (revision, limit),
             )
             changes = [Change(*row) for row in rows]
-            jobs = {}
+            jobs, owners = {}, {}
             for job_id in {each.job_id for each in changes}:
-                job = _row(connection, "id = ? AND deleted_at IS NULL", job_id, SHORT)
+                job = _row(connection, "id = ?", job_id, SHORT)
                 if job is not None:
-                    jobs[job_id] = job
-            return News(now, head, changes, jobs)
+                    owners[job_id] = job.owner
+                    if job.deleted_at is None:
+                        jobs[job_id] = job
+            return News(now, head, changes, jobs, owners)
 
         return await self._database.read(news)
 
-    async def walk(self, behind: int, limit: int) -> Sequence[Job]:
-        """Jobs in the order of their ids, those > `behind`, in short form."""
+    async def walk(self, behind: int, limit: int, owner: str | None = None) -> Sequence[Job]:
+        """Jobs in the order of their ids, those > `behind`, in short form; of one owner, or all."""
 
         def walk(connection: sqlite3.Connection) -> list[Job]:
             rows = connection.execute(
                 f"SELECT {SHORT} FROM jobs WHERE id > ? AND deleted_at IS NULL"  # noqa: S608 - ours
-                " ORDER BY id LIMIT ?",
-                (behind, limit),
+                " AND coalesce(owner = ?, true) ORDER BY id LIMIT ?",
+                (behind, owner, limit),
             )
             return [job_of(row) for row in rows]
 
@@ -267,12 +269,13 @@ class SqliteJobs:
     def _changed(self, connection: sqlite3.Connection, before: Job, change: Changing) -> Job:
         after = change(before)
         if after != before:
-            self._update(connection, after)
+            self._update(connection, after, told=before.deleted_at is None)
         return after
 
-    def _update(self, connection: sqlite3.Connection, job: Job) -> None:
+    def _update(self, connection: sqlite3.Connection, job: Job, *, told: bool = True) -> None:
         connection.execute(_REPLACE, (*row_of(job)[1:], job.id))
-        self._log(connection, job.id)
+        if told:  # what becomes of a deleted one is told to nobody
+            self._log(connection, job.id)
 
     def _log(self, connection: sqlite3.Connection, job_id: int) -> None:
         connection.execute(

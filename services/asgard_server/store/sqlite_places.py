@@ -41,7 +41,7 @@ _MOST = 32
 
 def insert_rows(
     connection: sqlite3.Connection,
-    table: Literal["runs", "texts", "late", "log"],
+    table: Literal["runs", "run_readers", "texts", "late", "log"],
     rows: Sequence[tuple[Any, ...]],
 ) -> None:
     """Write whole rows, many at once: the interpreter is let go of and won back per statement."""

@@ -18,7 +18,7 @@ from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnava
 
 from asgard_server.store.sqlite_room import is_for_want_of_room
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # Tables that are not made from documents: what was begun in an object store and not finished.
 LEDGER = ("writes", "deletions")
@@ -27,7 +27,8 @@ LEDGER = ("writes", "deletions")
 # FTS5, which can only order by rowid, yields the newest first (see sqlite_places.place_of).
 # `text` is folded already; a contentless FTS table keeps no second copy of it. Adding to it
 # costs 150 us in a commit of its own and 25 us among hundreds, so places in `late` are not
-# in `words` yet: a search looks at their texts instead.
+# in `words` yet: a search looks at their texts instead. `readers` is a JSON list of who may read a
+# run, NULL where that is whoever is identified; `run_readers` finds the runs of each of them.
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE sessions (token TEXT PRIMARY KEY, boot TEXT NOT NULL) WITHOUT ROWID;
@@ -37,14 +38,20 @@ CREATE TABLE log_head (
 INSERT INTO log_head VALUES (1, 0, 0);
 CREATE TABLE log (
   revision INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, run_id TEXT NOT NULL,
-  gone INTEGER NOT NULL, at INTEGER NOT NULL
+  gone INTEGER NOT NULL, at INTEGER NOT NULL, readers_before TEXT, readers_after TEXT
 );
 CREATE TABLE runs (
   place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sorted_at INTEGER NOT NULL,
   created_at INTEGER NOT NULL, result_count INTEGER NOT NULL, changed_at INTEGER NOT NULL,
-  noticed_at INTEGER NOT NULL, digest BLOB NOT NULL, stamp TEXT NOT NULL, document BLOB NOT NULL
+  noticed_at INTEGER NOT NULL, digest BLOB NOT NULL, stamp TEXT NOT NULL, readers TEXT,
+  document BLOB NOT NULL
 );
 CREATE INDEX runs_by_time ON runs (sorted_at, id);
+CREATE INDEX runs_of_everybody ON runs (sorted_at, id) WHERE readers IS NULL;
+CREATE TABLE run_readers (
+  principal TEXT NOT NULL, sorted_at INTEGER NOT NULL, id TEXT NOT NULL,
+  PRIMARY KEY (principal, sorted_at, id)
+) WITHOUT ROWID;
 CREATE TABLE texts (place INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE VIRTUAL TABLE words USING fts5(
   text, content='', columnsize=0, tokenize='trigram case_sensitive 1'

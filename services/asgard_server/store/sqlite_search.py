@@ -21,6 +21,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from asgard_server.run.store import LOOKED_AT, RunRow
+from asgard_server.store import sqlite_readers
 from asgard_server.store.rows import RUN_COLUMNS, fold, run_row
 from asgard_server.store.sqlite_places import PLACE_BITS, group_of
 
@@ -53,6 +54,10 @@ def parse(query: str) -> Search | None:
     return Search(tuple(words), " AND ".join(quoted), unmatched)
 
 
+Principals = frozenset[str] | None
+"""Who asks, as keys of readers; None for one who sees everything."""
+
+
 class Counts:
     """How many runs match the latest searches, each as of a state of the index.
 
@@ -62,21 +67,32 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[Search, tuple[tuple[str, int, int], int]] = OrderedDict()
+        self._known: OrderedDict[
+            tuple[Search | None, Principals], tuple[tuple[str, int, int], int]
+        ] = OrderedDict()
 
-    def of(self, connection: sqlite3.Connection, search: Search) -> int:
-        """Count what matches, up to COUNTED_TO, unless it is known and nothing has changed."""
+    def of(
+        self, connection: sqlite3.Connection, search: Search | None, by: Principals = None
+    ) -> int:
+        """Count what matches, up to COUNTED_TO, unless it is known and nothing has changed.
+
+        Of what some may read, where they are named; without a search that is all of it.
+        """
+        asked = (search, by)
         state = connection.execute(
             "SELECT value, revision, runs FROM meta, log_head WHERE key = 'epoch'"
         ).fetchone()
         with self._lock:
-            known = self._known.get(search)
+            known = self._known.get(asked)
         if known is not None and known[0] == state:
             return known[1]
-        total = _count(connection, search)
+        if search is None:
+            total = sqlite_readers.count(connection, by or (), COUNTED_TO)
+        else:
+            total = _count(connection, search, by)
         with self._lock:
-            self._known[search] = (state, total)
-            self._known.move_to_end(search)
+            self._known[asked] = (state, total)
+            self._known.move_to_end(asked)
             if len(self._known) > _KNOWN_COUNTS:
                 self._known.popitem(last=False)
         return total
@@ -88,12 +104,18 @@ def list_runs(
     query: str,
     behind: tuple[int, str] | None,
     limit: int,
+    by: Principals = None,
 ) -> tuple[list[RunRow], int]:
-    """One page behind a position (sorted_at, id), and how many match in all."""
+    """One page behind a position (sorted_at, id), and how many match in all.
+
+    Only of what the principals `by` may read, unless it is None.
+    """
     search = parse(query)
     if search is None:
-        return _everything(connection, behind, limit)
-    places = _page(connection, search, behind, limit)
+        if by is None:
+            return _everything(connection, behind, limit)
+        return _readable(connection, counts, behind, limit, by)
+    places = _page(connection, search, behind, limit, by)
     rows = {
         row[0]: run_row(row[1:])
         for row in connection.execute(
@@ -103,13 +125,13 @@ def list_runs(
         )
     }
     complete = behind is None and len(places) < limit
-    total = len(places) if complete else counts.of(connection, search)
+    total = len(places) if complete else counts.of(connection, search, by)
     return [rows[place] for place in places], total
 
 
-def _count(connection: sqlite3.Connection, search: Search) -> int:
+def _count(connection: sqlite3.Connection, search: Search, by: Principals) -> int:
     total = 0
-    for source in _sources(connection, search):
+    for source in _sources(connection, search, by):
         (found,) = connection.execute(
             f"SELECT count(*) FROM (SELECT 1 FROM {source.clause} LIMIT {COUNTED_TO})",  # noqa: S608 - ours
             source.arguments,
@@ -131,6 +153,27 @@ def _everything(
     return [run_row(row) for row in found], total
 
 
+def _readable(
+    connection: sqlite3.Connection,
+    counts: Counts,
+    behind: tuple[int, str] | None,
+    limit: int,
+    by: frozenset[str],
+) -> tuple[list[RunRow], int]:
+    found = sqlite_readers.page(connection, by, behind, limit)
+    ids = [run_id for _, run_id in found]
+    rows = {
+        row[0]: run_row(row)
+        for row in connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({','.join('?' * len(ids))})",  # noqa: S608 - ours
+            ids,
+        )
+    }
+    complete = behind is None and len(found) < limit
+    total = len(found) if complete else counts.of(connection, None, by)
+    return [rows[run_id] for run_id in ids], total
+
+
 class _Source(NamedTuple):
     """Where some of the matching runs come from: their place, FROM and WHERE, its arguments."""
 
@@ -139,8 +182,23 @@ class _Source(NamedTuple):
     arguments: tuple[str, ...]
 
 
-def _sources(connection: sqlite3.Connection, search: Search) -> list[_Source]:
-    """Sources that together yield each matching run once."""
+def _sources(connection: sqlite3.Connection, search: Search, by: Principals) -> list[_Source]:
+    """Sources that together yield each matching run once, of those that `by` may read."""
+    found = _all_sources(connection, search)
+    if by is None:
+        return found
+    may = sqlite_readers.condition("r")
+    return [
+        one._replace(
+            clause=f"{one.clause} AND EXISTS"  # noqa: S608 - ours
+            f" (SELECT 1 FROM runs AS r WHERE r.place = {one.place} AND {may})",
+            arguments=(*one.arguments, sqlite_readers.keys_of(by)),
+        )
+        for one in found
+    ]
+
+
+def _all_sources(connection: sqlite3.Connection, search: Search) -> list[_Source]:
     floor = _floor(connection, search)
     if not search.match:
         return [_looked_at("t.place", "texts t", search.words, floor)]
@@ -181,10 +239,14 @@ def _looked_at(
 
 
 def _page(
-    connection: sqlite3.Connection, search: Search, behind: tuple[int, str] | None, limit: int
+    connection: sqlite3.Connection,
+    search: Search,
+    behind: tuple[int, str] | None,
+    limit: int,
+    by: Principals,
 ) -> list[int]:
     places: list[int] = []
-    with contextlib.closing(_groups(connection, search, behind)) as groups:
+    with contextlib.closing(_groups(connection, search, behind, by)) as groups:
         for group in groups:
             shown = [run for run in group if behind is None or run[:2] < behind]
             shown.sort(reverse=True)
@@ -195,11 +257,14 @@ def _page(
 
 
 def _groups(
-    connection: sqlite3.Connection, search: Search, behind: tuple[int, str] | None
+    connection: sqlite3.Connection,
+    search: Search,
+    behind: tuple[int, str] | None,
+    by: Principals,
 ) -> Generator[list[tuple[int, str, int]]]:
     """Matching runs (sorted_at, id, place), newest first, those of a millisecond together."""
     cursors = []
-    for place, clause, arguments in _sources(connection, search):
+    for place, clause, arguments in _sources(connection, search, by):
         if behind is not None:
             clause += f" AND {place} < {(group_of(behind[0]) + 1) << PLACE_BITS}"
         cursors.append(

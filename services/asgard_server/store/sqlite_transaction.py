@@ -21,6 +21,8 @@ from asgard_server.store.rows import (
     from_micros,
     result_values,
     run_values,
+    spelt,
+    unspelt,
 )
 from asgard_server.store.sqlite_ledger import end_writes
 from asgard_server.store.sqlite_places import free_places, insert_rows
@@ -33,6 +35,10 @@ LATE = 256
 _HEAD = "revision, (SELECT value FROM meta WHERE key = 'epoch')"
 
 log = structlog.get_logger()
+
+# Kind, id, run, whether it is gone, and as JSON who could read it before, and behind it.
+_Entry = tuple[Kind, str, str, int, str | None, str | None]
+_NOBODY = "[]"
 
 TABLE: dict[Kind, str] = {"run": "runs", "result": "results"}
 
@@ -63,10 +69,11 @@ class Transaction:
         self._asked: dict[Key, Callable[[], Found | None] | None] = {}
         self._readable: set[Key] = set()
         self._alive: set[Key] = set()
-        self._entries: list[tuple[Kind, str, str, int]] = []
+        self._entries: list[_Entry] = []
         self.more_runs = 0
         self._more_late = False
         self._known: dict[Key, RunRow] = {}
+        self._gone_readers: dict[str, str | None] = {}
         self.epoch = ""
         self.logged: list[Logged] = []
 
@@ -131,7 +138,8 @@ class Transaction:
 
     def _rows_of_runs(self, ids: Collection[str]) -> list[tuple[Any, ...]]:
         return self.connection.execute(
-            "SELECT id, place, digest, stamp, created_at, sorted_at, changed_at, result_count"
+            "SELECT id, place, digest, stamp, created_at, sorted_at, changed_at, result_count,"
+            " readers"
             " FROM runs WHERE id IN (SELECT value FROM json_each(?))",
             (json.dumps(list(ids)),),
         ).fetchall()
@@ -177,10 +185,12 @@ class Transaction:
             changed = max(one.modified_at, changed)
             rows.append(_row(place, one, count, changed, self.now))
             key = Key("run", one.id)
-            self._written(key, one.id)
+            readers = spelt(one.readers)
+            self._written(key, one.id, None if readers is None else _NOBODY, readers)
             if (run := found[one.id].run) and not run.results and one.sorted_at == one.created_at:
                 self._known[key] = RunRow(run, count, one.digest.hex(), from_micros(changed))
         insert_rows(self.connection, "runs", rows)
+        insert_rows(self.connection, "run_readers", [row for one in new for row in rows_of(one)])
         texts = [(place, one.text) for place, one in zip(places, new, strict=True)]
         insert_rows(self.connection, "texts", texts)
         insert_rows(self.connection, "late", [(place,) for place in places])
@@ -191,7 +201,7 @@ class Transaction:
         if self._same(key, old[1], old[2], found):
             return
         new = run_values(self.connection, key.id, found, self.now)
-        place, _, _, created_at, sorted_at, changed, count = old
+        place, _, _, created_at, sorted_at, changed, count, readers = old
         if new.created_at == created_at:
             # A time of arrival stays what it was when the document is edited.
             new = new._replace(sorted_at=sorted_at)
@@ -201,8 +211,10 @@ class Transaction:
             (place,) = free_places(self.connection, [new])
         row = _row(place, new, count, max(new.modified_at, changed), self.now)
         insert_rows(self.connection, "runs", [row])
+        self._forget_readers(key.id, sorted_at, readers)
+        insert_rows(self.connection, "run_readers", rows_of(new))
         self._write_text(place, new.text)
-        self._written(key, key.id)
+        self._written(key, key.id, readers, spelt(new.readers))
 
     def _observe_result(self, key: Key, found: Found) -> None:
         old = self.connection.execute(
@@ -232,10 +244,25 @@ class Transaction:
         self._readable.add(key)
         return True
 
-    def _written(self, key: Key, run_id: str) -> None:
+    def _written(
+        self, key: Key, run_id: str, before: str | None = None, after: str | None = None
+    ) -> None:
         self._readable.add(key)
         self._alive.add(key)
-        self._entries.append((key.kind, key.id, run_id, 0))
+        self._entries.append((key.kind, key.id, run_id, 0, before, after))
+
+    def _forget_readers(self, run_id: str, sorted_at: int, readers: str | None) -> None:
+        if readers is not None:
+            self.connection.execute(
+                "DELETE FROM run_readers WHERE principal IN (SELECT value FROM json_each(?))"
+                " AND sorted_at = ? AND id = ?",
+                (readers, sorted_at, run_id),
+            )
+
+    def _readers(self, run_id: str) -> str | None:
+        """Who may read a run; nobody, where it is not there."""
+        row = self.connection.execute("SELECT readers FROM runs WHERE id = ?", (run_id,)).fetchone()
+        return self._gone_readers.get(run_id, _NOBODY) if row is None else row[0]
 
     def _forget(self) -> None:
         """Take off the lists of the unreadable and the deleted what is neither."""
@@ -256,11 +283,13 @@ class Transaction:
     def _remove(self, key: Key) -> None:
         if key.kind == "run":
             row = self.connection.execute(
-                "SELECT place FROM runs WHERE id = ?", (key.id,)
+                "SELECT place, sorted_at, readers FROM runs WHERE id = ?", (key.id,)
             ).fetchone()
             if row is None:
                 return
-            self.connection.execute("DELETE FROM runs WHERE place = ?", row)
+            self.connection.execute("DELETE FROM runs WHERE place = ?", row[:1])
+            self._forget_readers(key.id, *row[1:])
+            self._gone_readers[key.id] = row[2]
             self._remove_text(row[0])
             self.more_runs -= 1
             run_id = key.id
@@ -283,7 +312,9 @@ class Transaction:
         self.connection.execute(
             "INSERT OR REPLACE INTO tombstones VALUES (?, ?, ?)", (*key, self.now)
         )
-        self._entries.append((key.kind, key.id, run_id, 1))
+        before = self._readers(run_id)
+        after = None if before is None else _NOBODY
+        self._entries.append((key.kind, key.id, run_id, 1, before, after))
 
     def _write_text(self, place: int, text: str) -> None:
         row = self.connection.execute("SELECT text FROM texts WHERE place = ?", (place,)).fetchone()
@@ -369,12 +400,16 @@ class Transaction:
         insert_rows(
             self.connection,
             "log",
-            [(first + n, *entry, self.now) for n, entry in enumerate(self._entries)],
+            [
+                (first + n, *entry[:4], self.now, *entry[4:])
+                for n, entry in enumerate(self._entries)
+            ],
         )
-        for revision, (kind, object_id, run_id, gone) in enumerate(self._entries, first):
+        for revision, (kind, object_id, run_id, gone, *told) in enumerate(self._entries, first):
             key = Key(kind, object_id)
             if not gone and (row := self._known.get(key)):
-                self.logged.append((Change(revision, key, run_id, False), row))
+                change = Change(revision, key, run_id, False, *map(unspelt, told))
+                self.logged.append((change, row))
         if first // _TRIM_EVERY != (head + 1) // _TRIM_EVERY:
             self._trim(head)
         return int(head)
@@ -407,5 +442,11 @@ def _row(place: int, run: RunValues, count: int, changed: int, now: int) -> tupl
         now,
         run.digest,
         run.stamp,
+        spelt(run.readers),
         run.document,
     )
+
+
+def rows_of(run: RunValues) -> list[tuple[str, int, str]]:
+    """The rows by which those who may read a run find it; none, where that is everybody."""
+    return [(each, run.sorted_at, run.id) for each in run.readers or ()]

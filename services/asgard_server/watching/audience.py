@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 from asgard_server.watching.frames import Event
+from asgard_server.watching.readers import said
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
     """A watcher's principal.
 
-    `name` is the same for those who are told the same. `keys` stand in readers; None: it sees
+    `name` is the same for those who are told of the same. `keys` stand in readers; None: it sees
     everything. `is_service`: it is told who could and can read what. `everything` is what it may
     read now, without revisions.
     """
@@ -33,8 +34,5 @@ class Audience:
         if self.keys is None:
             told = event.body + guard.readers if self.is_service else event.body
             return event._replace(body=told)
-        if not self.keys.isdisjoint(guard.seen):
-            return event
-        if self.keys.isdisjoint(guard.lost) or not self.keys.isdisjoint(guard.kept):
-            return None
-        return event._replace(body=guard.gone)
+        how = said(self.keys, seen=guard.seen, kept=guard.kept, lost=guard.lost)
+        return event._replace(body=guard.gone) if how == "gone" else event if how else None

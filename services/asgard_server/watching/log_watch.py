@@ -63,13 +63,21 @@ class _Watcher:
 
     @property
     def name(self) -> str:
-        """The same for those who are told the same."""
-        return self.scope if self.audience is None else self.audience.name
+        """In its tokens: the same for those who are told of the same."""
+        if self.audience is None or not self.audience.name:
+            return self.scope
+        return f"{self.audience.name}\n{self.scope}" if self.scope else self.audience.name
 
     @property
     def keys(self) -> frozenset[str] | None:
         """By which it is found; None for one who hears of every change."""
         return None if self.audience is None else self.audience.keys
+
+    @property
+    def told_as(self) -> str:
+        """The same for those whose messages are the same: services are told more."""
+        is_service = self.audience is not None and self.audience.is_service
+        return f"{self.name}/service" if is_service else self.name
 
     def position(self, head: int) -> int:
         """Up to where there is nothing that it has yet to hear of."""
@@ -79,9 +87,8 @@ class _Watcher:
 
     def wants(self, batch: list[Event]) -> list[Event]:
         """Those that this watcher wants to hear of, as it is told of them."""
-        if self.audience is not None:
-            return self.audience.told(batch)
-        return [each for each in batch if self.scope in ("", each.scope)]
+        wanted = [each for each in batch if self.scope in ("", each.scope)]
+        return wanted if self.audience is None else self.audience.told(wanted)
 
 
 class LogWatch:
@@ -126,6 +133,7 @@ class LogWatch:
         self._revision = 0
         self._heard = 0
         self._rung = asyncio.Event()
+        self._watched = asyncio.Event()
         self._stopping = False
         self._log = structlog.get_logger("asgard.watch")
 
@@ -161,6 +169,7 @@ class LogWatch:
         """
         watcher = _Watcher(scope, audience)
         self._watchers.add(watcher)
+        self._watched.set()
         gauge = metrics.WATCHERS.labels(self._topic)
         gauge.inc()
         try:
@@ -177,19 +186,27 @@ class LogWatch:
         finally:
             self._watchers.discard(watcher)
             self._unlist(watcher)
+            if not self._watchers:
+                self._watched.clear()
             gauge.dec()
 
     # The reader ---------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        async with self._feed.listen(self._topic) as bells:
-            async for revision in bells:
-                self._heard = max(self._heard, revision)
-                self._rung.set()
+        """Hear bells while somebody watches: to be woken by each costs as much as to send it."""
+        while True:
+            await self._watched.wait()
+            async with self._feed.listen(self._topic) as bells:
+                self._rung.set()  # what was rung before was not heard
+                async for revision in bells:
+                    self._heard = max(self._heard, revision)
+                    self._rung.set()
+                    if not self._watchers:
+                        break
 
     async def _read_on(self) -> None:
         if not self._watchers:
-            # The first who comes has the log looked at: nobody pays for bells that nobody hears.
+            # The first who comes has the log looked at.
             if self._epoch:
                 self._begin("", 0)
             return
@@ -243,11 +260,14 @@ class LogWatch:
 
     def _address(self, event: Event) -> None:
         """Let those whom a change may concern hear of it: what it costs follows who they are."""
-        if event.guard is None or not self._by_key:
+        if not self._by_key:
             return
         concerned: set[_Watcher] = set()
-        for key in event.guard.seen | event.guard.lost:
-            concerned |= self._by_key.get(key, set())
+        if event.guard is None:
+            concerned.update(*self._by_key.values())
+        else:
+            for key in event.guard.seen | event.guard.lost:
+                concerned |= self._by_key.get(key, set())
         for watcher in concerned:
             # One who read the log itself may have come further than the reader.
             if event.revision > watcher.revision:
@@ -298,7 +318,12 @@ class LogWatch:
             if self._stopping:
                 raise StoppingError("the service is stopping: resume from the last token")
             if watcher.epoch != self._epoch:
-                if (await self._source.head())[0] != watcher.epoch:
+                epoch, _ = await self._source.head()
+                if epoch != watcher.epoch and watcher.epoch == self._tokens.unwritten:
+                    # Of a log that nothing was written to nothing has been missed.
+                    self._unlist(watcher)
+                    self._place(watcher, epoch, 0)
+                elif epoch != watcher.epoch:
                     self._unlist(watcher)
                     async for message in self._snapshot(watcher):
                         yield message
@@ -338,7 +363,7 @@ class LogWatch:
         if watcher.keys is not None and watcher.caught_up:
             return self._due(watcher)
         first, last = watcher.revision + 1, min(self._revision, watcher.revision + _PAGE)
-        key = (f"{watcher.epoch}/{watcher.name}", first, last)
+        key = (f"{watcher.epoch}/{watcher.told_as}", first, last)
         shared = not watcher.scope and first in self._ring
         if shared and (made := self._made.get(key)) is not None:
             return made

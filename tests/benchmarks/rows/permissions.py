@@ -1,4 +1,6 @@
-"""The first page of a list that knows permissions, through the RPC, beside the unfiltered one."""
+"""The first page of a list that knows permissions, through the RPC, beside the unfiltered one; and
+what the permission is of a GetAsset call.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from typing import Any
 
 import grpc
 from asgard_server.asset.handlers import LifeHandlers
+from asgard_server.asset.keeping import Keeper
 from asgard_server.asset.listing import Lists
 from asgard_server.auth.principal import LOCAL, Principal
 from asgard_server.rpc.server import Health, Service, create_server
@@ -25,6 +28,7 @@ from tests.benchmarks.figures import Bench, Figure, median, milliseconds
 from tests.contract.sql_homes import ENGINES, database
 
 RATIO = 2.0
+SHARE = 0.1
 TEAMS = (1, 20, 1_000)
 LAYOUTS: Mapping[str, Callable[[int, int], bool]] = {
     "spread": lambda each, of: each % 20 == 0,
@@ -49,6 +53,8 @@ async def _measure(bench: Bench) -> list[Figure]:
                 async with database(engine, Path(folder)) as opened:
                     await _fill(opened, count, fits)
                     took = await _asked(opened, rounds)
+                    if layout == "oldest":
+                        figures.append(await _checked(opened, engine, bench.few(2_000, 400)))
             unfiltered = median(took["all"])
             for teams in TEAMS:
                 ours = median(took[str(teams)])
@@ -95,6 +101,11 @@ async def _fill(opened: Database, count: int, fits: Callable[[int, int], bool]) 
                 )
             ],
         )
+        await session.many(
+            "INSERT INTO grants (object_kind, object_id, principal, action, source, granted_by,"
+            " granted_at) VALUES ('asset', ?, 't20_1', 'read', 'own', 'eve', 0)",
+            [(f"a{each:07}",) for each in range(count)],
+        )
         if session.engine == "postgres":
             await session.run("ANALYZE")
 
@@ -118,9 +129,35 @@ async def _asked(opened: Database, rounds: int) -> dict[str, list[float]]:
     return took
 
 
+async def _checked(opened: Database, engine: str, rounds: int) -> Figure:
+    """GetAsset by who is in 20 teams, one of which may read it, and by who may read everything.
+
+    What the second does not do is ask what the caller may do; all else is the same.
+    """
+    callers = {name: _caller(name) for name in ("all", "20")}
+    took: dict[str, list[float]] = {name: [] for name in callers}
+    async with _served(opened, callers) as stub:
+        for round_ in range(rounds + 20):
+            request = asset_requests_pb2.GetAssetRequest(asset_id=f"a{round_:07}")
+            for name in (*callers, *reversed(callers)):
+                begun = time.perf_counter()
+                await stub.GetAsset(request, metadata=((_WHO, name),))
+                if round_ >= 20:
+                    took[name].append(time.perf_counter() - begun)
+    checked, free = median(took["20"]), median(took["all"])
+    part = max(0.0, 1 - free / checked)
+    return Figure(
+        f"permission check as share of a GetAsset call, caller in 20 teams, {engine}",
+        f"p50 {milliseconds(checked)}, of which {part:.1%}",
+        f"without: p50 {milliseconds(free)}",
+        f"below {SHARE:.0%}",
+        part < SHARE,
+    )
+
+
 @asynccontextmanager
 async def _served(opened: Database, callers: Mapping[str, Principal]) -> AsyncIterator[Any]:
-    """AssetService as far as it lists, to callers who say who they are."""
+    """AssetService as far as it lists and reads rows, to callers who say who they are."""
 
     def who(context: Any) -> Principal:
         return callers[dict(context.invocation_metadata())[_WHO]]
@@ -133,9 +170,10 @@ async def _served(opened: Database, callers: Mapping[str, Principal]) -> AsyncIt
 
     lists = Lists(SqlAssets(opened), SqlVersions(opened), now, told)
     nobody: Any = None
+    keeper = Keeper(SqlAssets(opened), nobody, now, told)
     name = "gimle.asgard.v1.AssetService"
     add = asset_service_pb2_grpc.add_AssetServiceServicer_to_server
-    services = [Service(name, add, LifeHandlers(nobody, nobody, lists, now))]  # type: ignore[abstract]  # lists alone are asked of it
+    services = [Service(name, add, LifeHandlers(keeper, nobody, lists, now))]  # type: ignore[abstract]  # lists and rows alone are asked of it
     server = create_server(services, Health([name]), authenticate=who)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from asgard_server.feed.redis import RedisFeed, places
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from tests.engines import redis
@@ -232,3 +233,31 @@ async def test_the_master_of_a_sentinel_is_found_again_after_a_failover(
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         RedisFeed(url)
+
+
+async def test_redis_tells_of_rings_only_while_somebody_listens() -> None:
+    server = redis.Server()
+    one, other = RedisFeed(server.url), RedisFeed(server.url)
+    watched = Redis.from_url(server.url)
+    try:
+
+        async def subscribers(wanted: int) -> None:
+            while await watched.pubsub_numpat() != wanted:
+                await other.ring("runs", 1)
+                await asyncio.sleep(0.01)
+
+        async with asyncio.timeout(30):
+            await one.ring("runs", 1)
+            await subscribers(0)
+            for _ in range(2):
+                async with one.listen("runs") as bells:
+                    await subscribers(1)
+                    await other.ring("runs", 7)
+                    while await anext(bells) != 7:
+                        pass
+                await subscribers(0)
+    finally:
+        await watched.aclose()
+        await one.aclose()
+        await other.aclose()
+        server.remove()

@@ -45,8 +45,9 @@ export type Message = { type: "connected" } | { type: "reset" } | Change;
 
 export interface Change {
   type: "update" | "delete";
-  object_type: "run" | "result";
+  object_type: "run" | "result" | "asset" | "experiment" | "job";
   object_id: string;
+  /** Of a result. */
   run_id?: string;
 }
 

@@ -129,9 +129,10 @@ def _updates() -> Json:
         "tags": ["Monitor"],
         "summary": "Changes as they happen",
         "description": "Server-sent events without names. `data` is one of "
-        '`{"type":"connected"}`, `{"type":"update"|"delete","object_type":"run"|"result"|"job",'
-        '"object_id":...}` (of a result also `run_id`) and `{"type":"reset"}`: read again '
-        "what you show. Never ends by itself.",
+        '`{"type":"connected"}`, `{"type":"update"|"delete","object_type":"run"|"result"|"asset"|'
+        '"experiment"|"job","object_id":...}` (of a result also `run_id`), of what the caller may '
+        'read, and `{"type":"reset"}`: read again what you show. It ends when the caller is not '
+        "who they were.",
         "parameters": [
             {
                 "name": "Last-Event-ID",

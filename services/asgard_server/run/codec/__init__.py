@@ -28,6 +28,7 @@ from asgard_server.run.codec.requests import (
     result_size,
     run_change,
     run_digest,
+    whose,
 )
 from asgard_server.run.codec.views import drawn, render_options, view_etag, view_message
 
@@ -58,4 +59,5 @@ __all__ = [
     "stored_result",
     "view_etag",
     "view_message",
+    "whose",
 ]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from gimle.asgard.core import exact
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
-from asgard_server.run import domain
+from asgard_server.run import domain, rights
 from asgard_server.run.codec.fields import json_object, moment, optional, parsed, status_name
 
 if TYPE_CHECKING:  # numpy's weight: only when there is an array
@@ -43,7 +44,26 @@ def belongs(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> domain.Belong
     if not request.HasField("belongs"):
         return None
     told = request.belongs
-    return domain.Belongs(told.owner, told.organization_id, told.visibility)
+    return domain.Belongs(
+        told.owner,
+        told.organization_id,
+        told.visibility,
+        tuple(sorted(set(told.readers))),
+        tuple(sorted(set(told.writers))),
+    )
+
+
+def whose(request: pb.CreateRunRequest | pb.UpdateRunRequest) -> rights.Whose:
+    """What is asked of whose the run is; what a mask names and does not give is taken away."""
+    masked = request.update_mask.paths if isinstance(request, pb.UpdateRunRequest) else ()
+
+    def asked(name: str) -> Any:
+        if masked and name not in masked:
+            return None
+        found = optional(request, name)
+        return "" if found is None and masked else found
+
+    return rights.Whose(*map(asked, rights.OWNED))
 
 
 def new_result(message: NewResult, arrays: Arrays, at: str = "") -> domain.NewResult:
@@ -95,10 +115,14 @@ def run_change(request: pb.UpdateRunRequest) -> dict[str, Any]:
     paths = list(request.update_mask.paths) or [
         descriptor.name for descriptor, _ in request.ListFields() if descriptor.name in present
     ]
-    return {path: present[path]() if path in present else None for path in paths}
+    return {
+        path: present[path]() if path in present else None
+        for path in paths
+        if path not in rights.OWNED
+    }
 
 
-def data_size(message: NewResult | pb.AppendResultRequest) -> int:
+def data_size(message: NewResult | AppendResultRequest) -> int:
     """How much there is to parse, roughly; arrays always count as much."""
     return _ARRAYS_BYTES if message.arrays else len(message.data)
 

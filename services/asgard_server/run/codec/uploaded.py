@@ -15,7 +15,7 @@ from gimle.asgard.core.growth import references
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import blob_service_pb2 as blob_pb
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
-from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -94,13 +94,13 @@ def sent(message: NewResult, at: str) -> dict[str, Sent]:
     return _sent(message, at)
 
 
-def sent_rows(request: pb.AppendResultRequest) -> dict[str, Sent]:
+def sent_rows(request: AppendResultRequest) -> dict[str, Sent]:
     """What a client says that it has uploaded of an append, by key."""
     check_id(request.upload_id, "upload_id")
     return _sent(request, "")
 
 
-def _sent(message: NewResult | pb.AppendResultRequest, at: str) -> dict[str, Sent]:
+def _sent(message: NewResult | AppendResultRequest, at: str) -> dict[str, Sent]:
     found = {}
     for key, each in message.uploaded.items():
         name = f"{at}uploaded[{key!r}]"

@@ -223,7 +223,27 @@ async def require(
     also for what the caller may read; else `ForbiddenError`. A worker's key gets that for whatever
     is not of its run.
     """
-    may = await actions(session, kind, id, principal)
+    judge(await actions(session, kind, id, principal), kind, id, principal, action)
+
+
+def granted(session: Session, kind: Kind, column: str, who: Principal) -> tuple[str, list[object]]:
+    """The actions that grants give a caller on the object whose id is in a column, as a column of
+    texts with commas between them, and the values of its placeholders.
+    """
+    if who.sees_everything:
+        return f"'{','.join(sorted(ALL))}'", []
+    chosen, keys = among(session, "principal", who.keys)
+    listed = "group_concat(DISTINCT action)"
+    if session.engine == "postgres":
+        listed = "string_agg(DISTINCT action, ',')"
+    inside = f"SELECT {listed} FROM grants WHERE object_kind = ? AND object_id = {column}"  # noqa: S608 - ours
+    return f"({inside} AND {chosen})", [kind, keys]
+
+
+def judge(
+    may: frozenset[Action], kind: Kind, id: str, principal: Principal, action: Action
+) -> None:
+    """Answer if an action is among what a caller may do; raise as `require` does if not."""
     if action in may:
         return
     if principal.run is not None and "read" in may:

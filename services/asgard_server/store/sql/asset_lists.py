@@ -11,6 +11,9 @@ from asgard_server.store.sql.among import among
 from asgard_server.store.sql.scopes import OWNED, scope_of
 from asgard_server.store.sql.session import Session
 
+# Of so many of one name those that the caller may read are found as quickly among all of his.
+_RARE = 5_000
+
 
 async def page(
     session: Session, by: Principal, wanted: Filter, behind: Position | None, limit: int
@@ -34,7 +37,7 @@ async def page(
         conditions.append(OWNED[scope.kind])
         values.append(scope.id)
     place = None if behind is None else (micros(behind[0]), behind[1])
-    narrow = wanted.output_of is not None
+    narrow = wanted.output_of is not None or await _is_rare(session, wanted.name)
     found = await access.page(
         session, "asset", by, place, limit, " AND ".join(conditions), values, narrow=narrow
     )
@@ -67,6 +70,14 @@ async def awaiting_review(
         *(*values, limit),
     )
     return await asset_rows.load_many(session, [row[0] for row in rows])
+
+
+async def _is_rare(session: Session, name: str) -> bool:
+    """Whether so few assets have a name that to look at each is cheap, whoever may read them."""
+    if not name:
+        return False
+    query = "SELECT count(*) FROM (SELECT 1 FROM assets WHERE name = ? LIMIT ?) AS of_name"
+    return int(await session.value(query, name, _RARE)) < _RARE
 
 
 def _output(wanted: Filter) -> list[tuple[str, object]]:

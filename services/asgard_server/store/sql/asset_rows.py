@@ -10,7 +10,7 @@ from typing import Any
 
 from gimle.asgard.core.errors import NotFoundError
 
-from asgard_server.access.domain import Action
+from asgard_server.access.domain import Action, allowed
 from asgard_server.asset.domain import Asset, Component, Flag, OutputOf
 from asgard_server.auth.principal import Principal
 from asgard_server.store.blob_rows import micros, moment
@@ -38,7 +38,8 @@ CHANGING = (
 # Of each asset of a list no more components are shown.
 LISTED = 100
 
-_SELECT = f"SELECT {', '.join(f'o.{name}' for name in COLUMNS)} FROM assets AS o"  # noqa: S608 - ours
+_OF_ROW = ", ".join(f"o.{name}" for name in COLUMNS)
+_SELECT = f"SELECT {_OF_ROW} FROM assets AS o"  # noqa: S608 - ours
 _COMPONENTS = "asset_id, name, content_type, blob_id, size_bytes, sha256"
 
 
@@ -100,7 +101,32 @@ async def load(session: Session, asset_id: str) -> Asset:
     row = await session.one(f"{_SELECT} WHERE o.id = ?", asset_id)
     if row is None:
         raise NotFoundError("asset", asset_id)
-    asset = asset_of(row)
+    return await _whole(session, asset_of(row))
+
+
+async def seen(
+    session: Session, asset_id: str, by: Principal, action: Action
+) -> tuple[Asset, frozenset[Action]]:
+    """An asset with all that belongs to it, and what the caller may do with it.
+
+    Raises as `access.require` does. What is granted comes with the row, in one statement.
+    """
+    if by.run is not None:
+        await access.require(session, "asset", asset_id, by, action)
+        may = await access.actions(session, "asset", asset_id, by)
+        return await load(session, asset_id), may
+    granted, values = access.granted(session, "asset", "o.id", by)
+    query = f"SELECT {_OF_ROW}, {granted} FROM assets AS o WHERE o.id = ?"  # noqa: S608 - ours
+    row = await session.one(query, *values, asset_id)
+    if row is None:
+        raise NotFoundError("asset", asset_id)
+    may = allowed(row[-1].split(",")) if row[-1] else frozenset[Action]()
+    access.judge(may, "asset", asset_id, by, action)
+    return await _whole(session, asset_of(row[:-1])), may
+
+
+async def _whole(session: Session, asset: Asset) -> Asset:
+    asset_id = asset.id
     if asset.kind == "components":
         rows = await session.all(
             f"SELECT {_COMPONENTS} FROM asset_components WHERE asset_id = ? ORDER BY position",  # noqa: S608 - ours

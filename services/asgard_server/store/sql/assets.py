@@ -58,9 +58,7 @@ class SqlAssets:
         """Look one up that the caller may do this with."""
 
         async def find(session: Session) -> Seen:
-            await access.require(session, "asset", asset_id, by, action)
-            may = await access.actions(session, "asset", asset_id, by)
-            return Seen(await asset_rows.load(session, asset_id), may)
+            return Seen(*await asset_rows.seen(session, asset_id, by, action))
 
         return await self._database.look(find)
 

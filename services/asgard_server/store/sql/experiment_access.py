@@ -7,10 +7,10 @@ from datetime import datetime
 
 from gimle.asgard.core.errors import NotFoundError
 
-from asgard_server.access.domain import EVERYONE, OWN, Action, Owner, Visibility
+from asgard_server.access.domain import EVERYONE, IMPLIED, OWN, Action, Owner, Visibility
 from asgard_server.access.domain import broadcast as readers_by
 from asgard_server.auth.principal import Principal
-from asgard_server.experiment.store import Granted
+from asgard_server.experiment.store import Circle, Granted
 from asgard_server.store.blob_rows import micros, moment
 from asgard_server.store.sql import access, inheriting
 from asgard_server.store.sql.asset_log import Change
@@ -70,6 +70,14 @@ class SqlAccess:
             )
             for each in found
         ]
+
+    async def circle(self, id: str) -> Circle:
+        """Who may read it, and who may write to it."""
+        found = await access.grants(self._session, "experiment", id)
+        return Circle(
+            tuple(sorted({each.principal for each in found})),
+            tuple(sorted({each.principal for each in found if "write" in IMPLIED[each.action]})),
+        )
 
     async def settle(self, id: str, now: datetime) -> None:
         """Make its readers of its grants, and let its assets have what they have of them."""

@@ -15,7 +15,7 @@ from asgard_server.store.sql.session import Database, Row, Session, marks
 
 T = TypeVar("T")
 
-_USER = "sub, handle, name, email, issuer, created_at, created_by, disabled_at"
+_USER = "sub, handle, name, email, issuer, created_at, created_by, disabled_at, token_at"
 _TABLES: Mapping[GroupKind, str] = {"organization": "organizations", "team": "teams"}
 _GROUPS: Mapping[GroupKind, str] = {
     "organization": "SELECT id, slug, name, created_at, created_by, NULL FROM organizations",
@@ -85,9 +85,11 @@ class SqlUsers:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def find(self, sub: str) -> User | None:
+    async def find(self, sub: str, *, lock: bool = False) -> User | None:
         """Look up by id."""
-        return user_of(await self._session.one(f"SELECT {_USER} FROM users WHERE sub = ?", sub))  # noqa: S608 - ours
+        locking = self._session.for_update if lock else ""
+        row = await self._session.one(f"SELECT {_USER} FROM users WHERE sub = ?{locking}", sub)  # noqa: S608 - ours
+        return user_of(row)
 
     async def named(self, handle: str) -> User | None:
         """Look up by handle."""
@@ -98,7 +100,7 @@ class SqlUsers:
         """Add a row, unless the id or the handle is taken."""
         return (
             await self._session.run(
-                f"INSERT INTO users ({_USER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
+                f"INSERT INTO users ({_USER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
                 " ON CONFLICT DO NOTHING",
                 user.sub,
                 user.handle,
@@ -108,17 +110,21 @@ class SqlUsers:
                 micros(user.created_at),
                 user.created_by,
                 None if user.disabled_at is None else micros(user.disabled_at),
+                None if user.token_at is None else micros(user.token_at),
             )
             == 1
         )
 
     async def change(self, user: User) -> None:
-        """Replace name, email and the time of being shut out."""
+        """Replace name, email, issuer, and the times of the newest token and of being shut out."""
         await self._session.run(
-            "UPDATE users SET name = ?, email = ?, disabled_at = ? WHERE sub = ?",
+            "UPDATE users SET name = ?, email = ?, issuer = ?, disabled_at = ?, token_at = ?"
+            " WHERE sub = ?",
             user.name,
             user.email,
+            user.issuer,
             None if user.disabled_at is None else micros(user.disabled_at),
+            None if user.token_at is None else micros(user.token_at),
             user.sub,
         )
 

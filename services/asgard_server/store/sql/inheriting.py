@@ -1,18 +1,27 @@
 """What the assets of an experiment have of its grants, for all of them at once.
 
 The same as a link does for its asset, in a handful of statements: an experiment may have ten
-thousand outputs, and nobody else writes meanwhile.
+thousand outputs, and nobody else writes meanwhile. Of more, what is taken back goes in the
+transaction that does so, and what is given comes behind it, a thousand at a time
+(docs/protocols.md 13).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from gimle.asgard.core.errors import NotFoundError
 
 from asgard_server.access.domain import from_experiment
+from asgard_server.store.blob_rows import micros
+from asgard_server.store.sql import access, outbox
 from asgard_server.store.sql.among import among
-from asgard_server.store.sql.asset_log import Change
-from asgard_server.store.sql.session import Session
+from asgard_server.store.sql.asset_log import Change, log_all
+from asgard_server.store.sql.session import Database, Session
 
 # The grants that assets are to have of an experiment: all of its outputs, reading of its inputs.
 _WANTED = (
@@ -24,40 +33,141 @@ _WANTED = (
 )
 
 
+_LINKED = (
+    "SELECT asset_id FROM asset_links"
+    " WHERE experiment_id = ? AND (direction = 'output' OR propagate_acl = 1)"
+)
+# What assets have of an experiment's grants that are not there any more.
+_UNWANTED = (
+    "object_kind = 'asset' AND source = ? AND NOT EXISTS"  # noqa: S608 - ours
+    f" (SELECT 1 FROM ({_WANTED}) AS w WHERE w.asset_id = grants.object_id"
+    " AND w.principal = grants.principal AND w.action = grants.action)"
+)
+
+# Of more assets than this, what they are to have comes to them a little later.
+WIDE = 10_000
+_AT_ONCE = 1_000
+WORD = "access.inherit"
+
+
 async def inherit_all(session: Session, experiment_id: str, at: int) -> list[Change]:
     """Let all assets of an experiment, which is held, have what it grants now.
 
-    Answers what is to be logged. `at` in microseconds.
+    Answers what is to be logged. `at` in microseconds. Of more than `WIDE` assets only what they
+    are to lose is done: word is left that the rest gets what it is to have (`Inheritance`).
     """
-    source = from_experiment(experiment_id)
-    linked = await _held(session, experiment_id)
+    if await _is_wide(session, experiment_id):
+        await outbox.leave(
+            session, WORD, f"inherit/{experiment_id}", {"experiment_id": experiment_id}, at
+        )
+        return await _take_back(session, experiment_id)
+    linked = await _held(session, await _linked(session, experiment_id))
     if not linked:
         return []
-    gone = await session.all(
-        "DELETE FROM grants WHERE object_kind = 'asset' AND source = ? AND NOT EXISTS"  # noqa: S608 - ours
-        f" (SELECT 1 FROM ({_WANTED}) AS w WHERE w.asset_id = grants.object_id"
-        " AND w.principal = grants.principal AND w.action = grants.action)"
-        " RETURNING object_id",
-        *(source, experiment_id),
+    changed = await _taken(session, experiment_id) | await _given(session, experiment_id, at)
+    return await _reread(session, {each: linked[each] for each in sorted(changed & set(linked))})
+
+
+class Inheritance:
+    """Gives the assets of a wide experiment what it grants, some in each transaction.
+
+    Each looks at what is granted by then, and does the same again without harm. `told` is called
+    after each.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        told: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._told = told
+
+    async def give(self, body: Mapping[str, Any]) -> None:
+        """Give all assets of an experiment, if it is still there, what they are to have."""
+        experiment_id = body["experiment_id"]
+
+        # What is linked from here on has what it is to have by its link.
+        ids = await self._database.look(lambda session: _linked(session, experiment_id))
+        for first in range(0, len(ids), _AT_ONCE):
+            await self._some(experiment_id, ids[first : first + _AT_ONCE])
+            await self._told()
+
+    async def _some(self, experiment_id: str, ids: Sequence[str]) -> None:
+        async def work(session: Session) -> None:
+            with suppress(NotFoundError):
+                await access.hold(session, "experiment", experiment_id)
+                held = await _held(session, ids)
+                changed = await _given(session, experiment_id, micros(self._clock()), ids)
+                changes = await _reread(session, {each: held[each] for each in sorted(changed)})
+                await log_all(session, changes)
+
+        await self._database.write(work)
+
+
+async def _is_wide(session: Session, experiment_id: str) -> bool:
+    count: int = await session.value(
+        f"SELECT count(*) FROM ({_LINKED} LIMIT ?) AS l",  # noqa: S608 - ours
+        *(experiment_id, WIDE + 1),
     )
-    come = await session.all(
+    return count > WIDE
+
+
+async def _take_back(session: Session, experiment_id: str) -> list[Change]:
+    """Let no asset have what the experiment does not grant any more."""
+    rows = await session.all(
+        f"SELECT DISTINCT object_id FROM grants WHERE {_UNWANTED}",  # noqa: S608 - ours
+        *(from_experiment(experiment_id), experiment_id),
+    )
+    if not rows:
+        return []
+    held = await _held(session, [row[0] for row in rows])
+    await _taken(session, experiment_id)
+    return await _reread(session, held)
+
+
+async def _taken(session: Session, experiment_id: str) -> set[str]:
+    """Remove what assets are not to have any more; answer which had something."""
+    rows = await session.all(
+        f"DELETE FROM grants WHERE {_UNWANTED} RETURNING object_id",  # noqa: S608 - ours
+        *(from_experiment(experiment_id), experiment_id),
+    )
+    return {row[0] for row in rows}
+
+
+async def _given(
+    session: Session, experiment_id: str, at: int, some: Sequence[str] | None = None
+) -> set[str]:
+    """Add what assets, all unless some are named, are to have; answer which had it not."""
+    source = from_experiment(experiment_id)
+    chosen: str = "TRUE"
+    ids: list[object] = []
+    if some is not None:
+        chosen, *ids = among(session, "l.asset_id", some)
+    rows = await session.all(
         "INSERT INTO grants (object_kind, object_id, principal, action, source, granted_by,"  # noqa: S608 - ours
         f" granted_at) SELECT 'asset', w.asset_id, w.principal, w.action, {_text(session)},"
-        f" {_text(session)}, {_number(session)} FROM ({_WANTED}) AS w WHERE true"
+        f" {_text(session)}, {_number(session)} FROM ({_WANTED} AND {chosen}) AS w WHERE true"
         " ON CONFLICT DO NOTHING RETURNING object_id",
-        *(source, source, at, experiment_id),
+        *(source, source, at, experiment_id, *ids),
     )
-    changed = sorted({row[0] for row in (*gone, *come)})
-    return await _reread(session, {each: linked[each] for each in changed if each in linked})
+    return {row[0] for row in rows}
 
 
-async def _held(session: Session, experiment_id: str) -> dict[str, int]:
-    """Its assets by their ids, with their creation; nobody else changes them from here on."""
+async def _linked(session: Session, experiment_id: str) -> list[str]:
+    """The ids of its assets, in order."""
+    rows = await session.all(f"{_LINKED} ORDER BY asset_id", experiment_id)
+    return list(dict.fromkeys(row[0] for row in rows))
+
+
+async def _held(session: Session, ids: Sequence[str]) -> dict[str, int]:
+    """Assets that are there, with their creation; nobody else changes them from here on."""
+    chosen, values = among(session, "id", ids)
     rows = await session.all(
-        "SELECT id, created_at FROM assets WHERE id IN (SELECT asset_id FROM asset_links"  # noqa: S608 - ours
-        " WHERE experiment_id = ? AND (direction = 'output' OR propagate_acl = 1))"
-        f" ORDER BY id{session.for_update}",
-        experiment_id,
+        f"SELECT id, created_at FROM assets WHERE {chosen} ORDER BY id{session.for_update}",  # noqa: S608 - ours
+        values,
     )
     return dict(rows)
 

@@ -65,9 +65,9 @@ class SqlMembers:
         """Members by id."""
         rows = await self._session.all(
             "SELECT m.scope_id, m.sub, m.role, m.source, m.created_at, u.sub, u.handle, u.name,"
-            " u.email, u.issuer, u.created_at, u.created_by, u.disabled_at FROM memberships m"
-            " LEFT JOIN users u ON u.sub = m.sub WHERE m.scope_id = ? AND m.sub > ?"
-            " ORDER BY m.sub LIMIT ?",
+            " u.email, u.issuer, u.created_at, u.created_by, u.disabled_at, u.token_at"
+            " FROM memberships m LEFT JOIN users u ON u.sub = m.sub"
+            " WHERE m.scope_id = ? AND m.sub > ? ORDER BY m.sub LIMIT ?",
             group_id,
             behind,
             limit,
@@ -96,9 +96,11 @@ def user_of(row: Row | None) -> User | None:
     """The user of a row, in the order of its columns."""
     if row is None:
         return None
-    sub, handle, name, email, issuer, created_at, created_by, disabled_at = row
-    at = None if disabled_at is None else moment(disabled_at)
-    return User(sub, handle, name, email, issuer, moment(created_at), created_by, at)
+    sub, handle, name, email, issuer, created_at, created_by, *times = row
+    disabled_at, token_at = (None if time is None else moment(time) for time in times)
+    return User(
+        sub, handle, name, email, issuer, moment(created_at), created_by, disabled_at, token_at
+    )
 
 
 def _membership(row: tuple[Any, ...]) -> Membership:

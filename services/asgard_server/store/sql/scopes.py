@@ -30,24 +30,28 @@ OWNED: dict[ScopeKind, str] = {
 """The condition that an asset or an experiment, called `o`, is of the scope of this kind and id."""
 
 
-async def scope_of(session: Session, text: str) -> Scope | None:
-    """Who is meant by an id, "@alice", "o/acme" or "t/ml-team"; None for nobody there is."""
+async def scope_of(session: Session, text: str, *, lock: bool = False) -> Scope | None:
+    """Who is meant by an id, "@alice", "o/acme" or "t/ml-team"; None for nobody there is.
+
+    `lock`, in a transaction that writes: an organisation or team stays until that has ended.
+    """
     if text.startswith("@"):
         return await _user(session, "handle", text[1:]) or _local(text[1:])
     if text.startswith("o/"):
-        return await _organization(session, "slug", text[2:])
+        return await _organization(session, "slug", text[2:], lock=lock)
     if text.startswith("t/"):
-        return await _team(session, "slug", text[2:])
+        return await _team(session, "slug", text[2:], lock=lock)
     return (
-        await _organization(session, "id", text)
-        or await _team(session, "id", text)
+        await _organization(session, "id", text, lock=lock)
+        or await _team(session, "id", text, lock=lock)
         or await _user(session, "sub", text)
         or _local(text)
     )
 
 
 async def owner_named(session: Session, organization: str, team: str) -> Owner:
-    """Whose something is to be, as a caller names them; nobody's for two empty texts.
+    """Whose something is to be, as a caller names them; nobody's for two empty texts. They stay
+    until the transaction has ended.
 
     Raises `NotFoundError`.
     """
@@ -74,7 +78,7 @@ def require_member(owner: Owner, organization: str, team: str, by: Principal) ->
 async def _named(session: Session, kind: ScopeKind, text: str) -> Scope | None:
     if not text:
         return None
-    found = await scope_of(session, text)
+    found = await scope_of(session, text, lock=True)
     if found is None or found.kind != kind:
         raise NotFoundError(kind, text)
     return found
@@ -90,11 +94,18 @@ async def _user(session: Session, column: str, value: str) -> Scope | None:
     return None if sub is None else Scope("user", sub)
 
 
-async def _organization(session: Session, column: str, value: str) -> Scope | None:
-    found = await session.value(f"SELECT id FROM organizations WHERE {column} = ?", value)  # noqa: S608 - ours
+def _kept(session: Session, lock: bool) -> str:
+    """Others may keep the row, too; who removes it waits, and then counts what belongs to it."""
+    return " FOR KEY SHARE" if lock and session.engine == "postgres" else ""
+
+
+async def _organization(session: Session, column: str, value: str, *, lock: bool) -> Scope | None:
+    query = f"SELECT id FROM organizations WHERE {column} = ?{_kept(session, lock)}"  # noqa: S608 - ours
+    found = await session.value(query, value)
     return None if found is None else Scope("organization", found, found)
 
 
-async def _team(session: Session, column: str, value: str) -> Scope | None:
-    row = await session.one(f"SELECT id, organization_id FROM teams WHERE {column} = ?", value)  # noqa: S608 - ours
+async def _team(session: Session, column: str, value: str, *, lock: bool) -> Scope | None:
+    query = f"SELECT id, organization_id FROM teams WHERE {column} = ?{_kept(session, lock)}"  # noqa: S608 - ours
+    row = await session.one(query, value)
     return None if row is None else Scope("team", row[0], row[1])

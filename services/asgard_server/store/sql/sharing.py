@@ -210,13 +210,13 @@ async def _move(session: Session, asset_id: str, to: Move, by: Principal, now: d
 
 
 async def _target(session: Session, to: Move, by: Principal) -> Owner:
-    organization = await scope_of(session, to.organization) if to.organization else None
+    organization = await scope_of(session, to.organization, lock=True) if to.organization else None
     if organization is None or organization.kind != "organization":
         raise NotFoundError("organization", to.organization)
     _require_member(organization, to.organization, by)
     if not to.team:
         return Owner(organization.id)
-    team = await scope_of(session, to.team)
+    team = await scope_of(session, to.team, lock=True)
     if team is None or team.kind != "team" or team.organization_id != organization.id:
         raise NotFoundError("team", to.team)  # of this organisation
     return Owner(organization.id, team.id)

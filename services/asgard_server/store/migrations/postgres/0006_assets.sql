@@ -131,6 +131,7 @@ CREATE TABLE asgard.assets (
   revision bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX assets_by_time ON asgard.assets (created_at, id);
+CREATE INDEX assets_by_name ON asgard.assets (name, created_at, id) WHERE name IS NOT NULL;
 CREATE INDEX assets_by_experiment ON asgard.assets (experiment_id, variation, run, created_at, id);
 CREATE INDEX assets_by_series ON asgard.assets (series_id, version);
 CREATE INDEX assets_pending ON asgard.assets (created_at) WHERE state = 'pending';

@@ -130,6 +130,7 @@ CREATE TABLE assets (
   revision INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX assets_by_time ON assets (created_at, id);
+CREATE INDEX assets_by_name ON assets (name, created_at, id) WHERE name IS NOT NULL;
 CREATE INDEX assets_by_experiment ON assets (experiment_id, variation, run, created_at, id);
 CREATE INDEX assets_by_series ON assets (series_id, version);
 CREATE INDEX assets_pending ON assets (created_at) WHERE state = 'pending';

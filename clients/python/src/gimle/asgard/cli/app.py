@@ -34,6 +34,7 @@ ELSEWHERE = {
     "config": "Show the settings of the server that hold here.",
     "migrate": "Bring the schema of the database up to this release.",
     "reindex": "Make the index of a storage agree with its documents.",
+    "outbox": "Show what other services have refused for good, and tell it to them again.",
     "blob.init": "Make the bucket, and let pages and uploads use it.",
     "keys.init": "Make the first API key, in the server's database.",
 }

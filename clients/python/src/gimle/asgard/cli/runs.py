@@ -1,4 +1,4 @@
-"""`asgard runs`: list, show and delete the runs of a storage."""
+"""`asgard runs`: list, show, share and delete the runs of a storage."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="List, show and delete runs.",
+    help="List, show, share and delete runs.",
 )
+
+_VISIBILITIES = {
+    "private": "private",
+    "public": "public",
+    **dict.fromkeys(("organization", "org", "org_public"), "org_public"),
+}
 
 Storage = Annotated[
     str,
@@ -98,13 +104,16 @@ def show(
     for label, value in (
         ("created", run.created_at.astimezone().isoformat(timespec="seconds")),
         ("status", run.status),
+        ("owner", run.owner),
+        ("organization", run.organization_id),
+        ("visibility", run.visibility),
         ("equation", run.equation),
         ("circuit", run.circuit),
         ("tags", ", ".join(run.tags)),
         ("note", run.note),
     ):
         if value:
-            out.print(f"  {label:<9} {value}", markup=False)
+            out.print(f"  {label:<12} {value}", markup=False)
     for result in results:
         title = result.display.get("title", "")
         out.print(f"  {result.result_type:<20} {result.id}  {title}", markup=False)
@@ -146,9 +155,46 @@ def delete(
         console().print_json(json.dumps({"deleted": [run.id for run in runs]}))
 
 
+def visibility(
+    run_id: Id,
+    who: Annotated[str, typer.Argument(metavar="WHO", help="private, organization or public.")],
+    storage: Storage = "storage",
+    organization: Annotated[
+        str, typer.Option(help="The id of an organisation of yours, whose the run is from now on.")
+    ] = "",
+    owner: Annotated[str, typer.Option(help="The id of the user who owns it from now on.")] = "",
+) -> None:
+    """Say who reads a run of yours, and whose it is.
+
+    Examples:
+
+    ```
+    asgard runs visibility 0198c0de public
+    asgard runs visibility 0198c0de organization --organization org_0198a7c2
+    asgard runs visibility 0198c0de private --owner auth0|64f1
+    ```
+    """
+    wanted = _VISIBILITIES.get(who)
+    if wanted is None:
+        fail(f"{who!r} says nothing of who reads a run", "say private, organization or public")
+    from gimle.asgard.monitor.fields import UNCHANGED
+
+    with waiting(f"Changing a run of {storage}"):
+        place = _open(storage)
+        run = _find(place, run_id)
+        place.update_run(
+            run,
+            visibility=wanted,
+            organization_id=organization or UNCHANGED,
+            owner=owner or UNCHANGED,
+        )
+    console().print(f"{run.id}: {run.visibility}", markup=False)
+
+
 app.command("list")(plain_errors(list_runs))
 app.command("show")(plain_errors(show))
 app.command("delete")(plain_errors(delete))
+app.command("visibility")(plain_errors(visibility))
 
 
 def _open(storage: str) -> AsgardStorage:
@@ -190,6 +236,9 @@ def _run_json(run: Run) -> dict[str, Any]:
         "status": run.status,
         "finished_at": _time(run.finished_at),
         "result_count": len(run.result_ids),
+        "owner": run.owner,
+        "organization_id": run.organization_id,
+        "visibility": run.visibility,
     }
 
 

@@ -11,12 +11,13 @@ import numpy as np
 from gimle.asgard.client.outgoing import STREAMED_BYTES, Outgoing
 from gimle.asgard.core import exact
 from gimle.asgard.core.arrays import Array, ArrayRef, dtype_named
-from gimle.asgard.core.documents import ResultDocument, RunDocument
+from gimle.asgard.core.documents import OWNED, ResultDocument, RunDocument
 from gimle.asgard.core.enclosing import apart, together
 from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.core.growth import references
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -54,6 +55,9 @@ def _create_request(run: RunDocument) -> pb.CreateRunRequest:
         note=run.note,
         create_time=timestamp(run.created_at),
         status=status_number(run.status),
+        owner=run.extra.get("owner"),
+        organization_id=run.extra.get("organization_id"),
+        visibility=run.extra.get("visibility"),
     )
 
 
@@ -91,7 +95,7 @@ def _new_result(result: ResultDocument) -> tuple[NewResult, dict[str, Array], Re
 def append_call(result_id: str, data: Any, at: int) -> Outgoing:
     """The call that lets a result grow."""
     body, arrays = apart(data)
-    request = pb.AppendResultRequest(result_id=result_id, data=body, expected_length=at)
+    request = AppendResultRequest(result_id=result_id, data=body, expected_length=at)
     if any(array.nbytes > STREAMED_BYTES for array in arrays.values()):
         request.upload_id = new_id(datetime.now(UTC))
     return Outgoing("AppendResult", result_id, request, (arrays,))
@@ -105,12 +109,13 @@ def update_request(old: RunDocument, new: RunDocument, etag: str) -> pb.UpdateRu
         for name in CHANGEABLE
         if exact.dumps([getattr(old, name)]) != exact.dumps([getattr(new, name)])
     ]
+    changed += [name for name in OWNED if old.extra.get(name) != new.extra.get(name)]
     if not changed:
         return None
     request = pb.UpdateRunRequest(run_id=old.id, etag=etag)
     request.update_mask.paths.extend(changed)
     for name in changed:
-        value = getattr(new, name)
+        value = new.extra.get(name) if name in OWNED else getattr(new, name)
         if name == "metadata":
             request.metadata = _json("metadata", value)
         elif name == "tags":
@@ -162,6 +167,7 @@ def run(message: pb.Run) -> RunDocument:
         note=message.note if message.HasField("note") else None,
         status=_STATUS_NAMES.get(message.status),
         finished_at=_moment(message.finish_time) if message.HasField("finish_time") else None,
+        extra={name: value for name in OWNED if (value := getattr(message, name))},
     )
 
 

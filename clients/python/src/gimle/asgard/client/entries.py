@@ -19,6 +19,7 @@ from gimle.asgard.core.enclosing import npy_parts
 from gimle.asgard.core.folder.files import write_all
 from gimle.asgard.v1 import one_result_pb2 as one_pb
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 
 _REQUESTS: dict[str, Any] = {
     "CreateRun": pb.CreateRunRequest,
@@ -27,7 +28,7 @@ _REQUESTS: dict[str, Any] = {
     "FinishRun": pb.FinishRunRequest,
     "DeleteRun": pb.DeleteRunRequest,
     "AddResult": pb.AddResultRequest,
-    "AppendResult": pb.AppendResultRequest,
+    "AppendResult": AppendResultRequest,
     "DeleteResult": one_pb.DeleteResultRequest,
 }
 

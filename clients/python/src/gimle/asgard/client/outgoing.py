@@ -11,6 +11,7 @@ from gimle.asgard.core.arrays import Array
 from gimle.asgard.core.enclosing import npy_bytes, pieces
 from gimle.asgard.core.errors import RequestTooLargeError
 from gimle.asgard.v1 import run_service_pb2 as pb
+from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 
 # With more bytes in its arrays a call is streamed, so many at a time.
 STREAMED_BYTES = PIECE_BYTES = 1 << 20
@@ -96,7 +97,7 @@ def array_maps(request: Any) -> list[Any]:
     """The maps of arrays in a request, one for each of its results."""
     if isinstance(request, pb.AddResultRequest):
         return [request.result.arrays]
-    if isinstance(request, pb.AppendResultRequest):
+    if isinstance(request, AppendResultRequest):
         return [request.arrays]
     if isinstance(request, pb.SaveRunRequest):
         return [result.arrays for result in request.results]

@@ -18,6 +18,7 @@ from gimle.asgard.core.errors import DocumentError, InvalidFieldError
 from gimle.asgard.core.ids import are_ids, id_time, is_id
 
 __all__ = [
+    "OWNED",
     "ArrayRef",
     "ResultDocument",
     "RunDocument",
@@ -30,6 +31,9 @@ __all__ = [
     "format_time",
     "parse_time",
 ]
+
+OWNED = ("owner", "organization_id", "visibility")
+"""The keys by which a run's document says whose it is; among its `extra`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Levels of nesting; a document adds a few of its own to the 254 that a writer follows.

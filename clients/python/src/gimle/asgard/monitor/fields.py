@@ -11,6 +11,7 @@ from gimle.asgard.core.errors import InvalidFieldError
 
 FINISHED = ("succeeded", "failed", "failed_crash", "failed_abandoned", "failed_lost")
 STATUSES = ("pending", "running", *FINISHED)
+VISIBILITIES = ("private", "org_public", "public")
 
 
 class Unchanged(Enum):
@@ -76,6 +77,15 @@ def _optional_text(field: str, value: Any) -> str | None:
     raise InvalidFieldError(field, f"is a {type(value).__name__}, not text", "give text or None")
 
 
+def _visibility(field: str, value: Any) -> str | None:
+    text = _optional_text(field, value)
+    if text is None or text in VISIBILITIES:
+        return text
+    raise InvalidFieldError(
+        field, f"{text!r} is not known", f"use one of {', '.join(VISIBILITIES)}"
+    )
+
+
 def _tags(field: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidFieldError(field, f"{value!r} is not a list", "give a list of texts")
@@ -94,4 +104,7 @@ _RULES = {
     "tags": _tags,
     "note": _optional_text,
     "status": _optional_status,
+    "owner": _optional_text,
+    "organization_id": _optional_text,
+    "visibility": _visibility,
 }

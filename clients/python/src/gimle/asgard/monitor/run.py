@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from gimle.asgard.core.documents import RunDocument
+from gimle.asgard.core.documents import OWNED, RunDocument
 from gimle.asgard.core.errors import DocumentError, NotFoundError
 from gimle.asgard.monitor.home import Home
 from gimle.asgard.monitor.reading import read_all
@@ -20,7 +20,8 @@ class Run:
 
     id, name, equation, circuit, metadata, tags, note, status and the times (aware, UTC;
     finished_at is None until somebody says so) are as last read or saved; change them with
-    `storage.update_run`. `results` are read when they are first looked at.
+    `storage.update_run`. So are owner, organization_id and visibility; a run without an owner is
+    everybody's. `results` are read when they are first looked at.
     """
 
     id: str
@@ -35,6 +36,9 @@ class Run:
     status: str | None
     finished_at: datetime | None
     result_ids: list[str]
+    owner: str | None
+    organization_id: str | None
+    visibility: str | None
 
     def __init__(self, home: Home, document: RunDocument, results: list[Result] | None) -> None:
         self._home = home
@@ -55,6 +59,7 @@ class Run:
         self.status = document.status
         self.finished_at = document.finished_at
         self.result_ids = list(document.results)
+        self.owner, self.organization_id, self.visibility = map(document.extra.get, OWNED)
 
     @property
     def uuid(self) -> str:

@@ -24,7 +24,7 @@ from gimle.asgard.core.folder import Durability
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.watching import Event
 from gimle.asgard.monitor import fields
-from gimle.asgard.monitor.documents import new_result, new_run
+from gimle.asgard.monitor.documents import moved, new_result, new_run, owned
 from gimle.asgard.monitor.fields import UNCHANGED, Unchanged
 from gimle.asgard.monitor.home import Home, Reach, Where, open_home, watch_home
 from gimle.asgard.monitor.reading import read_all
@@ -88,13 +88,19 @@ class AsgardStorage:
         status: str | None = None,
         id: str | None = None,
         created_at: datetime | None = None,
+        owner: str | None = None,
+        organization_id: str | None = None,
+        visibility: Literal["private", "org_public", "public"] | None = None,
     ) -> Run:
         """Create a run.
 
         status: "running" to say that `finish_run` will follow. id: yours, for a create that
         is safe to repeat (AlreadyExistsError); made when None. created_at: now when None.
+        owner, organization_id, visibility: whose it is, and who else reads it, where a service
+        asks who calls (docs/access.md): whoever creates a run owns it, and alone reads it.
         """
         run = new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
+        run = owned(run, owner, organization_id, visibility)
         stored, _ = self._home.create_run(run)
         return Run(self._home, stored, [])
 
@@ -113,9 +119,13 @@ class AsgardStorage:
         status: str | None = None,
         id: str | None = None,
         created_at: datetime | None = None,
+        owner: str | None = None,
+        organization_id: str | None = None,
+        visibility: Literal["private", "org_public", "public"] | None = None,
     ) -> Run:
         """Create a run with one result, both or none; answer the run."""
         run = new_run(name, equation, circuit, metadata, tags, note, status, id, created_at)
+        run = owned(run, owner, organization_id, visibility)
         result = new_result(run.id, result_type, data, display, None, created_at)
         stored, results = self._home.create_run(run, [result])
         return Run(self._home, stored, [Result(self._home, one, whole=False) for one in results])
@@ -198,6 +208,9 @@ class AsgardStorage:
         tags: Iterable[str] | Unchanged = UNCHANGED,
         note: str | Unchanged | None = UNCHANGED,
         status: str | Unchanged | None = UNCHANGED,
+        owner: str | Unchanged = UNCHANGED,
+        organization_id: str | Unchanged | None = UNCHANGED,
+        visibility: str | Unchanged = UNCHANGED,
     ) -> Run:
         """Change what is named; metadata and tags are replaced as a whole. Answers the run."""
         changes = fields.checked(
@@ -208,8 +221,11 @@ class AsgardStorage:
             tags=tags,
             note=note,
             status=status,
+            owner=owner,
+            organization_id=organization_id,
+            visibility=visibility,
         )
-        return self._update(run, lambda old: replace(old, **changes))
+        return self._update(run, lambda old: moved(old, changes))
 
     def _update(self, run: Run | str, change: Any) -> Run:
         run_id = check_id(run.id if isinstance(run, Run) else run, "run_id")

@@ -192,6 +192,7 @@ class NewUpload(message.Message):
     CONTENT_TYPE_FIELD_NUMBER: builtins.int
     GRANT_DURATION_FIELD_NUMBER: builtins.int
     PLAIN_FIELD_NUMBER: builtins.int
+    LENT_TO_FIELD_NUMBER: builtins.int
     blob_id: builtins.str
     """Chosen by the client to make a repeat safe; made by the service when empty."""
     name: builtins.str
@@ -203,6 +204,10 @@ class NewUpload(message.Message):
     """application/octet-stream when empty."""
     plain: builtins.bool
     """One plain PUT whatever is declared, for a program that can send nothing else."""
+    lent_to: builtins.str
+    """A user who may list and sign parts of it, beside whoever asks. For service callers only: else
+    PERMISSION_DENIED SERVICE_CALLERS_ONLY.
+    """
     @builtins.property
     def grant_duration(self) -> duration_pb2.Duration:
         """How long the grant holds: 1 s to 7 days, 1 h when absent."""
@@ -217,10 +222,11 @@ class NewUpload(message.Message):
         content_type: builtins.str = ...,
         grant_duration: duration_pb2.Duration | None = ...,
         plain: builtins.bool = ...,
+        lent_to: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_sha256", b"_sha256", "_size_bytes", b"_size_bytes", "grant_duration", b"grant_duration", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_sha256", b"_sha256", "_size_bytes", b"_size_bytes", "blob_id", b"blob_id", "content_type", b"content_type", "grant_duration", b"grant_duration", "name", b"name", "plain", b"plain", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_sha256", b"_sha256", "_size_bytes", b"_size_bytes", "blob_id", b"blob_id", "content_type", b"content_type", "grant_duration", b"grant_duration", "lent_to", b"lent_to", "name", b"name", "plain", b"plain", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sha256: _TypeAlias = typing.Literal["sha256"]  # noqa: Y015
     _WhichOneofArgType__sha256: _TypeAlias = typing.Literal["_sha256", b"_sha256"]  # noqa: Y015
@@ -337,6 +343,9 @@ class RenewUploadsRequest(message.Message):
 
     BLOB_IDS_FIELD_NUMBER: builtins.int
     GRANT_DURATION_FIELD_NUMBER: builtins.int
+    LENT_TO_FIELD_NUMBER: builtins.int
+    lent_to: builtins.str
+    """A user who may list and sign parts of them, too, as in NewUpload."""
     @builtins.property
     def blob_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """1 to 1,000."""
@@ -348,10 +357,11 @@ class RenewUploadsRequest(message.Message):
         *,
         blob_ids: abc.Iterable[builtins.str] | None = ...,
         grant_duration: duration_pb2.Duration | None = ...,
+        lent_to: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["grant_duration", b"grant_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["blob_ids", b"blob_ids", "grant_duration", b"grant_duration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["blob_ids", b"blob_ids", "grant_duration", b"grant_duration", "lent_to", b"lent_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

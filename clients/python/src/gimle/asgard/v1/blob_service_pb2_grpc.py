@@ -31,7 +31,11 @@ class BlobServiceStub:
     The bytes of a blob that is ready cannot change: its key is written once.
 
     A name is a label such as "run-7/checkpoint.pt": steps of Unicode in form NFC between single
-    slashes. Of the blobs that are not deleted no two have the same name.
+    slashes. Of the blobs of one maker that are not deleted no two have the same name.
+
+    A blob belongs to the user who asked for its upload, by whatever key. Everybody else's are
+    NOT_FOUND BLOB_NOT_FOUND, and in no list, as if they were not there; names are each maker's own.
+    The services and the local user have theirs together, and find all others by their ids.
     """
 
     def __init__(self, channel):
@@ -128,14 +132,18 @@ class BlobServiceServicer:
     The bytes of a blob that is ready cannot change: its key is written once.
 
     A name is a label such as "run-7/checkpoint.pt": steps of Unicode in form NFC between single
-    slashes. Of the blobs that are not deleted no two have the same name.
+    slashes. Of the blobs of one maker that are not deleted no two have the same name.
+
+    A blob belongs to the user who asked for its upload, by whatever key. Everybody else's are
+    NOT_FOUND BLOB_NOT_FOUND, and in no list, as if they were not there; names are each maker's own.
+    The services and the local user have theirs together, and find all others by their ids.
     """
 
     def CreateUploads(self, request, context):
         """Grants uploads of many blobs, each in the way its declaration allows. A blob that is ready
         under the same name with the same declared SHA-256 is answered as already there. The same call
-        with the same ids answers the same blobs with fresh grants; another declaration under an id or
-        a name that is taken is ALREADY_EXISTS. All are granted or none.
+        with the same ids answers the same blobs with fresh grants; another declaration under an id, or
+        a name of the caller's, that is taken is ALREADY_EXISTS. All are granted or none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +158,8 @@ class BlobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SignParts(self, request, context):
-        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. NOT_FOUND and
+        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given, also to whom
+        the upload was lent. NOT_FOUND and
         FAILED_PRECONDITION as in RenewUploads. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -199,7 +208,7 @@ class BlobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBlobs(self, request, context):
-        """Lists blobs in the order of their names. Never NOT_FOUND.
+        """Lists the caller's blobs in the order of their names. Never NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,15 +216,16 @@ class BlobServiceServicer:
 
     def DeleteBlob(self, request, context):
         """Deletes a blob and its bytes. NOT_FOUND BLOB_NOT_FOUND, also on a repeat; FAILED_PRECONDITION
-        BLOB_OWNED while somebody has claimed it.
+        BLOB_OWNED while somebody has claimed it; PERMISSION_DENIED FORBIDDEN by a worker's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBlobs(self, request, context):
-        """Deletes all blobs whose names begin with a prefix; those that are claimed stay and are counted.
-        A prefix that nothing has is no error, so a repeat is safe.
+        """Deletes all blobs of the caller's whose names begin with a prefix; those that are claimed stay
+        and are counted. A prefix that nothing has is no error, so a repeat is safe. PERMISSION_DENIED
+        FORBIDDEN by a worker's key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,7 +241,8 @@ class BlobServiceServicer:
 
     def ClaimBlobs(self, request, context):
         """Says that something needs these blobs: until it is released none of them is deleted. NOT_FOUND
-        BLOB_NOT_FOUND, and then none is claimed. Safe to repeat.
+        BLOB_NOT_FOUND, and then none is claimed. For service callers only: else PERMISSION_DENIED
+        SERVICE_CALLERS_ONLY. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -239,7 +250,8 @@ class BlobServiceServicer:
 
     def ReleaseBlobs(self, request, context):
         """Takes a claim back. A claim that is not there is no error, so a repeat is safe. A blob that
-        was claimed and now is not, is deleted.
+        was claimed and now is not, is deleted. For service callers only: else PERMISSION_DENIED
+        SERVICE_CALLERS_ONLY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -359,7 +371,11 @@ class BlobService:
     The bytes of a blob that is ready cannot change: its key is written once.
 
     A name is a label such as "run-7/checkpoint.pt": steps of Unicode in form NFC between single
-    slashes. Of the blobs that are not deleted no two have the same name.
+    slashes. Of the blobs of one maker that are not deleted no two have the same name.
+
+    A blob belongs to the user who asked for its upload, by whatever key. Everybody else's are
+    NOT_FOUND BLOB_NOT_FOUND, and in no list, as if they were not there; names are each maker's own.
+    The services and the local user have theirs together, and find all others by their ids.
     """
 
     @staticmethod

@@ -32,7 +32,11 @@ class BlobServiceStub:
     The bytes of a blob that is ready cannot change: its key is written once.
 
     A name is a label such as "run-7/checkpoint.pt": steps of Unicode in form NFC between single
-    slashes. Of the blobs that are not deleted no two have the same name.
+    slashes. Of the blobs of one maker that are not deleted no two have the same name.
+
+    A blob belongs to the user who asked for its upload, by whatever key. Everybody else's are
+    NOT_FOUND BLOB_NOT_FOUND, and in no list, as if they were not there; names are each maker's own.
+    The services and the local user have theirs together, and find all others by their ids.
     """
 
     @_typing.overload
@@ -42,15 +46,16 @@ class BlobServiceStub:
     CreateUploads: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.CreateUploadsRequest, _blob_service_pb2.CreateUploadsResponse]
     """Grants uploads of many blobs, each in the way its declaration allows. A blob that is ready
     under the same name with the same declared SHA-256 is answered as already there. The same call
-    with the same ids answers the same blobs with fresh grants; another declaration under an id or
-    a name that is taken is ALREADY_EXISTS. All are granted or none.
+    with the same ids answers the same blobs with fresh grants; another declaration under an id, or
+    a name of the caller's, that is taken is ALREADY_EXISTS. All are granted or none.
     """
     RenewUploads: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.RenewUploadsRequest, _blob_service_pb2.RenewUploadsResponse]
     """Grants uploads that have begun anew, with what is asked for kept. NOT_FOUND BLOB_NOT_FOUND when
     one is gone, FAILED_PRECONDITION UPLOAD_ENDED when it is ready or given up. Safe to repeat.
     """
     SignParts: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.SignPartsRequest, _blob_service_pb2.SignPartsResponse]
-    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. NOT_FOUND and
+    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given, also to whom
+    the upload was lent. NOT_FOUND and
     FAILED_PRECONDITION as in RenewUploads. Safe to repeat.
     """
     ListParts: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.ListPartsRequest, _blob_service_pb2.ListPartsResponse]
@@ -75,14 +80,15 @@ class BlobServiceStub:
     BLOB_NOT_FOUND.
     """
     ListBlobs: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.ListBlobsRequest, _blob_service_pb2.ListBlobsResponse]
-    """Lists blobs in the order of their names. Never NOT_FOUND."""
+    """Lists the caller's blobs in the order of their names. Never NOT_FOUND."""
     DeleteBlob: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.DeleteBlobRequest, _blob_service_pb2.DeleteBlobResponse]
     """Deletes a blob and its bytes. NOT_FOUND BLOB_NOT_FOUND, also on a repeat; FAILED_PRECONDITION
-    BLOB_OWNED while somebody has claimed it.
+    BLOB_OWNED while somebody has claimed it; PERMISSION_DENIED FORBIDDEN by a worker's key.
     """
     DeleteBlobs: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.DeleteBlobsRequest, _blob_service_pb2.DeleteBlobsResponse]
-    """Deletes all blobs whose names begin with a prefix; those that are claimed stay and are counted.
-    A prefix that nothing has is no error, so a repeat is safe.
+    """Deletes all blobs of the caller's whose names begin with a prefix; those that are claimed stay
+    and are counted. A prefix that nothing has is no error, so a repeat is safe. PERMISSION_DENIED
+    FORBIDDEN by a worker's key.
     """
     CopyBlob: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.CopyBlobRequest, _blob_service_pb2.CopyBlobResponse]
     """Copies a blob under another name, within the store. NOT_FOUND BLOB_NOT_FOUND, ALREADY_EXISTS
@@ -90,11 +96,13 @@ class BlobServiceStub:
     """
     ClaimBlobs: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.ClaimBlobsRequest, _blob_service_pb2.ClaimBlobsResponse]
     """Says that something needs these blobs: until it is released none of them is deleted. NOT_FOUND
-    BLOB_NOT_FOUND, and then none is claimed. Safe to repeat.
+    BLOB_NOT_FOUND, and then none is claimed. For service callers only: else PERMISSION_DENIED
+    SERVICE_CALLERS_ONLY. Safe to repeat.
     """
     ReleaseBlobs: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.ReleaseBlobsRequest, _blob_service_pb2.ReleaseBlobsResponse]
     """Takes a claim back. A claim that is not there is no error, so a repeat is safe. A blob that
-    was claimed and now is not, is deleted.
+    was claimed and now is not, is deleted. For service callers only: else PERMISSION_DENIED
+    SERVICE_CALLERS_ONLY.
     """
     ReadBlob: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.ReadBlobRequest, _blob_service_pb2.ReadBlobResponse]
     """Reads a blob of at most 4 MiB through the service. NOT_FOUND BLOB_NOT_FOUND,
@@ -113,22 +121,27 @@ class BlobServiceAsyncStub(BlobServiceStub):
     The bytes of a blob that is ready cannot change: its key is written once.
 
     A name is a label such as "run-7/checkpoint.pt": steps of Unicode in form NFC between single
-    slashes. Of the blobs that are not deleted no two have the same name.
+    slashes. Of the blobs of one maker that are not deleted no two have the same name.
+
+    A blob belongs to the user who asked for its upload, by whatever key. Everybody else's are
+    NOT_FOUND BLOB_NOT_FOUND, and in no list, as if they were not there; names are each maker's own.
+    The services and the local user have theirs together, and find all others by their ids.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUploads: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.CreateUploadsRequest, _blob_service_pb2.CreateUploadsResponse]  # type: ignore[assignment]
     """Grants uploads of many blobs, each in the way its declaration allows. A blob that is ready
     under the same name with the same declared SHA-256 is answered as already there. The same call
-    with the same ids answers the same blobs with fresh grants; another declaration under an id or
-    a name that is taken is ALREADY_EXISTS. All are granted or none.
+    with the same ids answers the same blobs with fresh grants; another declaration under an id, or
+    a name of the caller's, that is taken is ALREADY_EXISTS. All are granted or none.
     """
     RenewUploads: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.RenewUploadsRequest, _blob_service_pb2.RenewUploadsResponse]  # type: ignore[assignment]
     """Grants uploads that have begun anew, with what is asked for kept. NOT_FOUND BLOB_NOT_FOUND when
     one is gone, FAILED_PRECONDITION UPLOAD_ENDED when it is ready or given up. Safe to repeat.
     """
     SignParts: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.SignPartsRequest, _blob_service_pb2.SignPartsResponse]  # type: ignore[assignment]
-    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. NOT_FOUND and
+    """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given, also to whom
+    the upload was lent. NOT_FOUND and
     FAILED_PRECONDITION as in RenewUploads. Safe to repeat.
     """
     ListParts: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.ListPartsRequest, _blob_service_pb2.ListPartsResponse]  # type: ignore[assignment]
@@ -153,14 +166,15 @@ class BlobServiceAsyncStub(BlobServiceStub):
     BLOB_NOT_FOUND.
     """
     ListBlobs: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.ListBlobsRequest, _blob_service_pb2.ListBlobsResponse]  # type: ignore[assignment]
-    """Lists blobs in the order of their names. Never NOT_FOUND."""
+    """Lists the caller's blobs in the order of their names. Never NOT_FOUND."""
     DeleteBlob: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.DeleteBlobRequest, _blob_service_pb2.DeleteBlobResponse]  # type: ignore[assignment]
     """Deletes a blob and its bytes. NOT_FOUND BLOB_NOT_FOUND, also on a repeat; FAILED_PRECONDITION
-    BLOB_OWNED while somebody has claimed it.
+    BLOB_OWNED while somebody has claimed it; PERMISSION_DENIED FORBIDDEN by a worker's key.
     """
     DeleteBlobs: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.DeleteBlobsRequest, _blob_service_pb2.DeleteBlobsResponse]  # type: ignore[assignment]
-    """Deletes all blobs whose names begin with a prefix; those that are claimed stay and are counted.
-    A prefix that nothing has is no error, so a repeat is safe.
+    """Deletes all blobs of the caller's whose names begin with a prefix; those that are claimed stay
+    and are counted. A prefix that nothing has is no error, so a repeat is safe. PERMISSION_DENIED
+    FORBIDDEN by a worker's key.
     """
     CopyBlob: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.CopyBlobRequest, _blob_service_pb2.CopyBlobResponse]  # type: ignore[assignment]
     """Copies a blob under another name, within the store. NOT_FOUND BLOB_NOT_FOUND, ALREADY_EXISTS
@@ -168,11 +182,13 @@ class BlobServiceAsyncStub(BlobServiceStub):
     """
     ClaimBlobs: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.ClaimBlobsRequest, _blob_service_pb2.ClaimBlobsResponse]  # type: ignore[assignment]
     """Says that something needs these blobs: until it is released none of them is deleted. NOT_FOUND
-    BLOB_NOT_FOUND, and then none is claimed. Safe to repeat.
+    BLOB_NOT_FOUND, and then none is claimed. For service callers only: else PERMISSION_DENIED
+    SERVICE_CALLERS_ONLY. Safe to repeat.
     """
     ReleaseBlobs: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.ReleaseBlobsRequest, _blob_service_pb2.ReleaseBlobsResponse]  # type: ignore[assignment]
     """Takes a claim back. A claim that is not there is no error, so a repeat is safe. A blob that
-    was claimed and now is not, is deleted.
+    was claimed and now is not, is deleted. For service callers only: else PERMISSION_DENIED
+    SERVICE_CALLERS_ONLY.
     """
     ReadBlob: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.ReadBlobRequest, _blob_service_pb2.ReadBlobResponse]  # type: ignore[assignment]
     """Reads a blob of at most 4 MiB through the service. NOT_FOUND BLOB_NOT_FOUND,
@@ -190,7 +206,11 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
     The bytes of a blob that is ready cannot change: its key is written once.
 
     A name is a label such as "run-7/checkpoint.pt": steps of Unicode in form NFC between single
-    slashes. Of the blobs that are not deleted no two have the same name.
+    slashes. Of the blobs of one maker that are not deleted no two have the same name.
+
+    A blob belongs to the user who asked for its upload, by whatever key. Everybody else's are
+    NOT_FOUND BLOB_NOT_FOUND, and in no list, as if they were not there; names are each maker's own.
+    The services and the local user have theirs together, and find all others by their ids.
     """
 
     @_abc_1.abstractmethod
@@ -201,8 +221,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_blob_service_pb2.CreateUploadsResponse, _abc.Awaitable[_blob_service_pb2.CreateUploadsResponse]]:
         """Grants uploads of many blobs, each in the way its declaration allows. A blob that is ready
         under the same name with the same declared SHA-256 is answered as already there. The same call
-        with the same ids answers the same blobs with fresh grants; another declaration under an id or
-        a name that is taken is ALREADY_EXISTS. All are granted or none.
+        with the same ids answers the same blobs with fresh grants; another declaration under an id, or
+        a name of the caller's, that is taken is ALREADY_EXISTS. All are granted or none.
         """
 
     @_abc_1.abstractmethod
@@ -221,7 +241,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_service_pb2.SignPartsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.SignPartsResponse, _abc.Awaitable[_blob_service_pb2.SignPartsResponse]]:
-        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given. NOT_FOUND and
+        """Grants parts of an upload in parts, each for bytes of the SHA-256 that is given, also to whom
+        the upload was lent. NOT_FOUND and
         FAILED_PRECONDITION as in RenewUploads. Safe to repeat.
         """
 
@@ -282,7 +303,7 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_service_pb2.ListBlobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.ListBlobsResponse, _abc.Awaitable[_blob_service_pb2.ListBlobsResponse]]:
-        """Lists blobs in the order of their names. Never NOT_FOUND."""
+        """Lists the caller's blobs in the order of their names. Never NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def DeleteBlob(
@@ -291,7 +312,7 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.DeleteBlobResponse, _abc.Awaitable[_blob_service_pb2.DeleteBlobResponse]]:
         """Deletes a blob and its bytes. NOT_FOUND BLOB_NOT_FOUND, also on a repeat; FAILED_PRECONDITION
-        BLOB_OWNED while somebody has claimed it.
+        BLOB_OWNED while somebody has claimed it; PERMISSION_DENIED FORBIDDEN by a worker's key.
         """
 
     @_abc_1.abstractmethod
@@ -300,8 +321,9 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_service_pb2.DeleteBlobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.DeleteBlobsResponse, _abc.Awaitable[_blob_service_pb2.DeleteBlobsResponse]]:
-        """Deletes all blobs whose names begin with a prefix; those that are claimed stay and are counted.
-        A prefix that nothing has is no error, so a repeat is safe.
+        """Deletes all blobs of the caller's whose names begin with a prefix; those that are claimed stay
+        and are counted. A prefix that nothing has is no error, so a repeat is safe. PERMISSION_DENIED
+        FORBIDDEN by a worker's key.
         """
 
     @_abc_1.abstractmethod
@@ -321,7 +343,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.ClaimBlobsResponse, _abc.Awaitable[_blob_service_pb2.ClaimBlobsResponse]]:
         """Says that something needs these blobs: until it is released none of them is deleted. NOT_FOUND
-        BLOB_NOT_FOUND, and then none is claimed. Safe to repeat.
+        BLOB_NOT_FOUND, and then none is claimed. For service callers only: else PERMISSION_DENIED
+        SERVICE_CALLERS_ONLY. Safe to repeat.
         """
 
     @_abc_1.abstractmethod
@@ -331,7 +354,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.ReleaseBlobsResponse, _abc.Awaitable[_blob_service_pb2.ReleaseBlobsResponse]]:
         """Takes a claim back. A claim that is not there is no error, so a repeat is safe. A blob that
-        was claimed and now is not, is deleted.
+        was claimed and now is not, is deleted. For service callers only: else PERMISSION_DENIED
+        SERVICE_CALLERS_ONLY.
         """
 
     @_abc_1.abstractmethod

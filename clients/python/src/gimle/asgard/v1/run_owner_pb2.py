@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgimle/asgard/v1/run_owner.proto\x12\x0fgimle.asgard.v1\x1a\x1fgoogle/api/field_behavior.proto\"o\n\x08RunOwner\x12\x13\n\x05owner\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0forganization_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nvisibility\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07running\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgimle/asgard/v1/run_owner.proto\x12\x0fgimle.asgard.v1\x1a\x1fgoogle/api/field_behavior.proto\"\x9d\x01\n\x08RunOwner\x12\x13\n\x05owner\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1d\n\x0forganization_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\x12\x18\n\nvisibility\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07running\x18\x04 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x15\n\x07readers\x18\x05 \x03(\tB\x04\xe2\x41\x01\x01\x12\x15\n\x07writers\x18\x06 \x03(\tB\x04\xe2\x41\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNOWNER'].fields_by_name['visibility']._serialized_options = b'\342A\001\001'
   _globals['_RUNOWNER'].fields_by_name['running']._loaded_options = None
   _globals['_RUNOWNER'].fields_by_name['running']._serialized_options = b'\342A\001\001'
-  _globals['_RUNOWNER']._serialized_start=85
-  _globals['_RUNOWNER']._serialized_end=196
+  _globals['_RUNOWNER'].fields_by_name['readers']._loaded_options = None
+  _globals['_RUNOWNER'].fields_by_name['readers']._serialized_options = b'\342A\001\001'
+  _globals['_RUNOWNER'].fields_by_name['writers']._loaded_options = None
+  _globals['_RUNOWNER'].fields_by_name['writers']._serialized_options = b'\342A\001\001'
+  _globals['_RUNOWNER']._serialized_start=86
+  _globals['_RUNOWNER']._serialized_end=243
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf.internal import containers as containers
 import builtins as builtins
 import sys
 import typing as typing
@@ -28,6 +30,8 @@ class RunOwner(message.Message):
     ORGANIZATION_ID_FIELD_NUMBER: builtins.int
     VISIBILITY_FIELD_NUMBER: builtins.int
     RUNNING_FIELD_NUMBER: builtins.int
+    READERS_FIELD_NUMBER: builtins.int
+    WRITERS_FIELD_NUMBER: builtins.int
     owner: builtins.str
     """A sub."""
     organization_id: builtins.str
@@ -35,6 +39,14 @@ class RunOwner(message.Message):
     """"private", "org_public" or "public"."""
     running: builtins.bool
     """Of UpdateRun: a pending run goes on now. FAILED_PRECONDITION RUN_STATE when it has ended."""
+    @builtins.property
+    def readers(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Whom its experiment lets read it, and whom change it: ids of users, organisations and teams,
+        or "everyone". Both are as they were where the owner is empty.
+        """
+
+    @builtins.property
+    def writers(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
@@ -42,9 +54,11 @@ class RunOwner(message.Message):
         organization_id: builtins.str = ...,
         visibility: builtins.str = ...,
         running: builtins.bool = ...,
+        readers: abc.Iterable[builtins.str] | None = ...,
+        writers: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["organization_id", b"organization_id", "owner", b"owner", "running", b"running", "visibility", b"visibility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["organization_id", b"organization_id", "owner", b"owner", "readers", b"readers", "running", b"running", "visibility", b"visibility", "writers", b"writers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as abc
+from gimle.asgard.v1 import append_result_pb2 as append_result_pb2
 from gimle.asgard.v1 import new_result_pb2 as new_result_pb2
 from gimle.asgard.v1 import run_owner_pb2 as run_owner_pb2
 from google.protobuf import descriptor as descriptor
@@ -212,6 +213,9 @@ class CreateRunRequest(message.Message):
     CREATE_TIME_FIELD_NUMBER: builtins.int
     STATUS_FIELD_NUMBER: builtins.int
     BELONGS_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    VISIBILITY_FIELD_NUMBER: builtins.int
+    OWNER_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     """Chosen by the client to make a repeat safe; made by the service when empty."""
     name: builtins.str
@@ -223,6 +227,12 @@ class CreateRunRequest(message.Message):
     """Markdown."""
     status: Run.Status.ValueType
     """STATUS_RUNNING: FinishRun will follow; STATUS_PENDING with belongs; otherwise unspecified."""
+    organization_id: builtins.str
+    """An organisation of the caller's: the run is its, and its members read it unless private."""
+    visibility: builtins.str
+    """"private", "org_public" or "public"; of an organisation's "org_public", otherwise "private"."""
+    owner: builtins.str
+    """The caller; a sub where a service or the local user says it."""
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @builtins.property
@@ -244,10 +254,13 @@ class CreateRunRequest(message.Message):
         create_time: timestamp_pb2.Timestamp | None = ...,
         status: Run.Status.ValueType = ...,
         belongs: run_owner_pb2.RunOwner | None = ...,
+        organization_id: builtins.str | None = ...,
+        visibility: builtins.str | None = ...,
+        owner: builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "note", b"note"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "_organization_id", b"_organization_id", "_owner", b"_owner", "_visibility", b"_visibility", "belongs", b"belongs", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "note", b"note", "organization_id", b"organization_id", "owner", b"owner", "visibility", b"visibility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "status", b"status", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_note", b"_note", "_organization_id", b"_organization_id", "_owner", b"_owner", "_visibility", b"_visibility", "belongs", b"belongs", "circuit", b"circuit", "create_time", b"create_time", "equation", b"equation", "metadata", b"metadata", "name", b"name", "note", b"note", "organization_id", b"organization_id", "owner", b"owner", "run_id", b"run_id", "status", b"status", "tags", b"tags", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__belongs: _TypeAlias = typing.Literal["belongs"]  # noqa: Y015
     _WhichOneofArgType__belongs: _TypeAlias = typing.Literal["_belongs", b"_belongs"]  # noqa: Y015
@@ -257,6 +270,12 @@ class CreateRunRequest(message.Message):
     _WhichOneofArgType__equation: _TypeAlias = typing.Literal["_equation", b"_equation"]  # noqa: Y015
     _WhichOneofReturnType__note: _TypeAlias = typing.Literal["note"]  # noqa: Y015
     _WhichOneofArgType__note: _TypeAlias = typing.Literal["_note", b"_note"]  # noqa: Y015
+    _WhichOneofReturnType__organization_id: _TypeAlias = typing.Literal["organization_id"]  # noqa: Y015
+    _WhichOneofArgType__organization_id: _TypeAlias = typing.Literal["_organization_id", b"_organization_id"]  # noqa: Y015
+    _WhichOneofReturnType__owner: _TypeAlias = typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    _WhichOneofReturnType__visibility: _TypeAlias = typing.Literal["visibility"]  # noqa: Y015
+    _WhichOneofArgType__visibility: _TypeAlias = typing.Literal["_visibility", b"_visibility"]  # noqa: Y015
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__belongs) -> _WhichOneofReturnType__belongs | None: ...
     @typing.overload
@@ -265,6 +284,12 @@ class CreateRunRequest(message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__equation) -> _WhichOneofReturnType__equation | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__note) -> _WhichOneofReturnType__note | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__organization_id) -> _WhichOneofReturnType__organization_id | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__visibility) -> _WhichOneofReturnType__visibility | None: ...
 
 @typing.final
 class CreateRunResponse(message.Message):
@@ -432,6 +457,9 @@ class UpdateRunRequest(message.Message):
     TAGS_FIELD_NUMBER: builtins.int
     NOTE_FIELD_NUMBER: builtins.int
     BELONGS_FIELD_NUMBER: builtins.int
+    ORGANIZATION_ID_FIELD_NUMBER: builtins.int
+    VISIBILITY_FIELD_NUMBER: builtins.int
+    OWNER_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     etag: builtins.str
     """Refuse unless the run still has this etag."""
@@ -440,9 +468,15 @@ class UpdateRunRequest(message.Message):
     circuit: builtins.str
     metadata: builtins.bytes
     note: builtins.str
+    organization_id: builtins.str
+    """Whose it is, as in CreateRunRequest; for its owner to say. Empty: no organisation, private."""
+    visibility: builtins.str
+    owner: builtins.str
     @builtins.property
     def update_mask(self) -> field_mask_pb2.FieldMask:
-        """Any of name, equation, circuit, metadata, tags, note. Empty: those set in this request."""
+        """Any of name, equation, circuit, metadata, tags, note, organization_id, visibility, owner.
+        Empty: those set in this request.
+        """
 
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
@@ -461,10 +495,13 @@ class UpdateRunRequest(message.Message):
         tags: abc.Iterable[builtins.str] | None = ...,
         note: builtins.str | None = ...,
         belongs: run_owner_pb2.RunOwner | None = ...,
+        organization_id: builtins.str | None = ...,
+        visibility: builtins.str | None = ...,
+        owner: builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "name", b"name", "note", b"note", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "_organization_id", b"_organization_id", "_owner", b"_owner", "_visibility", b"_visibility", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "name", b"name", "note", b"note", "organization_id", b"organization_id", "owner", b"owner", "update_mask", b"update_mask", "visibility", b"visibility"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "etag", b"etag", "metadata", b"metadata", "name", b"name", "note", b"note", "run_id", b"run_id", "tags", b"tags", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_belongs", b"_belongs", "_circuit", b"_circuit", "_equation", b"_equation", "_name", b"_name", "_note", b"_note", "_organization_id", b"_organization_id", "_owner", b"_owner", "_visibility", b"_visibility", "belongs", b"belongs", "circuit", b"circuit", "equation", b"equation", "etag", b"etag", "metadata", b"metadata", "name", b"name", "note", b"note", "organization_id", b"organization_id", "owner", b"owner", "run_id", b"run_id", "tags", b"tags", "update_mask", b"update_mask", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__belongs: _TypeAlias = typing.Literal["belongs"]  # noqa: Y015
     _WhichOneofArgType__belongs: _TypeAlias = typing.Literal["_belongs", b"_belongs"]  # noqa: Y015
@@ -476,6 +513,12 @@ class UpdateRunRequest(message.Message):
     _WhichOneofArgType__name: _TypeAlias = typing.Literal["_name", b"_name"]  # noqa: Y015
     _WhichOneofReturnType__note: _TypeAlias = typing.Literal["note"]  # noqa: Y015
     _WhichOneofArgType__note: _TypeAlias = typing.Literal["_note", b"_note"]  # noqa: Y015
+    _WhichOneofReturnType__organization_id: _TypeAlias = typing.Literal["organization_id"]  # noqa: Y015
+    _WhichOneofArgType__organization_id: _TypeAlias = typing.Literal["_organization_id", b"_organization_id"]  # noqa: Y015
+    _WhichOneofReturnType__owner: _TypeAlias = typing.Literal["owner"]  # noqa: Y015
+    _WhichOneofArgType__owner: _TypeAlias = typing.Literal["_owner", b"_owner"]  # noqa: Y015
+    _WhichOneofReturnType__visibility: _TypeAlias = typing.Literal["visibility"]  # noqa: Y015
+    _WhichOneofArgType__visibility: _TypeAlias = typing.Literal["_visibility", b"_visibility"]  # noqa: Y015
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__belongs) -> _WhichOneofReturnType__belongs | None: ...
     @typing.overload
@@ -486,6 +529,12 @@ class UpdateRunRequest(message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__note) -> _WhichOneofReturnType__note | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__organization_id) -> _WhichOneofReturnType__organization_id | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__owner) -> _WhichOneofReturnType__owner | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__visibility) -> _WhichOneofReturnType__visibility | None: ...
 
 @typing.final
 class UpdateRunResponse(message.Message):
@@ -622,89 +671,6 @@ class AddResultResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class AppendResultRequest(message.Message):
-    DESCRIPTOR: descriptor.Descriptor
-
-    @typing.final
-    class ArraysEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.bytes
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: builtins.bytes = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @typing.final
-    class UploadedEntry(message.Message):
-        DESCRIPTOR: descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        @builtins.property
-        def value(self) -> new_result_pb2.UploadedArray: ...
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: new_result_pb2.UploadedArray | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    RESULT_ID_FIELD_NUMBER: builtins.int
-    DATA_FIELD_NUMBER: builtins.int
-    ARRAYS_FIELD_NUMBER: builtins.int
-    EXPECTED_LENGTH_FIELD_NUMBER: builtins.int
-    UPLOADED_FIELD_NUMBER: builtins.int
-    UPLOAD_ID_FIELD_NUMBER: builtins.int
-    result_id: builtins.str
-    data: builtins.bytes
-    """What fields grow by, a JSON object. `{"$array": "<key>"}` in it stands for arrays[<key>]."""
-    expected_length: builtins.int
-    """The committed length the caller believes in."""
-    upload_id: builtins.str
-    @builtins.property
-    def arrays(self) -> containers.ScalarMap[builtins.str, builtins.bytes]:
-        """Whole .npy files by the key used in data."""
-
-    @builtins.property
-    def uploaded(self) -> containers.MessageMap[builtins.str, new_result_pb2.UploadedArray]:
-        """Rows that CreateResultUploads has granted under upload_id, as in NewResult."""
-
-    def __init__(
-        self,
-        *,
-        result_id: builtins.str = ...,
-        data: builtins.bytes = ...,
-        arrays: abc.Mapping[builtins.str, builtins.bytes] | None = ...,
-        expected_length: builtins.int | None = ...,
-        uploaded: abc.Mapping[builtins.str, new_result_pb2.UploadedArray] | None = ...,
-        upload_id: builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_expected_length", b"_expected_length", "expected_length", b"expected_length"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_length", b"_expected_length", "arrays", b"arrays", "data", b"data", "expected_length", b"expected_length", "result_id", b"result_id", "upload_id", b"upload_id", "uploaded", b"uploaded"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__expected_length: _TypeAlias = typing.Literal["expected_length"]  # noqa: Y015
-    _WhichOneofArgType__expected_length: _TypeAlias = typing.Literal["_expected_length", b"_expected_length"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_length) -> _WhichOneofReturnType__expected_length | None: ...
-
-@typing.final
 class AppendResultResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
@@ -760,7 +726,7 @@ class WriteResultRequest(message.Message):
     @builtins.property
     def add(self) -> AddResultRequest: ...
     @builtins.property
-    def append(self) -> AppendResultRequest: ...
+    def append(self) -> append_result_pb2.AppendResultRequest: ...
     @builtins.property
     def save(self) -> SaveRunRequest: ...
     @builtins.property
@@ -769,7 +735,7 @@ class WriteResultRequest(message.Message):
         self,
         *,
         add: AddResultRequest | None = ...,
-        append: AppendResultRequest | None = ...,
+        append: append_result_pb2.AppendResultRequest | None = ...,
         save: SaveRunRequest | None = ...,
         piece: WriteResultRequest.Piece | None = ...,
     ) -> None: ...
@@ -1023,6 +989,9 @@ class WatchRunsResponse(message.Message):
         RESULT_FIELD_NUMBER: builtins.int
         REVISION_FIELD_NUMBER: builtins.int
         RESUME_TOKEN_FIELD_NUMBER: builtins.int
+        READERS_BEFORE_FIELD_NUMBER: builtins.int
+        READERS_AFTER_FIELD_NUMBER: builtins.int
+        GUARDED_FIELD_NUMBER: builtins.int
         kind: WatchRunsResponse.Change.Kind.ValueType
         object_type: WatchRunsResponse.Change.ObjectType.ValueType
         object_id: builtins.str
@@ -1032,6 +1001,8 @@ class WatchRunsResponse(message.Message):
         """Position in the change log. 0 inside a snapshot."""
         resume_token: builtins.str
         """Where to resume behind this change. Empty inside a snapshot."""
+        guarded: builtins.bool
+        """The readers above are all there are; else everybody who is identified could and can read it."""
         @builtins.property
         def run(self) -> Run:
             """The run as it stood when this event was made, without result_ids; absent on delete."""
@@ -1040,6 +1011,12 @@ class WatchRunsResponse(message.Message):
         def result(self) -> Result:
             """The result as it stood when this event was made, without data; absent on delete."""
 
+        @builtins.property
+        def readers_before(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+            """Who could read it before the change, and who can now; only services are told."""
+
+        @builtins.property
+        def readers_after(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
         def __init__(
             self,
             *,
@@ -1051,10 +1028,13 @@ class WatchRunsResponse(message.Message):
             result: Result | None = ...,
             revision: builtins.int = ...,
             resume_token: builtins.str = ...,
+            readers_before: abc.Iterable[builtins.str] | None = ...,
+            readers_after: abc.Iterable[builtins.str] | None = ...,
+            guarded: builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = typing.Literal["result", b"result", "run", b"run"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["kind", b"kind", "object_id", b"object_id", "object_type", b"object_type", "result", b"result", "resume_token", b"resume_token", "revision", b"revision", "run", b"run", "run_id", b"run_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = typing.Literal["guarded", b"guarded", "kind", b"kind", "object_id", b"object_id", "object_type", b"object_type", "readers_after", b"readers_after", "readers_before", b"readers_before", "result", b"result", "resume_token", b"resume_token", "revision", b"revision", "run", b"run", "run_id", b"run_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from gimle.asgard.v1 import append_result_pb2 as gimle_dot_asgard_dot_v1_dot_append__result__pb2
 from gimle.asgard.v1 import granted_result_pb2 as gimle_dot_asgard_dot_v1_dot_granted__result__pb2
 from gimle.asgard.v1 import list_results_pb2 as gimle_dot_asgard_dot_v1_dot_list__results__pb2
 from gimle.asgard.v1 import one_result_pb2 as gimle_dot_asgard_dot_v1_dot_one__result__pb2
@@ -85,7 +86,7 @@ class RunServiceStub:
                 _registered_method=True)
         self.AppendResult = channel.unary_unary(
                 '/gimle.asgard.v1.RunService/AppendResult',
-                request_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultRequest.SerializeToString,
+                request_serializer=gimle_dot_asgard_dot_v1_dot_append__result__pb2.AppendResultRequest.SerializeToString,
                 response_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultResponse.FromString,
                 _registered_method=True)
         self.WriteResult = channel.stream_unary(
@@ -340,7 +341,7 @@ def add_RunServiceServicer_to_server(servicer, server):
             ),
             'AppendResult': grpc.unary_unary_rpc_method_handler(
                     servicer.AppendResult,
-                    request_deserializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultRequest.FromString,
+                    request_deserializer=gimle_dot_asgard_dot_v1_dot_append__result__pb2.AppendResultRequest.FromString,
                     response_serializer=gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultResponse.SerializeToString,
             ),
             'WriteResult': grpc.stream_unary_rpc_method_handler(
@@ -640,7 +641,7 @@ class RunService:
             request,
             target,
             '/gimle.asgard.v1.RunService/AppendResult',
-            gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultRequest.SerializeToString,
+            gimle_dot_asgard_dot_v1_dot_append__result__pb2.AppendResultRequest.SerializeToString,
             gimle_dot_asgard_dot_v1_dot_run__service__pb2.AppendResultResponse.FromString,
             options,
             channel_credentials,

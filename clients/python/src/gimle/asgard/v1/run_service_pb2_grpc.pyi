@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gimle.asgard.v1 import append_result_pb2 as _append_result_pb2
 from gimle.asgard.v1 import granted_result_pb2 as _granted_result_pb2
 from gimle.asgard.v1 import list_results_pb2 as _list_results_pb2
 from gimle.asgard.v1 import one_result_pb2 as _one_result_pb2
@@ -62,7 +63,7 @@ class RunServiceStub:
     """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]
     """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
-    AppendResult: _grpc.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]
+    AppendResult: _grpc.UnaryUnaryMultiCallable[_append_result_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]
     """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
     With expected_length a repeat is safe: rows that are there already are recognised, OK.
@@ -133,7 +134,7 @@ class RunServiceAsyncStub(RunServiceStub):
     """Deletes a run, its results and their arrays. NOT_FOUND when there is none, also on a repeat."""
     AddResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AddResultRequest, _run_service_pb2.AddResultResponse]  # type: ignore[assignment]
     """Adds a result to a run, or NOT_FOUND. The same id and content again answer what exists."""
-    AppendResult: _aio.UnaryUnaryMultiCallable[_run_service_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]  # type: ignore[assignment]
+    AppendResult: _aio.UnaryUnaryMultiCallable[_append_result_pb2.AppendResultRequest, _run_service_pb2.AppendResultResponse]  # type: ignore[assignment]
     """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there
     is no such result; ABORTED LENGTH_MISMATCH when expected_length is not the committed length.
     With expected_length a repeat is safe: rows that are there already are recognised, OK.
@@ -253,7 +254,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def AppendResult(
         self,
-        request: _run_service_pb2.AppendResultRequest,
+        request: _append_result_pb2.AppendResultRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_service_pb2.AppendResultResponse, _abc.Awaitable[_run_service_pb2.AppendResultResponse]]:
         """Grows fields of a result by the same number of rows on their growth axis. NOT_FOUND when there

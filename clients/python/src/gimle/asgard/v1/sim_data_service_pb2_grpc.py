@@ -300,9 +300,9 @@ class SimDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """Tells of jobs as they change, in the order of their change log. It starts now, at a snapshot of
-        all jobs, or behind a resume token; a watcher that resumes from its last token gets each change
-        once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
+        """Tells the caller of its jobs as they change, services and the local user of everybody's, in the
+        order of their change log. It starts now, at a snapshot of them, or behind a resume token; a
+        watcher that resumes from its last token gets each change once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
         RESUME_TOKEN_UNUSABLE (start at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE
         STOPPING (resume).
         """

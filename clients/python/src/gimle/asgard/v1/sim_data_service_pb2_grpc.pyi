@@ -117,9 +117,9 @@ class SimDataServiceStub:
     written.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_watch_jobs_pb2.WatchJobsRequest, _watch_jobs_pb2.WatchJobsResponse]
-    """Tells of jobs as they change, in the order of their change log. It starts now, at a snapshot of
-    all jobs, or behind a resume token; a watcher that resumes from its last token gets each change
-    once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
+    """Tells the caller of its jobs as they change, services and the local user of everybody's, in the
+    order of their change log. It starts now, at a snapshot of them, or behind a resume token; a
+    watcher that resumes from its last token gets each change once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
     RESUME_TOKEN_UNUSABLE (start at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE
     STOPPING (resume).
     """
@@ -212,9 +212,9 @@ class SimDataServiceAsyncStub(SimDataServiceStub):
     written.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_watch_jobs_pb2.WatchJobsRequest, _watch_jobs_pb2.WatchJobsResponse]  # type: ignore[assignment]
-    """Tells of jobs as they change, in the order of their change log. It starts now, at a snapshot of
-    all jobs, or behind a resume token; a watcher that resumes from its last token gets each change
-    once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
+    """Tells the caller of its jobs as they change, services and the local user of everybody's, in the
+    order of their change log. It starts now, at a snapshot of them, or behind a resume token; a
+    watcher that resumes from its last token gets each change once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
     RESUME_TOKEN_UNUSABLE (start at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE
     STOPPING (resume).
     """
@@ -418,9 +418,9 @@ class SimDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _watch_jobs_pb2.WatchJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_watch_jobs_pb2.WatchJobsResponse], _abc.AsyncIterator[_watch_jobs_pb2.WatchJobsResponse]]:
-        """Tells of jobs as they change, in the order of their change log. It starts now, at a snapshot of
-        all jobs, or behind a resume token; a watcher that resumes from its last token gets each change
-        once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
+        """Tells the caller of its jobs as they change, services and the local user of everybody's, in the
+        order of their change log. It starts now, at a snapshot of them, or behind a resume token; a
+        watcher that resumes from its last token gets each change once. After a reset everything held before is to be forgotten. It ends with OUT_OF_RANGE
         RESUME_TOKEN_UNUSABLE (start at a snapshot), RESOURCE_EXHAUSTED WATCHER_TOO_SLOW or UNAVAILABLE
         STOPPING (resume).
         """

@@ -26,7 +26,7 @@ from gimle.asgard.v1 import job_pb2 as gimle_dot_asgard_dot_v1_dot_job__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gimle/asgard/v1/watch_jobs.proto\x12\x0fgimle.asgard.v1\x1a\x19gimle/asgard/v1/job.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xaf\x01\n\x10WatchJobsRequest\x12<\n\x05start\x18\x01 \x01(\x0e\x32\'.gimle.asgard.v1.WatchJobsRequest.StartB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"A\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\r\n\tSTART_NOW\x10\x01\x12\x12\n\x0eSTART_SNAPSHOT\x10\x02\"\xd9\x04\n\x11WatchJobsResponse\x12\x39\n\x05reset\x18\x01 \x01(\x0b\x32(.gimle.asgard.v1.WatchJobsResponse.ResetH\x00\x12\x46\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32..gimle.asgard.v1.WatchJobsResponse.SnapshotEndH\x00\x12\x43\n\ncheckpoint\x18\x04 \x01(\x0b\x32-.gimle.asgard.v1.WatchJobsResponse.CheckpointH\x00\x12:\n\x07\x63hanges\x18\x02 \x03(\x0b\x32).gimle.asgard.v1.WatchJobsResponse.Change\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x1a\x07\n\x05Reset\x1a\xe8\x01\n\x06\x43hange\x12<\n\x04kind\x18\x01 \x01(\x0e\x32..gimle.asgard.v1.WatchJobsResponse.Change.Kind\x12\x0e\n\x06job_id\x18\x02 \x01(\x03\x12(\n\x03job\x18\x03 \x01(\x0b\x32\x1b.gimle.asgard.v1.JobSummary\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x14\n\x0cresume_token\x18\x08 \x01(\t\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_UPDATE\x10\x01\x12\x0f\n\x0bKIND_DELETE\x10\x02\x1a\r\n\x0bSnapshotEnd\x1a\x0c\n\nCheckpointB\x07\n\x05\x65ventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gimle/asgard/v1/watch_jobs.proto\x12\x0fgimle.asgard.v1\x1a\x19gimle/asgard/v1/job.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xaf\x01\n\x10WatchJobsRequest\x12<\n\x05start\x18\x01 \x01(\x0e\x32\'.gimle.asgard.v1.WatchJobsRequest.StartB\x04\xe2\x41\x01\x01\x12\x1a\n\x0cresume_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"A\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\r\n\tSTART_NOW\x10\x01\x12\x12\n\x0eSTART_SNAPSHOT\x10\x02\"\x88\x05\n\x11WatchJobsResponse\x12\x39\n\x05reset\x18\x01 \x01(\x0b\x32(.gimle.asgard.v1.WatchJobsResponse.ResetH\x00\x12\x46\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32..gimle.asgard.v1.WatchJobsResponse.SnapshotEndH\x00\x12\x43\n\ncheckpoint\x18\x04 \x01(\x0b\x32-.gimle.asgard.v1.WatchJobsResponse.CheckpointH\x00\x12:\n\x07\x63hanges\x18\x02 \x03(\x0b\x32).gimle.asgard.v1.WatchJobsResponse.Change\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\x1a\x07\n\x05Reset\x1a\x97\x02\n\x06\x43hange\x12<\n\x04kind\x18\x01 \x01(\x0e\x32..gimle.asgard.v1.WatchJobsResponse.Change.Kind\x12\x0e\n\x06job_id\x18\x02 \x01(\x03\x12(\n\x03job\x18\x03 \x01(\x0b\x32\x1b.gimle.asgard.v1.JobSummary\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x14\n\x0cresume_token\x18\x08 \x01(\t\x12\x16\n\x0ereaders_before\x18\t \x03(\t\x12\x15\n\rreaders_after\x18\n \x03(\t\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_UPDATE\x10\x01\x12\x0f\n\x0bKIND_DELETE\x10\x02\x1a\r\n\x0bSnapshotEnd\x1a\x0c\n\nCheckpointB\x07\n\x05\x65ventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,15 +42,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHJOBSREQUEST_START']._serialized_start=224
   _globals['_WATCHJOBSREQUEST_START']._serialized_end=289
   _globals['_WATCHJOBSRESPONSE']._serialized_start=292
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=893
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=940
   _globals['_WATCHJOBSRESPONSE_RESET']._serialized_start=613
   _globals['_WATCHJOBSRESPONSE_RESET']._serialized_end=620
   _globals['_WATCHJOBSRESPONSE_CHANGE']._serialized_start=623
-  _globals['_WATCHJOBSRESPONSE_CHANGE']._serialized_end=855
-  _globals['_WATCHJOBSRESPONSE_CHANGE_KIND']._serialized_start=793
-  _globals['_WATCHJOBSRESPONSE_CHANGE_KIND']._serialized_end=855
-  _globals['_WATCHJOBSRESPONSE_SNAPSHOTEND']._serialized_start=857
-  _globals['_WATCHJOBSRESPONSE_SNAPSHOTEND']._serialized_end=870
-  _globals['_WATCHJOBSRESPONSE_CHECKPOINT']._serialized_start=872
-  _globals['_WATCHJOBSRESPONSE_CHECKPOINT']._serialized_end=884
+  _globals['_WATCHJOBSRESPONSE_CHANGE']._serialized_end=902
+  _globals['_WATCHJOBSRESPONSE_CHANGE_KIND']._serialized_start=840
+  _globals['_WATCHJOBSRESPONSE_CHANGE_KIND']._serialized_end=902
+  _globals['_WATCHJOBSRESPONSE_SNAPSHOTEND']._serialized_start=904
+  _globals['_WATCHJOBSRESPONSE_SNAPSHOTEND']._serialized_end=917
+  _globals['_WATCHJOBSRESPONSE_CHECKPOINT']._serialized_start=919
+  _globals['_WATCHJOBSRESPONSE_CHECKPOINT']._serialized_end=931
 # @@protoc_insertion_point(module_scope)

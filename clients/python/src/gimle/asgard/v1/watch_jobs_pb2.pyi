@@ -83,7 +83,7 @@ class WatchJobsResponse(message.Message):
 
     @typing.final
     class Change(message.Message):
-        """One job as it is now, or gone."""
+        """One job of the caller's as it is now, or gone; services and the local user see everybody's."""
 
         DESCRIPTOR: descriptor.Descriptor
 
@@ -107,6 +107,8 @@ class WatchJobsResponse(message.Message):
         JOB_FIELD_NUMBER: builtins.int
         REVISION_FIELD_NUMBER: builtins.int
         RESUME_TOKEN_FIELD_NUMBER: builtins.int
+        READERS_BEFORE_FIELD_NUMBER: builtins.int
+        READERS_AFTER_FIELD_NUMBER: builtins.int
         kind: WatchJobsResponse.Change.Kind.ValueType
         job_id: builtins.int
         revision: builtins.int
@@ -117,6 +119,12 @@ class WatchJobsResponse(message.Message):
         def job(self) -> job_pb2.JobSummary:
             """As it is now; absent when it is gone."""
 
+        @builtins.property
+        def readers_before(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+            """Who could read it before the change, and who can now; only services are told."""
+
+        @builtins.property
+        def readers_after(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
         def __init__(
             self,
             *,
@@ -125,10 +133,12 @@ class WatchJobsResponse(message.Message):
             job: job_pb2.JobSummary | None = ...,
             revision: builtins.int = ...,
             resume_token: builtins.str = ...,
+            readers_before: abc.Iterable[builtins.str] | None = ...,
+            readers_after: abc.Iterable[builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = typing.Literal["job", b"job"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "job_id", b"job_id", "kind", b"kind", "resume_token", b"resume_token", "revision", b"revision"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = typing.Literal["job", b"job", "job_id", b"job_id", "kind", b"kind", "readers_after", b"readers_after", "readers_before", b"readers_before", "resume_token", b"resume_token", "revision", b"revision"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from gimle.asgard.core.s3.reading import document_path
 MOST_CHUNKS = 256
 """With more, a field is put into one object again: its document is read whole each time."""
 
+_OWN_BITS = 52  # every JSON reader has the number exactly, and room to count on from it
+
 
 @dataclass(frozen=True)
 class Appender:
@@ -41,7 +44,7 @@ class Appender:
         """Grow a result by `data`; answer its new document.
 
         A reference in `data` stands for rows in an object of this storage, with the growth axis
-        first. Where `next_chunk` has named it the object becomes a chunk as it is; elsewhere its
+        first. Where `own_chunk` has named it the object becomes a chunk as it is; elsewhere its
         rows are read, and it is left to whoever wrote it.
 
         Raises NotFoundError, LengthMismatchError, CannotAppendError, DocumentError.
@@ -120,12 +123,13 @@ class Appender:
         return True
 
 
-def next_chunk(
-    result: ResultDocument, field: tuple[str, ...], rows: ArrayRef
-) -> tuple[str, int] | None:
-    """The path of a field's array and the number of its next chunk, where rows can be that.
+def own_chunk(
+    result: ResultDocument, field: tuple[str, ...], rows: ArrayRef, upload_id: str
+) -> str | None:
+    """The path under which rows of an upload can be a chunk of a field; `rows.path` is no matter.
 
-    None where they need another dtype, another file, or one for all. `rows.path` does not matter.
+    No other upload gets this path: what one leaves behind may be removed while another goes on.
+    None where the rows need another dtype, another file, or one for all.
     """
     present: Any = result.data
     for step in field:
@@ -138,7 +142,8 @@ def next_chunk(
         return None
     if rows.dtype != present.dtype or not _takes_chunks(result.id, growth):
         return None
-    return present.path, present.chunks[-1][0] + 1 if present.chunks else 0
+    own = int.from_bytes(blake2b(upload_id.encode(), digest_size=8).digest())
+    return chunk_path(present.path, own >> (64 - _OWN_BITS))
 
 
 def _takes_chunks(result_id: str, growth: Growth) -> bool:
@@ -250,8 +255,8 @@ class _Writing:
             return None
         digits = rows.path.removesuffix(".npy").rpartition(".")[2]
         number = int(digits) if digits.isdecimal() else -1
-        follows = number > (ref.chunks[-1][0] if ref.chunks else -1)
-        return number if follows and chunk_path(ref.path, number) == rows.path else None
+        new = all(number != taken for taken, _ in ref.chunks)
+        return number if new and chunk_path(ref.path, number) == rows.path else None
 
     def _takes_chunks(self, growth: Growth, dtype: np.dtype[Any]) -> bool:
         ref = growth.present
@@ -265,7 +270,7 @@ class _Writing:
             return replace(growth.reference(ref.path, ref.dtype, length), chunks=chunks)
         rows = growth.rows.astype(dtype, copy=False)
         # A number may be taken by a writer that is dead, or that is about to lose or win.
-        number = ref.chunks[-1][0] + 1 if ref.chunks else 0
+        number = max((taken for taken, _ in ref.chunks), default=-1) + 1
         while not arrays.write(self._objects, path := chunk_path(ref.path, number), rows):
             number += 1
         self._written.append(path)

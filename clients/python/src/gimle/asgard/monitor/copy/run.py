@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from gimle.asgard.core.documents import RunDocument
+from gimle.asgard.core.documents import OWNED, RunDocument
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
     AsgardError,
@@ -105,14 +105,17 @@ class RunCopy:
             results=(),
             status="running" if run.status == "running" else None,
             finished_at=None,
+            extra=run.extra if keeps_documents(self._homes.target) else {},
         )
         try:
             there, _ = self._homes.target.create_run(begun)
         except AlreadyExistsError as error:
             raise TroubleError("differs", str(error)) from error
         self._wrote, self._written_as = True, run
-        if run.extra and not keeps_documents(self._homes.target):
-            names = ", ".join(sorted(run.extra))
+        lost = run.extra.keys() - OWNED
+        if lost and not keeps_documents(self._homes.target):
+            # Whose it is, the service says anew: whoever copies it owns the copy.
+            names = ", ".join(sorted(lost))
             self._tally.note(f"run {run.id}: a service does not keep its keys {names}")
         return there
 

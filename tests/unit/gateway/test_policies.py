@@ -23,7 +23,8 @@ async def policy_of(path: str, content_type: str) -> str:
     headers = [(b"host", b"localhost")]
     scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
     await guard({**scope, "query_string": b""}, receive, send)
-    return dict(sent[0]["headers"])[b"content-security-policy"].decode()
+    found: bytes = dict(sent[0]["headers"])[b"content-security-policy"]
+    return found.decode()
 
 
 @pytest.mark.parametrize("path", ["/v1/assets/a/preview", "/api/jobs/1/report", "/s/token"])

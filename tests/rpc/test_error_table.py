@@ -32,12 +32,7 @@ TABLE: list[tuple[Exception, grpc.StatusCode, str, dict[str, str]]] = [
         "INVALID_FIELD",
         {"field": "run_id", "mend": "use a UUID"},
     ),
-    (
-        errors.PageTokenMismatchError("other list"),
-        CODE.INVALID_ARGUMENT,
-        "PAGE_TOKEN_MISMATCH",
-        {},
-    ),
+    (errors.PageTokenMismatchError("other"), CODE.INVALID_ARGUMENT, "PAGE_TOKEN_MISMATCH", {}),
     (errors.NotFoundError("run", "r1"), CODE.NOT_FOUND, "RUN_NOT_FOUND", {"runId": "r1"}),
     (
         errors.NotFoundError("result", "x1"),
@@ -344,9 +339,7 @@ class Raising:
 
     async def _read(self, request: Any) -> None:
         """To its end: a client of grpc.aio that is still sending takes the refusal for INTERNAL."""
-        if not isinstance(request, bytes):
-            async for _ in request:
-                pass
+        _ = request if isinstance(request, bytes) else [each async for each in request]
 
     def handlers(self) -> dict[str, Any]:
         return {

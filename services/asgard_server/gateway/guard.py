@@ -32,6 +32,8 @@ PAGE_POLICY = (
 )
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
+_OF_DATA = ("/api/", "/v1/", "/s/")
+
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -99,7 +101,7 @@ class Guard:
                 status = message["status"]
                 message["headers"] = [
                     *message["headers"],
-                    *_policy(message["headers"]),
+                    *_policy(message["headers"], scope["path"]),
                     *_of_browser(request),
                     (b"x-request-id", request.request_id.encode()),
                 ]
@@ -213,9 +215,12 @@ def _with_port(address: str, default: str) -> str:
     return f"{found[1]}:{found[2] or default}" if found else ""
 
 
-def _policy(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _policy(headers: Iterable[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
     for key, value in headers:
         if key == b"content-type":
-            return _PAGE if value.startswith(b"text/html") else _DATA
+            # What somebody has stored runs nothing, whatever it says it is: it would run as who
+            # has signed in.
+            of_page = value.startswith(b"text/html") and not path.startswith(_OF_DATA)
+            return _PAGE if of_page else _DATA
     # A 304: its headers replace those of the stored answer, which keeps the policy it came with.
     return _ALWAYS

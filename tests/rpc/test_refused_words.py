@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,11 +24,9 @@ from asgard_server.store.sql.outbox import SqlOutbox
 from asgard_server.store.sql.session import Database, Session
 from asgard_server.store.sql.sqlite import SqliteSessions
 from asgard_server.store.sqlite_database import SqliteDatabase
-from gimle.asgard.cli.app import build
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.v1 import run_service_pb2 as pb
 from prometheus_client import REGISTRY
-from typer.testing import CliRunner, Result
 
 from tests.contract.experiment_homes import Clock
 from tests.contract.sql_homes import ENGINES, database
@@ -161,25 +161,26 @@ async def test_the_command_shows_what_is_set_aside_and_has_it_delivered_again(
     (word,) = await words.due(Clock()(), 10)
     await words.set_aside(word.number, Clock()(), "the name is too long")
 
-    def asgard(*said: str) -> Result:
-        return CliRunner().invoke(build(), ["outbox", "--storage", str(storage), *said])
+    def asgard(*said: str, place: Path = storage) -> subprocess.CompletedProcess[str]:
+        # A process of its own: the command says where the log of its process goes.
+        command = [str(Path(sys.executable).with_name("asgard")), "outbox"]
+        given = [*command, "--storage", str(place), *said]
+        return subprocess.run(given, capture_output=True, text=True, check=False, timeout=120)
 
     shown = await asyncio.to_thread(asgard)
-    assert shown.exit_code == 0, shown.output
-    assert "run/a" in shown.output
-    (told,) = json.loads((await asyncio.to_thread(asgard, "--json")).output)
+    assert shown.returncode == 0, shown.stderr
+    assert "run/a" in shown.stdout
+    (told,) = json.loads((await asyncio.to_thread(asgard, "--json")).stdout)
     assert (told["number"], told["problem"]) == (word.number, "the name is too long")
     missing = await asyncio.to_thread(asgard, "--retry", "4711")
-    assert (missing.exit_code, await words.aside()) == (1, {KIND: 1})
+    assert (missing.returncode, await words.aside()) == (1, {KIND: 1})
     again = await asyncio.to_thread(asgard, "--retry", str(word.number), "--json")
-    assert json.loads(again.output) == {"retried": 1}
+    assert json.loads(again.stdout) == {"retried": 1}
     now = datetime.now(UTC) + timedelta(hours=1)
     assert [each.number for each in await words.due(now, 10)] == [word.number]
-    assert "nothing is set aside" in (await asyncio.to_thread(asgard)).output
-    nowhere = await asyncio.to_thread(
-        CliRunner().invoke, build(), ["outbox", "--storage", str(tmp_path / "none")]
-    )
-    assert nowhere.exit_code == 1
+    assert "nothing is set aside" in (await asyncio.to_thread(asgard)).stdout
+    nowhere = await asyncio.to_thread(lambda: asgard(place=tmp_path / "none"))
+    assert nowhere.returncode == 1
     await opened.close()
 
 

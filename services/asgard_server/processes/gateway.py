@@ -54,6 +54,7 @@ def gateway_app(
             of_client=who.believing.of_client if who.believing else None,
             own=who.headers,
             sign_in=sign_in_of(settings) if asked else None,
+            asks=asked,
         ),
         others,
     )

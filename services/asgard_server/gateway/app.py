@@ -65,6 +65,7 @@ class GatewayOptions:
     own: Metadata = ()
     of_known: OfClient | None = None
     sign_in: SignIn | None = None
+    asks: bool = False
 
 
 class Dispatch:
@@ -101,7 +102,8 @@ def create_app(
     described = schema.asgard_schema()
     elsewhere = others or {}
     sessions = _sessions(options.sign_in)
-    door = Door(options.of_client, options.own, None if sessions is None else sessions.shown)
+    of_cookie = None if sessions is None else sessions.shown
+    door = Door(options.of_client, options.own, of_cookie, asks=options.asks)
     asks = {
         service: _signed(elsewhere.get(service, channel), options)
         for service in (RUNS, JOBS, ASSETS)

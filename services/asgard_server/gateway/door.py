@@ -47,7 +47,7 @@ class Door:
     """Lets in who is identified.
 
     `of_client` None: nobody is asked who they are. `own` is what the gateway shows services when
-    it asks for itself. `of_cookie` None: nobody signs in.
+    it asks for itself. `of_cookie` None: nobody signs in. `asks`: who shows nothing is refused.
     """
 
     def __init__(
@@ -55,15 +55,13 @@ class Door:
         of_client: OfClient | None = None,
         own: Metadata = (),
         of_cookie: OfCookie | None = None,
+        *,
+        asks: bool = False,
     ) -> None:
+        self.asks = asks
         self._of_client = of_client
         self._own = own
         self._of_cookie = of_cookie
-
-    @property
-    def asks(self) -> bool:
-        """Whether everybody is asked who they are."""
-        return self._of_client is not None
 
     def guarded(self, handler: Handler) -> Handler:
         """The handler, for callers who are identified. It raises `Problem` 401."""

@@ -55,6 +55,7 @@ def gateway_app(
             of_known=who.believing.of_client if who.believing and not asked else None,
             own=who.headers,
             sign_in=sign_in_of(settings) if asked else None,
+            asks=asked,
         ),
         others,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ class Keycloak(Engine):
 
     # It builds itself at its first start.
     starts_within_s = 400.0
+    # Its script passes this on to Java; killed itself, it leaves that running.
+    ends_by = signal.SIGTERM
 
     def __init__(self) -> None:
         environment = {
@@ -104,6 +107,11 @@ class Keycloak(Engine):
             return httpx.get(where, timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
+
+    def remove(self) -> None:
+        """End it as it ends by itself, and remove what it wrote."""
+        self.stop()
+        super().remove()
 
     def end_sessions(self) -> None:
         """End all sessions of the person, as an administrator does."""

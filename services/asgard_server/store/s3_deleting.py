@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 
 from gimle.asgard.core.documents import decode_result, decode_run
 from gimle.asgard.core.errors import DocumentError, NotFoundError
@@ -54,22 +55,15 @@ class Deleter:
         """Delete a run, its results and their arrays. Raises NotFoundError."""
         key = Key("run", run_id)
         found = await self._find(key)
-        try:
-            listed: Iterable[str] = decode_run(found.body, run_id).results
-        except DocumentError:
-            listed = ()
         unlisted = [write.key.id for write in await self._ledger.unlisted(0, run_id)]
-        results = dict.fromkeys((*listed, *also, *unlisted))
+        results = dict.fromkeys((*_listed(found, run_id), *also, *unlisted))
         await self._ledger.mark(Deletion(key, run_id, tuple(results)))
         # A write that was begun before is here; one that is begun later finds the mark.
         others = await self._others(run_id, None)
         results |= dict.fromkeys(key.id for key in others if key.kind == "result")
         unlisted = [write.key.id for write in await self._ledger.unlisted(0, run_id)]
         results |= dict.fromkeys(unlisted)
-        deletion = Deletion(key, run_id, tuple(results))
-        await self._ledger.mark(deletion)
-        await self._empty(key, found)
-        await self.finish(deletion)
+        await self.finish(await self._emptied(key, found, results))
 
     async def delete_result(self, result_id: str) -> str:
         """Delete a result and its arrays; answer whose it was. Raises NotFoundError.
@@ -190,6 +184,23 @@ class Deleter:
                 continue
             return
 
+    async def _emptied(self, key: Key, found: Object, results: dict[str, None]) -> Deletion:
+        """Empty a run's document; answer the deletion, marked with all that its list named then.
+
+        What was unlisted when somebody looked may have been listed since, and is nowhere else.
+        """
+        while True:
+            results |= dict.fromkeys(_listed(found, key.id))
+            deletion = Deletion(key, key.id, tuple(results))
+            await self._ledger.mark(deletion)
+            with suppress(ConflictError):
+                await self._objects.replace(document_path(*key), b"", found.etag)
+                return deletion
+            newer = await self._objects.get(document_path(*key))
+            if newer is None or not newer.body:
+                return deletion
+            found = newer
+
     async def _others(self, run_id: str, key: Key | None) -> set[Key]:
         """Wait until writes that were begun before have ended; answer what they wrote.
 
@@ -214,3 +225,10 @@ class Deleter:
                 await self._ledger.end([write.token for write in begun])
                 return keys
             await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _listed(found: Object, run_id: str) -> list[str]:
+    try:
+        return list(decode_run(found.body, run_id).results)
+    except DocumentError:
+        return []

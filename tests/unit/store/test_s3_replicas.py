@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asgard_server.run.store import Change, Deletion, Key, RunRow
+from asgard_server.run.store import Change, Deletion, Key, RunRow, Write
 from asgard_server.store import s3_finishing, s3_objects
 from asgard_server.store.s3_writing import new_write
 from gimle.asgard.core.documents import ResultDocument
@@ -162,6 +162,16 @@ async def test_a_document_that_others_replaced_meanwhile_is_read_again(house: Cl
 
 async def test_a_delete_and_an_add_at_once_leave_nothing_over(house: Cluster) -> None:
     one, other = await house.replica(), await house.replica()
+
+    async def nothing_left() -> bool:
+        return not any([await house.keys(folder) for folder in ("runs", "results", "files")])
+
+    async with running(*(each.documents.run(each.observer.observe) for each in (one, other))):
+        await deleted_while_added_to(one, other)
+        await eventually(nothing_left)
+
+
+async def deleted_while_added_to(one: Replica, other: Replica) -> None:
     for _ in range(6):
         run = a_run()
         await one.create(run, [a_result(run.id)])
@@ -185,9 +195,28 @@ async def test_a_delete_and_an_add_at_once_leave_nothing_over(house: Cluster) ->
         await asyncio.gather(add(), delete())
         assert not await add(a_result(run.id))
         assert await one.index.run(run.id) is None
-    await asyncio.sleep(0.3)
-    left = [await house.keys(folder) for folder in ("runs", "results", "files")]
-    assert left == [[], [], []]
+
+
+async def test_a_result_that_is_listed_while_its_run_is_deleted_goes_too(
+    house: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await house.replica(), never_lists(await house.replica())
+    run = a_run()
+    await one.create(run)
+    result = a_result(run.id, computed=np.arange(3_000.0))
+    unlisted = one.ledger.unlisted
+
+    async def listed_then(age: float, run_id: str | None = None) -> list[Write]:
+        monkeypatch.setattr(one.ledger, "unlisted", unlisted)
+        found = await unlisted(age, run_id)
+        await other.add(result)
+        await other.documents._rewrite_list(run.id)
+        await other.observer.observe(Key("run", run.id))
+        return found
+
+    monkeypatch.setattr(one.ledger, "unlisted", listed_then)
+    await one.documents.delete(Key("run", run.id), [])
+    assert [await house.keys(folder) for folder in ("runs", "results", "files")] == [[], [], []]
 
 
 async def test_a_delete_that_broke_off_is_finished_by_another(

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from tests.cluster.blob_processes import BlobCluster, a_blob_cluster
 from tests.cluster.processes import Cluster, a_cluster
-from tests.engines import minio
+from tests.cluster.required import a_required_cluster
+from tests.engines import minio, postgres
 
 T = TypeVar("T")
 C = TypeVar("C", Cluster, BlobCluster)
@@ -74,6 +75,28 @@ def blob_cluster(folder: Path, *, replicas: int = 1, **options: Any) -> Iterator
     made = a_blob_cluster(_own(folder), s3=minio.server(), replicas=replicas, **told)
     with _entered(made) as (entered, _):
         yield entered
+
+
+@contextmanager
+def required_cluster(folder: Path) -> Iterator[tuple[int, str, str]]:
+    """A replica of every service and a gateway, on PostgreSQL, Redis and MinIO; all are asked.
+
+    Yields the gateway's port, a user's API key, and the address of another database beside ours.
+    """
+    engines = {"database": True, "bell": True, "s3": minio.server(), "log_level": "error"}
+    loop, other = _Loop(), _own(folder)
+    made = a_required_cluster(_own(folder), engines)
+    try:
+        entered = loop.do(made.__aenter__())
+        try:
+            key = loop.do(entered.key_of("ada"))
+            port = int(entered.url.rpartition(":")[2])
+            yield port, key, loop.do(postgres.database_of(other))
+        finally:
+            loop.do(made.__aexit__(None, None, None))
+            postgres.give_back(other)
+    finally:
+        loop.close()
 
 
 def _own(folder: Path) -> Path:

@@ -26,14 +26,17 @@ Create = Callable[["Caller", int], Awaitable[None]]
 class Caller:
     """One connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, key: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._shown = f"authorization: Bearer {key}\r\n" if key else ""
         self._reader, self._writer = reader, writer
         self._socket: socket.socket = writer.get_extra_info("socket")
 
     @classmethod
-    async def connect(cls, port: int) -> Caller:
-        """Connect."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def connect(cls, port: int, key: str) -> Caller:
+        """Connect, for who shows an API key, if any."""
+        return cls(key, *await asyncio.open_connection("127.0.0.1", port))
 
     async def ask(
         self, method: str, path: str, body: bytes, kind: str = "application/json"
@@ -41,7 +44,7 @@ class Caller:
         """One request. Raises RuntimeError unless the answer is a success."""
         head = (
             f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {kind}\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
+            f"content-length: {len(body)}\r\n{self._shown}\r\n"
         )
         # A server that answers in two segments waits for the first to be acknowledged.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -74,10 +77,10 @@ async def _mlflow(caller: Caller, number: int) -> None:
     await caller.ask("PUT", path, orjson.dumps(REPORT), "application/octet-stream")
 
 
-async def _main(kind: str, port: int, seconds: float) -> None:
+async def _main(kind: str, port: int, seconds: float, key: str) -> None:
     create: Create = {"asset": _asset, "mlflow": _mlflow}[kind]
     numbers = count()
-    callers = [await Caller.connect(port) for _ in range(CALLERS)]
+    callers = [await Caller.connect(port, key) for _ in range(CALLERS)]
     await asyncio.gather(*(create(each, next(numbers)) for each in callers))
     loop = asyncio.get_running_loop()
     print(0, flush=True)
@@ -96,4 +99,4 @@ async def _main(kind: str, port: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+    uvloop.run(_main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), *(sys.argv[4:] or [""])))

@@ -1,4 +1,5 @@
-"""What no tracked file may hold: addresses in lock files, index settings, home paths, long files.
+"""What no tracked file may hold: addresses in lock files, index settings, home paths, long files;
+and that no two tests are called the same.
 
     python .ci/checks/hygiene.py [ROOT]
 
@@ -62,6 +63,18 @@ def faults(root: Path) -> Iterator[str]:
         handwritten = name not in generated and path.suffix in SOURCE and path.name != "LICENSE"
         if handwritten and len(lines) > LONGEST:
             yield f"{name}:{LONGEST + 1}: {len(lines)} lines; split it, {LONGEST} are the most"
+    yield from namesakes(tracked(root))
+
+
+def namesakes(names: list[str]) -> Iterator[str]:
+    """Tests in different folders with one file name: pytest collects only one of them."""
+    seen: dict[str, str] = {}
+    for name in names:
+        file = Path(name).name
+        if file.startswith("test_") and file.endswith(".py"):
+            first = seen.setdefault(file, name)
+            if first != name:
+                yield f"{name}:1: is called as {first} is; pytest collects only one of them"
 
 
 def line_faults(line: str, *, locked: bool) -> Iterator[str]:

@@ -147,7 +147,9 @@ async def test_every_object_is_encrypted_as_asked(
         done.append(await client.keeper.write(NewUpload(name="inline"), BODY))
         done.append(await client.keeper.copy(done[0].id, "copied"))
     place = s3_place(read := Settings.from_environment(environ), _prefix(read))
-    await Objects(place).create("runs/r.json", b"{}")
+    objects = Objects(place)
+    await objects.create("runs/r.json", b"{}")
+    objects.close()
     keys = [*(blob.key for blob in done), "runs/r.json"]
     for key in keys:
         head = encrypting.client().head_object(Bucket=place.bucket, Key=place.key(key))

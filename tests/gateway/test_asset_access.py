@@ -31,7 +31,10 @@ def made(rest: httpx.Client, **fields: Any) -> str:
 def people(storage: Path) -> None:
     """Put a user and an organisation where IdentityService keeps them."""
     with sqlite3.connect(storage / "asgard.sqlite3", timeout=30) as file:
-        file.execute("INSERT INTO users VALUES ('user_abc', 'abc', '', NULL, '', 0, '', NULL)")
+        file.execute(
+            "INSERT INTO users (sub, handle, name, created_at, created_by)"
+            " VALUES ('user_abc', 'abc', '', 0, '')"
+        )
         file.execute("INSERT INTO organizations VALUES ('org_123', 'acme', '', 0, '')")
     file.close()
 

@@ -93,12 +93,12 @@ class RedisFeed:
         await self._ring_here(topic, revision)
         self._unsent[topic] = revision  # what is behind it is no news any more
         self._sending.set()
-        self._start()
+        self.start()
 
     @asynccontextmanager
     async def listen(self, topic: str) -> AsyncIterator[AsyncIterator[int]]:
         """Yield revisions of `topic` rung after entering; coalesced to the newest."""
-        self._start()
+        self.start()
         self._listening += 1
         try:
             async with self._local.listen(topic) as bells:
@@ -138,7 +138,8 @@ class RedisFeed:
         self._newest[topic] = revision
         await self._local.ring(topic, revision)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Reach for Redis now: `problem` is then true before anybody rings or listens."""
         if self._task is None and not self._closed:
             # It outlives the request that happens to be the first to need it.
             self._task = asyncio.create_task(self._run(), name="bell", context=Context())

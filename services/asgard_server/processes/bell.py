@@ -26,4 +26,5 @@ def open_bell(
     except ValueError as error:
         raise SettingError("ASGARD_REDIS_URL", "cannot be used", str(error)) from error
     stack.push_async_callback(feed.aclose)
+    feed.start()
     return feed, lambda: feed.problem

@@ -176,6 +176,7 @@ class Puts:
         self._idle: list[_Connection] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rests_until = 0.0
+        self._closed = False
 
     async def put(self, key: str, body: bytes, condition: tuple[str, str]) -> str | None:
         """Write an object on a condition, a header; answer its etag.
@@ -192,7 +193,7 @@ class Puts:
         if connection is None:
             return None
         await connection.ask(self._request(key, body, condition), self._attempt_s)
-        if connection.is_open and len(self._idle) < _KEPT:
+        if connection.is_open and len(self._idle) < _KEPT and not self._closed:
             connection.used_at = time.monotonic()
             self._idle.append(connection)
         else:
@@ -207,7 +208,8 @@ class Puts:
         return connection.etag
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; those in use when they are given back."""
+        self._closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.abort()

@@ -47,6 +47,14 @@ def test_a_planted_fault_is_found(tmp_path: Path, name: str, text: str, fault: s
     assert fault in words
 
 
+def test_two_tests_of_one_name_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "test_x.py").write_text("")
+    status, words = checked(tmp_path, "b/test_x.py", "")
+    assert status == 1
+    assert words.startswith("b/test_x.py:1: is called as a/test_x.py is")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

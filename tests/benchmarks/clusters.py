@@ -84,17 +84,17 @@ def required_cluster(folder: Path) -> Iterator[tuple[int, str, str]]:
     Yields the gateway's port, a user's API key, and the address of another database beside ours.
     """
     engines = {"database": True, "bell": True, "s3": minio.server(), "log_level": "error"}
-    loop, other = _Loop(), _own(folder)
-    made = a_required_cluster(_own(folder), engines)
+    loop, own = _Loop(), _own(folder)
+    made = a_required_cluster(own, engines)
     try:
         entered = loop.do(made.__aenter__())
         try:
             key = loop.do(entered.key_of("ada"))
             port = int(entered.url.rpartition(":")[2])
-            yield port, key, loop.do(postgres.database_of(other))
+            # Without our tables: others have some that are called the same.
+            yield port, key, loop.do(postgres.empty_database(f"beside_{own.name}"))
         finally:
             loop.do(made.__aexit__(None, None, None))
-            postgres.give_back(other)
     finally:
         loop.close()
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
+from asgard_server.logging import configure
 from rich.console import Console
 from rich.table import Table
 
@@ -62,6 +63,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, 16_384), limit))
     console = Console(width=None if sys.stdout.isatty() else 150)
     console.print(_machine(asked.dir))
+    # Rows that serve from this process log as a server of theirs does, not each call.
+    configure("error", "text")
     asked.dir.mkdir(parents=True, exist_ok=True)
     _spread(asked.dir)
     figures: list[Figure] = []

@@ -34,6 +34,8 @@ def brought() -> Path:
 @contextmanager
 def server(folder: Path, database: str) -> Iterator[int]:
     """Run it over a database (`sqlite:///...`, `postgresql://...`); answer its port."""
+    # SQLAlchemy takes another driver for PostgreSQL unless it is told which there is.
+    database = database.replace("postgresql://", "postgresql+psycopg2://")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     python = brought()

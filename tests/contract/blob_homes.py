@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.holdings import Holdings
 from asgard_server.blob.keeping import Keeper
@@ -39,6 +40,16 @@ from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
 
 STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
 HOMES = ("folder", *STORES)
+
+
+def known(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the whole process know the store of a home, and its keys, as operators' variables do."""
+    if name == "folder":
+        return
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    for variable, value in STORES[name]().variables.items():
+        monkeypatch.setenv(variable, value)
 
 
 @dataclass

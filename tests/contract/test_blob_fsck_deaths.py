@@ -22,7 +22,6 @@ from asgard_server.blob.uploading import Begun, Uploader
 
 from tests.contract import blob_homes
 from tests.contract.blob_homes import Home
-from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
 
 BODY = b"what a simulation has computed"
 MOST_STEPS = 40
@@ -75,11 +74,7 @@ async def home(
 ) -> AsyncIterator[Home]:
     monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
-    if request.param != "folder":
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        for name, value in blob_homes.STORES[request.param]().variables.items():
-            monkeypatch.setenv(name, value)
+    blob_homes.known(request.param, monkeypatch)
     async with blob_homes.home(request.param, tmp_path) as opened:
         yield opened
 

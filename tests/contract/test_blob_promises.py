@@ -33,7 +33,6 @@ from gimle.asgard.core.errors import (
 
 from tests.contract import blob_homes
 from tests.contract.blob_homes import Home
-from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
 
 BODY = b"what a simulation has computed"
 
@@ -46,11 +45,7 @@ def sha(body: bytes) -> str:
 async def home(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Home]:
-    if request.param != "folder":
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        for name, value in blob_homes.STORES[request.param]().variables.items():
-            monkeypatch.setenv(name, value)
+    blob_homes.known(request.param, monkeypatch)
     async with blob_homes.home(request.param, tmp_path) as opened:
         yield opened
 

@@ -23,7 +23,6 @@ from gimle.asgard.core.job_errors import ServiceCallersOnlyError
 
 from tests.contract import blob_homes
 from tests.contract.blob_homes import Home
-from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
 
 BODY = b"what a simulation has computed"
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -42,11 +41,7 @@ async def home(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Home]:
     """A folder with SQLite, and S3 with PostgreSQL."""
-    if request.param != "folder":
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        for name, value in blob_homes.STORES[request.param]().variables.items():
-            monkeypatch.setenv(name, value)
+    blob_homes.known(request.param, monkeypatch)
     async with blob_homes.home(request.param, tmp_path) as opened:
         yield opened
 

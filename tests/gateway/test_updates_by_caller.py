@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -297,24 +296,6 @@ async def test_a_known_key_is_its_user_also_where_nobody_has_to_say_who_they_are
             last_id = local.last_id
         async with bob.listen(last_id) as his:
             assert await his.event() == {"type": "reset"}
-
-
-async def test_what_the_local_user_watches_is_not_what_services_are_told(tmp_path: Path) -> None:
-    """Both see everything, and the gateway alone is told who may read it."""
-    storage = tmp_path / "storage"
-    async with a_house(storage) as house:
-        key = house["bob"].key
-    async with AsyncExitStack() as stack:
-        served = await stack.enter_async_context(a_monitor(storage))
-        bob = Person("bob", key, served.client)
-        for _ in range(8):
-            watch = served.client.stream("GET", "/v1/jobs:watch")
-            lines = (await stack.enter_async_context(watch)).aiter_lines()
-            await anext(lines)
-        his = await stack.enter_async_context(bob.listen())
-        for number in range(8):
-            job = await bob.job(goal=f"{number}")
-            assert await his.event() == told("job", job)
 
 
 async def test_of_many_callers_each_is_told_exactly_what_it_may_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from asgard_server.auth.principal import LOCAL
+from asgard_server.auth.principal import LOCAL, SERVICE_SUB, Principal
 from asgard_server.feed.memory import MemoryFeed
 from asgard_server.run import events
 from asgard_server.run.observe import Observer
@@ -213,8 +213,8 @@ class Place:
         self.feed = MemoryFeed()
         self.observer = Observer(index, self.feed)
 
-    async def change(self, number: int) -> None:
-        run = RunDocument(f"r{number}", "r", NOON, NOON, note="x" * 100)
+    async def change(self, number: int, **extra: str) -> None:
+        run = RunDocument(f"r{number}", "r", NOON, NOON, note="x" * 100, extra=extra)
         await self.documents.create_run(run, ())
         await self.observer.observe(Key("run", run.id))
 
@@ -350,6 +350,24 @@ async def test_each_change_is_encoded_once_for_all_watchers(
             assert heard(await anext(watcher))[0].change.object_id == "r1"
             await watcher.aclose()
     assert encoded == [1]
+
+
+async def test_of_those_who_see_everything_services_alone_are_told_of_readers(
+    place: Place,
+) -> None:
+    watch = place.watched()
+    async with reading(watch):
+        service = Principal(SERVICE_SUB, "service")
+        callers = (LOCAL, service, LOCAL, service)
+        watchers = [watch.watch(snapshot=False, token="", run_id="", by=by) for by in callers]
+        for watcher in watchers:
+            await anext(watcher)
+        await place.change(1, owner="ada")
+        said = [heard(await anext(watcher))[0].change for watcher in watchers]
+        assert [list(change.readers_after) for change in said] == [[], ["ada"]] * 2
+        assert [change.object_id for change in said] == ["r1"] * 4
+        for watcher in watchers:
+            await watcher.aclose()
 
 
 async def test_a_bell_that_never_rings_costs_a_moment_and_no_event(place: Place) -> None:

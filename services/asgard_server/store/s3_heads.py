@@ -10,14 +10,14 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-import boto3
 from gimle.asgard.core.s3.place import Place
-from gimle.asgard.core.signing import Credentials, Endpoint, Lent, Signer
+from gimle.asgard.core.signing import Endpoint, Signer
+
+from asgard_server.store.s3_keys import credentials_of
 
 _KEPT = 16
 _PATIENCE_S = 5.0
@@ -144,23 +144,9 @@ def heads_of(place: Place, client: Any) -> Heads | None:
     """Heads of the store that a client of boto3 asks; None where nobody says who signs."""
     address = client.meta.endpoint_url
     style: Any = "virtual" if _AMAZON.match(address) else "path"
-    credentials = _credentials(place)
-    if credentials is None:
+    found = credentials_of(place)
+    if found is None:
         return None
-    signer = Signer(
-        Endpoint.parse(address, style=style), credentials, region=client.meta.region_name
-    )
+    lend = found if callable(found) else lambda: found
+    signer = Signer(Endpoint.parse(address, style=style), lend, region=client.meta.region_name)
     return Heads(place, signer)
-
-
-def _credentials(place: Place) -> Callable[[], Credentials] | None:
-    given = place.credentials
-    if "aws_access_key_id" in given:
-        fixed = Credentials(
-            given["aws_access_key_id"],
-            given["aws_secret_access_key"],
-            given.get("aws_session_token"),
-        )
-        return lambda: fixed
-    found = boto3.Session().get_credentials()
-    return None if found is None else Lent(found).credentials

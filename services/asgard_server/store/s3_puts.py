@@ -17,11 +17,10 @@ from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import boto3
 import httptools
 from botocore.exceptions import BotoCoreError
 from gimle.asgard.core.s3.place import Place
-from gimle.asgard.core.signing import Credentials, Endpoint, Lent, Signer
+from gimle.asgard.core.signing import Credentials, Endpoint, Signer
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
@@ -30,6 +29,8 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
+
+from asgard_server.store.s3_keys import credentials_of
 
 # What is hashed on the loop, and sent in one go.
 MOST_BYTES = 65_536
@@ -260,7 +261,7 @@ class Puts:
 
 def puts_of(place: Place, endpoint: str | None, region: str, attempt_s: float) -> Puts | None:
     """Puts to the store at `endpoint`, Amazon's unless there is one; None if nobody signs."""
-    credentials = _credentials(place)
+    credentials = credentials_of(place)
     if credentials is None:
         return None
     address = (
@@ -269,18 +270,6 @@ def puts_of(place: Place, endpoint: str | None, region: str, attempt_s: float) -
         else Endpoint.parse(endpoint)
     )
     return Puts(place, address, region, credentials, attempt_s)
-
-
-def _credentials(place: Place) -> Credentials | Callable[[], Credentials] | None:
-    given = place.credentials
-    if "aws_access_key_id" in given:
-        return Credentials(
-            given["aws_access_key_id"],
-            given["aws_secret_access_key"],
-            given.get("aws_session_token"),
-        )
-    found = boto3.Session().get_credentials()
-    return None if found is None else Lent(found).credentials
 
 
 def _encryption(place: Place) -> dict[str, str]:

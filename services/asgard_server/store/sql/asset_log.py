@@ -14,16 +14,20 @@ from asgard_server.asset.access_store import UNWRITTEN
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.session import Session
 
-_POSTGRES = """
-WITH moved AS (
-  UPDATE asset_log_head SET revision = revision + cardinality(?::text[])
-  RETURNING revision
-)
+# Behind a part `moved` that has raised the head by as many, the first of what `columns` answers.
+LOGGED = """
 INSERT INTO asset_log
 SELECT revision - cardinality(?::text[]) + place, kind, id, before, after FROM moved,
   unnest(?::text[], ?::text[], ?::text[], ?::text[])
   WITH ORDINALITY AS entry (kind, id, before, after, place)
 """
+_POSTGRES = f"""
+WITH moved AS (
+  UPDATE asset_log_head SET revision = revision + cardinality(?::text[])
+  RETURNING revision
+)
+{LOGGED}
+"""  # noqa: S608 - ours
 _SQLITE_HEAD = (
     "UPDATE asset_log_head SET revision = revision + ?,"
     " epoch = CASE epoch WHEN '' THEN lower(hex(randomblob(16))) ELSE epoch END"
@@ -44,17 +48,22 @@ async def log_all(session: Session, changes: Sequence[Change]) -> None:
     """Write down that objects changed, in their order: the last statement of their transaction."""
     if not changes:
         return
-    told = [(each.kind, each.id, _list(each.before), _list(each.after)) for each in changes]
     if session.engine == "postgres":
-        kinds, ids, before, after = map(list, zip(*told, strict=True))
-        await session.run(_POSTGRES, ids, ids, kinds, ids, before, after)
+        await session.run(_POSTGRES, *columns(changes))
         return
+    told = list(map(_row, changes))
     head: int = await session.value(_SQLITE_HEAD, len(told))
     first = head - len(told) + 1
     await session.many(
         "INSERT INTO asset_log VALUES (?, ?, ?, ?, ?)",
         [(first + place, *each) for place, each in enumerate(told)],
     )
+
+
+def columns(changes: Sequence[Change]) -> tuple[list[str], ...]:
+    """What PostgreSQL is given to raise the head and to log changes, one at least."""
+    kinds, ids, before, after = map(list, zip(*map(_row, changes), strict=True))
+    return ids, ids, kinds, ids, before, after
 
 
 async def unchanged(session: Session, ids: Sequence[str]) -> list[Change]:
@@ -98,6 +107,10 @@ async def trim(session: Session, keep: int) -> None:
     if (until := revision - keep) > trimmed:
         await session.run("DELETE FROM asset_log WHERE revision <= ?", until)
         await session.run("UPDATE asset_log_head SET trimmed = ?", until)
+
+
+def _row(change: Change) -> tuple[str, str, str, str]:
+    return change.kind, change.id, _list(change.before), _list(change.after)
 
 
 def _list(principals: Sequence[str]) -> str:

@@ -59,6 +59,11 @@ def row_of(asset: Asset) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def audited(asset: Asset) -> dict[str, str]:
+    """What the audit says of a new asset."""
+    return {"asset_type": asset.asset_type, "state": asset.state, "kind": asset.kind}
+
+
 def asset_of(row: Row) -> Asset:
     """The asset of a row, without components and aliases."""
     at = dict(zip(COLUMNS, row, strict=True))

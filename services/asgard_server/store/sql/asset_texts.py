@@ -20,12 +20,20 @@ _ADD_WORDS = "INSERT INTO asset_texts (asset_id, name, asset_type, content, meta
 
 async def put_text(session: Session, asset: Asset, content: str) -> None:
     """Add the text of a new asset."""
-    texts = (asset.name or "", asset.asset_type, content, searchable(asset.metadata_json or ""))
     if session.engine == "sqlite":
-        await session.run(f"{_ADD} (?, ?, ?, ?, ?)", asset.id, *texts)
+        await session.run(f"{_ADD} (?, ?, ?, ?, ?)", asset.id, *_texts(asset, content))
         return
-    words = vector(*texts)
-    await session.run(f"{_ADD_WORDS} (?, ?, ?, ?, ?, ?::text::tsvector)", asset.id, *texts, words)
+    await session.run(f"{_ADD_WORDS} (?, ?, ?, ?, ?, ?::text::tsvector)", *row_of(asset, content))
+
+
+def row_of(asset: Asset, content: str) -> tuple[str, ...]:
+    """What PostgreSQL keeps of the text of a new asset; the last of it are the words."""
+    texts = _texts(asset, content)
+    return asset.id, *texts, vector(*texts)
+
+
+def _texts(asset: Asset, content: str) -> tuple[str, str, str, str]:
+    return asset.name or "", asset.asset_type, content, searchable(asset.metadata_json or "")
 
 
 async def put_metadata(session: Session, asset: Asset) -> None:

@@ -10,16 +10,14 @@ from typing import Any, NamedTuple
 from asgard_server.auth.principal import Principal
 from asgard_server.rpc import requests
 from asgard_server.store.sql.among import among
-from asgard_server.store.sql.session import Session
+from asgard_server.store.sql.session import Row, Session
 
-COLUMNS = (
-    "number, at, principal, principal_kind, action, object_kind, object_id, organization_id,"
+WRITTEN = (
+    "at, principal, principal_kind, action, object_kind, object_id, organization_id,"
     " details_json, request_id"
 )
-_INSERT = (
-    "INSERT INTO audit (at, principal, principal_kind, action, object_kind, object_id,"
-    " organization_id, details_json, request_id)"
-)
+COLUMNS = f"number, {WRITTEN}"
+_INSERT = f"INSERT INTO audit ({WRITTEN})"
 
 
 class Entry(NamedTuple):
@@ -52,18 +50,24 @@ async def note(
 
     `at`: microseconds, now when it is not given.
     """
-    await session.run(
-        f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        time.time_ns() // 1_000 if at is None else at,
-        principal.sub,
-        principal.kind,
-        action,
-        kind,
-        id,
-        organization_id,
-        _text(details),
-        requests.current_id(),
-    )
+    at = time.time_ns() // 1_000 if at is None else at
+    row = row_of(principal, action, kind, id, organization_id, details, at, requests.current_id())
+    await session.run(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+
+
+def row_of(
+    principal: Principal,
+    action: str,
+    kind: str,
+    id: str,
+    organization_id: str | None,
+    details: Mapping[str, Any],
+    at: int,
+    request_id: str,
+) -> Row:
+    """What is written down, in the order of `WRITTEN`."""
+    who = (principal.sub, principal.kind)
+    return (at, *who, action, kind, id, organization_id, _text(details), request_id)
 
 
 async def note_assets(

@@ -51,6 +51,8 @@ class PostgresSession:
 class PostgresSessions:
     """A `Database` over a pool of connections whose search_path finds the tables."""
 
+    engine: Engine = "postgres"
+
     def __init__(self, link: Link) -> None:
         self._link = link
 

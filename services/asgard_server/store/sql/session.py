@@ -51,6 +51,10 @@ class Database(Protocol):
     database. Methods raise `StorageUnavailableError`, `StorageFullError`, and what the work raises.
     """
 
+    @property
+    def engine(self) -> Engine:
+        """Whose database it is."""
+
     async def write(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run work as one transaction, all or nothing; it is on disk when this returns."""
 

@@ -49,6 +49,8 @@ class SqliteSession:
 class SqliteSessions:
     """A `Database` over a database file that others of this process may use, too."""
 
+    engine: Engine = "sqlite"
+
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 

@@ -139,7 +139,7 @@ async def _whole(session: Session, asset: Asset) -> Asset:
         )
         asset = replace(asset, components=tuple(map(_component, rows)))
     if asset.series_id is not None:
-        asset = replace(asset, aliases=(await aliases(session, [asset_id])).get(asset_id, ()))
+        asset = replace(asset, aliases=(await aliases(session, [asset])).get(asset_id, ()))
     return asset
 
 
@@ -163,7 +163,7 @@ async def load_many(session: Session, ids: Sequence[str]) -> list[Asset]:
     rows = {row[0]: asset_of(row) for row in await session.all(f"{_SELECT} WHERE {chosen}", keys)}
     found = [rows[each] for each in ids if each in rows]
     parted = [each.id for each in found if each.kind == "components"]
-    named = [each.id for each in found if each.series_id is not None]
+    named = [each for each in found if each.series_id is not None]
     components = await _first_components(session, parted) if parted else {}
     pointing = await aliases(session, named) if named else {}
     return [
@@ -176,13 +176,16 @@ async def load_many(session: Session, ids: Sequence[str]) -> list[Asset]:
     ]
 
 
-async def aliases(session: Session, ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The aliases that point at assets."""
-    chosen, keys = among(session, "asset_id", ids)
+async def aliases(session: Session, assets: Iterable[Asset]) -> dict[str, tuple[str, ...]]:
+    """The aliases that point at named assets, by their ids."""
+    pointed_at = list(assets)
+    chosen, keys = among(session, "asset_id", [each.id for each in pointed_at])
+    # By the index of names: there is none of what aliases point at, and they would all be read.
+    of_names, names = among(session, "series_id", {each.series_id or "" for each in pointed_at})
     found: dict[str, tuple[str, ...]] = {}
     for asset_id, alias in await session.all(
-        f"SELECT asset_id, alias FROM asset_aliases WHERE {chosen} ORDER BY alias",  # noqa: S608 - ours
-        keys,
+        f"SELECT asset_id, alias FROM asset_aliases WHERE {of_names} AND {chosen} ORDER BY alias",  # noqa: S608 - ours
+        *(names, keys),
     ):
         found[asset_id] = (*found.get(asset_id, ()), alias)
     return found

@@ -93,7 +93,7 @@ async def leave(session: Session, asset: Asset, by: str, now: datetime) -> None:
         return
     await hold(session, asset.series_id)
     # Until then somebody may have moved one of them to another version, where it stays.
-    for alias in (await asset_rows.aliases(session, [asset.id])).get(asset.id, ()):
+    for alias in (await asset_rows.aliases(session, [asset])).get(asset.id, ()):
         if alias != LATEST:
             await point(session, asset.series_id, alias, None, by, now)
 

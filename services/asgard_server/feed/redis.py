@@ -36,6 +36,8 @@ _FORGOTTEN_ECHOES = 1_024
 # What is rung within this of the time before goes with what else is rung by then: to send a
 # bell and to hear it come back costs as much as a tenth of what it tells of.
 _GAP_S = 0.02
+# The same where Redis says that nobody has heard it: who begins to listen looks by himself.
+_UNHEARD_GAP_S = 0.2
 
 # RFC 3986, appendix B. Not urlsplit: of several hosts it takes no IPv6 address but the first, in
 # newer Pythons.
@@ -45,10 +47,14 @@ log = structlog.get_logger()
 
 
 class _Place(NamedTuple):
-    """One way to reach Redis, and what to call it without its password."""
+    """One way to reach Redis, and what to call it without its password.
+
+    `counts`: whether it knows of all who listen. A node of a cluster knows of its own alone.
+    """
 
     name: str
     connect: Callable[[], tuple[Redis, list[Redis]]]
+    counts: bool = True
 
 
 class RedisFeed:
@@ -152,7 +158,7 @@ class RedisFeed:
             number += 1
             client, others = place.connect()
             try:
-                await self._serve(client, place.name)
+                await self._serve(client, place)
             except (RedisError, OSError, TimeoutError) as error:
                 if self._problem == "":
                     pause = _FIRST_PAUSE_S
@@ -174,7 +180,7 @@ class RedisFeed:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    async def _serve(self, client: Redis, name: str) -> None:
+    async def _serve(self, client: Redis, place: _Place) -> None:
         """Hear and send until something fails."""
         heard = client.pubsub()
         try:
@@ -184,7 +190,7 @@ class RedisFeed:
             if await heard.get_message(timeout=_TIMEOUT_S) is None:
                 raise TimeoutError("it does not confirm a subscription")
             if self._problem:
-                log.info("bell reachable again", redis=name)
+                log.info("bell reachable again", redis=place.name)
                 self._problem = ""
                 self._missed = self._listening > 0
             BELL_UP.set(1)
@@ -196,7 +202,7 @@ class RedisFeed:
             # No TaskGroup: in Python 3.11 one that failed leaves its task marked as cancelled.
             tasks = [
                 asyncio.create_task(self._hear(heard)),
-                asyncio.create_task(self._send(client)),
+                asyncio.create_task(self._send(client, place.counts)),
             ]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -255,7 +261,7 @@ class RedisFeed:
                     return
         await self._ring_here(topic, revision)
 
-    async def _send(self, client: Redis) -> None:
+    async def _send(self, client: Redis, counts: bool) -> None:
         while True:
             while self._unsent:
                 topic, revision = self._unsent.popitem()
@@ -266,12 +272,12 @@ class RedisFeed:
                 self._echoes.append((topic, revision))
                 self._sent_at.append(time.perf_counter())
                 try:
-                    await client.publish(self._channels + topic, revision)
+                    listeners = await client.publish(self._channels + topic, revision)
                 except BaseException:
                     self._unsent.setdefault(topic, revision)
                     raise
                 _unless_cancelled()
-                await asyncio.sleep(_GAP_S)
+                await asyncio.sleep(_GAP_S if listeners or not counts else _UNHEARD_GAP_S)
             self._sending.clear()
             await self._sending.wait()
 
@@ -306,7 +312,8 @@ def places(url: str) -> list[_Place]:
         )
     if kind == "cluster":
         # PUBLISH to any node of a cluster reaches subscribers of every node.
-        return [_plain(f"{scheme}://{user}{at}{host}/0{query}", host) for host in names]
+        urls = {host: f"{scheme}://{user}{at}{host}/0{query}" for host in names}
+        return [_plain(url, host)._replace(counts=False) for host, url in urls.items()]
     database = path[1] if len(path) > 1 else "0"
     options: dict[str, Any] = dict(parse_url(f"{scheme}://{user}{at}{names[0]}/{database}{query}"))
     for name in ("host", "port", "connection_class"):

@@ -261,3 +261,34 @@ async def test_redis_tells_of_rings_only_while_somebody_listens() -> None:
         await one.aclose()
         await other.aclose()
         server.remove()
+
+
+async def test_what_nobody_hears_is_sent_seldom_and_what_somebody_hears_at_once(
+    bell_at: Open, start: Callable[..., Server]
+) -> None:
+    server = start()
+    feed, other = bell_at(server.url), bell_at(server.url)
+    client, _ = places(server.url)[0].connect()
+
+    async def sent(seconds: float) -> float:
+        """Bells that Redis was sent in each tenth of a second, while one rang all the time."""
+        before = await client.info("commandstats")
+        loop = asyncio.get_running_loop()
+        began, number = loop.time(), 0
+        while loop.time() - began < seconds:
+            number += 1
+            await feed.ring("runs", number)
+            await asyncio.sleep(0.005)
+        after = await client.info("commandstats")
+        calls = [(each.get("cmdstat_publish") or {"calls": 0})["calls"] for each in (before, after)]
+        return float(calls[1] - calls[0]) / (loop.time() - began) / 10
+
+    async with aclosing(client):
+        await feed.ring("runs", 1)
+        assert await sent(2) < 1  # one in 0.2 s, beside four in 0.1
+        async with other.listen("runs") as bells:
+            # The one before may have gone unheard, and the next one then waits.
+            await sent(0.5)
+            assert await sent(2) > 1
+            await feed.ring("runs", 10_000)
+            await rung(bells, 10_000, 30)

@@ -95,7 +95,8 @@ class LogWatch:
     """The reader of one log, and the watchers it serves.
 
     `topic` is what its bell is called. `capacity` changes and `capacity_bytes` are what a watcher
-    may be behind before the call ends with `WatcherTooSlowError`.
+    may be behind before the call ends with `WatcherTooSlowError`. A change that
+    comes within `gap_seconds` of the one before waits as long.
     """
 
     def __init__(
@@ -109,8 +110,10 @@ class LogWatch:
         capacity: int = 10_000,
         capacity_bytes: int = 67_108_864,
         checkpoint_seconds: float = 15.0,
+        gap_seconds: float = _GAP_SECONDS,
     ) -> None:
         self._source = source
+        self._gap_seconds = gap_seconds
         self._feed = feed
         self._topic = topic
         self._frames = frames
@@ -149,7 +152,7 @@ class LogWatch:
                     await asyncio.sleep(_POLL_SECONDS)
                 read = time.monotonic()
                 await _wait(self._rung, _POLL_SECONDS)
-                await asyncio.sleep(read + _GAP_SECONDS - time.monotonic())
+                await asyncio.sleep(read + self._gap_seconds - time.monotonic())
                 self._rung.clear()
         finally:
             listening.cancel()

@@ -37,7 +37,7 @@ class Work:
     def spare(self, tasks: Iterable[Task]) -> None:
         """Put tasks aside: they come when only one other is left, and not at all when none is.
 
-        They help whoever put them aside, and must have nothing to do when it needs no help any more.
+        They help whoever put them aside, and have nothing to do once it needs no help any more.
         """
         with self._changed:
             self._spare.extend(tasks)

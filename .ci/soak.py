@@ -28,6 +28,7 @@ BY_CHANCE = (
     "tests/unit/render",
     "tests/unit/signing",
     "tests/cluster",
+    "tests/sdk/test_killed_uploads.py",
     # Not of chance, but of minutes: its provider is a large one.
     "tests/soak/keycloak_sign_in.py",
 )
@@ -37,6 +38,7 @@ MORE = {
     "TESTS_WRITES": "500",
     "TESTS_EXAMPLES": "1500",
     "TESTS_CHANGES": "10000",
+    "TESTS_UPLOAD_MIB": "2048",
 }
 
 

@@ -1,4 +1,4 @@
-"""Two gibibytes in one file: what BlobService's part costs, and what a kill at 70 % sends again."""
+"""Two gibibytes: what BlobService's part of moving them costs, and what a kill sends again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from asgard_server.blob.parts import part_size
 from gimle.asgard.client.blobs import Blobs
-from gimle.asgard.transfer.grants import UNDERWAY_BYTES, parts_at_once
 
 from tests.benchmarks import moving
 from tests.benchmarks.clusters import blob_cluster, cpu_seconds
@@ -19,10 +17,10 @@ from tests.benchmarks.figures import Bench, Figure
 from tests.cluster.blob_processes import BlobCluster
 from tests.engines import minio
 from tests.engines.s3_store import ROOT
+from tests.sdk.puts import Puts
 from tests.sdk.relay import Relay, a_relay
 
 MOST_CPU = 0.01
-HEADS = 1 << 20  # of all requests together
 
 UPLOAD = """
 import sys
@@ -33,8 +31,9 @@ print(done.bytes_moved)
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """One upload and one download measured, then one upload that is killed and goes on."""
-    size = moving.tree_mib(bench) * moving.MIB
+    """One upload and one download measured; then one file and a tree, killed and gone on with."""
+    # A file up to 1 GiB that is alone has two parts under way.
+    size = max(moving.tree_mib(bench), 1_025) * moving.MIB
     files = moving.Files(f"{size // moving.MIB:,} MiB in one file", {"one": size})
     folder = bench.folder / "resuming"
     files.write(folder / "in")
@@ -45,7 +44,11 @@ def measure(bench: Bench) -> list[Figure]:
         with a_relay(minio.server().port) as relay:
             public = f"http://127.0.0.1:{relay.port}"
             with blob_cluster(folder / "cluster", s3_public_endpoint=public) as cluster:
-                return [*figures, _again(bench, files, folder, cluster, relay)]
+                figures.append(_again(bench, files, folder / "in", cluster, relay))
+                shutil.rmtree(folder / "in")
+                a_tree = moving.a_tree(moving.tree_mib(bench))
+                a_tree.write(folder / "tree")
+                return [*figures, _again(bench, a_tree, folder / "tree", cluster, relay)]
     finally:
         shutil.rmtree(folder)
 
@@ -82,29 +85,33 @@ def _own_cpu() -> float:
 def _again(
     bench: Bench, files: moving.Files, folder: Path, cluster: BlobCluster, relay: Relay
 ) -> Figure:
-    size, each = files.sizes["one"], part_size(files.sizes["one"])
-    path = folder / "in/one"
-    relay.mark = relay.up + relay.down + size * 7 // 10
+    """Kill an upload and begin it again, and count what came twice, by parts and by bytes."""
+    size = sum(files.sizes.values())
     began = relay.up
-    with _uploading(cluster, path) as first:
+    puts = Puts(relay, size * 7 // 10)
+    with _uploading(cluster, folder) as first:
         if not relay.reached.wait(600):
             raise RuntimeError("the upload does not come to 70 %")
         first.send_signal(signal.SIGKILL)
+    relay.released.set()
     killed = relay.up - began
-    with _uploading(cluster, path) as second:
+    with _uploading(cluster, folder) as second:
         moved = int(second.communicate()[0])
     # What went over the wire in both, but for the heads of requests.
     again = relay.up - began - size
-    bench.say(f"  {killed:,} bytes before the kill, {moved:,} after it")
+    twice = puts.twice().values()
+    in_parts = [len(parts) for parts in twice if parts != [0]]
+    bench.say(f"  {killed:,} bytes before the kill, {moved:,} after it; parts that came twice:")
+    bench.say(f"  {sorted(twice)} (0 is a file that goes in one request)")
     return Figure(
-        f"bytes sent again after kill -9 at 70 % of {files.what}",
+        f"sent again after kill -9 at 70 % of {files.what}",
+        f"{sum(in_parts)} parts of {len(in_parts)} files, and {len(twice) - len(in_parts)} whole",
         f"{again / moving.MIB:,.1f} MiB",
-        f"a part is {each // moving.MIB} MiB, and {parts_at_once(each)} at a time are sent",
-        "at most one part" if each == UNDERWAY_BYTES else "at most these",
-        again <= UNDERWAY_BYTES + HEADS,
+        "at most one part of a file",
+        max(map(len, twice), default=0) <= 1,
     )
 
 
-def _uploading(cluster: BlobCluster, path: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", UPLOAD, cluster.replicas[0].where, str(path), "again"]
+def _uploading(cluster: BlobCluster, folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", UPLOAD, cluster.replicas[0].where, str(folder), folder.name]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -70,7 +70,8 @@ class Blobs(Asking):
 
         Digests are computed while reading. What is there already, by name and SHA-256, is not
         sent again, so the same call goes on after a kill: of each file that was being sent, at
-        most 32 MiB are lost. Memory is bounded by what moves at once, not by files.
+        most 32 MiB are lost, or all of one up to 64 MiB. Memory is bounded by what moves at once,
+        not by files.
 
         Raises AlreadyExistsError for a name that other bytes have, WrongBytesError for a file
         that changes while it is sent, TransferStoppedError once `stop` is set, OSError.

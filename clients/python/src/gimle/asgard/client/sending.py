@@ -61,7 +61,8 @@ class Sending:
     def in_parts(self, file: ArrayBytes, way: Any, sign: Callable[[int, bytes], Grant]) -> None:
         """Send a file in parts, those that have not arrived; `sign` grants one.
 
-        Few at once: whoever is killed has lost no more than these of each file.
+        One at a time, of the last file a second one where that is no more than 32 MiB: whoever is
+        killed has lost no more than these of each file.
         """
         each = way.parts.part_size_bytes or file.size
         arrived = {part.number: (part.size_bytes, part.sha256) for part in way.arrived}
@@ -88,8 +89,10 @@ class Sending:
                 file.release((number - 1) * each, (number - 1) * each + body.size)
                 self._count(body.size)
 
-        for _ in range(min(parts_at_once(each), -(-file.size // each))):
-            self._add(task)
+        self._add(task)
+        more = min(parts_at_once(each), -(-file.size // each)) - 1
+        self._lanes += more
+        self._work.spare([task] * more)
 
     def run(self) -> None:
         """Do all of it. Raises TransferError, and what grants raise."""

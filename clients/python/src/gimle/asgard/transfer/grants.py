@@ -21,7 +21,7 @@ LARGEST_BYTES = 5 << 40
 """What a store takes as one object."""
 
 UNDERWAY_BYTES = 1 << 25
-"""How much of one file may be under way in parts: what a kill makes us send again."""
+"""How much of the last file may be under way in parts; of others it is one part."""
 
 _PART_BYTES = 1 << 25
 _FEW_PARTS_BYTES, _FEW_PART_BYTES = 1 << 30, 1 << 24
@@ -41,7 +41,7 @@ def part_bytes(size: int) -> int:
 
 
 def parts_at_once(each: int) -> int:
-    """How many parts of so many bytes of one file are sent at once, at least one."""
+    """How many parts of so many bytes of the last file may be sent at once, at least one."""
     return max(1, UNDERWAY_BYTES // each)
 
 

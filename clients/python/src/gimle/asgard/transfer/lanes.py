@@ -10,7 +10,7 @@ from gimle.asgard.transfer.errors import TransferStoppedError
 from gimle.asgard.transfer.wire import Wire
 
 LANES = 16
-"""How many requests are under way at once. A file in parts takes one or two of them."""
+"""How many requests are under way at once. A file in parts takes one, the last one may take two."""
 
 Task = Callable[[Wire], None]
 
@@ -21,6 +21,7 @@ class Work:
     def __init__(self, tasks: Iterable[Task], stop: threading.Event | None = None) -> None:
         self.stop = stop or threading.Event()
         self._tasks = deque(tasks)
+        self._spare: list[Task] = []
         self._unfinished = len(self._tasks)
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
@@ -31,6 +32,15 @@ class Work:
             before = len(self._tasks)
             self._tasks.extendleft(reversed(list(tasks)))
             self._unfinished += len(self._tasks) - before
+            self._changed.notify_all()
+
+    def spare(self, tasks: Iterable[Task]) -> None:
+        """Put tasks aside: they come when only one other is left, and not at all when none is.
+
+        They help whoever put them aside, and have nothing to do once it needs no help any more.
+        """
+        with self._changed:
+            self._spare.extend(tasks)
             self._changed.notify_all()
 
     def check(self) -> None:
@@ -69,12 +79,17 @@ class Work:
                     return
                 with self._changed:
                     self._unfinished -= 1
-                    if not self._unfinished:
+                    if self._unfinished <= 1:
                         self._changed.notify_all()
 
     def _next(self) -> Task | None:
         with self._changed:
             while not self._tasks:
+                if self._spare and self._unfinished == 1:
+                    self._tasks.extend(self._spare)
+                    self._unfinished += len(self._spare)
+                    self._spare.clear()
+                    break
                 if not self._unfinished or self._failure is not None or self.stop.is_set():
                     return None
                 self._changed.wait(0.5)

@@ -1,4 +1,4 @@
-"""Sending files: many small ones at once, large ones in parts, few of them at once."""
+"""Sending files: many small ones at once, large ones in parts, one of each file at a time."""
 
 from __future__ import annotations
 
@@ -146,14 +146,18 @@ class _Uploading:
         return renew
 
     def _in_parts(self, file: Outgoing, size: int, wire: Wire) -> None:
-        """Send a file in parts, few at once: of a killed upload no more than these are lost."""
+        """Send a file in parts, one at a time: of a killed upload no more than that is lost.
+
+        Files are parallel to each other. Only the last of them, when lanes have nothing else to do,
+        has a second part under way, where two are no more than a part of a larger file.
+        """
         begun = self.to.begin(file, size)
         if begun is None:
             self.meter.add(1, size)
             return
         large = _Large(self.to, file, size, begun)
         self._open.append(large)
-        self.work.add([partial(self._send_parts, large)] * (large.senders - 1))
+        self.work.spare([partial(self._send_parts, large)] * (large.senders - 1))
         self._send_parts(large, wire)
 
     def _send_parts(self, large: _Large, wire: Wire) -> None:
@@ -177,7 +181,7 @@ class _Uploading:
 
 
 class _Large:
-    """A file that goes in parts, sent by `senders` lanes at once. Its methods are thread-safe."""
+    """A file that goes in parts, sent by at most `senders` lanes. Its methods are thread-safe."""
 
     def __init__(self, to: Uploads, file: Outgoing, size: int, begun: Begun) -> None:
         self.begun = begun

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from asgard_server.asset import domain
 from asgard_server.asset.access_store import Move
-from asgard_server.asset.domain import Asset
+from asgard_server.asset.domain import Asset, OutputOf
+from asgard_server.asset.wishes import Wish, asked
 from asgard_server.store.sql import access, asset_log, asset_rows, links
 from asgard_server.store.sql.assets import SqlAssets
+from asgard_server.store.sql.flags import SqlFlags
 from asgard_server.store.sql.retracting import retract
 from asgard_server.store.sql.session import Session
 from asgard_server.store.sql.sharing import SqlSharing
@@ -26,6 +28,7 @@ from gimle.asgard.core.asset_errors import (
 from gimle.asgard.core.errors import NotFoundError
 
 from tests.contract.asset_rows import ADA, CLEO, NOON, an_asset, an_experiment, people
+from tests.contract.experiment_homes import Lab
 from tests.contract.overlapping import Overlapping
 from tests.contract.sql_homes import ENGINES, database
 
@@ -224,3 +227,42 @@ async def test_an_input_and_a_retraction(sessions: Overlapping, turned: bool) ->
         assert (await loaded(sessions, out)).invalidated is not None
         assert await links_of(sessions, out) == (1 if refused else 2)
         assert order == (["retracted"] if refused else ["linked", "retracted"])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_an_output_and_a_retraction(sessions: Overlapping, turned: bool) -> None:
+    """It was there and is taken back with the others, or is made by what was taken back."""
+    lab, assets = Lab(sessions), SqlAssets(sessions)
+    for _ in range(ROUNDS):
+        experiment = await lab.committed()
+        made: list[str] = []
+
+        async def making(experiment: str = experiment, made: list[str] = made) -> None:
+            wish = Wish("x", content=b"{}", output_of=OutputOf(experiment, 0, 0))
+            made.append((await assets.create(asked(wish, "ada", NOW), ADA)).id)
+
+        async def retracting(experiment: str = experiment) -> None:
+            await lab.retractor.experiment(experiment, "wrong", None, ADA)
+
+        calls = (making, retracting)
+        of(await sessions.pair(*(calls[::-1] if turned else calls)), ())
+        assert await lab.state_of(made[0]) == ("ready", "wrong")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_an_invalidation_and_a_retraction(sessions: Overlapping, turned: bool) -> None:
+    """Who invalidates for a reason of their own is not overruled, whoever was first."""
+    lab, flags = Lab(sessions), SqlFlags(sessions)
+    for _ in range(ROUNDS):
+        experiment = await lab.committed()
+        made = await lab.output(experiment)
+
+        async def invalidating(made: str = made) -> None:
+            await flags.set(made, "invalidated", "mine", ADA, NOW)
+
+        async def retracting(experiment: str = experiment) -> None:
+            await lab.retractor.experiment(experiment, "wrong", None, ADA)
+
+        calls = (invalidating, retracting)
+        of(await sessions.pair(*(calls[::-1] if turned else calls)), ())
+        assert await lab.state_of(made) == ("ready", "mine")

@@ -238,7 +238,7 @@ async def test_an_output_and_a_retraction(sessions: Overlapping, turned: bool) -
         made: list[str] = []
 
         async def making(experiment: str = experiment, made: list[str] = made) -> None:
-            wish = Wish("x", content=b"{}", output_of=OutputOf(experiment, 0, 0))
+            wish = Wish(asset_type="x", content=b"{}", output_of=OutputOf(experiment, 0, 0))
             made.append((await assets.create(asked(wish, "ada", NOW), ADA)).id)
 
         async def retracting(experiment: str = experiment) -> None:

@@ -49,12 +49,17 @@ async def log_all(session: Session, changes: Sequence[Change]) -> None:
         kinds, ids, before, after = map(list, zip(*told, strict=True))
         await session.run(_POSTGRES, ids, ids, kinds, ids, before, after)
         return
-    head: int = await session.value(_SQLITE_HEAD, len(told))
-    first = head - len(told) + 1
+    first = await move_head(session, len(told)) - len(told) + 1
     await session.many(
         "INSERT INTO asset_log VALUES (?, ?, ?, ?, ?)",
         [(first + place, *each) for place, each in enumerate(told)],
     )
+
+
+async def move_head(session: Session, count: int) -> int:
+    """Give so many numbers away, in SQLite; answer the last of them."""
+    revision: int = await session.value(_SQLITE_HEAD, count)
+    return revision
 
 
 async def unchanged(session: Session, ids: Sequence[str]) -> list[Change]:

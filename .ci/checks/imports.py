@@ -66,7 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {
         f"{SERVER}.{room}"
         for room in (
-            *("store", "run.store", "run.grants", "run.rights", "run.lazy", "run.drawing"),
+            *("store", "run.store", "run.grants", "run.rights", "run.naming", "run.lazy"),
+            "run.drawing",
             "feed.feed",
         )
     }
@@ -192,7 +193,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.{room}" for room in ("domain", "rights", "store", "grants")),
+    *(f"{SERVER}.run.{room}" for room in ("domain", "rights", "naming", "store", "grants")),
     f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),

@@ -21,11 +21,13 @@ import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import boto3
 from asgard_server.blob import domain, parts
 from asgard_server.blob.domain import NewUpload
+from asgard_server.store import s3_bytes
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.s3_heads import Heads
 from asgard_server.store.sqlite_blobs import SqliteBlobs
@@ -155,6 +157,16 @@ async def released(home: Home, name: str) -> str:
     return ""
 
 
+async def many(home: Home, name: str) -> str:
+    """Five that are deleted together, by two in each call of the store: nothing is left."""
+    for number in range(5):
+        one = f"{name}-{number}"
+        with suppress(DeletedError):
+            await home.keeper.write(NewUpload(id=one, name=one), body_of(one))
+    await home.keeper.delete_all(f"{name}-")
+    return ""
+
+
 async def given_up(home: Home, name: str) -> str:
     """An upload that is given up when its bytes are there: nothing is left."""
     body = body_of(name)
@@ -176,6 +188,7 @@ WAYS: dict[str, Callable[[Home, str], Awaitable[str]]] = {
     "written": written,
     "copied": copied,
     "released": released,
+    "many": many,
     "given_up": given_up,
 }
 
@@ -219,6 +232,7 @@ def _forked(what: str, where: Site, name: str, last: int) -> bool:
 def main(what: str, where: Site, seed: str) -> None:
     """Die at every step."""
     domain.SINGLE_BYTES, parts.FEW_PART_BYTES = 1 << 20, PART
+    s3_bytes._IN_ONE_CALL = 2
     # What botocore knows of S3 is read once, not in every child.
     session = boto3.Session()
     session.client("s3", region_name="us-east-1").close()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgard_server.asset.domain import Asset
+from asgard_server.asset.finishing import Finisher
+from asgard_server.store.rpc_blobs import RpcBlobs
 from gimle.asgard.core.asset_errors import AssetStateError, NotAwaitingReviewError
 from gimle.asgard.core.errors import AsgardError, NotFoundError, StorageUnavailableError
 
-from tests.contract.asset_homes import ADA, ENGINES, AssetHome, asset_home
+from tests.contract.asset_homes import ADA, ENGINES, AssetHome, asset_home, nobody_is_told
 
 ROUNDS = 12
 
@@ -65,6 +68,43 @@ async def test_of_finalize_and_expiry_one_wins(home: AssetHome) -> None:
             assert now.state == "abandoned"
         else:
             assert now.state == "ready"
+    await nothing_is_left(home)
+
+
+class Meanwhile:
+    """BlobService, where something else happens behind each claim."""
+
+    def __init__(self, blobs: RpcBlobs, happens: Callable[[], Awaitable[object]]) -> None:
+        self._blobs = blobs
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blobs, name)
+
+    async def claim(self, asset: Asset) -> None:
+        await self._blobs.claim(asset)
+        await self._happens()
+
+
+@pytest.mark.parametrize("ending", ["expires", "is rejected"])
+async def test_what_is_abandoned_while_its_components_are_claimed_stays_abandoned(
+    home: AssetHome, ending: str
+) -> None:
+    made = await home.create(components=("a",), pending_reasons=("r",))
+    await home.send(made)
+
+    async def happens() -> None:
+        if ending == "expires":
+            home.store.clock.ahead += timedelta(days=7, seconds=1)
+            await home.sweeper.sweep()
+        else:
+            await home.finisher.reject(ADA, made.asset.id, "no")
+
+    blobs: Any = Meanwhile(home.blobs, happens)
+    late = Finisher(home.assets, blobs, home.store.clock, nobody_is_told)
+    with pytest.raises(AssetStateError):
+        await late.finalize(ADA, made.asset.id)
+    assert (await home.keeper.show(ADA, made.asset.id)).asset.state == "abandoned"
     await nothing_is_left(home)
 
 

@@ -96,6 +96,44 @@ async def test_a_caller_of_a_thousand_teams_gets_the_same_pages(index: Any, shel
     assert await paged(index, by, 10) == [run.id for run in wanted]
 
 
+async def test_pages_of_many_teams_are_the_same_wherever_their_runs_lie(
+    index: Any, shelf: Shelf
+) -> None:
+    """Also where a few teams have the newest, and where everybody's lie in between."""
+    chance = random.Random(11)
+    runs = []
+    for n in range(900):
+        team = chance.randrange(3) if n < 150 else chance.randrange(300)
+        at = NOW - timedelta(seconds=n // 2)
+        made = a_run(f"r{n:03}", created_at=at)
+        runs.append(made if n % 40 == 0 else of(f"team_{team}", f"r{n:03}", created_at=at))
+    for first in range(0, len(runs), 100):
+        await index.observe([shelf.put(run) for run in runs[first : first + 100]])
+    wanted = [run.id for run in sorted(runs, key=lambda run: (run.created_at, run.id))][::-1]
+    for some in (range(300), range(100, 300)):
+        by = keys("me", *(f"team_{n}" for n in some))
+        theirs = {run.id for run in runs if not (of_it := readers_of(run)) or by & of_it}
+        for size in (5, 50):
+            assert await paged(index, by, size) == [id for id in wanted if id in theirs]
+
+
+async def test_a_count_is_of_now_and_of_who_asks(index: Any, shelf: Shelf) -> None:
+    by = keys("alice", *(f"team_{n}" for n in range(80)))
+
+    async def counted(who: frozenset[str]) -> int:
+        return int((await index.list_runs("", None, 2, who))[1])
+
+    await index.observe([shelf.put(of("alice", f"r{n}")) for n in range(5)])
+    assert (await counted(by), await counted(by), await counted(keys("bob"))) == (5, 5, 0)
+    await index.observe([shelf.put(of("team_7", "r5", readers=["alice", "team_7", "team_8"]))])
+    assert await counted(by) == 6, "a run that three of them may read is one"
+    await index.observe([shelf.put(of("bob", f"r{n}")) for n in range(3)])
+    assert (await counted(by), await counted(keys("bob"))) == (3, 3)
+    shelf.remove(Key("run", "r3"))
+    await index.observe([Key("run", "r3")])
+    assert await counted(by) == 2
+
+
 async def test_a_run_that_changes_hands_is_found_by_its_new_readers_alone(
     index: Any, shelf: Shelf
 ) -> None:

@@ -117,3 +117,36 @@ async def test_a_grant_on_an_experiment_opens_its_runs_and_its_end_closes_them(
     print(f"opened in {opened:.3f} s, to be changed in {changed:.3f} s, closed in {closed:.3f} s")
     await house.made("ann", f"{base}/visibility", {"visibility": "public"}, "PUT")
     await becomes(200)
+
+
+async def test_handles_say_whose_a_run_is(house: House, tmp_path: Path) -> None:
+    async with a_monitor(tmp_path / "storage") as served:
+        made = await served.client.post("/v1/organizations", json={"slug": "acme", "name": "Acme"})
+        acme = made.json()["id"]
+        for handle in ("ann", "ben"):
+            path = f"/v1/organizations/{acme}/members/sub-{handle}"
+            answer = await served.client.put(path, json={"role": "member"})
+            assert answer.status_code == 200, answer.text
+    wish = {"name": "r", "owner": "@ann", "organization_id": "o/acme"}
+    run = await house.made("ann", "/v1/runs", wish)
+    assert (run["owner"], run["organization_id"]) == ("sub-ann", acme)
+    assert await house.listed("ben") == [run["id"]]
+    saved = await house.made("ann", "/v1/runs:save", {"run": wish})
+    assert saved["run"]["organization_id"] == acme
+    given = {"owner": "@ben", "organization_id": ""}
+    run = await house.made("ann", f"/v1/runs/{run['id']}", given, "PATCH")
+    assert (run["owner"], run["visibility"]) == ("sub-ben", "private")
+    for body, reason in (
+        ({"owner": "@nobody"}, "USER_NOT_FOUND"),
+        ({"owner": "@"}, "USER_NOT_FOUND"),
+        ({"organization_id": "o/none"}, "ORGANIZATION_NOT_FOUND"),
+        ({"owner": "o/acme"}, "USER_NOT_FOUND"),
+        ({"organization_id": "@ann"}, "ORGANIZATION_NOT_FOUND"),
+    ):
+        path = f"/v1/runs/{run['id']}"
+        answer = await house.ask("ben", "PATCH", path, body)
+        assert answer.json()["reason"] == reason, answer.text
+        # Of a run that one may not read a handle says nothing.
+        hidden = await house.ask("ann", "PATCH", path, body)
+        assert hidden.json()["reason"] == "RUN_NOT_FOUND"
+    assert (await house.made("ben", f"/v1/runs/{run['id']}", None, "GET"))["owner"] == "sub-ben"

@@ -25,7 +25,7 @@ from asgard_server.blob.store import Bytes, Grant, Grants, Table
 from asgard_server.blob.whose import SERVICES, Whose
 
 # Blobs of a prefix that are removed in one go.
-_PAGE = 500
+_PAGE = 1_000
 _AT_ONCE = 16
 
 
@@ -187,27 +187,39 @@ class Keeper:
         return await self._table.settle(row, done)
 
     async def _delete_many(self, blobs: Sequence[Blob]) -> list[AsgardError | None]:
-        """Delete many, some at a time; answer of each why it was not deleted."""
+        """Delete many, a page at a time; answer of each why it was not deleted."""
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(blob: Blob) -> AsgardError | None:
+        async def ended(blob: Blob) -> AsgardError | None:
             try:
                 async with turns:
-                    await self._delete(blob)
+                    await self._end(blob)
             except (BlobOwnedError, NotFoundError) as error:
                 return error
             return None
 
-        return list(await asyncio.gather(*map(one, blobs)))
+        problems: list[AsgardError | None] = []
+        for first in range(0, len(blobs), _PAGE):
+            some = blobs[first : first + _PAGE]
+            found = await asyncio.gather(*map(ended, some))
+            gone = [blob for blob, why in zip(some, found, strict=True) if why is None]
+            # From the row on they are gone for everybody; what dies here the sweeper finishes.
+            await self._bytes.remove_all(gone)
+            problems += found
+        return problems
 
     async def _delete(self, blob: Blob) -> None:
-        after: State = "deleted" if blob.state == "ready" else "abandoned"
-        now = await self._table.settle(blob, domain.moved_to(blob, after))
-        if now.state not in ("deleted", "abandoned"):  # completed meanwhile
-            await self._delete(now)
-            return
-        # From the row on it is gone for everybody; what dies here is finished by the sweeper.
+        await self._end(blob)
         await self._bytes.remove(blob)
+
+    async def _end(self, blob: Blob) -> None:
+        """Let the row say that it is gone."""
+        while True:
+            after: State = "deleted" if blob.state == "ready" else "abandoned"
+            now = await self._table.settle(blob, domain.moved_to(blob, after))
+            if now.state in ("deleted", "abandoned"):
+                return
+            blob = now  # completed meanwhile
 
     async def _found(self, names: Sequence[str]) -> list[Blob]:
         found = self._whose.seen(await self._table.find(names, self._whose.maker))

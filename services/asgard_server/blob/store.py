@@ -176,6 +176,9 @@ class Bytes(Protocol):
     async def remove(self, blob: Blob) -> None:
         """Remove everything of a blob: object, staged bytes, parts. What is gone is no error."""
 
+    async def remove_all(self, blobs: Sequence[Blob]) -> None:
+        """Remove everything of many blobs in few calls; some are gone where it raises."""
+
     async def clear(self, key: str) -> None:
         """Remove everything under a key: the object, and uploads in parts that go on."""
 

@@ -15,7 +15,7 @@ from asgard_server.blob.domain import Blob
 from asgard_server.blob.store import Bytes, Table, Upkeep
 
 SECONDS = 60.0
-_PAGE = 200
+_PAGE = 500
 _STAGING = "staging/"
 
 
@@ -57,33 +57,34 @@ class Sweeper:
         """Sweep once; answer how many rows went."""
         count = 0
         while overdue := await self._upkeep.overdue(self._clock(), _PAGE):
-            ended = [blob.id for blob in overdue if await self._ended(blob)]
-            await self._upkeep.forget(ended)
-            count += len(ended)
-            metrics.SWEPT.inc(len(ended))
+            ended = [blob for each in overdue if (blob := await self._ended(each)) is not None]
+            await self._bytes.remove_all(ended)
+            # Of the others a URL may still bring bytes.
+            over = [blob.id for blob in ended if self._is_over(blob)]
+            await self._upkeep.forget(over)
+            count += len(over)
+            metrics.SWEPT.inc(len(over))
             if len(overdue) < _PAGE:
                 break
         await self._copies()
         await self._staged()
         return count
 
-    async def _ended(self, blob: Blob) -> bool:
-        """End an upload whose time is over; say whether its row can go."""
+    async def _ended(self, blob: Blob) -> Blob | None:
+        """End an upload whose time is over; None for what was completed at the last moment."""
         if blob.state == "uploading":
             blob = await self._table.settle(blob, domain.moved_to(blob, "abandoned"))
-        if blob.state == "ready":  # completed at the last moment
-            return False
-        await self._bytes.remove(blob)
+        return None if blob.state == "ready" else blob
+
+    def _is_over(self, blob: Blob) -> bool:
         return blob.grants_until + domain.MARGIN <= self._clock()
 
     async def _copies(self) -> None:
         """Copies that have not become their blob: of those who lost, and of those who died."""
         while noted := await self._upkeep.copies(self._clock() - domain.COPYING, _PAGE):
             known = await self._upkeep.known([copy.id for copy in noted])
-            for copy in noted:
-                blob = known.get(copy.id)
-                if blob is None or (blob.state, blob.attempt) != ("ready", copy.attempt):
-                    await self._bytes.remove(copy)
+            lost = [copy for copy in noted if not _is_its_blob(copy, known.get(copy.id))]
+            await self._bytes.remove_all(lost)
             await self._upkeep.forget_copies(noted)
 
     async def _staged(self) -> None:
@@ -101,12 +102,17 @@ class Sweeper:
 
     async def _remove_staged(self, waiting: dict[str, list[str]]) -> None:
         known = await self._upkeep.known(list(waiting))
+        gone: list[Blob] = []
         for blob_id in waiting:
             blob = known.get(blob_id)
             # Without a row nobody knows whose they are: fsck tells of those.
             if blob is not None and blob.state != "uploading" and blob.way == "plain":
-                for key in waiting[blob_id]:
-                    await self._bytes.remove(_staged_as(blob, key))
+                gone += [_staged_as(blob, key) for key in waiting[blob_id]]
+        await self._bytes.remove_all(gone)
+
+
+def _is_its_blob(copy: Blob, blob: Blob | None) -> bool:
+    return blob is not None and (blob.state, blob.attempt) == ("ready", copy.attempt)
 
 
 def _staged_as(blob: Blob, key: str) -> Blob:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.core.ids import new_id
@@ -15,6 +15,7 @@ from gimle.asgard.core.ids import new_id
 from asgard_server.auth.principal import EVERYONE, LOCAL_SUB, SERVICE_SUB, Principal, RunScope
 
 GroupKind = Literal["organization", "team"]
+PrincipalKind = Literal["user", "organization", "team"]
 Role = Literal["admin", "member"]
 Source = Literal["asgard", "oidc"]
 KeyKind = Literal["user", "agent", "worker"]
@@ -130,6 +131,31 @@ class Asked:
 
     by: Principal
     at: datetime
+
+
+class Meant(NamedTuple):
+    """Who a text may stand for: by the handle without what it begins with, or by the id."""
+
+    kind: PrincipalKind
+    by: Literal["handle", "id"]
+    text: str
+
+
+def meant(text: str) -> list[Meant]:
+    """Whom @alice, o/acme, t/ml-team or an id may stand for: the first of them that is there.
+
+    The one rule for every service; the local user and everyone are in no table.
+    """
+    if text == f"@{LOCAL_SUB}":
+        return [Meant("user", "id", LOCAL_SUB)]
+    found = [Meant("user", "handle", text[1:])] if text.startswith("@") else []
+    for kind, prefix in _PREFIXES.items():
+        if text.startswith(prefix):
+            found.append(Meant(kind, "handle", text[len(prefix) :]))
+    for kind, prefix in _ID_PREFIXES.items():
+        if text.startswith(prefix):
+            found.append(Meant(kind, "id", text))
+    return [*found, Meant("user", "id", text)]
 
 
 def group_id(kind: GroupKind, at: datetime) -> str:

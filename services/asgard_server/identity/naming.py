@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from gimle.asgard.core.errors import NotFoundError
 
 from asgard_server.auth.principal import EVERYONE, LOCAL_SUB
+from asgard_server.identity import domain
 from asgard_server.identity.domain import Group, GroupKind, User
 from asgard_server.identity.store import Rows
 
@@ -24,7 +25,6 @@ class Resolved(NamedTuple):
 
 _LOCAL = Resolved(LOCAL_SUB, "user", f"@{LOCAL_SUB}", "the local user")
 _EVERYONE = Resolved(EVERYONE, "everyone", EVERYONE, "everyone")
-_GROUP_PREFIXES: tuple[tuple[str, GroupKind], ...] = (("o/", "organization"), ("t/", "team"))
 
 
 async def resolve(rows: Rows, given: str) -> Resolved:
@@ -34,23 +34,17 @@ async def resolve(rows: Rows, given: str) -> Resolved:
     """
     if given == EVERYONE:
         return _EVERYONE
-    if given in (LOCAL_SUB, f"@{LOCAL_SUB}"):
-        return _LOCAL
-    if given.startswith("@"):
-        user = await rows.users.named(given[1:])
-        if user is not None:
-            return _of_user(user)
-    for prefix, kind in _GROUP_PREFIXES:
-        if given.startswith(prefix):
-            group = await rows.groups.named(kind, given[len(prefix) :])
-            if group is not None:
+    for kind, by, text in domain.meant(given):
+        if kind == "user":
+            if text == LOCAL_SUB and by == "id":
+                return _LOCAL
+            user = await (rows.users.named(text) if by == "handle" else rows.users.find(text))
+            if user is not None:
+                return _of_user(user)
+        else:
+            named = rows.groups.named(kind, text) if by == "handle" else rows.groups.find(text)
+            if (group := await named) is not None:
                 return _of_group(group)
-    user = await rows.users.find(given)
-    if user is not None:
-        return _of_user(user)
-    group = await rows.groups.find(given)
-    if group is not None:
-        return _of_group(group)
     raise NotFoundError("principal", given)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from gimle.asgard.v1 import grant_service_pb2, run_service_pb2, run_service_pb2_grpc
 
+from asgard_server.processes.channels import IDENTITY_SERVICE, channel_to_identity
 from asgard_server.processes.engines import open_engines
 from asgard_server.processes.health import Dependencies
 from asgard_server.processes.listening import in_url, listen_grpc
@@ -29,12 +30,14 @@ from asgard_server.run.drawing import Drawing
 from asgard_server.run.granting import Granting
 from asgard_server.run.grants import Grants
 from asgard_server.run.handlers import RunHandlers
+from asgard_server.run.naming import Names, nobody_knows
 from asgard_server.run.observe import Observer
 from asgard_server.run.scan import Noticer
 from asgard_server.run.uploads import Uploads
 from asgard_server.run.watch import RunWatch
 from asgard_server.settings import S3Prefix, Settings
 from asgard_server.store.rpc_grants import NoGrants, RpcGrants
+from asgard_server.store.rpc_names import RpcNames
 
 GRANT_SERVICE = grant_service_pb2.DESCRIPTOR.services_by_name["GrantService"].full_name
 RUN_SERVICE = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
@@ -117,6 +120,7 @@ async def run_service(
             granting,
             _uploads(settings),
             engines.creating,
+            _names(settings, beside, channel, who, stack),
         )
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server
         services = [Service(RUN_SERVICE, add, handlers), *beside]
@@ -188,6 +192,23 @@ def _grants(
     channel = open_channel(settings.blob_address, certificates, _CHANNEL_OPTIONS)
     stack.push_async_callback(channel.close)
     return RpcGrants(who.signed(channel), settings.blob_address)
+
+
+def _names(
+    settings: Settings,
+    beside: Sequence[Service],
+    inside: grpc.aio.Channel,
+    who: Who,
+    stack: AsyncExitStack,
+) -> Names:
+    """Who knows handles: a service beside this one, or one elsewhere."""
+    if any(service.name == IDENTITY_SERVICE for service in beside):
+        return RpcNames(who.signed(inside), "this process")
+    if settings.identity_address is None:
+        return nobody_knows
+    channel = channel_to_identity(settings, settings.identity_address)
+    stack.push_async_callback(channel.close)
+    return RpcNames(who.signed(channel), settings.identity_address)
 
 
 def _uploads(settings: Settings) -> Uploads:

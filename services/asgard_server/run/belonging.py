@@ -11,7 +11,8 @@ from gimle.asgard.core.documents import RunDocument
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from asgard_server.auth.principal import Principal
-from asgard_server.run import codec, domain, rights
+from asgard_server.run import codec, domain, naming, rights
+from asgard_server.run.naming import Names
 
 Request: TypeAlias = pb.CreateRunRequest | pb.UpdateRunRequest
 
@@ -28,14 +29,19 @@ def is_said(request: Request, by: Principal) -> bool:
     return True
 
 
-def made_by(request: pb.CreateRunRequest, by: Principal) -> dict[str, str]:
+async def made_by(request: pb.CreateRunRequest, by: Principal, names: Names) -> dict[str, str]:
     """What the document of a new run says of whose it is, unless a service says it.
 
-    Raises what `rights.made_by` does.
+    Raises what `rights.made_by` and `naming.named` do.
     """
     if is_said(request, by):
         return {}
-    return rights.made_by(by, codec.whose(request))
+    return rights.made_by(by, await naming.named(codec.whose(request), names))
+
+
+async def asked(request: pb.UpdateRunRequest, names: Names) -> rights.Whose:
+    """What a change asks of whose the run is. Raises what `naming.named` does."""
+    return await naming.named(codec.whose(request), names)
 
 
 def told(run: RunDocument, request: pb.UpdateRunRequest, now: datetime) -> RunDocument:

@@ -39,6 +39,7 @@ from asgard_server.run.fencing import Fence
 from asgard_server.run.gate import Gate, Rule
 from asgard_server.run.granting import Granting
 from asgard_server.run.lazy import ArrayMovedError
+from asgard_server.run.naming import Names, nobody_knows
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import (
     CreatingAtOnce,
@@ -82,7 +83,9 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         granting: Granting,
         uploads: Uploads | None = None,
         at_once: CreatingAtOnce | None = None,
+        names: Names = nobody_knows,
     ) -> None:
+        self._names = names
         self._granting = granting
         self._uploads = uploads or Uploads()
         self._documents = documents
@@ -101,7 +104,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.CreateRunRequest, context: Context
     ) -> pb.CreateRunResponse:
         by = caller()
-        whose = belonging.made_by(request, by)
+        whose = await belonging.made_by(request, by, self._names)
         new = await _apart(len(request.metadata), codec.new_run, request)
         run = domain.run_document(replace(new, whose=whose) if whose else new, self._clock())
         digest = codec.run_digest(request) if new.id else None
@@ -117,7 +120,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: pb.SaveRunRequest, arrays: Sequence[Arrays], size: int
     ) -> pb.SaveRunResponse:
         by = caller()
-        whose = belonging.made_by(request.run, by)
+        whose = await belonging.made_by(request.run, by, self._names)
         arrays = [
             await self._with_uploaded(result, request.run.run_id, its, f"results[{place}].")
             for place, (result, its) in enumerate(zip(request.results, arrays, strict=True))
@@ -166,7 +169,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         run_id, by = check_id(request.run_id), caller()
         await self._gate.run(run_id, by, rights.require_change)
         given = await _apart(len(request.metadata), codec.run_change, request)
-        whose = codec.whose(request)
+        whose = await belonging.asked(request, self._names)
         values = domain.run_values(given)
         seen = await self._seen(run_id, request.etag)
         now = self._clock()
@@ -434,7 +437,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
             await self._found(await self._readable(request, rights.require_change))
             await self._fence.check_result(request.result_id)
         else:
-            belonging.made_by(request.run, by)
+            await belonging.made_by(request.run, by, self._names)
 
     async def _known(self, run_id: str) -> tuple[RunRow, list[str]]:
         """A run as it is now, with its results: the union of its list and the index.

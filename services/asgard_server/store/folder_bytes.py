@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
@@ -295,17 +296,25 @@ class FolderBytes:
 
     async def remove(self, blob: Blob) -> None:
         """Remove everything of a blob. What is gone is no error."""
+        await self.in_pool(partial(self._remove, blob))
+
+    async def remove_all(self, blobs: Sequence[Blob]) -> None:
+        """Remove everything of many blobs."""
 
         def remove() -> None:
-            for key in {blob.key, blob.arrives_at}:
-                path = self.path(key)
-                path.unlink(missing_ok=True)
-                _digest_path(path).unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # others' attempts may lie there
-                    path.parent.rmdir()
-            self._drop_parts(blob)
+            for blob in blobs:
+                self._remove(blob)
 
         await self.in_pool(remove)
+
+    def _remove(self, blob: Blob) -> None:
+        for key in {blob.key, blob.arrives_at}:
+            path = self.path(key)
+            path.unlink(missing_ok=True)
+            _digest_path(path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others' attempts may lie there
+                path.parent.rmdir()
+        self._drop_parts(blob)
 
     def _drop_parts(self, blob: Target) -> None:
         if blob.upload_id is not None:

@@ -24,6 +24,7 @@ from asgard_server.run.store import (
 from asgard_server.store import migrate, postgres_readers, postgres_search, postgres_upkeep
 from asgard_server.store.gathering import Gathering
 from asgard_server.store.postgres_link import Link
+from asgard_server.store.postgres_readers import Counts
 from asgard_server.store.postgres_rounds import Rounds
 from asgard_server.store.postgres_search import RUN_COLUMNS, RUNS
 from asgard_server.store.postgres_transaction import Read
@@ -77,6 +78,7 @@ class PostgresRunIndex:
             return found.stamp if found else None
 
         self._link = link
+        self._counts = Counts()
         self._writing = writing
         self._read = read
         self._stamp = stamp or stamp_of
@@ -209,7 +211,9 @@ class PostgresRunIndex:
         """Runs newest first that match `query`, and how many match (counted to 10,001)."""
         position = None if behind is None else (to_micros(behind.created_at), behind.id)
         return await self._link.read(
-            lambda connection: postgres_search.list_runs(connection, query, position, limit, by)
+            lambda connection: postgres_search.list_runs(
+                connection, query, position, limit, by, self._counts
+            )
         )
 
     async def list_results(

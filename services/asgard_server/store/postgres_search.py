@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from asgard_server.run.store import LOOKED_AT, RunRow
 from asgard_server.store import postgres_readers
+from asgard_server.store.postgres_readers import Counts
 from asgard_server.store.rows import fold, run_row
 
 if TYPE_CHECKING:
@@ -50,14 +51,15 @@ async def list_runs(
     behind: tuple[int, str] | None,
     limit: int,
     by: frozenset[str] | None = None,
+    counts: Counts | None = None,
 ) -> tuple[list[RunRow], int]:
     """One page behind a position (sorted_at, id), and how many match in all.
 
-    Only of what the principals `by` may read, unless it is None.
+    Only of what the principals `by` may read, unless it is None. `counts` are remembered.
     """
     clauses, arguments = conditions(query)
     if by is not None and not clauses:
-        return await _readable(connection, behind, limit, by)
+        return await _readable(connection, behind, limit, by, counts or Counts())
     found: list[object] = [*arguments]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         if clauses:
@@ -98,14 +100,18 @@ async def list_runs(
 
 
 async def _readable(
-    connection: Connection, behind: tuple[int, str] | None, limit: int, by: frozenset[str]
+    connection: Connection,
+    behind: tuple[int, str] | None,
+    limit: int,
+    by: frozenset[str],
+    counts: Counts,
 ) -> tuple[list[RunRow], int]:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         places = await postgres_readers.page(connection, by, behind, limit)
         rows = await postgres_readers.rows_at(connection, RUN_COLUMNS, RUNS, places)
         if behind is None and len(places) < limit:
             return rows, len(places)
-        return rows, await postgres_readers.count(connection, by, COUNTED_TO)
+        return rows, await counts.count(connection, by, COUNTED_TO)
 
 
 async def _floor(

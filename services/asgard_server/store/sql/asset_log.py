@@ -52,8 +52,7 @@ async def log_all(session: Session, changes: Sequence[Change]) -> None:
         await session.run(_POSTGRES, *columns(changes))
         return
     told = list(map(_row, changes))
-    head: int = await session.value(_SQLITE_HEAD, len(told))
-    first = head - len(told) + 1
+    first = await move_head(session, len(told)) - len(told) + 1
     await session.many(
         "INSERT INTO asset_log VALUES (?, ?, ?, ?, ?)",
         [(first + place, *each) for place, each in enumerate(told)],
@@ -64,6 +63,12 @@ def columns(changes: Sequence[Change]) -> tuple[list[str], ...]:
     """What PostgreSQL is given to raise the head and to log changes, one at least."""
     kinds, ids, before, after = map(list, zip(*map(_row, changes), strict=True))
     return ids, ids, kinds, ids, before, after
+
+
+async def move_head(session: Session, count: int) -> int:
+    """Give so many numbers away, in SQLite; answer the last of them."""
+    revision: int = await session.value(_SQLITE_HEAD, count)
+    return revision
 
 
 async def unchanged(session: Session, ids: Sequence[str]) -> list[Change]:

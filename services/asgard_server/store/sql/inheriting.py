@@ -22,6 +22,7 @@ from asgard_server.store.sql import access, outbox
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change, log_all
 from asgard_server.store.sql.session import Database, Session
+from asgard_server.store.sql.taking_back import take_back
 
 # The grants that assets are to have of an experiment: all of its outputs, reading of its inputs.
 _WANTED = (
@@ -54,13 +55,15 @@ async def inherit_all(session: Session, experiment_id: str, at: int) -> list[Cha
     """Let all assets of an experiment, which is held, have what it grants now.
 
     Answers what is to be logged. `at` in microseconds. Of more than `WIDE` assets only what they
-    are to lose is done: word is left that the rest gets what it is to have (`Inheritance`).
+    are to lose is done, and logged: word is left that the rest gets what it is to have
+    (`Inheritance`).
     """
     if await _is_wide(session, experiment_id):
         await outbox.leave(
             session, WORD, f"inherit/{experiment_id}", {"experiment_id": experiment_id}, at
         )
-        return await _take_back(session, experiment_id)
+        await take_back(session, experiment_id)
+        return []
     linked = await _held(session, await _linked(session, experiment_id))
     if not linked:
         return []
@@ -113,19 +116,6 @@ async def _is_wide(session: Session, experiment_id: str) -> bool:
         *(experiment_id, WIDE + 1),
     )
     return count > WIDE
-
-
-async def _take_back(session: Session, experiment_id: str) -> list[Change]:
-    """Let no asset have what the experiment does not grant any more."""
-    rows = await session.all(
-        f"SELECT DISTINCT object_id FROM grants WHERE {_UNWANTED}",  # noqa: S608 - ours
-        *(from_experiment(experiment_id), experiment_id),
-    )
-    if not rows:
-        return []
-    held = await _held(session, [row[0] for row in rows])
-    await _taken(session, experiment_id)
-    return await _reread(session, held)
 
 
 async def _taken(session: Session, experiment_id: str) -> set[str]:

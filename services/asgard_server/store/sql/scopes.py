@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from gimle.asgard.core.access_errors import NotAMemberError
 from gimle.asgard.core.errors import NotFoundError
 
 from asgard_server.access.domain import Owner
-from asgard_server.auth.principal import Principal
+from asgard_server.auth.principal import LOCAL_SUB, Principal
+from asgard_server.identity.domain import PrincipalKind, meant
 from asgard_server.store.sql.session import Session
 
-ScopeKind = Literal["user", "team", "organization"]
+ScopeKind = PrincipalKind
 
 
 class Scope(NamedTuple):
@@ -35,18 +36,17 @@ async def scope_of(session: Session, text: str, *, lock: bool = False) -> Scope 
 
     `lock`, in a transaction that writes: an organisation or team stays until that has ended.
     """
-    if text.startswith("@"):
-        return await _user(session, "handle", text[1:]) or _local(text[1:])
-    if text.startswith("o/"):
-        return await _organization(session, "slug", text[2:], lock=lock)
-    if text.startswith("t/"):
-        return await _team(session, "slug", text[2:], lock=lock)
-    return (
-        await _organization(session, "id", text, lock=lock)
-        or await _team(session, "id", text, lock=lock)
-        or await _user(session, "sub", text)
-        or _local(text)
-    )
+    for kind, by, value in meant(text):
+        if kind == "user":
+            if value == LOCAL_SUB and by == "id":  # whoever sits at this machine is in no table
+                return Scope("user", LOCAL_SUB)
+            found = await _user(session, "handle" if by == "handle" else "sub", value)
+        else:
+            look = _organization if kind == "organization" else _team
+            found = await look(session, "slug" if by == "handle" else "id", value, lock=lock)
+        if found is not None:
+            return found
+    return None
 
 
 async def owner_named(session: Session, organization: str, team: str) -> Owner:
@@ -82,11 +82,6 @@ async def _named(session: Session, kind: ScopeKind, text: str) -> Scope | None:
     if found is None or found.kind != kind:
         raise NotFoundError(kind, text)
     return found
-
-
-def _local(text: str) -> Scope | None:
-    """Whoever sits at this machine is in no table."""
-    return Scope("user", "local") if text == "local" else None
 
 
 async def _user(session: Session, column: str, value: str) -> Scope | None:

@@ -113,6 +113,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.blob.folder_http": {
         f"{SDK}.core",
         f"{SERVER}.store.folder_bytes",
+        f"{SERVER}.store.folder_incoming",
         f"{SERVER}.store.folder_grants",
     },
     f"{SERVER}.asset": FORMAT

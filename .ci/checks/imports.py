@@ -157,7 +157,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.sim_data.report_task": {f"{SDK}.core", f"{SERVER}.sim_data", "simswarm"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
-    f"{SERVER}.run.domain": {f"{SDK}.core"},
+    f"{SERVER}.run.domain": {
+        *(f"{SDK}.core", f"{SERVER}.run.limits", f"{SERVER}.run.repeats"),
+    },
+    f"{SERVER}.run.limits": {f"{SDK}.core"},
+    f"{SERVER}.run.repeats": {f"{SDK}.core", f"{SERVER}.run.limits"},
+    f"{SERVER}.run.pages": {f"{SDK}.core", f"{SERVER}.run.limits", f"{SERVER}.run.repeats"},
     f"{SERVER}.run.rights": {f"{SDK}.core", f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
     f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
     f"{SERVER}.run.lazy": set(),
@@ -193,7 +198,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.{room}" for room in ("domain", "rights", "store", "grants")),
+    *(f"{SERVER}.run.{room}" for room in ("domain", "limits", "repeats", "pages", "store")),
+    *(f"{SERVER}.run.{room}" for room in ("rights", "grants")),
     f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),

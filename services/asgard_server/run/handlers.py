@@ -15,11 +15,7 @@ from typing import Any, TypeVar
 
 import grpc
 from gimle.asgard.core.documents import RunDocument, decode_run, etag
-from gimle.asgard.core.errors import (
-    DocumentError,
-    EtagMismatchError,
-    NotFoundError,
-)
+from gimle.asgard.core.errors import DocumentError, EtagMismatchError, NotFoundError
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1 import one_result_pb2 as one_pb
@@ -31,7 +27,7 @@ from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.auth.callers import caller
-from asgard_server.run import belonging, codec, domain, rights
+from asgard_server.run import belonging, codec, domain, limits, pages, rights
 from asgard_server.run.arrays import Arrays
 from asgard_server.run.codec import uploaded
 from asgard_server.run.creating import Claim, Creator
@@ -145,16 +141,16 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         return pb.GetRunResponse(run=codec.run_message(row, self._clock(), ids))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        query = domain.search_text(request.query)
-        size = domain.page_size(request.page_size)
-        place = domain.page_position(request.page_token, "runs", query)
+        query = limits.search_text(request.query)
+        size = pages.page_size(request.page_size)
+        place = pages.page_position(request.page_token, "runs", query)
         rows, total = await self._index.list_runs(
             query, place and Position(*place), size + 1, belonging.keys(caller())
         )
         now = self._clock()
         return pb.ListRunsResponse(
             runs=[codec.run_message(row, now) for row in rows[:size]],
-            next_page_token=domain.next_page(
+            next_page_token=pages.next_page(
                 [(row.run.created_at, row.run.id) for row in rows], size, "runs", query
             ),
             total_size=total,
@@ -167,7 +163,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         await self._gate.run(run_id, by, rights.require_change)
         given = await _apart(len(request.metadata), codec.run_change, request)
         whose = codec.whose(request)
-        values = domain.run_values(given)
+        values = limits.run_values(given)
         seen = await self._seen(run_id, request.etag)
         now = self._clock()
 
@@ -291,7 +287,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     ) -> pb.AppendResultResponse:
         key = await self._readable(request, rights.require_change)
         await self._fence.check_result(key.id)
-        at = domain.append_length(codec.optional(request, "expected_length"))
+        at = limits.append_length(codec.optional(request, "expected_length"))
         if request.uploaded:
             sent = uploaded.sent_rows(request)
             found = await self._granting.rows_arrived(request.upload_id, key.id, sent)
@@ -336,14 +332,14 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         self, request: ListResultsRequest, context: Context
     ) -> pb.ListResultsResponse:
         run_id = check_id(request.run_id)
-        size = domain.page_size(request.page_size)
-        place = domain.page_position(request.page_token, "results", run_id)
+        size = pages.page_size(request.page_size)
+        place = pages.page_position(request.page_token, "results", run_id)
         await self._gate.run(run_id, caller())
         await self._known(run_id)
         rows = await self._index.list_results(run_id, place and Position(*place), size + 1)
         return pb.ListResultsResponse(
             results=[codec.result_message(row) for row in rows[:size]],
-            next_page_token=domain.next_page(
+            next_page_token=pages.next_page(
                 [(row.created_at, row.id) for row in rows], size, "results", run_id
             ),
         )

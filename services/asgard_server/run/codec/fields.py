@@ -11,9 +11,9 @@ from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from asgard_server.run import domain
+from asgard_server.run import limits
 
-_EPOCH = domain.EPOCH
+_EPOCH = limits.EPOCH
 _STATUS_NAMES: Mapping[int, str] = {
     number: name.removeprefix("STATUS_").lower() for name, number in pb.Run.Status.items() if number
 }

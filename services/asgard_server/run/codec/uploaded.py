@@ -19,7 +19,7 @@ from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from asgard_server.run import domain
+from asgard_server.run import limits
 from asgard_server.run.arrays import Uploaded
 from asgard_server.run.granting import Array, Begun, NewUpload, Sent
 from asgard_server.run.grants import Grant, Granted, Held, Upload
@@ -33,9 +33,9 @@ _MOST_AXES = 32
 def asked(request: granted_pb.CreateResultUploadsRequest) -> list[NewUpload]:
     """The uploads that are asked for. Raises `InvalidFieldError`."""
     count = sum(len(each.arrays) for each in request.results)
-    if not 1 <= count <= domain.ARRAYS_LIMIT:
+    if not 1 <= count <= limits.ARRAYS_LIMIT:
         raise InvalidFieldError(
-            "results.arrays", f"are {count:,}", f"send 1 to {domain.ARRAYS_LIMIT:,} at once"
+            "results.arrays", f"are {count:,}", f"send 1 to {limits.ARRAYS_LIMIT:,} at once"
         )
     return [_new(each, f"results[{place}].") for place, each in enumerate(request.results)]
 

@@ -9,7 +9,7 @@ from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from google.api.httpbody_pb2 import HttpBody
 
-from asgard_server.run import domain
+from asgard_server.run import repeats
 from asgard_server.run.codec.fields import optional
 
 if TYPE_CHECKING:  # the renderer's weight: only when something is drawn
@@ -53,4 +53,4 @@ def view_message(rendered: Rendered, name: str) -> render_pb.RenderResultRespons
 def view_etag(document: str, request: render_pb.RenderResultRequest) -> str:
     """Names a view: by the document's state and by what was asked."""
     asked = request.SerializeToString(deterministic=True)
-    return domain.request_digest(document.encode(), asked).hex()
+    return repeats.request_digest(document.encode(), asked).hex()

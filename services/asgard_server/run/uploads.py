@@ -19,7 +19,8 @@ import numpy as np
 import orjson
 from gimle.asgard.core.arrays import as_shape, dtype_named
 from gimle.asgard.core.errors import InvalidFieldError
-from gimle.asgard.core.folder.files import unavailable, write_all
+from gimle.asgard.core.folder.files import write_all
+from gimle.asgard.core.folder.refusals import unavailable
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 from asgard_server.run import limits

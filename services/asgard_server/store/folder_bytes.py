@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from gimle.asgard.core.errors import AsgardError, StorageUnavailableError
-from gimle.asgard.core.folder.files import unavailable
+from gimle.asgard.core.folder.refusals import unavailable
 
 from asgard_server.blob.domain import Blob, Held, Kept, Target
 from asgard_server.blob.parts import Part

@@ -25,17 +25,17 @@ from gimle.asgard.core.errors import (
     InvalidFieldError,
     NotFoundError,
 )
-from gimle.asgard.core.folder import files
+from gimle.asgard.core.folder import files, refusals
 from gimle.asgard.core.folder.append import Appender
 from gimle.asgard.core.folder.arrayfiles import ArrayFile, free_name, take_out
 from gimle.asgard.core.folder.deleting import Deleter
-from gimle.asgard.core.folder.files import naming_the_place
 from gimle.asgard.core.folder.fsck import Report, examine
 from gimle.asgard.core.folder.intents import Intents, Markers
 from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.locks import Locks
 from gimle.asgard.core.folder.place import open_place
 from gimle.asgard.core.folder.reading import Reading, place_of
+from gimle.asgard.core.folder.refusals import naming_the_place
 from gimle.asgard.core.folder.reserve import Reserve
 from gimle.asgard.core.ids import check_id
 
@@ -193,7 +193,7 @@ class Folder(Reading):
         """An error of the file system in our words; any other as it is."""
         if isinstance(error, AsgardError) or not isinstance(error, OSError):
             return error
-        named = files.unavailable(self.path, error)
+        named = refusals.unavailable(self.path, error)
         named.__cause__ = error
         return named
 

@@ -71,7 +71,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         )
     }
     | {f"{SERVER}.histograms"}
-    | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
+    | {
+        f"{SERVER}.blob.{room}"
+        for room in ("store", "domain", "limits", "kept", "parts", "holdings")
+    }
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.auth.principal", f"{SERVER}.outbox.refused"},
@@ -106,7 +109,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.blob.whose": {
         *(f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.auth.principal"),
     },
-    f"{SERVER}.blob.domain": {f"{SDK}.core", f"{SERVER}.blob.names", f"{SERVER}.blob.parts"},
+    f"{SERVER}.blob.domain": {
+        f"{SDK}.core",
+        *(f"{SERVER}.blob.{room}" for room in ("limits", "names", "parts")),
+    },
+    f"{SERVER}.blob.limits": {f"{SDK}.core", f"{SERVER}.blob.parts"},
+    f"{SERVER}.blob.kept": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.limits"},
     f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.holdings": {f"{SERVER}.blob.domain"},
     f"{SERVER}.blob.fates": {f"{SERVER}.blob.{room}" for room in ("domain", "holdings")},
@@ -201,7 +209,8 @@ PURE = (
     *(f"{SERVER}.run.{room}" for room in ("domain", "limits", "repeats", "pages", "store")),
     *(f"{SERVER}.run.{room}" for room in ("rights", "grants")),
     f"{SERVER}.feed.feed",
-    *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
+    *(f"{SERVER}.blob.{room}" for room in ("domain", "limits", "kept", "store")),
+    *(f"{SERVER}.blob.{room}" for room in ("holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
     *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
     f"{SERVER}.access.domain",

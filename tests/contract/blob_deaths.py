@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import boto3
-from asgard_server.blob import domain, parts
+from asgard_server.blob import limits, parts
 from asgard_server.blob.domain import NewUpload
 from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.s3_heads import Heads
@@ -218,7 +218,7 @@ def _forked(what: str, where: Site, name: str, last: int) -> bool:
 
 def main(what: str, where: Site, seed: str) -> None:
     """Die at every step."""
-    domain.SINGLE_BYTES, parts.FEW_PART_BYTES = 1 << 20, PART
+    limits.SINGLE_BYTES, parts.FEW_PART_BYTES = 1 << 20, PART
     # What botocore knows of S3 is read once, not in every child.
     session = boto3.Session()
     session.client("s3", region_name="us-east-1").close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import domain, limits, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import DAY, Examined, Examiner
 from asgard_server.blob.holdings import Holding, Holdings, Kept
@@ -76,7 +76,7 @@ async def strewn(home: Home, blob_id: str, attempt: str = "1", body: bytes = BOD
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     return 5 << 20
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import domain, limits, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import Examiner
 from asgard_server.blob.keeping import Keeper
@@ -72,7 +72,7 @@ class Mortal:
 async def home(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Home]:
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     blob_homes.known(request.param, monkeypatch)
     async with blob_homes.home(request.param, tmp_path) as opened:

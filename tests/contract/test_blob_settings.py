@@ -17,7 +17,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import limits, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.keeping import Keeper, Wanted
 from asgard_server.blob.store import Grant
@@ -110,7 +110,7 @@ def environ_of(store: Store, **settings: str) -> dict[str, str]:
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("AWS_", "ASGARD_S3"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
 
 

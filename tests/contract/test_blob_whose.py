@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asgard_server.auth.principal import LOCAL, Principal, RunScope
-from asgard_server.blob import domain
+from asgard_server.blob import domain, limits
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.keeping import Keeper, Wanted
 from asgard_server.blob.uploading import Uploader
@@ -88,7 +88,7 @@ async def test_another_cannot_do_anything_with_a_blob(home: Home) -> None:
 
 async def test_another_cannot_do_anything_with_an_upload(home: Home) -> None:
     blob = await begun(alice(home), name="a")
-    big = NewUpload(name="big", size_bytes=domain.SINGLE_BYTES + 1)
+    big = NewUpload(name="big", size_bytes=limits.SINGLE_BYTES + 1)
     (in_parts,) = await alice(home).uploader.begin([big])
     other = bob(home)
     tries: list[Awaitable[object]] = [
@@ -183,7 +183,7 @@ async def test_a_worker_adds_and_reads_what_is_its_user_s_and_deletes_nothing(ho
 
 async def test_parts_are_brought_by_whom_the_upload_is_lent_to(home: Home) -> None:
     service = as_(home, Principal("service", "service"))
-    big = NewUpload(name="assets/1/0", size_bytes=domain.SINGLE_BYTES + 1, lent_to="alice")
+    big = NewUpload(name="assets/1/0", size_bytes=limits.SINGLE_BYTES + 1, lent_to="alice")
     (upload,) = await service.uploader.begin([big])
     blob_id = upload.blob.id
     (grant,) = await alice(home).uploader.sign_parts(blob_id, [(1, SHA)], None)

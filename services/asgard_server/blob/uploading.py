@@ -17,7 +17,7 @@ from gimle.asgard.core.errors import (
 )
 from gimle.asgard.core.ids import check_id, new_id
 
-from asgard_server.blob import domain, metrics
+from asgard_server.blob import domain, limits, metrics
 from asgard_server.blob.domain import Blob, Held, NewUpload
 from asgard_server.blob.parts import (
     Part,
@@ -82,7 +82,7 @@ class Uploader:
 
         Raises `InvalidFieldError`, `AlreadyExistsError`, `DeletedError`; nothing is begun then.
         """
-        domain.batch(len(asked), "uploads")
+        limits.batch(len(asked), "uploads")
         now = self._clock()
         if any(new.lent_to for new in asked):
             self._whose.require_service()
@@ -92,7 +92,7 @@ class Uploader:
             rows = together(rows, now)
         there = await self._table.begin(rows)
         await self._lend(there, [new.lent_to for new in asked])
-        seconds = [domain.grant_seconds(new.seconds) for new in asked]
+        seconds = [limits.grant_seconds(new.seconds) for new in asked]
         return await self._granted(there, seconds)
 
     async def renew(
@@ -101,10 +101,10 @@ class Uploader:
         """Grant uploads that go on anew, and lend them. Raises `NotFoundError`,
         `UploadEndedError`.
         """
-        domain.batch(len(ids), "blob_ids")
+        limits.batch(len(ids), "blob_ids")
         if lent_to:
             self._whose.require_service()
-        each = domain.grant_seconds(seconds)
+        each = limits.grant_seconds(seconds)
         blobs = [domain.require_uploading(blob) for blob in await self._found(ids)]
         await self._lend(blobs, [lent_to] * len(blobs))
         return await self._granted(blobs, [each] * len(blobs))
@@ -116,12 +116,12 @@ class Uploader:
 
         Raises `NotFoundError`, `UploadEndedError`, `InvalidFieldError`.
         """
-        domain.batch(len(parts), "parts")
-        each = domain.grant_seconds(seconds)
+        limits.batch(len(parts), "parts")
+        each = limits.grant_seconds(seconds)
         blob = await self._in_parts(blob_id)
         for number, sha256 in parts:
             part_bytes(blob.size_bytes or 0, number)
-            domain.checked_sha256(sha256, "parts.sha256")
+            limits.checked_sha256(sha256, "parts.sha256")
         await self._note([blob], [each])
         return [self._grants.part(blob, number, sha.lower(), each) for number, sha in parts]
 
@@ -138,10 +138,10 @@ class Uploader:
         With each id the SHA-256 of all bytes may be given. `dry_run`: look at what has arrived,
         and change nothing. Raises `InvalidFieldError`.
         """
-        domain.batch(len(asked), "uploads")
+        limits.batch(len(asked), "uploads")
         for blob_id, _ in asked:
             check_id(blob_id, "uploads.blob_id")
-        digests = [domain.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
+        digests = [limits.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
         found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
         there = await arrived(self._bytes, found.values())
 
@@ -168,7 +168,7 @@ class Uploader:
 
     async def abort(self, ids: Sequence[str]) -> None:
         """Give uploads up. Raises `UploadEndedError` when one is ready; then none is given up."""
-        domain.batch(len(ids), "blob_ids")
+        limits.batch(len(ids), "blob_ids")
         blobs = list(self._whose.seen(await self._table.find(ids)).values())
         for blob in blobs:
             if blob.state == "ready":
@@ -357,9 +357,9 @@ class Uploader:
         arrived = await self._bytes.head(blob.arrives_at)
         if arrived is None:
             raise UploadIncompleteError(blob.id, "nothing has arrived")
-        if arrived.size_bytes > domain.PLAIN_BYTES:
+        if arrived.size_bytes > limits.PLAIN_BYTES:
             raise UploadIncompleteError(
-                blob.id, f"it has more than {domain.PLAIN_BYTES:,} bytes: upload it in parts"
+                blob.id, f"it has more than {limits.PLAIN_BYTES:,} bytes: upload it in parts"
             )
         if blob.size_bytes not in (None, arrived.size_bytes):
             raise DigestMismatchError(blob.id, f"{arrived.size_bytes:,} bytes have arrived")

@@ -26,7 +26,8 @@ from typing import ParamSpec, TypeVar
 from gimle.asgard.core.errors import AsgardError, StorageUnavailableError
 from gimle.asgard.core.folder.refusals import unavailable
 
-from asgard_server.blob.domain import Blob, Held, Kept, Target
+from asgard_server.blob.domain import Blob, Held, Target
+from asgard_server.blob.kept import Kept
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
 from asgard_server.store.folder_digests import (

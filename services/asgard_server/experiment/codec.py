@@ -16,9 +16,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.access.domain import Action, Visibility
 from asgard_server.experiment.domain import Finding, Parent, Retraction, State
-from asgard_server.experiment.keeping import Detail, Seen, SeenVariation
 from asgard_server.experiment.leases import Run, Status
 from asgard_server.experiment.retracting import Preview
+from asgard_server.experiment.seeing import Detail, Seen, SeenVariation
 from asgard_server.experiment.store import Flagged, Granted, LinkedAsset, Warned, Which
 from asgard_server.experiment.tracing import Lineage, TakenBack
 from asgard_server.experiment.wishes import NewVariation

@@ -20,6 +20,7 @@ from asgard_server.experiment import codec, wishes
 from asgard_server.experiment.keeping import Keeper
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
+from asgard_server.experiment.sharing import Sharer
 from asgard_server.experiment.store import Which, Wish
 from asgard_server.experiment.tracing import Tracer
 from asgard_server.experiment.variation_handlers import VariationHandlers
@@ -34,6 +35,7 @@ class Parts:
     """Who does what is asked for."""
 
     keeper: Keeper
+    sharer: Sharer
     linker: Linker
     retractor: Retractor
     tracer: Tracer
@@ -46,6 +48,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     def __init__(self, parts: Parts, clock: Callable[[], datetime]) -> None:
         super().__init__(parts.linker, parts.retractor, parts.floor)
         self._keeper = parts.keeper
+        self._sharer = parts.sharer
         self._tracer = parts.tracer
         self._clock = clock
 
@@ -228,7 +231,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         self, request: pb.MoveExperimentRequest, context: Context
     ) -> pb.MoveExperimentResponse:
         organization = wishes.said(request.organization_id, "organization_id", 200)
-        made = await self._keeper.move(
+        made = await self._sharer.move(
             request.experiment_id, organization, request.team_id, request.visibility, caller()
         )
         return pb.MoveExperimentResponse(experiment=codec.experiment(made))
@@ -237,7 +240,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         self, request: pb.GrantExperimentAccessRequest, context: Context
     ) -> pb.GrantExperimentAccessResponse:
         principal = wishes.said(request.principal_id, "principal_id", 200)
-        made, added = await self._keeper.grant(
+        made, added = await self._sharer.grant(
             request.experiment_id, principal, codec.action(request.action), caller()
         )
         return pb.GrantExperimentAccessResponse(grant=codec.grant(made), added=added)
@@ -246,7 +249,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         self, request: pb.RevokeExperimentAccessRequest, context: Context
     ) -> pb.RevokeExperimentAccessResponse:
         principal = wishes.said(request.principal_id, "principal_id", 200)
-        removed = await self._keeper.revoke(
+        removed = await self._sharer.revoke(
             request.experiment_id, principal, codec.action(request.action), caller()
         )
         return pb.RevokeExperimentAccessResponse(removed=removed)
@@ -254,13 +257,13 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     async def ListExperimentAccess(
         self, request: pb.ListExperimentAccessRequest, context: Context
     ) -> pb.ListExperimentAccessResponse:
-        found = await self._keeper.grants(request.experiment_id, caller())
+        found = await self._sharer.grants(request.experiment_id, caller())
         return pb.ListExperimentAccessResponse(grants=map(codec.grant, found))
 
     async def SetExperimentVisibility(
         self, request: pb.SetExperimentVisibilityRequest, context: Context
     ) -> pb.SetExperimentVisibilityResponse:
-        made = await self._keeper.set_visibility(
+        made = await self._sharer.set_visibility(
             request.experiment_id, request.visibility, caller()
         )
         return pb.SetExperimentVisibilityResponse(experiment=codec.experiment(made))

@@ -11,8 +11,9 @@ from gimle.asgard.core.errors import AlreadyExistsError
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import domain, wishes
 from asgard_server.experiment.domain import Experiment, Variation
-from asgard_server.experiment.keeping import SeenVariation, commit_variation, held
+from asgard_server.experiment.keeping import commit_variation
 from asgard_server.experiment.leases import Run
+from asgard_server.experiment.seeing import SeenVariation, held
 from asgard_server.experiment.store import (
     LinkedAsset,
     Rows,

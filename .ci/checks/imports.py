@@ -84,7 +84,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.{room}"
         for room in (
             *("store", "access", "auth.principal", "rpc.requests", "outbox.delivery"),
-            *("experiment.store", "experiment.domain", "experiment.leases"),
+            *("experiment.store", "experiment.link_store", "experiment.access_store"),
+            *("experiment.domain", "experiment.leases"),
             *("asset.store", "asset.domain", "asset.wishes", "blob.holdings"),
             *("asset.access_store", "asset.words"),
             *("identity.store", "identity.domain"),
@@ -148,11 +149,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.experiment.leases": {f"{SDK}.core"},
     f"{SERVER}.experiment.wishes": {f"{SDK}.core", f"{SERVER}.experiment.domain"},
     f"{SERVER}.experiment.store": {
-        f"{SERVER}.{room}"
-        for room in (
-            *("experiment.domain", "experiment.leases", "access.domain", "auth.principal"),
-        )
+        *(f"{SERVER}.experiment.{room}" for room in ("domain", "leases")),
+        *(f"{SERVER}.experiment.{room}" for room in ("link_store", "access_store")),
+        f"{SERVER}.auth.principal",
     },
+    f"{SERVER}.experiment.link_store": {
+        f"{SERVER}.{room}" for room in ("experiment.domain", "experiment.leases", "auth.principal")
+    },
+    f"{SERVER}.experiment.access_store": {f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
     f"{SERVER}.sim_data": FORMAT
     | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "auth", "watching", "feed.feed")},
     f"{SERVER}.sim_data.domain": {f"{SDK}.core"},
@@ -216,7 +220,8 @@ PURE = (
     f"{SERVER}.access.domain",
     *(f"{SERVER}.asset.{room}" for room in ("names", "domain", "wishes", "store")),
     *(f"{SERVER}.identity.{room}" for room in ("domain", "rules", "store")),
-    *(f"{SERVER}.experiment.{room}" for room in ("domain", "leases", "wishes", "store")),
+    *(f"{SERVER}.experiment.{room}" for room in ("domain", "leases", "wishes")),
+    *(f"{SERVER}.experiment.{room}" for room in ("store", "link_store", "access_store")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

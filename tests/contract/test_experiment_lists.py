@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgard_server.experiment import wishes
 from asgard_server.experiment.domain import Parent
-from asgard_server.experiment.store import Wish
+from asgard_server.experiment.link_store import Wish
 from asgard_server.store.sql.session import Session
 from gimle.asgard.core.errors import (
     InvalidFieldError,

@@ -10,7 +10,7 @@ import pytest
 from asgard_server.auth.principal import Principal, RunScope
 from asgard_server.experiment import wishes
 from asgard_server.experiment.domain import Parent
-from asgard_server.experiment.store import Which, Wish
+from asgard_server.experiment.link_store import Which, Wish
 from gimle.asgard.core.access_errors import (
     ForbiddenError,
     LastAdministratorError,

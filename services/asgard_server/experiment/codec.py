@@ -15,11 +15,12 @@ from gimle.asgard.v1.run_service_pb2 import Run as RunMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.access.domain import Action, Visibility
+from asgard_server.experiment.access_store import Granted
 from asgard_server.experiment.domain import Finding, Parent, Retraction, State
 from asgard_server.experiment.leases import Run, Status
+from asgard_server.experiment.link_store import Flagged, LinkedAsset, Warned, Which
 from asgard_server.experiment.retracting import Preview
 from asgard_server.experiment.seeing import Detail, Seen, SeenVariation
-from asgard_server.experiment.store import Flagged, Granted, LinkedAsset, Warned, Which
 from asgard_server.experiment.tracing import Lineage, TakenBack
 from asgard_server.experiment.wishes import NewVariation
 from asgard_server.experiment.working import Place

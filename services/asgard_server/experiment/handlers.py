@@ -18,10 +18,10 @@ from gimle.asgard.v1 import experiment_service_pb2_grpc as pb_grpc
 from asgard_server.auth.callers import caller
 from asgard_server.experiment import codec, wishes
 from asgard_server.experiment.keeping import Keeper
+from asgard_server.experiment.link_store import Which, Wish
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
 from asgard_server.experiment.sharing import Sharer
-from asgard_server.experiment.store import Which, Wish
 from asgard_server.experiment.tracing import Tracer
 from asgard_server.experiment.variation_handlers import VariationHandlers
 from asgard_server.experiment.working import Floor

@@ -14,6 +14,7 @@ from asgard_server.access.domain import Owner, Visibility, visibility_of
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import documents, domain, wishes
 from asgard_server.experiment.domain import Experiment, Finding, Parent, Variation
+from asgard_server.experiment.link_store import LinkedAsset, Which
 from asgard_server.experiment.parents import check_parents, readable_parents, refuse_circle
 from asgard_server.experiment.seeing import (
     Detail,
@@ -23,7 +24,7 @@ from asgard_server.experiment.seeing import (
     require_no_worker,
     seen,
 )
-from asgard_server.experiment.store import Filter, LinkedAsset, Rows, Shelf, Told, Which
+from asgard_server.experiment.store import Filter, Rows, Shelf, Told
 
 T = TypeVar("T")
 

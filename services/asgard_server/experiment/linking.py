@@ -13,16 +13,9 @@ from asgard_server.experiment import domain, wishes
 from asgard_server.experiment.domain import Experiment, Variation
 from asgard_server.experiment.keeping import commit_variation
 from asgard_server.experiment.leases import Run
+from asgard_server.experiment.link_store import LinkedAsset, Warned, Which, Wish
 from asgard_server.experiment.seeing import SeenVariation, held
-from asgard_server.experiment.store import (
-    LinkedAsset,
-    Rows,
-    Shelf,
-    Told,
-    Warned,
-    Which,
-    Wish,
-)
+from asgard_server.experiment.store import Rows, Shelf, Told
 
 _RETRACTED = "nothing is added to it any more"
 

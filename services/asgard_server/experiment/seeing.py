@@ -11,8 +11,9 @@ from asgard_server.access.domain import Action
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment.domain import Experiment, Finding, Parent, Variation
 from asgard_server.experiment.leases import Run
+from asgard_server.experiment.link_store import LinkedAsset
 from asgard_server.experiment.parents import readable_parents
-from asgard_server.experiment.store import LinkedAsset, Rows
+from asgard_server.experiment.store import Rows
 
 
 @dataclass(frozen=True, slots=True)

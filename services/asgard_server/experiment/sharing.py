@@ -10,9 +10,10 @@ from typing import TypeVar
 from asgard_server.access.domain import Action, Owner, Visibility, visibility_of
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import documents, domain
+from asgard_server.experiment.access_store import Granted
 from asgard_server.experiment.domain import Experiment
 from asgard_server.experiment.seeing import Seen, held, seen
-from asgard_server.experiment.store import Granted, Rows, Shelf, Told
+from asgard_server.experiment.store import Rows, Shelf, Told
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from gimle.asgard.v1 import variation_requests_pb2 as pb
 
 from asgard_server.auth.callers import caller
 from asgard_server.experiment import codec, leases, wishes
+from asgard_server.experiment.link_store import Which, Wish
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
-from asgard_server.experiment.store import Which, Wish
 from asgard_server.experiment.working import Floor
 from asgard_server.rpc import pages
 

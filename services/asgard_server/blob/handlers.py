@@ -20,6 +20,7 @@ from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.uploading import Uploader
 from asgard_server.blob.whose import whose
 from asgard_server.rpc import pages
+from asgard_server.rpc.fields import optional
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -80,7 +81,7 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     async def CompleteUploads(
         self, request: pb.CompleteUploadsRequest, context: Context
     ) -> pb.CompleteUploadsResponse:
-        asked = [(item.blob_id, codec.optional(item, "sha256")) for item in request.uploads]
+        asked = [(item.blob_id, optional(item, "sha256")) for item in request.uploads]
         done = await self._uploader.complete(asked, dry_run=request.dry_run)
         outcomes = [codec.outcome(name, each) for (name, _), each in zip(asked, done, strict=True)]
         return pb.CompleteUploadsResponse(outcomes=outcomes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gimle.asgard.core.errors import InvalidFieldError
@@ -12,7 +11,6 @@ from gimle.asgard.v1 import experiment_pb2 as pb
 from gimle.asgard.v1 import experiment_requests_pb2 as requests
 from gimle.asgard.v1 import variation_requests_pb2 as variations
 from gimle.asgard.v1.run_service_pb2 import Run as RunMessage
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.access.domain import Action, Visibility
 from asgard_server.experiment.access_store import Granted
@@ -24,8 +22,8 @@ from asgard_server.experiment.seeing import Detail, Seen, SeenVariation
 from asgard_server.experiment.tracing import Lineage, TakenBack
 from asgard_server.experiment.wishes import NewVariation
 from asgard_server.experiment.working import Place
+from asgard_server.rpc.fields import optional, timestamp
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES: Mapping[State, pb.Experiment.State.ValueType] = {
     "open": pb.Experiment.STATE_OPEN,
     "committed": pb.Experiment.STATE_COMMITTED,
@@ -57,11 +55,6 @@ _ASSET_STATES: Mapping[str, asset_pb2.Asset.State.ValueType] = {
     "abandoned": asset_pb2.Asset.STATE_ABANDONED,
 }
 _TEXTS = ("title", "hypothesis_summary", "rationale", "description", "config_yaml")
-
-
-def optional(message: Any, name: str) -> Any:
-    """A field that may be absent: None then."""
-    return getattr(message, name) if message.HasField(name) else None
 
 
 def texts(request: requests.CreateExperimentRequest) -> dict[str, str]:
@@ -376,14 +369,6 @@ def grant(found: Granted) -> access_pb2.AccessGrant:
         granted_by=found.granted_by,
         grant_time=timestamp(found.granted_at),
     )
-
-
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A time as its message."""
-    if moment is None:
-        return None
-    since = moment - _EPOCH
-    return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)
 
 
 def _reason(back: Retraction | None) -> str:

@@ -26,6 +26,7 @@ from asgard_server.experiment.tracing import Tracer
 from asgard_server.experiment.variation_handlers import VariationHandlers
 from asgard_server.experiment.working import Floor
 from asgard_server.rpc import pages
+from asgard_server.rpc.fields import optional
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -144,7 +145,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     async def PreviewRetraction(
         self, request: pb.PreviewRetractionRequest, context: Context
     ) -> pb.PreviewRetractionResponse:
-        variation = codec.optional(request, "variation")
+        variation = optional(request, "variation")
         return codec.preview(
             await self._retractor.preview(request.experiment_id, variation, caller())
         )
@@ -156,7 +157,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
             request.experiment_id,
             request.status,
             request.summary,
-            codec.optional(request, "evidence_variation"),
+            optional(request, "evidence_variation"),
             request.source_asset_id or None,
             caller(),
         )
@@ -169,7 +170,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     ) -> pb.ListExperimentOutputsResponse:
         which = Which(
             "output",
-            variation=codec.optional(request, "variation"),
+            variation=optional(request, "variation"),
             asset_type=request.asset_type,
             after=request.after,
         )
@@ -188,7 +189,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     async def AddExperimentInputs(
         self, request: pb.AddExperimentInputsRequest, context: Context
     ) -> pb.AddExperimentInputsResponse:
-        propagate = codec.optional(request, "propagate_acl")
+        propagate = optional(request, "propagate_acl")
         wish = Wish(
             request.experiment_id,
             wishes.asset_ids(request.asset_ids),

@@ -27,6 +27,7 @@ from gimle.asgard.v1.list_results_pb2 import ListResultsRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.auth.callers import caller
+from asgard_server.rpc.fields import optional
 from asgard_server.run import belonging, codec, domain, limits, pages, rights
 from asgard_server.run.arrays import Arrays
 from asgard_server.run.codec import uploaded
@@ -287,7 +288,7 @@ class RunHandlers(pb_grpc.RunServiceServicer):
     ) -> pb.AppendResultResponse:
         key = await self._readable(request, rights.require_change)
         await self._fence.check_result(key.id)
-        at = limits.append_length(codec.optional(request, "expected_length"))
+        at = limits.append_length(optional(request, "expected_length"))
         if request.uploaded:
             sent = uploaded.sent_rows(request)
             found = await self._granting.rows_arrived(request.upload_id, key.id, sent)

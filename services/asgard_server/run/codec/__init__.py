@@ -14,7 +14,7 @@ from asgard_server.run.codec.answers import (
     run_message,
     stored_result,
 )
-from asgard_server.run.codec.fields import json_object, moment, optional, status_name
+from asgard_server.run.codec.fields import json_object, moment, status_name
 from asgard_server.run.codec.requests import (
     batch_digest,
     batch_size,
@@ -45,7 +45,6 @@ __all__ = [
     "new_batch",
     "new_result",
     "new_run",
-    "optional",
     "parts",
     "render_options",
     "result_digest",

@@ -11,8 +11,9 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
+from asgard_server.rpc.fields import optional
 from asgard_server.run import domain, limits, repeats, rights
-from asgard_server.run.codec.fields import json_object, moment, optional, parsed, status_name
+from asgard_server.run.codec.fields import json_object, moment, parsed, status_name
 
 if TYPE_CHECKING:  # numpy's weight: only when there is an array
     from asgard_server.run.arrays import Arrays

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -17,15 +16,14 @@ from gimle.asgard.v1 import blob_service_pb2 as blob_pb
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from asgard_server.rpc.fields import timestamp
 from asgard_server.run import limits
 from asgard_server.run.arrays import Uploaded
 from asgard_server.run.granting import Array, Begun, NewUpload, Sent
 from asgard_server.run.grants import Grant, Granted, Held, Upload
 from asgard_server.run.store import Found
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_BYTES = 5 << 40  # what a store takes as one object
 _MOST_AXES = 32
 
@@ -149,10 +147,11 @@ def _upload(key: str, upload: Upload) -> granted_pb.CreateResultUploadsResponse.
 
 def grant_message(grant: Grant) -> blob_pb.Grant:
     """A grant as its message."""
-    since = grant.expires_at - _EPOCH
-    expires = Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)
     return blob_pb.Grant(
-        url=grant.url, method=grant.method, headers=grant.headers, expire_time=expires
+        url=grant.url,
+        method=grant.method,
+        headers=grant.headers,
+        expire_time=timestamp(grant.expires_at),
     )
 
 

@@ -9,8 +9,8 @@ from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from google.api.httpbody_pb2 import HttpBody
 
+from asgard_server.rpc.fields import optional
 from asgard_server.run import repeats
-from asgard_server.run.codec.fields import optional
 
 if TYPE_CHECKING:  # the renderer's weight: only when something is drawn
     from asgard_server.run.render.options import Rendered, RenderOptions

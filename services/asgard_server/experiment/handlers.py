@@ -16,7 +16,7 @@ from gimle.asgard.v1 import experiment_requests_pb2 as pb
 from gimle.asgard.v1 import experiment_service_pb2_grpc as pb_grpc
 
 from asgard_server.auth.callers import caller
-from asgard_server.experiment import codec, wishes
+from asgard_server.experiment import codec, lineage_codec, link_codec, variation_codec, wishes
 from asgard_server.experiment.keeping import Keeper
 from asgard_server.experiment.link_store import Which, Wish
 from asgard_server.experiment.linking import Linker
@@ -120,7 +120,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
             request.experiment_id, dict(request.tentative_links), caller()
         )
         return pb.CommitExperimentResponse(
-            experiment=codec.experiment(made), variations=map(codec.variation, variations)
+            experiment=codec.experiment(made), variations=map(variation_codec.variation, variations)
         )
 
     async def ConcludeExperiment(
@@ -146,7 +146,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         self, request: pb.PreviewRetractionRequest, context: Context
     ) -> pb.PreviewRetractionResponse:
         variation = optional(request, "variation")
-        return codec.preview(
+        return lineage_codec.preview(
             await self._retractor.preview(request.experiment_id, variation, caller())
         )
 
@@ -176,7 +176,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         )
         size = pages.size(request.page_size, pages.MOST)
         found = await self._linker.assets(request.experiment_id, which, caller(), size)
-        return pb.ListExperimentOutputsResponse(assets=map(codec.linked, found))
+        return pb.ListExperimentOutputsResponse(assets=map(link_codec.linked, found))
 
     async def ListExperimentInputs(
         self, request: pb.ListExperimentInputsRequest, context: Context
@@ -184,7 +184,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         which = Which("input", itself=True, after=request.after)
         size = pages.size(request.page_size, pages.MOST)
         found = await self._linker.assets(request.experiment_id, which, caller(), size)
-        return pb.ListExperimentInputsResponse(assets=map(codec.linked, found))
+        return pb.ListExperimentInputsResponse(assets=map(link_codec.linked, found))
 
     async def AddExperimentInputs(
         self, request: pb.AddExperimentInputsRequest, context: Context
@@ -198,7 +198,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         )
         made = await self._linker.add(wish, caller())
         return pb.AddExperimentInputsResponse(
-            assets=map(codec.linked, made.assets), warnings=codec.warnings(made.warnings)
+            assets=map(link_codec.linked, made.assets), warnings=link_codec.warnings(made.warnings)
         )
 
     async def RemoveExperimentInput(
@@ -212,7 +212,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     async def GetExperimentLineage(
         self, request: pb.GetExperimentLineageRequest, context: Context
     ) -> pb.GetExperimentLineageResponse:
-        return codec.lineage(
+        return lineage_codec.lineage(
             await self._tracer.lineage(
                 request.experiment_id, request.direction, request.depth, caller()
             )
@@ -224,7 +224,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         found, is_cut = await self._tracer.taken_back(
             request.experiment_id, request.depth, caller()
         )
-        return codec.taken_back(found, is_cut=is_cut)
+        return lineage_codec.taken_back(found, is_cut=is_cut)
 
     # Who may do what --------------------------------------------------------------------
 

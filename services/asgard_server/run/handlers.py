@@ -30,6 +30,7 @@ from asgard_server.auth.callers import caller
 from asgard_server.rpc.fields import optional
 from asgard_server.run import belonging, codec, domain, limits, pages, rights
 from asgard_server.run.arrays import Arrays
+from asgard_server.run.arriving import Arriving
 from asgard_server.run.codec import uploaded
 from asgard_server.run.creating import Claim, Creator
 from asgard_server.run.fencing import Fence
@@ -77,10 +78,12 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         drawing: Executor,
         clock: Callable[[], datetime],
         granting: Granting,
+        arriving: Arriving,
         uploads: Uploads | None = None,
         at_once: CreatingAtOnce | None = None,
     ) -> None:
         self._granting = granting
+        self._arriving = arriving
         self._uploads = uploads or Uploads()
         self._documents = documents
         self._index = index
@@ -233,10 +236,10 @@ class RunHandlers(pb_grpc.RunServiceServicer):
             return arrays
         sent = uploaded.sent(given, at)
         if await self._documents.read(Key("result", given.result_id)) is None:
-            found = await self._granting.arrived(given.result_id, run_id, sent, at)
+            found = await self._arriving.arrived(given.result_id, run_id, sent, at)
             return {**arrays, **uploaded.placed(found)}
         # A repeat: what is stored has been looked at.
-        known = await self._granting.known(given.result_id, sent)
+        known = await self._arriving.known(given.result_id, sent)
         return {**arrays, **uploaded.repeated(sent), **uploaded.placed(known)}
 
     async def CreateResultUploads(
@@ -291,10 +294,10 @@ class RunHandlers(pb_grpc.RunServiceServicer):
         at = limits.append_length(optional(request, "expected_length"))
         if request.uploaded:
             sent = uploaded.sent_rows(request)
-            found = await self._granting.rows_arrived(request.upload_id, key.id, sent)
+            found = await self._arriving.rows_arrived(request.upload_id, key.id, sent)
             arrays = {**arrays, **uploaded.placed(found)}
         rows = await _apart(size, codec.data, request.data, arrays)
-        async with self._granting.taking(request.upload_id if request.uploaded else ""):
+        async with self._arriving.taking(request.upload_id if request.uploaded else ""):
             grown = await self._documents.append(key.id, rows, at)
         await self._observer.observe(key, Key("run", grown.run_id))
         return pb.AppendResultResponse(result=await self._stored(key))

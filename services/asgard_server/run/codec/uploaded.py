@@ -20,7 +20,8 @@ from gimle.asgard.v1.new_result_pb2 import NewResult
 from asgard_server.rpc.fields import timestamp
 from asgard_server.run import limits
 from asgard_server.run.arrays import Uploaded
-from asgard_server.run.granting import Array, Begun, NewUpload, Sent
+from asgard_server.run.arriving import Sent
+from asgard_server.run.granting import Array, Begun, NewUpload
 from asgard_server.run.grants import Grant, Granted, Held, Upload
 from asgard_server.run.store import Found
 

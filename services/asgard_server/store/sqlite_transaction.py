@@ -12,7 +12,7 @@ import structlog
 from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
-from asgard_server.run.store import Change, Found, Key, Kind, RunRow
+from asgard_server.run.store import Change, Found, Key, RunRow
 from asgard_server.store import sqlite_log, sqlite_readers
 from asgard_server.store.log_tail import Logged
 from asgard_server.store.retention import USUAL, Kept
@@ -27,14 +27,13 @@ from asgard_server.store.rows import (
 )
 from asgard_server.store.sqlite_ledger import end_writes
 from asgard_server.store.sqlite_places import free_places, insert_rows
+from asgard_server.store.sqlite_schema import TABLE
 from asgard_server.store.sqlite_words import add_texts, index_late, remove_text, write_text
 from asgard_server.store.written import Note, Written, standing
 
 log = structlog.get_logger()
 
 _NOBODY = "[]"
-
-TABLE: dict[Kind, str] = {"run": "runs", "result": "results"}
 
 
 class Transaction:

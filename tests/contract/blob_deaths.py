@@ -181,7 +181,7 @@ WAYS: dict[str, Callable[[Home, str], Awaitable[str]]] = {
 
 
 async def _complete(home: Home, blob_id: str, sha256: str | None = None) -> str:
-    (done,) = await home.uploader.complete([(blob_id, sha256)])
+    (done,) = await home.completer.complete([(blob_id, sha256)])
     if isinstance(done, Exception):
         raise done
     return done.id

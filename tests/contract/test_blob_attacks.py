@@ -76,7 +76,7 @@ async def begun(home: Home, body: bytes = BODY, **fields: object) -> tuple[Blob,
 
 
 async def completed(home: Home, blob_id: str) -> Blob:
-    (done,) = await home.uploader.complete([(blob_id, None)])
+    (done,) = await home.completer.complete([(blob_id, None)])
     if isinstance(done, Exception):
         raise done
     return done

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from asgard_server.blob import domain, limits, parts
+from asgard_server.blob.completing import Completer
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import Examiner
 from asgard_server.blob.keeping import Keeper
@@ -88,6 +89,7 @@ class Life:
         grants = home.uploader._grants
         self.home = home
         self.uploader = Uploader(table, held, grants, home.clock)
+        self.completer = Completer(table, held, home.clock)
         self.keeper = Keeper(table, held, grants, home.clock)
 
     async def sends(self, begun: Begun, body: bytes) -> None:
@@ -106,7 +108,7 @@ class Life:
     async def uploads(self, new: NewUpload, body: bytes) -> None:
         (begun,) = await self.uploader.begin([new])
         await self.sends(begun, body)
-        (done,) = await self.uploader.complete([(begun.blob.id, None)])
+        (done,) = await self.completer.complete([(begun.blob.id, None)])
         assert isinstance(done, Blob), done
         await self.keeper.copy(done.id, f"{new.name}/copy")
         await self.keeper.delete(done.id)

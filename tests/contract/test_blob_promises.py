@@ -62,7 +62,7 @@ async def begun(home: Home, new: NewUpload) -> tuple[Blob, Grant]:
 
 
 async def complete(home: Home, blob_id: str, sha256: str | None = None) -> Blob:
-    (done,) = await home.uploader.complete([(blob_id, sha256)])
+    (done,) = await home.completer.complete([(blob_id, sha256)])
     if isinstance(done, Exception):
         raise done
     return done

@@ -176,7 +176,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.run.repeats": {f"{SDK}.core", f"{SERVER}.run.limits"},
     f"{SERVER}.run.pages": {f"{SDK}.core", f"{SERVER}.run.limits", f"{SERVER}.run.repeats"},
     f"{SERVER}.run.rights": {f"{SDK}.core", f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
-    f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
+    **{
+        f"{SERVER}.run.{room}": FORMAT
+        | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"}
+        for room in ("handlers", "result_handlers", "grant_handlers")
+    },
     f"{SERVER}.run.lazy": set(),
     # Who waits for a store lets others draw meanwhile.
     f"{SERVER}.run.drawing": set(),

@@ -1,7 +1,7 @@
 """Between the messages of run_service.proto and the documents. Nothing else.
 
 JSON fields travel as bytes in the exact encoding of stored documents. Requests
-over 64 KiB are to be decoded off the loop: see `handlers.py`.
+over 64 KiB are to be decoded off the loop: see `apart.py`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ PROCESS = {f"{SDK}.core"} | {
     f"{SERVER}.{room}"
     for room in (
         *("processes", "settings", "logging", "rpc", "auth", "feed", "store", "run.store"),
-        "run.grants",
+        *("run.ledger", "run.upkeep", "run.grants"),
     )
 }
 
@@ -66,7 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {
         f"{SERVER}.{room}"
         for room in (
-            *("store", "run.store", "run.grants", "run.rights", "run.lazy", "run.drawing"),
+            *("store", "run.store", "run.ledger", "run.upkeep", "run.grants"),
+            *("run.rights", "run.lazy", "run.drawing"),
             "feed.feed",
         )
     }
@@ -168,6 +169,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The report task reads and writes as a program beside the store does.
     f"{SERVER}.sim_data.report_task": {f"{SDK}.core", f"{SERVER}.sim_data", "simswarm"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
+    f"{SERVER}.run.ledger": {f"{SERVER}.run.store"},
+    f"{SERVER}.run.upkeep": {f"{SERVER}.run.store"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
     f"{SERVER}.run.domain": {
         *(f"{SDK}.core", f"{SERVER}.run.limits", f"{SERVER}.run.repeats"),
@@ -214,8 +217,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.{room}" for room in ("domain", "limits", "repeats", "pages", "store")),
-    *(f"{SERVER}.run.{room}" for room in ("rights", "grants")),
+    *(f"{SERVER}.run.{room}" for room in ("domain", "limits", "repeats", "pages")),
+    *(f"{SERVER}.run.{room}" for room in ("store", "ledger", "upkeep", "rights", "grants")),
     f"{SERVER}.feed.feed",
     *(f"{SERVER}.blob.{room}" for room in ("domain", "limits", "kept", "store")),
     *(f"{SERVER}.blob.{room}" for room in ("holdings", "fates")),

@@ -41,7 +41,8 @@ from gimle.asgard.core.s3.opening import open_place
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Found, Key, Ledger, Rows, Write
+from asgard_server.run.ledger import Ledger, Write
+from asgard_server.run.store import Found, Key, Rows
 from asgard_server.store.array_cache import ArrayCache
 from asgard_server.store.s3_arrays import Arrays
 from asgard_server.store.s3_creating import Creator

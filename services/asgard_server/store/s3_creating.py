@@ -11,7 +11,8 @@ from gimle.asgard.core.errors import AlreadyExistsError
 from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Key, Write
+from asgard_server.run.ledger import Write
+from asgard_server.run.store import Key
 from asgard_server.store.s3_arrays import Arrays, renamed
 from asgard_server.store.s3_intents import S3Intents
 from asgard_server.store.s3_objects import Objects

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asgard_server.settings import parsing
-from asgard_server.settings.errors import SettingError
+from asgard_server.settings.errors import require_both
 from asgard_server.settings.rows import row
 
 if TYPE_CHECKING:
@@ -80,8 +80,5 @@ ALLOWED_HOSTS = row(
 
 def check(settings: Settings) -> None:
     """Check what these settings say together. Raises `SettingError`."""
-    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
-        given, other = "ASGARD_TLS_CERT_FILE", "ASGARD_TLS_KEY_FILE"
-        if settings.tls_cert_file is None:
-            given, other = other, given
-        raise SettingError(given, f"is set and {other} is not", "give both, or none")
+    cert, key = settings.tls_cert_file is not None, settings.tls_key_file is not None
+    require_both("ASGARD_TLS_CERT_FILE", cert, "ASGARD_TLS_KEY_FILE", key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from asgard_server.settings import parsing, places
-from asgard_server.settings.errors import SettingError
+from asgard_server.settings.errors import SettingError, require_both
 from asgard_server.settings.places import Endpoint
 from asgard_server.settings.rows import row
 
@@ -86,11 +86,8 @@ S3_CORS_ORIGINS = row(
 
 def check(settings: Settings) -> None:
     """Check what these settings say together. Raises `SettingError`."""
-    if (settings.s3_access_key is None) != (settings.s3_secret_key is None):
-        given, other = "ASGARD_S3_ACCESS_KEY", "ASGARD_S3_SECRET_KEY"
-        if settings.s3_access_key is None:
-            given, other = other, given
-        raise SettingError(given, f"is set and {other} is not", "give both, or none")
+    access, secret = settings.s3_access_key is not None, settings.s3_secret_key is not None
+    require_both("ASGARD_S3_ACCESS_KEY", access, "ASGARD_S3_SECRET_KEY", secret)
     if settings.s3_kms_key_id is not None and settings.s3_encryption != "aws:kms":
         raise SettingError(
             "ASGARD_S3_KMS_KEY_ID",

@@ -24,7 +24,7 @@ PROCESS = {f"{SDK}.core"} | {
     f"{SERVER}.{room}"
     for room in (
         *("processes", "settings", "logging", "rpc", "auth", "feed", "store", "run.store"),
-        "run.grants",
+        *("run.ledger", "run.upkeep", "run.grants"),
     )
 }
 
@@ -66,13 +66,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {
         f"{SERVER}.{room}"
         for room in (
-            *("store", "run.store", "run.grants", "run.rights", "run.naming", "run.lazy"),
-            "run.drawing",
+            *("store", "run.store", "run.ledger", "run.upkeep", "run.grants"),
+            *("run.rights", "run.naming", "run.lazy", "run.drawing"),
             "feed.feed",
         )
     }
     | {f"{SERVER}.histograms"}
-    | {f"{SERVER}.blob.{room}" for room in ("store", "domain", "parts", "holdings")}
+    | {
+        f"{SERVER}.blob.{room}"
+        for room in ("store", "domain", "limits", "kept", "parts", "holdings")
+    }
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.auth.principal", f"{SERVER}.outbox.refused"},
@@ -82,7 +85,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         f"{SERVER}.{room}"
         for room in (
             *("store", "access", "auth.principal", "rpc.requests", "outbox.delivery"),
-            *("experiment.store", "experiment.domain", "experiment.leases"),
+            *("experiment.store", "experiment.link_store", "experiment.access_store"),
+            *("experiment.domain", "experiment.leases"),
             *("asset.store", "asset.domain", "asset.wishes", "blob.holdings"),
             *("asset.access_store", "asset.words"),
             *("identity.store", "identity.domain"),
@@ -107,13 +111,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.blob.whose": {
         *(f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.auth.principal"),
     },
-    f"{SERVER}.blob.domain": {f"{SDK}.core", f"{SERVER}.blob.names", f"{SERVER}.blob.parts"},
+    f"{SERVER}.blob.domain": {
+        f"{SDK}.core",
+        *(f"{SERVER}.blob.{room}" for room in ("limits", "names", "parts")),
+    },
+    f"{SERVER}.blob.limits": {f"{SDK}.core", f"{SERVER}.blob.parts"},
+    f"{SERVER}.blob.kept": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.limits"},
     f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.holdings": {f"{SERVER}.blob.domain"},
     f"{SERVER}.blob.fates": {f"{SERVER}.blob.{room}" for room in ("domain", "holdings")},
     f"{SERVER}.blob.folder_http": {
         f"{SDK}.core",
         f"{SERVER}.store.folder_bytes",
+        f"{SERVER}.store.folder_incoming",
         f"{SERVER}.store.folder_grants",
     },
     f"{SERVER}.asset": FORMAT
@@ -140,11 +150,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     f"{SERVER}.experiment.leases": {f"{SDK}.core"},
     f"{SERVER}.experiment.wishes": {f"{SDK}.core", f"{SERVER}.experiment.domain"},
     f"{SERVER}.experiment.store": {
-        f"{SERVER}.{room}"
-        for room in (
-            *("experiment.domain", "experiment.leases", "access.domain", "auth.principal"),
-        )
+        *(f"{SERVER}.experiment.{room}" for room in ("domain", "leases")),
+        *(f"{SERVER}.experiment.{room}" for room in ("link_store", "access_store")),
+        f"{SERVER}.auth.principal",
     },
+    f"{SERVER}.experiment.link_store": {
+        f"{SERVER}.{room}" for room in ("experiment.domain", "experiment.leases", "auth.principal")
+    },
+    f"{SERVER}.experiment.access_store": {f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
     f"{SERVER}.sim_data": FORMAT
     | {f"{SERVER}.{room}" for room in ("sim_data", "rpc", "auth", "watching", "feed.feed")},
     f"{SERVER}.sim_data.domain": {f"{SDK}.core"},
@@ -156,10 +169,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The report task reads and writes as a program beside the store does.
     f"{SERVER}.sim_data.report_task": {f"{SDK}.core", f"{SERVER}.sim_data", "simswarm"},
     f"{SERVER}.run.store": {f"{SDK}.core", f"{SERVER}.run.domain"},
+    f"{SERVER}.run.ledger": {f"{SERVER}.run.store"},
+    f"{SERVER}.run.upkeep": {f"{SERVER}.run.store"},
     f"{SERVER}.run.grants": {f"{SDK}.core"},
-    f"{SERVER}.run.domain": {f"{SDK}.core"},
+    f"{SERVER}.run.domain": {
+        *(f"{SDK}.core", f"{SERVER}.run.limits", f"{SERVER}.run.repeats"),
+    },
+    f"{SERVER}.run.limits": {f"{SDK}.core"},
+    f"{SERVER}.run.repeats": {f"{SDK}.core", f"{SERVER}.run.limits"},
+    f"{SERVER}.run.pages": {f"{SDK}.core", f"{SERVER}.run.limits", f"{SERVER}.run.repeats"},
     f"{SERVER}.run.rights": {f"{SDK}.core", f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
-    f"{SERVER}.run.handlers": FORMAT | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"},
+    **{
+        f"{SERVER}.run.{room}": FORMAT
+        | {f"{SERVER}.run", f"{SERVER}.rpc", f"{SERVER}.auth.callers"}
+        for room in ("handlers", "result_handlers", "grant_handlers")
+    },
     f"{SERVER}.run.lazy": set(),
     # Who waits for a store lets others draw meanwhile.
     f"{SERVER}.run.drawing": set(),
@@ -193,15 +217,18 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 TECHNOLOGY = {"grpc", "starlette", "uvicorn", "sqlite3", "watchfiles", "google", "httpx", "typer"}
 PURE = (
-    *(f"{SERVER}.run.{room}" for room in ("domain", "rights", "naming", "store", "grants")),
+    *(f"{SERVER}.run.{room}" for room in ("domain", "limits", "repeats", "pages", "naming")),
+    *(f"{SERVER}.run.{room}" for room in ("store", "ledger", "upkeep", "rights", "grants")),
     f"{SERVER}.feed.feed",
-    *(f"{SERVER}.blob.{room}" for room in ("domain", "store", "holdings", "fates")),
+    *(f"{SERVER}.blob.{room}" for room in ("domain", "limits", "kept", "store")),
+    *(f"{SERVER}.blob.{room}" for room in ("holdings", "fates")),
     *(f"{SERVER}.sim_data.{room}" for room in ("domain", "leases", "wishes", "store")),
     *(f"{SERVER}.auth.{room}" for room in ("principal", "callers")),
     f"{SERVER}.access.domain",
     *(f"{SERVER}.asset.{room}" for room in ("names", "domain", "wishes", "store")),
     *(f"{SERVER}.identity.{room}" for room in ("domain", "rules", "store")),
-    *(f"{SERVER}.experiment.{room}" for room in ("domain", "leases", "wishes", "store")),
+    *(f"{SERVER}.experiment.{room}" for room in ("domain", "leases", "wishes")),
+    *(f"{SERVER}.experiment.{room}" for room in ("store", "link_store", "access_store")),
 )
 """Rooms that know no technology: their words are those of the domain."""
 

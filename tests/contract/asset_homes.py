@@ -162,7 +162,7 @@ async def asset_home_at(where: Site) -> AsyncIterator[AssetHome]:
 @asynccontextmanager
 async def _channel(home: Home) -> AsyncIterator[grpc.aio.Channel]:
     add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
-    service = Service(BLOB_SERVICE, add, BlobHandlers(home.uploader, home.keeper))
+    service = Service(BLOB_SERVICE, add, BlobHandlers(home.uploader, home.completer, home.keeper))
     server = create_server([service], Health([BLOB_SERVICE]))
     address = f"unix-abstract:asgard-test-{secrets.token_hex(8)}"
     server.add_insecure_port(address)

@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any
 
 import boto3
-from asgard_server.blob import domain, parts
+from asgard_server.blob import limits, parts
 from asgard_server.blob.domain import NewUpload
 from asgard_server.store import s3_bytes
 from asgard_server.store.postgres_blobs import PostgresBlobs
@@ -194,7 +194,7 @@ WAYS: dict[str, Callable[[Home, str], Awaitable[str]]] = {
 
 
 async def _complete(home: Home, blob_id: str, sha256: str | None = None) -> str:
-    (done,) = await home.uploader.complete([(blob_id, sha256)])
+    (done,) = await home.completer.complete([(blob_id, sha256)])
     if isinstance(done, Exception):
         raise done
     return done.id
@@ -231,7 +231,7 @@ def _forked(what: str, where: Site, name: str, last: int) -> bool:
 
 def main(what: str, where: Site, seed: str) -> None:
     """Die at every step."""
-    domain.SINGLE_BYTES, parts.FEW_PART_BYTES = 1 << 20, PART
+    limits.SINGLE_BYTES, parts.FEW_PART_BYTES = 1 << 20, PART
     s3_bytes._IN_ONE_CALL = 2
     # What botocore knows of S3 is read once, not in every child.
     session = boto3.Session()

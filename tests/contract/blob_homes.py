@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from asgard_server.blob.completing import Completer
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.holdings import Holdings
 from asgard_server.blob.keeping import Keeper
@@ -67,6 +68,7 @@ class Home:
     """BlobService's insides over one store, and a client that uses what it grants."""
 
     uploader: Uploader
+    completer: Completer
     keeper: Keeper
     sweeper: Sweeper
     table: SqliteBlobs | PostgresBlobs
@@ -132,6 +134,7 @@ async def home_at(where: Site) -> AsyncIterator[Home]:
         ):
             yield Home(
                 Uploader(table, held, grants, clock),
+                Completer(table, held, clock),
                 Keeper(table, held, grants, clock),
                 Sweeper(table, table, held, clock),
                 table,

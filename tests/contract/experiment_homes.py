@@ -13,9 +13,10 @@ from asgard_server.auth.principal import Principal
 from asgard_server.experiment import wishes
 from asgard_server.experiment.domain import Parent
 from asgard_server.experiment.keeping import Keeper
+from asgard_server.experiment.link_store import Wish
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
-from asgard_server.experiment.store import Wish
+from asgard_server.experiment.sharing import Sharer
 from asgard_server.experiment.sweeping import LeaseSweeper
 from asgard_server.experiment.tracing import Tracer
 from asgard_server.experiment.working import Floor, Place
@@ -59,6 +60,7 @@ class Lab:
     def __post_init__(self) -> None:
         self.shelf = SqlShelf(self.database)
         self.keeper = Keeper(self.shelf, self.clock, self._told)
+        self.sharer = Sharer(self.shelf, self.clock, self._told)
         self.linker = Linker(self.shelf, self.clock, self._told)
         self.floor = Floor(self.shelf, self.clock, self._told)
         self.retractor = Retractor(self.shelf, self.clock, self._told)

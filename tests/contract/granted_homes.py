@@ -18,9 +18,11 @@ from asgard_server.processes.blob_service import GRANT_SERVICE, _bytes
 from asgard_server.processes.engines import Engines, open_engines
 from asgard_server.processes.page_server import PageServer, served
 from asgard_server.rpc.server import Health, Service, create_server
+from asgard_server.run.arriving import Arriving
 from asgard_server.run.granting import Granting
 from asgard_server.run.grants import Grant
 from asgard_server.run.observe import Observer
+from asgard_server.run.sweeping import Sweeper
 from asgard_server.settings import S3Prefix, Settings
 from asgard_server.settings.places import endpoint
 from asgard_server.store.rpc_grants import RpcGrants
@@ -42,6 +44,8 @@ class Home:
     """RunService's uploads of arrays over one store, and a client that uses what is granted."""
 
     granting: Granting
+    arriving: Arriving
+    sweeper: Sweeper
     engines: Engines
     observer: Observer
     clock: Clock
@@ -86,10 +90,11 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
         stack.push_async_callback(channel.close)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
         observer = Observer(engines.index, engines.feed)
-        granting = Granting(
-            RpcGrants(channel, "here"), engines.intents, engines.documents, engines.index, clock
-        )
-        yield Home(granting, engines, observer, clock, http, left, put)
+        grants, intents = RpcGrants(channel, "here"), engines.intents
+        granting = Granting(grants, intents, engines.documents, engines.index, clock)
+        sweeper = Sweeper(grants, intents, engines.documents, clock)
+        arriving = Arriving(grants, intents, sweeper, clock)
+        yield Home(granting, arriving, sweeper, engines, observer, clock, http, left, put)
 
 
 def _settings(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asgard_server.run.store import Entry, Found, Key, Kind
-from asgard_server.store import sqlite_transaction
+from asgard_server.store import sqlite_words
 from asgard_server.store.postgres import PostgresRunIndex
 from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.sqlite import SqliteRunIndex
@@ -102,12 +102,12 @@ async def open_index(
         clock=lambda: shelf.now,
         kept=kept,
     )
-    usual = sqlite_transaction.LATE
-    sqlite_transaction.LATE = batch or usual
+    usual = sqlite_words.LATE
+    sqlite_words.LATE = batch or usual
     try:
         yield index
     finally:
-        sqlite_transaction.LATE = usual
+        sqlite_words.LATE = usual
         await index.close()
 
 

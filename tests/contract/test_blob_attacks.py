@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import domain, limits, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import Examiner
 from asgard_server.blob.keeping import Wanted
@@ -63,7 +63,7 @@ async def home(
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     return 5 << 20
 
@@ -76,7 +76,7 @@ async def begun(home: Home, body: bytes = BODY, **fields: object) -> tuple[Blob,
 
 
 async def completed(home: Home, blob_id: str) -> Blob:
-    (done,) = await home.uploader.complete([(blob_id, None)])
+    (done,) = await home.completer.complete([(blob_id, None)])
     if isinstance(done, Exception):
         raise done
     return done
@@ -181,10 +181,10 @@ async def test_a_later_use_of_a_url_leaves_a_complete_blob_as_it_is(home: Home) 
 async def test_what_lands_after_the_sweep_is_swept_when_its_url_has_ended(home: Home) -> None:
     # A URL of a week, given out on the last day of its upload.
     blob, _ = await begun(home)
-    (again,) = await home.uploader.renew([blob.id], domain.LONGEST_GRANT_SECONDS)
+    (again,) = await home.uploader.renew([blob.id], limits.LONGEST_GRANT_SECONDS)
     assert again.put is not None
     home.clock.ahead = timedelta(days=domain.UPLOAD_DAYS, seconds=-1)
-    (last,) = await home.uploader.renew([blob.id], domain.LONGEST_GRANT_SECONDS)
+    (last,) = await home.uploader.renew([blob.id], limits.LONGEST_GRANT_SECONDS)
     assert last.put is not None
     home.clock.ahead = timedelta(days=domain.UPLOAD_DAYS, hours=1)
     await home.sweeper.sweep()
@@ -213,11 +213,11 @@ async def test_there_is_no_part_10_001(home: Home, small_parts: int) -> None:
     url = grant.url.replace(name, f"{name}0001")
     assert "10001" in url
     assert await tried(home, "PUT", url, body[:small_parts], **_said(grant)) in REFUSED
-    largest = parts.PARTS * parts.part_size(domain.OBJECT_BYTES)
-    assert largest >= domain.OBJECT_BYTES
-    assert parts.part_count(domain.OBJECT_BYTES) <= parts.PARTS
+    largest = parts.PARTS * parts.part_size(limits.OBJECT_BYTES)
+    assert largest >= limits.OBJECT_BYTES
+    assert parts.part_count(limits.OBJECT_BYTES) <= parts.PARTS
     with pytest.raises(InvalidFieldError, match="size_bytes"):
-        await begun(home, name="vast", size_bytes=domain.OBJECT_BYTES + 1)
+        await begun(home, name="vast", size_bytes=limits.OBJECT_BYTES + 1)
 
 
 async def test_a_missing_part_is_named_and_nothing_appears(home: Home, small_parts: int) -> None:
@@ -244,8 +244,8 @@ async def test_more_than_one_put_carries_is_refused_beforehand_or_when_it_is_com
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InvalidFieldError, match=r"one PUT carries at most 5,000,000,000"):
-        await begun(home, size_bytes=domain.PLAIN_BYTES + 1, plain=True, sha256=None)
-    monkeypatch.setattr(domain, "PLAIN_BYTES", 10)
+        await begun(home, size_bytes=limits.PLAIN_BYTES + 1, plain=True, sha256=None)
+    monkeypatch.setattr(limits, "PLAIN_BYTES", 10)
     with pytest.raises(InvalidFieldError, match="one PUT carries at most 10"):
         await begun(home, plain=True, sha256=None)
     (one,) = await home.uploader.begin([NewUpload(name="undeclared")])

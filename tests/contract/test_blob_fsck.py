@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import domain, limits, parts
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import DAY, Examined, Examiner
 from asgard_server.blob.holdings import Holding, Holdings, Kept
@@ -62,7 +62,7 @@ async def uploaded(home: Home, name: str, body: bytes = BODY) -> Blob:
     (begun,) = await home.uploader.begin([new])
     assert begun.put is not None
     assert (await home.send(begun.put, body)).status_code == 200
-    (done,) = await home.uploader.complete([(begun.blob.id, None)])
+    (done,) = await home.completer.complete([(begun.blob.id, None)])
     assert isinstance(done, Blob), done
     return done
 
@@ -76,7 +76,7 @@ async def strewn(home: Home, blob_id: str, attempt: str = "1", body: bytes = BOD
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     return 5 << 20
 
@@ -99,7 +99,7 @@ async def test_a_store_that_is_whole_has_no_findings_and_is_counted(
         await uploaded(home, f"n/{number}")
     large = os.urandom(small_parts + 7)
     blob = await begun_in_parts(home, "large", large, 1, 2, each=small_parts)
-    await home.uploader.complete([(blob.id, None)])
+    await home.completer.complete([(blob.id, None)])
     done = await examined(home, repair=True, deep=True)
     assert done.findings == []
     assert (done.ready.count, done.ready.size_bytes) == (4, 3 * len(BODY) + len(large))
@@ -173,7 +173,7 @@ async def test_parts_put_together_are_verified_over_their_digests(
 ) -> None:
     body = os.urandom(2 * small_parts + 3)
     blob = await begun_in_parts(home, "parts", body, 1, 2, 3, each=small_parts)
-    (done,) = await home.uploader.complete([(blob.id, None)])
+    (done,) = await home.completer.complete([(blob.id, None)])
     assert isinstance(done, Blob)
     assert (await examined(home, deep=True)).findings == []
     # As a store with a broken disk would answer.
@@ -198,7 +198,7 @@ async def test_uploads_that_go_on_are_left_alone(home: Home, small_parts: int) -
     (grant,) = await home.uploader.sign_parts(blob.id, [(2, sha(body[small_parts:]))], None)
     assert (await home.send(grant, body[small_parts:])).status_code == 200
     ids = [one.blob.id, two.blob.id, blob.id]
-    done = await home.uploader.complete([(each, None) for each in ids])
+    done = await home.completer.complete([(each, None) for each in ids])
     assert all(isinstance(each, Blob) for each in done), done
     assert (await examined(home, repair=True, deep=True)).findings == []
 
@@ -232,7 +232,7 @@ async def test_parts_of_an_upload_that_another_overtook_are_removed(
     assert (await examined(home)).findings == []
     (grant,) = await home.uploader.sign_parts(blob.id, [(2, sha(body[small_parts:]))], None)
     assert (await home.send(grant, body[small_parts:])).status_code == 200
-    (done,) = await home.uploader.complete([(blob.id, None)])
+    (done,) = await home.completer.complete([(blob.id, None)])
     assert isinstance(done, Blob), done
 
 
@@ -244,7 +244,7 @@ async def test_a_copy_that_a_dead_completion_left_is_removed(home: Home) -> None
     assert arrived is not None
     left = f"blobs/{begun.blob.id}/dead"
     await home.held.copy(begun.blob.arrives_at, arrived.etag, left, "text/plain")
-    (done,) = await home.uploader.complete([(begun.blob.id, None)])
+    (done,) = await home.completer.complete([(begun.blob.id, None)])
     assert isinstance(done, Blob)
     found = await examined(home, repair=True)
     assert [(each.path, each.size_bytes, each.repaired) for each in found.findings] == [
@@ -258,7 +258,7 @@ async def test_what_a_url_brings_late_is_left_to_it_until_it_has_ended(home: Hom
     (begun,) = await home.uploader.begin([NewUpload(name="plain")])
     assert begun.put is not None
     assert (await home.send(begun.put, BODY)).status_code == 200
-    (done,) = await home.uploader.complete([(begun.blob.id, None)])
+    (done,) = await home.completer.complete([(begun.blob.id, None)])
     assert isinstance(done, Blob)
     assert (await home.send(begun.put, b"late")).status_code == 200
     found = await examined(home, repair=True)

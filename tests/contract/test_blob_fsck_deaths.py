@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import domain, limits, parts
+from asgard_server.blob.completing import Completer
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import Examiner
 from asgard_server.blob.keeping import Keeper
@@ -72,7 +73,7 @@ class Mortal:
 async def home(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Home]:
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     blob_homes.known(request.param, monkeypatch)
     async with blob_homes.home(request.param, tmp_path) as opened:
@@ -88,6 +89,7 @@ class Life:
         grants = home.uploader._grants
         self.home = home
         self.uploader = Uploader(table, held, grants, home.clock)
+        self.completer = Completer(table, held, home.clock)
         self.keeper = Keeper(table, held, grants, home.clock)
 
     async def sends(self, begun: Begun, body: bytes) -> None:
@@ -106,7 +108,7 @@ class Life:
     async def uploads(self, new: NewUpload, body: bytes) -> None:
         (begun,) = await self.uploader.begin([new])
         await self.sends(begun, body)
-        (done,) = await self.uploader.complete([(begun.blob.id, None)])
+        (done,) = await self.completer.complete([(begun.blob.id, None)])
         assert isinstance(done, Blob), done
         await self.keeper.copy(done.id, f"{new.name}/copy")
         await self.keeper.delete(done.id)

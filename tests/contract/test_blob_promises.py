@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import domain, limits, parts
 from asgard_server.blob.domain import Blob, NewUpload, Target
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
@@ -62,7 +62,7 @@ async def begun(home: Home, new: NewUpload) -> tuple[Blob, Grant]:
 
 
 async def complete(home: Home, blob_id: str, sha256: str | None = None) -> Blob:
-    (done,) = await home.uploader.complete([(blob_id, sha256)])
+    (done,) = await home.completer.complete([(blob_id, sha256)])
     if isinstance(done, Exception):
         raise done
     return done
@@ -167,7 +167,7 @@ async def test_a_plain_put_that_is_not_what_was_declared(home: Home) -> None:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
     """Parts as small as S3 allows, so that tests move few bytes."""
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     return 5 << 20
 
@@ -359,7 +359,7 @@ async def test_small_bytes_may_pass_through_the_service(home: Home) -> None:
     with pytest.raises(AlreadyExistsError):
         await home.keeper.write(NewUpload(name="small"), b"other")
     with pytest.raises(BlobTooLargeError):
-        await home.keeper.write(NewUpload(name="large"), b"x" * (domain.INLINE_BYTES + 1))
+        await home.keeper.write(NewUpload(name="large"), b"x" * (limits.INLINE_BYTES + 1))
 
 
 async def test_bytes_that_are_not_complete_cannot_be_had(home: Home) -> None:
@@ -409,8 +409,8 @@ async def test_names_that_lead_elsewhere_are_refused(home: Home, name: str) -> N
     ("fields", "field"),
     [
         ({"size_bytes": -1}, "size_bytes"),
-        ({"size_bytes": domain.OBJECT_BYTES + 1}, "size_bytes"),
-        ({"size_bytes": domain.PLAIN_BYTES + 1, "plain": True}, "size_bytes"),
+        ({"size_bytes": limits.OBJECT_BYTES + 1}, "size_bytes"),
+        ({"size_bytes": limits.PLAIN_BYTES + 1, "plain": True}, "size_bytes"),
         ({"sha256": "abc"}, "sha256"),
         ({"content_type": "text/html\r\nx: y"}, "content_type"),
         ({"seconds": 0}, "grant_duration"),
@@ -423,7 +423,7 @@ def test_fields_that_break_their_rules(fields: dict[str, Any], field: str) -> No
         domain.begin(declared(**fields), blob_homes.Clock()())
 
 
-@pytest.mark.parametrize("size", [1, 64 << 20, (64 << 20) + 1, 160 << 30, domain.OBJECT_BYTES])
+@pytest.mark.parametrize("size", [1, 64 << 20, (64 << 20) + 1, 160 << 30, limits.OBJECT_BYTES])
 def test_parts_cover_every_size(size: int) -> None:
     count = parts.part_count(size)
     assert 1 <= count <= parts.PARTS

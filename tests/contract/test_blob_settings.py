@@ -17,7 +17,8 @@ from typing import Any
 import boto3
 import httpx
 import pytest
-from asgard_server.blob import domain, parts
+from asgard_server.blob import limits, parts
+from asgard_server.blob.completing import Completer
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.keeping import Keeper, Wanted
 from asgard_server.blob.store import Grant
@@ -46,8 +47,10 @@ def sha(body: bytes) -> str:
 class Client:
     """BlobService's insides as settings put them together, and who uses what they grant."""
 
-    def __init__(self, uploader: Uploader, keeper: Keeper, http: httpx.AsyncClient) -> None:
-        self.uploader, self.keeper, self.http = uploader, keeper, http
+    def __init__(
+        self, uploader: Uploader, completer: Completer, keeper: Keeper, http: httpx.AsyncClient
+    ) -> None:
+        self.uploader, self.completer, self.keeper, self.http = uploader, completer, keeper, http
 
     async def send(self, grant: Grant, body: bytes = b"") -> httpx.Response:
         headers = {name: value for name, value in grant.headers.items() if name != "content-length"}
@@ -67,7 +70,7 @@ class Client:
             for grant, piece in zip(grants, pieces, strict=True):
                 sent = await self.send(grant, piece)
                 assert sent.status_code == 200, sent.text
-        (done,) = await self.uploader.complete([(begun.blob.id, None)])
+        (done,) = await self.completer.complete([(begun.blob.id, None)])
         assert isinstance(done, Blob), done
         ((_, get),) = await self.keeper.lend([Wanted(done.id)], None)
         assert (await self.send(get)).content == body
@@ -90,7 +93,10 @@ async def client_of(folder: Path, environ: dict[str, str]) -> AsyncIterator[Clie
         held = S3Bytes(place, pool)
         async with httpx.AsyncClient(timeout=60) as http:
             yield Client(
-                Uploader(table, held, grants, clock), Keeper(table, held, grants, clock), http
+                Uploader(table, held, grants, clock),
+                Completer(table, held, clock),
+                Keeper(table, held, grants, clock),
+                http,
             )
         await held.close()
     await database.close()
@@ -110,7 +116,7 @@ def environ_of(store: Store, **settings: str) -> dict[str, str]:
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("AWS_", "ASGARD_S3"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(domain, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
 
 
@@ -262,7 +268,7 @@ async def test_credentials_with_a_token_sign_and_are_asked_for_anew_before_they_
         assert "X-Amz-Security-Token=" in begun.put.url
         assert (await client.send(begun.put, BODY)).status_code == 200
         second = rotate(3_600)
-        (done,) = await client.uploader.complete([(begun.blob.id, None)])
+        (done,) = await client.completer.complete([(begun.blob.id, None)])
         assert isinstance(done, Blob), done
         ((_, get),) = await client.keeper.lend([Wanted(done.id)], None)
         assert f"X-Amz-Credential={second}" in get.url

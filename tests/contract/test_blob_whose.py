@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from asgard_server.auth.principal import LOCAL, Principal, RunScope
-from asgard_server.blob import domain
+from asgard_server.blob import domain, limits
+from asgard_server.blob.completing import Completer
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.keeping import Keeper, Wanted
 from asgard_server.blob.uploading import Uploader
@@ -33,6 +34,7 @@ class Caller:
     """What one caller can do."""
 
     uploader: Uploader
+    completer: Completer
     keeper: Keeper
 
 
@@ -48,7 +50,7 @@ async def home(
 
 def as_(home: Home, principal: Principal) -> Caller:
     who = whose(principal)
-    return Caller(home.uploader.of(who), home.keeper.of(who))
+    return Caller(home.uploader.of(who), home.completer.of(who), home.keeper.of(who))
 
 
 def alice(home: Home) -> Caller:
@@ -88,7 +90,7 @@ async def test_another_cannot_do_anything_with_a_blob(home: Home) -> None:
 
 async def test_another_cannot_do_anything_with_an_upload(home: Home) -> None:
     blob = await begun(alice(home), name="a")
-    big = NewUpload(name="big", size_bytes=domain.SINGLE_BYTES + 1)
+    big = NewUpload(name="big", size_bytes=limits.SINGLE_BYTES + 1)
     (in_parts,) = await alice(home).uploader.begin([big])
     other = bob(home)
     tries: list[Awaitable[object]] = [
@@ -99,9 +101,9 @@ async def test_another_cannot_do_anything_with_an_upload(home: Home) -> None:
     for attempt in tries:
         with pytest.raises(NotFoundError):
             await attempt
-    (outcome,) = await other.uploader.complete([(blob.id, None)])
+    (outcome,) = await other.completer.complete([(blob.id, None)])
     assert isinstance(outcome, NotFoundError)
-    (outcome,) = await other.uploader.complete([(blob.id, None)], dry_run=True)
+    (outcome,) = await other.completer.complete([(blob.id, None)], dry_run=True)
     assert isinstance(outcome, NotFoundError)
     await other.uploader.abort([blob.id])
     (again,) = await alice(home).uploader.renew([blob.id], None)
@@ -183,7 +185,7 @@ async def test_a_worker_adds_and_reads_what_is_its_user_s_and_deletes_nothing(ho
 
 async def test_parts_are_brought_by_whom_the_upload_is_lent_to(home: Home) -> None:
     service = as_(home, Principal("service", "service"))
-    big = NewUpload(name="assets/1/0", size_bytes=domain.SINGLE_BYTES + 1, lent_to="alice")
+    big = NewUpload(name="assets/1/0", size_bytes=limits.SINGLE_BYTES + 1, lent_to="alice")
     (upload,) = await service.uploader.begin([big])
     blob_id = upload.blob.id
     (grant,) = await alice(home).uploader.sign_parts(blob_id, [(1, SHA)], None)
@@ -193,7 +195,7 @@ async def test_parts_are_brought_by_whom_the_upload_is_lent_to(home: Home) -> No
     with pytest.raises(NotFoundError):  # no more than that
         await alice(home).keeper.blob(blob_id)
     assert await alice(home).keeper.page("", "", 10) == []
-    (outcome,) = await alice(home).uploader.complete([(blob_id, None)])
+    (outcome,) = await alice(home).completer.complete([(blob_id, None)])
     assert isinstance(outcome, NotFoundError)
     for _ in range(2):
         await service.uploader.renew([blob_id], None, "bob")

@@ -70,14 +70,14 @@ async def test_what_begins_together_is_completed_by_one_look(
     assert {one.blob.key for one in begun} == set(await place.keys())
     assert all(id_of_key(one.blob.key) == one.blob.id for one in begun)
     heard = Heard(place, monkeypatch)
-    done = await place.uploader.complete(ids(begun))
+    done = await place.completer.complete(ids(begun))
     assert [(each.state, each.sha256_verified) for each in _ready(done)] == [("ready", True)] * len(
         begun
     )
     if isinstance(place.held, S3Bytes):
         assert len({one.blob.key.rpartition("/")[0] for one in begun}) == 1
         assert len(heard.keys) == 1
-    again = await place.uploader.complete(ids(begun))
+    again = await place.completer.complete(ids(begun))
     assert again == done
     blob = _ready(done)[3]
     assert await place.keeper.read(blob.id) == (blob, BODIES[3])
@@ -90,7 +90,7 @@ async def test_what_has_not_arrived_is_told_of_one_by_one(place: Home) -> None:
     for one, body in list(zip(begun, BODIES, strict=True))[:-1]:
         assert one.put is not None
         assert (await place.send(one.put, body)).status_code == 200
-    done = await place.uploader.complete(ids(begun))
+    done = await place.completer.complete(ids(begun))
     assert isinstance(done[-1], UploadIncompleteError)
     assert len(_ready(done[:-1])) == len(begun) - 1
     repeated = await place.uploader.begin(asked())
@@ -104,7 +104,7 @@ async def test_of_a_store_that_tells_no_sha256_nothing_is_believed(
     begun = await place.uploader.begin(asked())
     await sent(place, begun)
     heard = Heard(place, monkeypatch, lies=True)
-    done = await place.uploader.complete(ids(begun))
+    done = await place.completer.complete(ids(begun))
     assert not any(each.sha256_verified for each in _ready(done))
     assert {one.blob.key for one in begun} <= set(heard.keys), "each is looked at"
 
@@ -117,7 +117,7 @@ async def test_few_have_folders_of_their_own_as_ever(place: Home) -> None:
 async def test_fsck_knows_whose_the_bytes_of_a_common_folder_are(place: Home) -> None:
     begun = await place.uploader.begin(asked())
     await sent(place, begun)
-    done = _ready(await place.uploader.complete(ids(begun)))
+    done = _ready(await place.completer.complete(ids(begun)))
     stray = replace(done[0], id="nobody")
     await place.held.write(stray, b"stray")
     examiner = Examiner(place.table, place.holdings, place.clock, young=timedelta())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgard_server.experiment import wishes
 from asgard_server.experiment.domain import Parent
-from asgard_server.experiment.store import Wish
+from asgard_server.experiment.link_store import Wish
 from asgard_server.store.sql.session import Session
 from gimle.asgard.core.errors import (
     InvalidFieldError,
@@ -67,10 +67,10 @@ async def test_a_page_tells_the_parents_of_all_its_experiments_in_as_many_statem
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = await lab.open(by=BEN)
-    await lab.keeper.grant(hidden, "@ada", "read", BEN)
+    await lab.sharer.grant(hidden, "@ada", "read", BEN)
     first = await lab.open()
     made = [await lab.open(parents=(Parent(first), Parent(hidden))) for _ in range(5)]
-    await lab.keeper.revoke(hidden, "@ada", "read", BEN)
+    await lab.sharer.revoke(hidden, "@ada", "read", BEN)
     counting, read = Counting(), lab.database.read
 
     async def counted(work: Callable[[Session], Awaitable[Any]]) -> Any:
@@ -137,7 +137,7 @@ async def test_what_was_retracted_upstream_is_told_with_its_distance_to_who_may_
         ("asset", made, "wrong", 1),
         ("experiment", root, "wrong", 1),
     ]
-    await lab.keeper.grant(leaf, "sue", "read", ADA)
+    await lab.sharer.grant(leaf, "sue", "read", ADA)
     assert await lab.tracer.taken_back(leaf, 0, STRANGER) == ([], False)
     preview = await lab.retractor.preview(root, None, ADA)
     assert {(each.experiment.id, each.asset_id) for each in preview.downstream} >= {

@@ -10,7 +10,7 @@ import pytest
 from asgard_server.auth.principal import Principal, RunScope
 from asgard_server.experiment import wishes
 from asgard_server.experiment.domain import Parent
-from asgard_server.experiment.store import Which, Wish
+from asgard_server.experiment.link_store import Which, Wish
 from gimle.asgard.core.access_errors import (
     ForbiddenError,
     LastAdministratorError,
@@ -105,7 +105,7 @@ async def test_only_an_open_experiment_without_descendants_is_deleted_and_its_as
     child = await lab.open(parents=(Parent(parent),))
     given = await lab.asset()
     await lab.linker.add(Wish(child, [given], propagate_acl=True), ADA)
-    await lab.keeper.grant(child, "everyone", "read", ADA)
+    await lab.sharer.grant(child, "everyone", "read", ADA)
     assert await lab.readers(given) == ("ada", "everyone")
     with pytest.raises(ExperimentStateError, match="a parent of 1 others"):
         await lab.keeper.delete(parent, ADA)
@@ -176,7 +176,7 @@ async def test_retracting_needs_a_reason_and_delete_and_invalidates_all_outputs_
     outputs = [await lab.output(id, 0), await lab.output(id, 1), await lab.output(id, None, None)]
     with pytest.raises(InvalidFieldError, match="reason"):
         await lab.retractor.experiment(id, "  ", None, ADA)
-    await lab.keeper.grant(id, "sue", "write", ADA)
+    await lab.sharer.grant(id, "sue", "write", ADA)
     with pytest.raises(ForbiddenError):
         await lab.retractor.experiment(id, "wrong", None, STRANGER)
     preview = await lab.retractor.preview(id, None, ADA)
@@ -247,17 +247,17 @@ async def test_who_may_not_read_an_experiment_is_told_that_there_is_none(lab: La
         lab.retractor.preview(id, None, STRANGER),
         lab.tracer.lineage(id, "", 0, STRANGER),
         lab.linker.assets(id, Which("output"), STRANGER, 10),
-        lab.keeper.grants(id, STRANGER),
+        lab.sharer.grants(id, STRANGER),
     ):
         with pytest.raises(NotFoundError, match=f"there is no experiment {id}"):
             await ask
     assert await lab.keeper.page(STRANGER, "", "", None, 10) == []
-    await lab.keeper.grant(id, "sue", "read", ADA)
+    await lab.sharer.grant(id, "sue", "read", ADA)
     assert (await lab.keeper.detail(id, STRANGER)).seen.actions == {"read"}
     with pytest.raises(ForbiddenError):
         await lab.keeper.commit(id, {}, STRANGER)
     with pytest.raises(NotFoundError):
-        await lab.keeper.grant(id, "everyone", "read", STRANGER)
+        await lab.sharer.grant(id, "everyone", "read", STRANGER)
 
 
 async def test_who_administers_an_experiment_administers_its_outputs_until_revoked(
@@ -265,18 +265,18 @@ async def test_who_administers_an_experiment_administers_its_outputs_until_revok
 ) -> None:
     id = await lab.committed()
     made = await lab.output(id)
-    _, added = await lab.keeper.grant(id, "everyone", "read", ADA)
+    _, added = await lab.sharer.grant(id, "everyone", "read", ADA)
     assert added
-    _, added = await lab.keeper.grant(id, "everyone", "read", ADA)
+    _, added = await lab.sharer.grant(id, "everyone", "read", ADA)
     assert not added
     assert await lab.readers(made) == ("ada", "everyone")
-    assert await lab.keeper.revoke(id, "everyone", "read", ADA)
-    assert not await lab.keeper.revoke(id, "everyone", "read", ADA)
+    assert await lab.sharer.revoke(id, "everyone", "read", ADA)
+    assert not await lab.sharer.revoke(id, "everyone", "read", ADA)
     assert await lab.readers(made) == ("ada",)
     with pytest.raises(LastAdministratorError):
-        await lab.keeper.revoke(id, "ada", "administer", ADA)
+        await lab.sharer.revoke(id, "ada", "administer", ADA)
     with pytest.raises(NotFoundError, match="principal"):
-        await lab.keeper.grant(id, "@nobody", "read", ADA)
+        await lab.sharer.grant(id, "@nobody", "read", ADA)
 
 
 async def test_an_input_that_propagates_access_is_read_by_the_readers_of_both_its_experiments(
@@ -287,11 +287,11 @@ async def test_an_input_that_propagates_access_is_read_by_the_readers_of_both_it
     for id in (one, two):
         await lab.linker.add(Wish(id, [given], propagate_acl=True), ADA)
         await lab.linker.add(Wish(id, [kept]), ADA)
-        await lab.keeper.grant(id, "sue", "write", ADA)
+        await lab.sharer.grant(id, "sue", "write", ADA)
     assert await lab.readers(given) == ("ada", "sue")
-    await lab.keeper.revoke(one, "sue", "write", ADA)
+    await lab.sharer.revoke(one, "sue", "write", ADA)
     assert await lab.readers(given) == ("ada", "sue")
-    await lab.keeper.revoke(two, "sue", "write", ADA)
+    await lab.sharer.revoke(two, "sue", "write", ADA)
     assert await lab.readers(given) == ("ada",)
     assert await lab.readers(kept) == ("ada",)
 
@@ -302,8 +302,8 @@ async def test_an_experiment_moves_from_a_person_to_an_organization_and_no_furth
     id = await lab.committed(by=BEN)
     made = await lab.output(id, by=BEN)
     with pytest.raises(NotAMemberError):
-        await lab.keeper.move(id, "o/other", "", "", BEN)
-    moved = await lab.keeper.move(id, "o/acme", "", "", BEN)
+        await lab.sharer.move(id, "o/other", "", "", BEN)
+    moved = await lab.sharer.move(id, "o/acme", "", "", BEN)
     assert (moved.experiment.organization_id, moved.experiment.visibility) == (
         "org_acme",
         "org_public",
@@ -312,8 +312,8 @@ async def test_an_experiment_moves_from_a_person_to_an_organization_and_no_furth
     assert await lab.readers(made) == ("ben", "org_acme")
     assert any('"organization_id":"org_acme"' in body for _, body in await lab.words())
     with pytest.raises(ExperimentStateError, match="owned by the organization org_acme"):
-        await lab.keeper.move(id, "o/acme", "", "private", BEN)
-    shown = await lab.keeper.set_visibility(id, "private", BEN)
+        await lab.sharer.move(id, "o/acme", "", "private", BEN)
+    shown = await lab.sharer.set_visibility(id, "private", BEN)
     assert shown.experiment.visibility == "private"
     assert await lab.readers(made) == ("ben",)
 
@@ -323,7 +323,7 @@ async def test_a_worker_s_key_works_on_its_run_and_does_nothing_else(lab: Lab) -
     worker = Principal("ada", kind="worker", run=RunScope(id, 0, 0))
     for ask in (
         lab.keeper.delete(id, worker),
-        lab.keeper.grant(id, "everyone", "read", worker),
+        lab.sharer.grant(id, "everyone", "read", worker),
         lab.retractor.experiment(id, "x", None, worker),
         lab.linker.vary(id, wishes.NewVariation(), worker),
         lab.floor.resume(id, 0, worker),

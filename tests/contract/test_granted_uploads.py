@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from asgard_server.blob.parts import part_size
-from asgard_server.run import granting
-from asgard_server.run.granting import Array, NewUpload, Sent
+from asgard_server.run import intents
+from asgard_server.run.arriving import Sent
+from asgard_server.run.granting import Array, NewUpload
 from asgard_server.run.grants import Upload
 from asgard_server.run.store import Key
 from gimle.asgard.core.documents import ResultDocument, RunDocument
@@ -73,12 +74,12 @@ async def put(place: Home, new: NewUpload, body: bytes) -> None:
 
 
 async def arrived(place: Home, body: bytes, parts: str | None = None) -> Any:
-    return await place.granting.arrived("result", "run", {"k": Sent(digest(body), parts)}, "")
+    return await place.arriving.arrived("result", "run", {"k": Sent(digest(body), parts)}, "")
 
 
 async def sweep(place: Home, **ahead: float) -> int:
     place.clock.ahead = timedelta(**ahead)
-    return await place.granting.sweep()
+    return await place.sweeper.sweep()
 
 
 SMALL = np.arange(5_000.0).reshape(50, 100)
@@ -160,7 +161,7 @@ async def test_only_the_declared_bytes_are_taken_and_once(place: Home) -> None:
     with pytest.raises(DigestMismatchError):
         await arrived(place, other)
     with pytest.raises(InvalidFieldError, match="not granted"):
-        await place.granting.arrived("result", "run", {"other": Sent(digest(body), None)}, "")
+        await place.arriving.arrived("result", "run", {"other": Sent(digest(body), None)}, "")
 
 
 async def test_another_declaration_under_an_id_is_refused(place: Home) -> None:
@@ -210,12 +211,12 @@ async def test_what_is_swept_cannot_be_named_and_what_is_named_is_not_swept(
 
     async def found_and_then_used(result_id: str) -> Any:
         seen = await real(result_id)
-        monkeypatch.setattr(place.granting._intents, "find", real)
+        monkeypatch.setattr(place.sweeper._intents, "find", real)
         await arrived(place, body)
         return seen
 
-    monkeypatch.setattr(place.granting._intents, "find", found_and_then_used)
-    assert await place.granting.sweep() == 0
+    monkeypatch.setattr(place.sweeper._intents, "find", found_and_then_used)
+    assert await place.sweeper.sweep() == 0
     assert "result_x.npy" in place.left()
     assert await sweep(place, minutes=160) == 1
     with pytest.raises(UploadEndedError):
@@ -254,7 +255,7 @@ async def a_growing(place: Home) -> None:
 
 async def rows_arrived(place: Home, body: bytes, upload_id: str = "append") -> Any:
     sent = {"k": Sent(digest(body), None)}
-    return (await place.granting.rows_arrived(upload_id, "result", sent))["k"].ref
+    return (await place.arriving.rows_arrived(upload_id, "result", sent))["k"].ref
 
 
 async def stored(place: Home) -> Any:
@@ -266,7 +267,7 @@ async def test_rows_are_appended_and_what_is_left_of_them_is_swept(place: Home) 
     before, rows = place.left(), SMALL[:7] + 1
     await put(place, rows_for(rows), file_of(rows))
     ref = await rows_arrived(place, file_of(rows))
-    async with place.granting.taking("append"):
+    async with place.arriving.taking("append"):
         for _ in range(2):  # a repeat finds the same rows already there
             await place.engines.documents.append("result", {"x": ref}, 50)
     np.testing.assert_array_equal(await stored(place), np.concatenate([SMALL, rows]))
@@ -362,7 +363,7 @@ async def test_rows_for_a_file_that_was_put_together_meanwhile_are_copied(place:
         return found is not None and b'"chunks"' not in found.body
 
     await eventually(is_one_file, what="that its chunks are put together")
-    async with place.granting.taking("second"):
+    async with place.arriving.taking("second"):
         await documents.append("result", {"x": ref}, 57)
     expected = np.concatenate([SMALL, first, second])
     np.testing.assert_array_equal(await stored(place), expected)
@@ -377,9 +378,9 @@ async def test_rows_and_results_are_not_taken_for_each_other(place: Home) -> Non
     await put(place, rows_for(rows), file_of(rows))
     sent = {"k": Sent(digest(file_of(rows)), None)}
     with pytest.raises(InvalidFieldError, match="granted for"):
-        await place.granting.arrived("append", "run", sent, "")
+        await place.arriving.arrived("append", "run", sent, "")
     with pytest.raises(InvalidFieldError, match="granted for"):
-        await place.granting.rows_arrived("append", "another", sent)
+        await place.arriving.rows_arrived("append", "another", sent)
     with pytest.raises(AlreadyExistsError):
         await begun(place, replace(asked(rows), result_id="append"))
     with pytest.raises(NotFoundError):
@@ -404,4 +405,4 @@ async def test_rows_under_the_id_of_a_result_are_refused_and_its_arrays_stay(pla
 
 
 def test_grants_and_margin_are_as_documented() -> None:
-    assert (3_600, timedelta(minutes=15)) == (granting.SECONDS, granting.MARGIN)
+    assert (3_600, timedelta(minutes=15)) == (intents.SECONDS, intents.MARGIN)

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from asgard_server.run.store import Deletion, Key, Write
+from asgard_server.run.ledger import Deletion, Write
+from asgard_server.run.store import Key
 from asgard_server.store.postgres import PostgresRunIndex
 from asgard_server.store.postgres_ledger import PostgresLedger
 from asgard_server.store.sqlite import SqliteRunIndex

@@ -27,6 +27,7 @@ from gimle.asgard.core.errors import (
     StorageUnavailableError,
 )
 from gimle.asgard.core.folder import Folder, files, npy
+from gimle.asgard.core.folder.creating import Creator
 from gimle.asgard.core.ids import new_id
 
 from tests.contract.storage_writers import a_result, a_run
@@ -182,14 +183,14 @@ def test_a_result_whose_run_vanishes_meanwhile_is_taken_back(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _ = folder.create_run(a_run())
-    write = Folder._write_result
+    write = Creator.write_result
 
-    def and_delete_the_run(self: Folder, result: Any) -> Any:
+    def and_delete_the_run(self: Creator, result: Any) -> Any:
         stored = write(self, result)
         folder.delete_run(run.id)
         return stored
 
-    monkeypatch.setattr(Folder, "_write_result", and_delete_the_run)
+    monkeypatch.setattr(Creator, "write_result", and_delete_the_run)
     with pytest.raises(NotFoundError):
         folder.add_result(a_result(run.id, {"x": np.arange(2000)}))
     assert everything(folder) == [".asgard_metadata.json"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from asgard_server.auth.principal import Principal, RunScope
 from asgard_server.experiment.leases import Wandb, wandb
-from asgard_server.experiment.store import Which
+from asgard_server.experiment.link_store import Which
 from asgard_server.experiment.working import Place, Started
 from asgard_server.store.sql import run_outputs
 from gimle.asgard.core.access_errors import ForbiddenError

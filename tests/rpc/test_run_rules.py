@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asgard_server.run import domain
+from asgard_server.run import domain, limits, pages, repeats
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import (
     EtagMismatchError,
@@ -162,7 +162,7 @@ def test_a_clock_that_went_back_does_not_make_a_run_older() -> None:
 @pytest.mark.parametrize("name", ["id", "results", "status", "created_at", "*", ""])
 def test_fields_that_cannot_be_changed_are_refused(name: str) -> None:
     with pytest.raises(InvalidFieldError) as caught:
-        domain.run_values({name: "x"})
+        limits.run_values({name: "x"})
     assert caught.value.field == "update_mask"
 
 
@@ -180,35 +180,35 @@ def test_a_run_changed_since_it_was_seen_is_not_overwritten() -> None:
     st.text(max_size=50),
 )
 def test_a_page_token_leads_back_to_its_place(moment: datetime, name: str, query: str) -> None:
-    place = domain.Position(moment, name)
-    token = domain.page_token(place, "runs", query)
-    assert domain.page_position(token, "runs", query) == place
+    place = pages.Position(moment, name)
+    token = pages.page_token(place, "runs", query)
+    assert pages.page_position(token, "runs", query) == place
     with pytest.raises(PageTokenMismatchError):
-        domain.page_position(token, "runs", query + "?")
+        pages.page_position(token, "runs", query + "?")
     with pytest.raises(PageTokenMismatchError):
-        domain.page_position(token, "results", query)
+        pages.page_position(token, "results", query)
 
 
 @given(st.text(min_size=1, max_size=80))
 def test_what_is_no_page_token_is_refused(text: str) -> None:
     with pytest.raises(PageTokenMismatchError):
-        domain.page_position(text, "runs", "")
+        pages.page_position(text, "runs", "")
 
 
 @pytest.mark.parametrize(("asked", "size"), [(0, 50), (1, 1), (1_000, 1_000), (99_999, 1_000)])
 def test_a_page_has_fifty_items_unless_asked_and_a_thousand_at_most(asked: int, size: int) -> None:
-    assert domain.page_size(asked) == size
+    assert pages.page_size(asked) == size
 
 
 def test_a_page_of_less_than_nothing_is_refused() -> None:
     with pytest.raises(InvalidFieldError) as caught:
-        domain.page_size(-1)
+        pages.page_size(-1)
     assert caught.value.field == "page_size"
 
 
 def test_the_parts_of_a_request_cannot_run_into_each_other() -> None:
-    assert domain.request_digest(b"ab", b"c") != domain.request_digest(b"a", b"bc")
-    assert domain.request_digest(b"a", b"") != domain.request_digest(b"a")
+    assert repeats.request_digest(b"ab", b"c") != repeats.request_digest(b"a", b"bc")
+    assert repeats.request_digest(b"a", b"") != repeats.request_digest(b"a")
 
 
 def a_result(data: dict[str, Any]) -> ResultDocument:
@@ -233,4 +233,4 @@ def a_result(data: dict[str, Any]) -> ResultDocument:
 def test_a_result_written_before_is_recognised_by_its_content(
     wanted: dict[str, Any], found: dict[str, Any], same: bool
 ) -> None:
-    assert domain.same_result(a_result(wanted), a_result(found)) is same
+    assert repeats.same_result(a_result(wanted), a_result(found)) is same

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from asgard_server.auth.principal import Principal
-from asgard_server.run import domain, handlers
+from asgard_server.run import domain, handlers, limits
 from asgard_server.run.belonging import is_said
 from asgard_server.run.fencing import Fence
 from asgard_server.store.rpc_runs import RpcRuns
@@ -136,7 +136,7 @@ async def test_whose_a_run_is_and_that_it_goes_on_is_said_by_services_alone() ->
     assert not is_said(pb.UpdateRunRequest(run_id="a", note="b"), ada)
     assert is_said(pb.CreateRunRequest(name="a", belongs=belongs), service)
     with pytest.raises(InvalidFieldError, match="status"):
-        domain.run_document(domain.NewRun("a", status="pending"), domain.EPOCH)
+        domain.run_document(domain.NewRun("a", status="pending"), limits.EPOCH)
 
 
 async def test_that_a_run_is_lost_is_told_by_services_alone(
@@ -169,6 +169,6 @@ async def test_the_index_is_asked_once_a_second_at_most_for_a_run_that_goes_on()
 
 
 def test_a_run_that_has_ended_does_not_begin_again() -> None:
-    run = domain.run_document(domain.NewRun("a"), domain.EPOCH)
+    run = domain.run_document(domain.NewRun("a"), limits.EPOCH)
     with pytest.raises(VariationRunStateError):
-        domain.begun(domain.finished(run, "failed_lost", domain.EPOCH), domain.EPOCH)
+        domain.begun(domain.finished(run, "failed_lost", limits.EPOCH), limits.EPOCH)

@@ -27,6 +27,7 @@ from asgard_server.asset.access_store import (
     Wanted,
 )
 from asgard_server.asset.finding import words_of
+from asgard_server.rpc.fields import timestamp
 
 _ACTION_OF: Mapping[int, Action] = {number: name for name, number in codec.ACTIONS.items()}
 _STATE_OF = {number: name for name, number in codec.STATES.items()}
@@ -49,7 +50,7 @@ def grant_message(grant: Grant) -> pb.AccessGrant:
         handle=grant.handle,
         source=grant.source,
         granted_by=grant.granted_by,
-        grant_time=codec.timestamp(grant.granted_at),
+        grant_time=timestamp(grant.granted_at),
     )
 
 
@@ -77,7 +78,7 @@ def flag_entry(entry: FlagEntry) -> requests_pb.ListAssetFlagsResponse.Entry:
         is_set=entry.is_set,
         reason=entry.reason,
         set_by=entry.set_by,
-        set_time=codec.timestamp(entry.set_at),
+        set_time=timestamp(entry.set_at),
     )
 
 
@@ -132,7 +133,7 @@ def audit_entry(entry: AuditEntry) -> pb.AuditEntry:
     """That somebody did something."""
     return pb.AuditEntry(
         number=entry.number,
-        record_time=codec.timestamp(entry.at),
+        record_time=timestamp(entry.at),
         principal_id=entry.principal,
         principal_kind=entry.principal_kind,
         action=entry.action,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.v1 import asset_pb2
 from gimle.asgard.v1 import asset_requests_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.access.domain import Action, Visibility
 from asgard_server.asset.domain import Asset, Component, Flag, OutputOf, State
@@ -20,8 +17,8 @@ from asgard_server.asset.keeping import Made, Shown
 from asgard_server.asset.store import AliasMove, Filter, Removed, Upload
 from asgard_server.asset.wishes import NewComponent, Wish, is_json
 from asgard_server.rpc.errors import failure
+from asgard_server.rpc.fields import optional, timestamp
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STATES: Mapping[State, asset_pb2.Asset.State.ValueType] = {
     "pending": asset_pb2.Asset.STATE_PENDING,
     "ready": asset_pb2.Asset.STATE_READY,
@@ -41,11 +38,6 @@ ACTIONS: Mapping[Action, asset_pb2.AccessAction.ValueType] = {
 }
 _LARGE_BYTES = 64 << 10
 _MANY = 500
-
-
-def optional(message: Any, name: str) -> Any:
-    """A field that may be absent: None then."""
-    return getattr(message, name) if message.HasField(name) else None
 
 
 def is_large(request: pb.CreateAssetRequest) -> bool:
@@ -120,7 +112,7 @@ def asset_message(asset: Asset) -> asset_pb2.Asset:
         size_bytes=asset.size_bytes,
         create_time=timestamp(asset.created_at),
         update_time=timestamp(asset.updated_at),
-        ready_time=None if asset.ready_at is None else timestamp(asset.ready_at),
+        ready_time=timestamp(asset.ready_at),
         created_by=asset.created_by,
         organization_id=asset.organization_id,
         team_id=asset.team_id,
@@ -168,7 +160,7 @@ def upload(each: Upload) -> pb.CreateAssetResponse.Upload:
         url=each.url,
         method=each.method,
         headers=each.headers or {},
-        expire_time=None if each.expires_at is None else timestamp(each.expires_at),
+        expire_time=timestamp(each.expires_at),
         parts_blob_id=each.parts_blob_id,
     )
 
@@ -224,12 +216,6 @@ def flag_message(flag: Flag) -> asset_pb2.AssetFlag:
         set_time=timestamp(flag.set_at),
         retraction=flag.retraction,
     )
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """A moment as its message."""
-    since = moment - _EPOCH
-    return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)
 
 
 def _new_component(new: pb.NewComponent) -> NewComponent:

@@ -32,6 +32,7 @@ from asgard_server.asset.sharing import Sharer
 from asgard_server.asset.watch import AssetWatch
 from asgard_server.auth.callers import caller
 from asgard_server.rpc import pages
+from asgard_server.rpc.fields import timestamp
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -107,7 +108,7 @@ class LifeHandlers(pb_grpc.AssetServiceServicer):
         urls, until = await self._keeper.presign_reads(
             caller(), request.asset_id, request.components
         )
-        return pb.PresignAssetResponse(urls=urls, expire_time=codec.timestamp(until))
+        return pb.PresignAssetResponse(urls=urls, expire_time=timestamp(until))
 
     async def PreviewAsset(
         self, request: pb.PreviewAssetRequest, context: Context

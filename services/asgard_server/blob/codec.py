@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from gimle.asgard.core.errors import InvalidFieldError, UploadIncompleteError
 from gimle.asgard.v1 import blob_service_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.keeping import Wanted
@@ -16,8 +14,11 @@ from asgard_server.blob.parts import Part, part_count, part_size
 from asgard_server.blob.store import Grant
 from asgard_server.blob.uploading import Begun
 from asgard_server.rpc.errors import failure
+from asgard_server.rpc.fields import optional, timestamp
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The blobs of one call have most of their moments in common.
+_timestamp = lru_cache(maxsize=256)(timestamp)
+
 _STATES = {
     "uploading": pb.Blob.STATE_UPLOADING,
     "ready": pb.Blob.STATE_READY,
@@ -29,11 +30,6 @@ _STATES = {
 def seconds(message: Any, name: str = "grant_duration") -> int | None:
     """A duration in whole seconds, rounded down; None when absent."""
     return int(getattr(message, name).seconds) if message.HasField(name) else None
-
-
-def optional(message: Any, name: str) -> Any:
-    """A field that may be absent: None then."""
-    return getattr(message, name) if message.HasField(name) else None
 
 
 def new_upload(upload: pb.NewUpload) -> NewUpload:
@@ -80,7 +76,7 @@ def blob_message(blob: Blob) -> pb.Blob:
         sha256_parts=blob.sha256_parts,
         part_size_bytes=blob.part_size_bytes,
         create_time=_timestamp(blob.created_at),
-        ready_time=None if blob.ready_at is None else _timestamp(blob.ready_at),
+        ready_time=_timestamp(blob.ready_at),
         expire_time=_timestamp(blob.expires_at) if blob.state == "uploading" else None,
         owners=blob.owners,
     )
@@ -132,9 +128,3 @@ def outcome(blob_id: str, done: Blob | Exception) -> pb.CompleteUploadsResponse.
         reason=failure(done, "").reason, message=str(done), missing_parts=missing
     )
     return pb.CompleteUploadsResponse.Outcome(blob_id=blob_id, problem=problem)
-
-
-@lru_cache(maxsize=256)  # the blobs of one call have most of their moments in common
-def _timestamp(moment: datetime) -> Timestamp:
-    since = moment - _EPOCH
-    return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)

@@ -1,4 +1,4 @@
-"""The rules of BlobService: ways of uploading, states, keys, limits.
+"""The rules of BlobService: ways of uploading, states, keys.
 
 Pure: functions over rows that return new ones or raise errors that carry their data. Nothing
 here knows gRPC, S3 or SQL.
@@ -6,38 +6,27 @@ here knows gRPC, S3 or SQL.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
-from gimle.asgard.core.errors import (
-    BlobNotReadyError,
-    InvalidFieldError,
-    UploadEndedError,
-)
+from gimle.asgard.core.errors import BlobNotReadyError, InvalidFieldError, UploadEndedError
 from gimle.asgard.core.ids import check_id, new_id
 
+from asgard_server.blob import limits
+from asgard_server.blob.limits import (
+    CONTENT_TYPE,
+    checked_content_type,
+    checked_sha256,
+    checked_size,
+    grant_seconds,
+)
 from asgard_server.blob.names import checked_name
-from asgard_server.blob.parts import MIB, part_size
+from asgard_server.blob.parts import part_size
 
 State = Literal["uploading", "ready", "abandoned", "deleted"]
 Way = Literal["checked", "parts", "plain"]
 
-# Up to here one request carries all bytes; above, a connection that breaks costs too much.
-SINGLE_BYTES = 64 * MIB
-# S3's own limits: of one PUT and of one copy, and of an object.
-PLAIN_BYTES = 5 * 10**9
-OBJECT_BYTES = 5 << 40
-
-# What passes through the service itself.
-INLINE_BYTES = 4 * MIB
-
-BATCH = 1_000
-CONTENT_TYPE = "application/octet-stream"
-
-GRANT_SECONDS = 3_600
-LONGEST_GRANT_SECONDS = 7 * 24 * 3_600
 # An upload that nobody completes is given up after this time, or when its last grant ends.
 UPLOAD_DAYS = 7
 # Clocks differ, and a request that began in time may end later.
@@ -49,14 +38,6 @@ UNNOTED = timedelta(minutes=5)
 # No copy of 5 GB within a store takes as long.
 COPYING = timedelta(hours=1)
 
-_ARRAY_KEY = re.compile(r"files/[A-Za-z0-9][A-Za-z0-9._~%-]{0,250}\.npy")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_MEDIA_TYPE = re.compile(
-    r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}"
-    r"(; ?[A-Za-z0-9!#$&^_.+-]{1,127}=[A-Za-z0-9!#$&^_.+:/-]{1,127}){0,8}"
-)
-_OWNER = re.compile(r"[a-z][a-z_-]{0,39}/[A-Za-z0-9._~:@-]{1,200}")
-
 # What may become of a blob. There is no way back from the last two.
 _NEXT: dict[State, frozenset[State]] = {
     "uploading": frozenset({"ready", "abandoned"}),
@@ -64,7 +45,6 @@ _NEXT: dict[State, frozenset[State]] = {
     "abandoned": frozenset(),
     "deleted": frozenset(),
 }
-
 
 # Before an attempt that several blobs share.
 TOGETHER = "~"
@@ -164,27 +144,6 @@ class Target(Protocol):
         """What the store calls an upload in parts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An object under a key of RunService's: the array of a result."""
-
-    key: str
-    size_bytes: int
-    sha256: str | None = None
-    upload_id: str | None = None
-    content_type: str = CONTENT_TYPE
-
-    @property
-    def arrives_at(self) -> str:
-        """The key itself: nobody else may write it, and what it has cannot change."""
-        return self.key
-
-    @property
-    def way(self) -> Way:
-        """In one request that the store checks, or in parts."""
-        return "checked" if self.size_bytes <= SINGLE_BYTES else "parts"
-
-
 class Held(NamedTuple):
     """An object as the store has it, with the digests in hexadecimal that it knows itself.
 
@@ -203,7 +162,7 @@ def begin(new: NewUpload, now: datetime, maker: str = "", at: str = "") -> Blob:
     Raises `InvalidFieldError` for a field that breaks its rule.
     """
     blob_id = check_id(new.id, f"{at}blob_id") if new.id else new_id(now)
-    size = _size(new.size_bytes, f"{at}size_bytes")
+    size = checked_size(new.size_bytes, f"{at}size_bytes")
     sha256 = checked_sha256(new.sha256, f"{at}sha256")
     way = _way(size, sha256, new.plain, f"{at}size_bytes")
     seconds = grant_seconds(new.seconds, f"{at}grant_duration")
@@ -213,7 +172,7 @@ def begin(new: NewUpload, now: datetime, maker: str = "", at: str = "") -> Blob:
         state="uploading",
         way=way,
         attempt="1",
-        content_type=_content_type(new.content_type, f"{at}content_type"),
+        content_type=checked_content_type(new.content_type, f"{at}content_type"),
         created_at=now,
         expires_at=now + timedelta(days=UPLOAD_DAYS),
         grants_until=now + timedelta(seconds=seconds),
@@ -223,24 +182,6 @@ def begin(new: NewUpload, now: datetime, maker: str = "", at: str = "") -> Blob:
         maker=maker,
         lent_to=(new.lent_to,) if new.lent_to else (),
     )
-
-
-def kept(key: str, size_bytes: int, sha256: str | None, at: str = "") -> Kept:
-    """An object of RunService's that is to come. Raises `InvalidFieldError`."""
-    _size(size_bytes, f"{at}size_bytes")
-    made = Kept(kept_key(key, f"{at}key"), size_bytes, checked_sha256(sha256, f"{at}sha256"))
-    if made.way == "checked" and made.sha256 is None:
-        raise InvalidFieldError(
-            f"{at}sha256", "is missing", f"give it for what has at most {SINGLE_BYTES:,} bytes"
-        )
-    return made
-
-
-def kept_key(key: str, field: str) -> str:
-    """Answer a key under which arrays of results lie. Raises `InvalidFieldError`."""
-    if not _ARRAY_KEY.fullmatch(key):
-        raise InvalidFieldError(field, f"is {key!r}", "give files/<name>.npy")
-    return key
 
 
 def id_of_key(key: str) -> str:
@@ -332,73 +273,13 @@ def require_ready(blob: Blob) -> Blob:
     return blob
 
 
-def checked_sha256(text: str | None, field: str) -> str | None:
-    """Answer a digest in lower case. Raises `InvalidFieldError`."""
-    if text is None:
-        return None
-    lower = text.lower()
-    if not _SHA256.fullmatch(lower):
-        raise InvalidFieldError(field, "is not a SHA-256", "give 64 hexadecimal digits")
-    return lower
-
-
-def checked_owner(owner: str) -> str:
-    """Answer who claims. Raises `InvalidFieldError`."""
-    if not _OWNER.fullmatch(owner):
-        raise InvalidFieldError("owner", f"is {owner!r}", 'give "<kind>/<id>", like "asset/0193"')
-    return owner
-
-
-def grant_seconds(seconds: int | None, field: str = "grant_duration") -> int:
-    """How long a grant holds. Raises `InvalidFieldError`."""
-    if seconds is None:
-        return GRANT_SECONDS
-    if not 1 <= seconds <= LONGEST_GRANT_SECONDS:
-        raise InvalidFieldError(field, f"is {seconds} s", "give 1 s to 7 days (604800s)")
-    return seconds
-
-
-def byte_range(first: int | None, last: int | None, size_bytes: int) -> tuple[int, int] | None:
-    """The bytes asked for, both inclusive; None for all. Raises `InvalidFieldError`."""
-    if first is None and last is None:
-        return None
-    start, end = first or 0, size_bytes - 1 if last is None else last
-    if not 0 <= start <= end < size_bytes:
-        raise InvalidFieldError(
-            "first_byte" if first is not None else "last_byte",
-            f"asks for {start} to {end} of {size_bytes:,} bytes",
-            f"stay within 0 to {size_bytes - 1}",
-        )
-    return start, end
-
-
-def batch(count: int, field: str) -> None:
-    """Raise `InvalidFieldError` unless a call has a fair number of things."""
-    if not 1 <= count <= BATCH:
-        raise InvalidFieldError(field, f"holds {count:,}", f"send 1 to {BATCH:,} at once")
-
-
-def _size(size: int | None, field: str) -> int | None:
-    if size is not None and not 0 <= size <= OBJECT_BYTES:
-        raise InvalidFieldError(field, f"is {size:,}", f"give 0 to {OBJECT_BYTES:,}")
-    return size
-
-
 def _way(size: int | None, sha256: str | None, plain: bool, field: str) -> Way:
-    if plain or size is None or (size <= SINGLE_BYTES and sha256 is None):
-        if size is not None and size > PLAIN_BYTES:
+    if plain or size is None or (size <= limits.SINGLE_BYTES and sha256 is None):
+        if size is not None and size > limits.PLAIN_BYTES:
             raise InvalidFieldError(
                 field,
-                f"is {size:,}, and one PUT carries at most {PLAIN_BYTES:,}",
+                f"is {size:,}, and one PUT carries at most {limits.PLAIN_BYTES:,}",
                 "leave `plain` out: then it goes in parts",
             )
         return "plain"
-    return "checked" if size <= SINGLE_BYTES else "parts"
-
-
-def _content_type(text: str, field: str) -> str:
-    if not text:
-        return CONTENT_TYPE
-    if not _MEDIA_TYPE.fullmatch(text):
-        raise InvalidFieldError(field, f"is {text!r}", "give one like application/json")
-    return text
+    return "checked" if size <= limits.SINGLE_BYTES else "parts"

@@ -13,8 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from asgard_server.store.folder_bytes import FolderBytes, Incoming
+from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_grants import PREFIX, Allowed, FolderGrants, RefusedError
+from asgard_server.store.folder_incoming import Incoming
 
 _CODES = {
     HTTPStatus.BAD_REQUEST: "IncompleteBody",

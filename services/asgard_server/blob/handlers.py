@@ -1,5 +1,5 @@
 # ruff: noqa: D102 - what each RPC does is said once, in blob_service.proto
-"""BlobService: each RPC is a straight line from request to the caller's uploader or keeper.
+"""BlobService: each RPC is a straight line from request to who works for its caller.
 
 Errors are raised by what is called, and translated by the interceptor (rpc/calls.py).
 """
@@ -15,11 +15,13 @@ from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
 
 from asgard_server.auth.callers import caller
 from asgard_server.blob import codec
+from asgard_server.blob.completing import Completer
 from asgard_server.blob.domain import NewUpload
 from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.uploading import Uploader
 from asgard_server.blob.whose import whose
 from asgard_server.rpc import pages
+from asgard_server.rpc.fields import optional
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -27,13 +29,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class BlobHandlers(pb_grpc.BlobServiceServicer):
     """The RPCs of BlobService."""
 
-    def __init__(self, uploader: Uploader, keeper: Keeper) -> None:
+    def __init__(self, uploader: Uploader, completer: Completer, keeper: Keeper) -> None:
         self._uploads = uploader
+        self._completions = completer
         self._blobs = keeper
 
     @property
     def _uploader(self) -> Uploader:
         return self._uploads.of(whose(caller()))
+
+    @property
+    def _completer(self) -> Completer:
+        return self._completions.of(whose(caller()))
 
     @property
     def _keeper(self) -> Keeper:
@@ -80,8 +87,8 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     async def CompleteUploads(
         self, request: pb.CompleteUploadsRequest, context: Context
     ) -> pb.CompleteUploadsResponse:
-        asked = [(item.blob_id, codec.optional(item, "sha256")) for item in request.uploads]
-        done = await self._uploader.complete(asked, dry_run=request.dry_run)
+        asked = [(item.blob_id, optional(item, "sha256")) for item in request.uploads]
+        done = await self._completer.complete(asked, dry_run=request.dry_run)
         outcomes = [codec.outcome(name, each) for (name, _), each in zip(asked, done, strict=True)]
         return pb.CompleteUploadsResponse(outcomes=outcomes)
 

@@ -18,7 +18,7 @@ from gimle.asgard.core.errors import (
     StorageUnavailableError,
 )
 
-from asgard_server.blob import domain
+from asgard_server.blob import domain, limits
 from asgard_server.blob.domain import Blob, NewUpload, State
 from asgard_server.blob.names import checked_name, checked_prefix
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
@@ -75,8 +75,8 @@ class Keeper:
 
     async def lend(self, wanted: Sequence[Wanted], seconds: int | None) -> list[tuple[Blob, Grant]]:
         """Grant downloads. Raises `NotFoundError`, `BlobNotReadyError`, `InvalidFieldError`."""
-        domain.batch(len(wanted), "downloads")
-        each = domain.grant_seconds(seconds)
+        limits.batch(len(wanted), "downloads")
+        each = limits.grant_seconds(seconds)
         blobs = await self._found([one.blob_id for one in wanted])
         return [
             (blob, self._grants.get(blob, each, _bytes_of(blob, one), _file_name(one.save_as)))
@@ -144,8 +144,8 @@ class Keeper:
         `NotFoundError`; none is claimed then.
         """
         self._whose.require_service()
-        domain.batch(len(ids), "blob_ids")
-        await self._table.claim(ids, domain.checked_owner(owner))
+        limits.batch(len(ids), "blob_ids")
+        await self._table.claim(ids, limits.checked_owner(owner))
 
     async def release(self, ids: Sequence[str], owner: str) -> int:
         """Take claims back, for services, and delete what nobody claims any more; answer how many
@@ -153,16 +153,16 @@ class Keeper:
         """
         self._whose.require_service()
         if ids:
-            domain.batch(len(ids), "blob_ids")
-        left = await self._table.release(ids, domain.checked_owner(owner))
+            limits.batch(len(ids), "blob_ids")
+        left = await self._table.release(ids, limits.checked_owner(owner))
         # What was claimed again, or deleted, meanwhile is not deleted here.
         return (await self._delete_many(left)).count(None)
 
     async def read(self, blob_id: str) -> tuple[Blob, bytes]:
         """Read a small blob. Raises `NotFoundError`, `BlobNotReadyError`, `BlobTooLargeError`."""
         blob = domain.require_ready(await self.blob(blob_id))
-        if (blob.size_bytes or 0) > domain.INLINE_BYTES:
-            raise BlobTooLargeError(domain.INLINE_BYTES)
+        if (blob.size_bytes or 0) > limits.INLINE_BYTES:
+            raise BlobTooLargeError(limits.INLINE_BYTES)
         body = await self._bytes.read(blob.key)
         if body is None:
             raise StorageUnavailableError(blob.key, "its bytes are gone; see `asgard fsck`")
@@ -170,8 +170,8 @@ class Keeper:
 
     async def write(self, new: NewUpload, body: bytes) -> Blob:
         """Write a small blob. Raises `AlreadyExistsError`, `DeletedError`, `BlobTooLargeError`."""
-        if len(body) > domain.INLINE_BYTES:
-            raise BlobTooLargeError(domain.INLINE_BYTES)
+        if len(body) > limits.INLINE_BYTES:
+            raise BlobTooLargeError(limits.INLINE_BYTES)
         sha256 = hashlib.sha256(body).hexdigest()
         now = self._clock()
         asked = domain.begin(
@@ -230,7 +230,7 @@ class Keeper:
 
 
 def _bytes_of(blob: Blob, wanted: Wanted) -> tuple[int, int] | None:
-    return domain.byte_range(wanted.first, wanted.last, blob.size_bytes or 0)
+    return limits.byte_range(wanted.first, wanted.last, blob.size_bytes or 0)
 
 
 def _file_name(text: str) -> str:

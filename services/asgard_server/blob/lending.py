@@ -16,8 +16,9 @@ from gimle.asgard.core.errors import (
     UploadIncompleteError,
 )
 
-from asgard_server.blob import domain
-from asgard_server.blob.domain import Held, Kept
+from asgard_server.blob import limits
+from asgard_server.blob.domain import Held
+from asgard_server.blob.kept import Kept, kept_key
 from asgard_server.blob.parts import (
     Part,
     missing_parts,
@@ -54,8 +55,8 @@ class Lender:
 
     async def uploads(self, asked: Sequence[Kept], seconds: int | None) -> list[Lent]:
         """Grant uploads. Raises `InvalidFieldError`."""
-        domain.batch(len(asked), "objects")
-        each = domain.grant_seconds(seconds)
+        limits.batch(len(asked), "objects")
+        each = limits.grant_seconds(seconds)
         return await asyncio.gather(*(self._upload(kept, each) for kept in asked))
 
     async def _upload(self, kept: Kept, seconds: int) -> Lent:
@@ -73,11 +74,11 @@ class Lender:
         self, kept: Kept, parts: Sequence[tuple[int, str]], seconds: int | None
     ) -> list[Grant]:
         """Grant parts. Raises `InvalidFieldError`, `UploadEndedError`."""
-        domain.batch(len(parts), "parts")
-        each = domain.grant_seconds(seconds)
+        limits.batch(len(parts), "parts")
+        each = limits.grant_seconds(seconds)
         for number, sha256 in parts:
             part_bytes(kept.size_bytes, number)
-            domain.checked_sha256(sha256, "parts.sha256")
+            limits.checked_sha256(sha256, "parts.sha256")
         kept = await self._going_on(kept)
         if kept.upload_id is None:
             raise UploadEndedError(kept.key, "there or given up")
@@ -85,7 +86,7 @@ class Lender:
 
     async def settle(self, asked: Sequence[Kept]) -> list[Outcome]:
         """Put together what has come in parts; answer what is there, or why it is not whole."""
-        domain.batch(len(asked), "objects")
+        limits.batch(len(asked), "objects")
 
         async def one(kept: Kept) -> Outcome:
             try:
@@ -151,9 +152,9 @@ class Lender:
 
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove objects, and what has come of them. Raises `InvalidFieldError`."""
-        domain.batch(len(keys), "keys")
+        limits.batch(len(keys), "keys")
         for key in keys:
-            domain.kept_key(key, "keys")
+            kept_key(key, "keys")
 
         async def one(key: str) -> None:
             async with self._turns:
@@ -165,9 +166,9 @@ class Lender:
         self, keys: Sequence[str], seconds: int | None
     ) -> list[tuple[Grant, Held] | None]:
         """Grant downloads; None for a key that has no bytes. Raises `InvalidFieldError`."""
-        domain.batch(len(keys), "keys")
-        each = domain.grant_seconds(seconds)
-        kept = [Kept(domain.kept_key(key, "keys"), 0) for key in keys]
+        limits.batch(len(keys), "keys")
+        each = limits.grant_seconds(seconds)
+        kept = [Kept(kept_key(key, "keys"), 0) for key in keys]
 
         async def one(kept: Kept) -> tuple[Grant, Held] | None:
             async with self._turns:

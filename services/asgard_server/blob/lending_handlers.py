@@ -15,8 +15,9 @@ from gimle.asgard.v1 import grant_service_pb2 as pb
 from gimle.asgard.v1 import grant_service_pb2_grpc as pb_grpc
 
 from asgard_server.auth.callers import caller
-from asgard_server.blob import codec, domain
-from asgard_server.blob.domain import Held, Kept
+from asgard_server.blob import codec
+from asgard_server.blob.domain import Held
+from asgard_server.blob.kept import Kept, kept
 from asgard_server.blob.lending import Lender, Lent, Outcome
 from asgard_server.blob.parts import part_count, part_size
 from asgard_server.blob.whose import whose
@@ -81,7 +82,7 @@ class GrantHandlers(pb_grpc.GrantServiceServicer):
 
 
 def _kept(message: pb.KeptObject, at: str) -> Kept:
-    return domain.kept(message.key, message.size_bytes, message.sha256 or None, at)
+    return kept(message.key, message.size_bytes, message.sha256 or None, at)
 
 
 def _upload(lent: Lent) -> pb.GrantUploadsResponse.Upload:

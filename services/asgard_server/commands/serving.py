@@ -3,83 +3,31 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Any
 
 import typer
 
-from asgard_server.commands.failing import fail
+from asgard_server.commands.failing import cannot_start, fail
+from asgard_server.commands.options import (
+    AnyGrpcPort,
+    AssetAddress,
+    AssetGrpcPort,
+    BlobAddress,
+    BlobGrpcPort,
+    GrpcPort,
+    Host,
+    Insecure,
+    MetricsPort,
+    NoBrowser,
+    Port,
+    RunAddress,
+    Storage,
+)
+from asgard_server.commands.showing import serve_all_services
 from asgard_server.processes import starting
 from asgard_server.processes.listening import PortBusyError
-from asgard_server.processes.saying import say_ready, say_why_not
 from asgard_server.processes.starting import StartError
 from asgard_server.settings import SettingError, Settings
-
-if TYPE_CHECKING:
-    from asgard_server.all_in_one import Addresses
-    from asgard_server.rpc.tracing import Tracer
-
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        "--storage", "-s", help="The folder of the runs, or s3://bucket/prefix [default: ./storage]"
-    ),
-]
-Port = Annotated[
-    int | None, typer.Option("--port", "-p", help="The port of the page [default: 8000]")
-]
-Host = Annotated[
-    str | None,
-    typer.Option("--host", help="The address to listen on [default: 127.0.0.1]"),
-]
-GrpcPort = Annotated[
-    int | None,
-    typer.Option("--grpc-port", help="The port of gRPC [default: 50051]"),
-]
-BlobGrpcPort = Annotated[
-    int | None,
-    typer.Option("--grpc-port", help="The port of gRPC [default: 50053]"),
-]
-AssetGrpcPort = Annotated[
-    int | None,
-    typer.Option("--grpc-port", help="The port of gRPC [default: 50052]"),
-]
-AnyGrpcPort = Annotated[
-    int | None,
-    typer.Option("--grpc-port", help="The port of gRPC [default: 50051, or a free one]"),
-]
-MetricsPort = Annotated[
-    int | None,
-    typer.Option("--metrics-port", help="The port of metrics and health [default: 9464]"),
-]
-RunAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--run-address", help="Where RunService is, a gRPC target [default: localhost:50051]"
-    ),
-]
-BlobAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--blob-address", help="Where BlobService is, a gRPC target [default: localhost:50053]"
-    ),
-]
-AssetAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--asset-address", help="Where AssetService is, a gRPC target [default: localhost:50052]"
-    ),
-]
-Insecure = Annotated[
-    bool,
-    typer.Option(
-        "--insecure",
-        help="Listen beyond loopback although nobody is identified: whoever reaches the address "
-        "can read, change and delete everything",
-    ),
-]
-NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open a browser")]
 
 serve = typer.Typer(
     no_args_is_help=True,
@@ -110,7 +58,7 @@ def monitor(
     settings = _settings(
         storage=storage, port=port, host=host, grpc_port=grpc_port, insecure=insecure or None
     )
-    _serve_all(settings, browser=not no_browser)
+    serve_all_services(settings, browser=not no_browser)
 
 
 @serve.command("all")
@@ -133,7 +81,7 @@ def serve_all(
     settings = _settings(
         storage=storage, port=port, host=host, grpc_port=grpc_port, insecure=insecure or None
     )
-    _serve_all(settings, browser=False)
+    serve_all_services(settings, browser=False)
 
 
 @serve.command("run")
@@ -270,100 +218,6 @@ def _run(settings: Settings, serve: starting.Serve, service: str) -> None:
     try:
         starting.run(settings, serve, service=service)
     except PortBusyError as busy:
-        _cannot(settings, service, starting.port_busy(busy))
+        cannot_start(settings, service, starting.port_busy(busy))
     except StartError as error:
-        _cannot(settings, service, error)
-
-
-def _cannot(settings: Settings, service: str, error: StartError) -> NoReturn:
-    say_why_not(settings, service, error)
-    raise typer.Exit(1)
-
-
-def _serve_all(settings: Settings, *, browser: bool) -> None:
-    from asgard_server import all_in_one
-
-    def ready(addresses: Addresses) -> None:
-        _say(addresses, settings)
-        if browser:
-            _open(addresses.page)
-
-    async def all_services(settings: Settings, tracer: Tracer | None) -> None:
-        await all_in_one.serve(settings, ready=ready, tracer=tracer)
-
-    try:
-        starting.run(settings, all_services, service="all")
-    except PortBusyError as busy:
-        _busy(busy, settings, browser)
-    except StartError as error:
-        _cannot(settings, "all", error)
-
-
-def _say(addresses: Addresses, settings: Settings) -> None:
-    words = [
-        f"Asgard shows {addresses.storage}",
-        f"  page and REST  {addresses.page}",
-        f"  gRPC           {addresses.grpc}",
-    ]
-    if settings.listens_beyond_loopback and settings.auth == "local":
-        words.append("  Everybody who reaches this address can read, change and delete runs.")
-    say_ready(
-        settings,
-        "all",
-        "\n".join([*words, "Ctrl-C stops it."]),
-        page=addresses.page,
-        grpc=addresses.grpc,
-        storage=addresses.storage,
-    )
-
-
-def _busy(busy: PortBusyError, settings: Settings, browser: bool) -> None:
-    """Use the monitor that has the port, if it shows this folder; else name the mend."""
-    if busy.option == "--port" and isinstance(settings.storage, Path):
-        page = f"http://localhost:{busy.port}"
-        theirs = _storage_served(busy.host, busy.port)
-        if theirs and theirs == _storage_id(settings.storage):
-            typer.echo(f"A monitor already shows {settings.storage.resolve()}: {page}")
-            if browser:
-                _open(page)
-            return
-    _cannot(settings, "all", starting.port_busy(busy))
-
-
-def _storage_served(host: str, port: int) -> str:
-    import http.client
-
-    import orjson
-
-    connection = http.client.HTTPConnection(host, port, timeout=2)
-    try:
-        connection.request("GET", "/healthz", headers={"Host": f"localhost:{port}"})
-        answer = orjson.loads(connection.getresponse().read(65_536))
-    except (OSError, http.client.HTTPException, ValueError):
-        return ""
-    finally:
-        connection.close()
-    return str(answer.get("storage_id", "")) if isinstance(answer, dict) else ""
-
-
-def _storage_id(storage: Path) -> str:
-    import orjson
-
-    try:
-        metadata = orjson.loads((storage / ".asgard_metadata.json").read_bytes())
-    except (OSError, ValueError):
-        return ""
-    return str(metadata.get("storage_id", "")) if isinstance(metadata, dict) else ""
-
-
-def _open(page: str) -> None:
-    """Open the page, where there is a screen to open it on."""
-    if sys.platform == "linux" and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
-        return
-    # The browser may take its time: the server does not wait for it.
-    import threading
-    import webbrowser
-
-    threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
+        cannot_start(settings, service, error)

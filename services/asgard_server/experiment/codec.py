@@ -1,42 +1,29 @@
-"""Between the messages of experiment_service.proto and the domain. Nothing else."""
+"""Between the messages of experiment_service.proto that are about experiments, and the domain.
+
+Nothing else. Those of variations, links and lineages have rooms beside this one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Mapping
 
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import access_pb2, asset_pb2
 from gimle.asgard.v1 import experiment_pb2 as pb
 from gimle.asgard.v1 import experiment_requests_pb2 as requests
-from gimle.asgard.v1 import variation_requests_pb2 as variations
-from gimle.asgard.v1.run_service_pb2 import Run as RunMessage
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from asgard_server.access.domain import Action, Visibility
+from asgard_server.experiment.access_store import Granted
 from asgard_server.experiment.domain import Finding, Parent, Retraction, State
-from asgard_server.experiment.keeping import Detail, Seen, SeenVariation
-from asgard_server.experiment.leases import Run, Status
-from asgard_server.experiment.retracting import Preview
-from asgard_server.experiment.store import Flagged, Granted, LinkedAsset, Warned, Which
-from asgard_server.experiment.tracing import Lineage, TakenBack
-from asgard_server.experiment.wishes import NewVariation
-from asgard_server.experiment.working import Place
+from asgard_server.experiment.link_codec import linked
+from asgard_server.experiment.seeing import Detail, Seen
+from asgard_server.experiment.variation_codec import variation
+from asgard_server.rpc.fields import timestamp
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_STATES: Mapping[State, pb.Experiment.State.ValueType] = {
+STATES: Mapping[State, pb.Experiment.State.ValueType] = {
     "open": pb.Experiment.STATE_OPEN,
     "committed": pb.Experiment.STATE_COMMITTED,
     "concluded": pb.Experiment.STATE_CONCLUDED,
-}
-_STATUSES: Mapping[Status, RunMessage.Status.ValueType] = {
-    "pending": RunMessage.STATUS_PENDING,
-    "running": RunMessage.STATUS_RUNNING,
-    "succeeded": RunMessage.STATUS_SUCCEEDED,
-    "failed_crash": RunMessage.STATUS_FAILED_CRASH,
-    "failed_abandoned": RunMessage.STATUS_FAILED_ABANDONED,
-    "failed_lost": RunMessage.STATUS_FAILED_LOST,
 }
 _ACTIONS: Mapping[Action, asset_pb2.AccessAction.ValueType] = {
     "read": asset_pb2.ACCESS_ACTION_READ,
@@ -50,17 +37,7 @@ _VISIBILITIES: Mapping[Visibility, asset_pb2.Visibility.ValueType] = {
     "org_public": asset_pb2.VISIBILITY_ORG_PUBLIC,
     "public": asset_pb2.VISIBILITY_PUBLIC,
 }
-_ASSET_STATES: Mapping[str, asset_pb2.Asset.State.ValueType] = {
-    "pending": asset_pb2.Asset.STATE_PENDING,
-    "ready": asset_pb2.Asset.STATE_READY,
-    "abandoned": asset_pb2.Asset.STATE_ABANDONED,
-}
 _TEXTS = ("title", "hypothesis_summary", "rationale", "description", "config_yaml")
-
-
-def optional(message: Any, name: str) -> Any:
-    """A field that may be absent: None then."""
-    return getattr(message, name) if message.HasField(name) else None
 
 
 def texts(request: requests.CreateExperimentRequest) -> dict[str, str]:
@@ -86,7 +63,7 @@ def parents(
 
 def status_filter(text: str) -> str:
     """Which experiments are listed. Raises `InvalidFieldError`."""
-    if text and text != "retracted" and text not in _STATES:
+    if text and text != "retracted" and text not in STATES:
         raise InvalidFieldError(
             "status", f"is {text[:80]!r}", "give open, committed, concluded or retracted"
         )
@@ -98,56 +75,6 @@ def action(number: int) -> Action:
     return _ACTION_OF.get(number, "read")
 
 
-def new_variation(request: variations.CreateVariationRequest, inputs: list[str]) -> NewVariation:
-    """A variation that is asked for."""
-    return NewVariation(
-        name=request.name,
-        description=request.description,
-        hypothesis=request.hypothesis,
-        git_ref=request.git_ref,
-        config_yaml=request.config_yaml,
-        inputs=tuple(inputs),
-        allow_invalid=request.allow_invalid_assets,
-        number=optional(request, "variation"),
-    )
-
-
-def place(request: Any) -> Place:
-    """Which run is meant."""
-    return Place(request.experiment_id, request.variation, request.run)
-
-
-def lease_seconds(request: variations.StartVariationRunRequest) -> float | None:
-    """How long a lease is wanted; None when nothing is said."""
-    found = optional(request, "lease_duration")
-    return None if found is None else found.seconds + found.nanos / 1e9
-
-
-def failed_status(text: str) -> Status:
-    """How a run has failed. Raises `InvalidFieldError`."""
-    if text in ("", "failed_crash"):
-        return "failed_crash"
-    if text == "failed_abandoned":
-        return "failed_abandoned"
-    raise InvalidFieldError(
-        "status", f"is {text[:80]!r}", "give failed_crash or failed_abandoned, or leave it out"
-    )
-
-
-def run_outputs(request: variations.ListRunOutputsRequest) -> Which:
-    """Which outputs are meant. Raises `InvalidFieldError`."""
-    if request.newest_ready and request.after:
-        raise InvalidFieldError("after", "is given with newest_ready", "give one of them")
-    return Which(
-        "output",
-        variation=request.variation,
-        run=None if request.across_runs else request.run,
-        asset_type=request.asset_type,
-        after=request.after,
-        newest_ready=request.newest_ready,
-    )
-
-
 # Out ------------------------------------------------------------------------------------
 
 
@@ -156,7 +83,7 @@ def experiment(seen: Seen) -> pb.Experiment:
     found, back = seen.experiment, seen.experiment.retraction
     return pb.Experiment(
         experiment_id=found.id,
-        state=_STATES[found.state],
+        state=STATES[found.state],
         title=found.title,
         hypothesis_summary=found.hypothesis_summary,
         rationale=found.rationale,
@@ -172,14 +99,14 @@ def experiment(seen: Seen) -> pb.Experiment:
         conclude_time=timestamp(found.concluded_at),
         retract_time=timestamp(None if back is None else back.at),
         retracted_by="" if back is None else back.by,
-        retraction_reason=_reason(back),
+        retraction_reason=reason(back),
         retraction_document_id=None if back is None else back.document_id,
         parents=[
             pb.ExperimentParent(
                 experiment_id=parent.id,
                 tentative=parent.tentative,
                 retracted=one.retraction is not None,
-                retraction_reason=_reason(one.retraction),
+                retraction_reason=reason(one.retraction),
             )
             for parent, one in seen.parents
         ],
@@ -199,57 +126,6 @@ def detail(found: Detail) -> requests.GetExperimentResponse:
     )
 
 
-def variation(seen: SeenVariation) -> pb.Variation:
-    """A variation as its message."""
-    found, back = seen.variation, seen.variation.retraction
-    return pb.Variation(
-        experiment_id=found.experiment_id,
-        variation=found.number,
-        name=found.name,
-        state=(pb.Variation.STATE_OPEN if found.state == "open" else pb.Variation.STATE_COMMITTED),
-        description=found.description,
-        hypothesis=found.hypothesis,
-        git_ref=found.git_ref,
-        config_yaml=found.config_yaml,
-        create_time=timestamp(found.created_at),
-        created_by=found.created_by,
-        commit_time=timestamp(found.committed_at),
-        retract_time=timestamp(None if back is None else back.at),
-        retraction_reason=_reason(back),
-        run_count=found.runs,
-        latest_status=None if seen.latest is None else _STATUSES[seen.latest.status],
-        inputs=map(linked, seen.inputs),
-    )
-
-
-def run(found: Run) -> pb.VariationRun:
-    """A run as its message. Its lease's token is told to who has started it alone."""
-    logged = found.wandb
-    return pb.VariationRun(
-        experiment_id=found.experiment_id,
-        variation=found.variation,
-        run=found.number,
-        run_id=found.run_id,
-        status=_STATUSES[found.status],
-        worker=found.worker,
-        create_time=timestamp(found.created_at),
-        start_time=timestamp(found.started_at),
-        finish_time=timestamp(found.finished_at),
-        heartbeat_time=timestamp(found.heartbeat_at),
-        lease_expire_time=timestamp(found.lease_until),
-        reason=found.reason,
-        wandb=None
-        if logged is None
-        else pb.WandbRun(
-            run_id=logged.run_id,
-            entity=logged.entity,
-            project=logged.project,
-            dashboard_url=logged.dashboard_url,
-        ),
-        fence=found.fence,
-    )
-
-
 def finding(found: Finding) -> pb.Finding:
     """A finding as its message."""
     return pb.Finding(
@@ -261,107 +137,6 @@ def finding(found: Finding) -> pb.Finding:
         source_asset_id=found.source_asset_id,
         created_by=found.created_by,
         create_time=timestamp(found.created_at),
-    )
-
-
-def linked(found: LinkedAsset) -> pb.LinkedAsset:
-    """An input or an output as its message."""
-    return pb.LinkedAsset(
-        asset_id=found.id,
-        asset_type=found.asset_type,
-        name=found.name,
-        state=_ASSET_STATES[found.state],
-        content_type=found.content_type,
-        size_bytes=found.size_bytes,
-        create_time=timestamp(found.created_at),
-        ready_time=timestamp(found.ready_at),
-        created_by=found.created_by,
-        pending_reasons=found.pending_reasons,
-        deprecated=_flag(found.deprecated),
-        invalidated=_flag(found.invalidated),
-        direction=found.direction,
-        variation=found.variation,
-        run=found.run,
-        allow_invalid_assets=found.allow_invalid,
-        propagate_acl=found.propagate_acl,
-        linked_by=found.linked_by,
-        link_time=timestamp(found.linked_at),
-    )
-
-
-def warnings(found: Iterable[Warned]) -> list[pb.LinkWarning]:
-    """What is noteworthy of links as messages."""
-    return [pb.LinkWarning(asset_id=id, kind=kind, reason=why) for id, kind, why in found]
-
-
-def preview(found: Preview) -> requests.PreviewRetractionResponse:
-    """What retracting would hit as its message."""
-    return requests.PreviewRetractionResponse(
-        outputs=map(linked, found.outputs),
-        invalidated_outputs=found.count,
-        downstream=[
-            requests.PreviewRetractionResponse.Downstream(
-                experiment_id=one.id,
-                title=one.title,
-                state=_STATES[one.state],
-                asset_id=asset_id,
-                variation=number,
-                distance=distance,
-            )
-            for one, asset_id, number, distance in found.downstream
-        ],
-    )
-
-
-def lineage(found: Lineage) -> requests.GetExperimentLineageResponse:
-    """A lineage as its message."""
-    return requests.GetExperimentLineageResponse(
-        nodes=[
-            requests.GetExperimentLineageResponse.Node(
-                experiment_id=one.id,
-                title=one.title,
-                state=_STATES[one.state],
-                retracted=one.retraction is not None,
-                retraction_reason=_reason(one.retraction),
-                distance=distance,
-            )
-            for one, distance in found.nodes
-        ],
-        edges=[
-            requests.GetExperimentLineageResponse.Edge(
-                parent_id=step.parent_id,
-                child_id=step.child_id,
-                kind="asset" if step.asset_id else "parent",
-                asset_id=step.asset_id,
-                asset_type=step.asset_type,
-                deprecated=_flag(step.deprecated),
-                invalidated=_flag(step.invalidated),
-                tentative=step.tentative,
-                variation=step.variation,
-            )
-            for step in found.steps
-        ],
-        is_cut=found.is_cut,
-    )
-
-
-def taken_back(
-    found: Iterable[TakenBack], *, is_cut: bool
-) -> requests.ListUpstreamRetractionsResponse:
-    """What was taken back upstream as its message."""
-    return requests.ListUpstreamRetractionsResponse(
-        retractions=[
-            requests.ListUpstreamRetractionsResponse.Retraction(
-                kind=each.kind,
-                id=each.id,
-                label=each.label,
-                reason=each.reason,
-                retract_time=timestamp(each.at),
-                distance=each.distance,
-            )
-            for each in found
-        ],
-        is_cut=is_cut,
     )
 
 
@@ -377,24 +152,6 @@ def grant(found: Granted) -> access_pb2.AccessGrant:
     )
 
 
-def timestamp(moment: datetime | None) -> Timestamp | None:
-    """A time as its message."""
-    if moment is None:
-        return None
-    since = moment - _EPOCH
-    return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)
-
-
-def _reason(back: Retraction | None) -> str:
+def reason(back: Retraction | None) -> str:
+    """Why something was taken back; empty where it was not."""
     return "" if back is None else back.reason
-
-
-def _flag(found: Flagged | None) -> asset_pb2.AssetFlag | None:
-    if found is None:
-        return None
-    return asset_pb2.AssetFlag(
-        reason=found.reason,
-        set_by=found.by,
-        set_time=timestamp(found.at),
-        retraction=found.retraction,
-    )

@@ -13,9 +13,10 @@ from typing import Any
 from gimle.asgard.core.documents import format_time
 from gimle.asgard.core.ids import new_id
 
+from asgard_server.experiment.access_store import Circle
 from asgard_server.experiment.domain import Experiment, Variation
 from asgard_server.experiment.leases import Run
-from asgard_server.experiment.store import Circle, Rows
+from asgard_server.experiment.store import Rows
 
 KIND = "run.document"
 

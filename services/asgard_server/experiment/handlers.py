@@ -16,15 +16,17 @@ from gimle.asgard.v1 import experiment_requests_pb2 as pb
 from gimle.asgard.v1 import experiment_service_pb2_grpc as pb_grpc
 
 from asgard_server.auth.callers import caller
-from asgard_server.experiment import codec, wishes
+from asgard_server.experiment import codec, lineage_codec, link_codec, variation_codec, wishes
 from asgard_server.experiment.keeping import Keeper
+from asgard_server.experiment.link_store import Which, Wish
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
-from asgard_server.experiment.store import Which, Wish
+from asgard_server.experiment.sharing import Sharer
 from asgard_server.experiment.tracing import Tracer
 from asgard_server.experiment.variation_handlers import VariationHandlers
 from asgard_server.experiment.working import Floor
 from asgard_server.rpc import pages
+from asgard_server.rpc.fields import optional
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,6 +36,7 @@ class Parts:
     """Who does what is asked for."""
 
     keeper: Keeper
+    sharer: Sharer
     linker: Linker
     retractor: Retractor
     tracer: Tracer
@@ -46,6 +49,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     def __init__(self, parts: Parts, clock: Callable[[], datetime]) -> None:
         super().__init__(parts.linker, parts.retractor, parts.floor)
         self._keeper = parts.keeper
+        self._sharer = parts.sharer
         self._tracer = parts.tracer
         self._clock = clock
 
@@ -116,7 +120,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
             request.experiment_id, dict(request.tentative_links), caller()
         )
         return pb.CommitExperimentResponse(
-            experiment=codec.experiment(made), variations=map(codec.variation, variations)
+            experiment=codec.experiment(made), variations=map(variation_codec.variation, variations)
         )
 
     async def ConcludeExperiment(
@@ -141,8 +145,8 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     async def PreviewRetraction(
         self, request: pb.PreviewRetractionRequest, context: Context
     ) -> pb.PreviewRetractionResponse:
-        variation = codec.optional(request, "variation")
-        return codec.preview(
+        variation = optional(request, "variation")
+        return lineage_codec.preview(
             await self._retractor.preview(request.experiment_id, variation, caller())
         )
 
@@ -153,7 +157,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
             request.experiment_id,
             request.status,
             request.summary,
-            codec.optional(request, "evidence_variation"),
+            optional(request, "evidence_variation"),
             request.source_asset_id or None,
             caller(),
         )
@@ -166,13 +170,13 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     ) -> pb.ListExperimentOutputsResponse:
         which = Which(
             "output",
-            variation=codec.optional(request, "variation"),
+            variation=optional(request, "variation"),
             asset_type=request.asset_type,
             after=request.after,
         )
         size = pages.size(request.page_size, pages.MOST)
         found = await self._linker.assets(request.experiment_id, which, caller(), size)
-        return pb.ListExperimentOutputsResponse(assets=map(codec.linked, found))
+        return pb.ListExperimentOutputsResponse(assets=map(link_codec.linked, found))
 
     async def ListExperimentInputs(
         self, request: pb.ListExperimentInputsRequest, context: Context
@@ -180,12 +184,12 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         which = Which("input", itself=True, after=request.after)
         size = pages.size(request.page_size, pages.MOST)
         found = await self._linker.assets(request.experiment_id, which, caller(), size)
-        return pb.ListExperimentInputsResponse(assets=map(codec.linked, found))
+        return pb.ListExperimentInputsResponse(assets=map(link_codec.linked, found))
 
     async def AddExperimentInputs(
         self, request: pb.AddExperimentInputsRequest, context: Context
     ) -> pb.AddExperimentInputsResponse:
-        propagate = codec.optional(request, "propagate_acl")
+        propagate = optional(request, "propagate_acl")
         wish = Wish(
             request.experiment_id,
             wishes.asset_ids(request.asset_ids),
@@ -194,7 +198,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         )
         made = await self._linker.add(wish, caller())
         return pb.AddExperimentInputsResponse(
-            assets=map(codec.linked, made.assets), warnings=codec.warnings(made.warnings)
+            assets=map(link_codec.linked, made.assets), warnings=link_codec.warnings(made.warnings)
         )
 
     async def RemoveExperimentInput(
@@ -208,7 +212,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     async def GetExperimentLineage(
         self, request: pb.GetExperimentLineageRequest, context: Context
     ) -> pb.GetExperimentLineageResponse:
-        return codec.lineage(
+        return lineage_codec.lineage(
             await self._tracer.lineage(
                 request.experiment_id, request.direction, request.depth, caller()
             )
@@ -220,7 +224,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         found, is_cut = await self._tracer.taken_back(
             request.experiment_id, request.depth, caller()
         )
-        return codec.taken_back(found, is_cut=is_cut)
+        return lineage_codec.taken_back(found, is_cut=is_cut)
 
     # Who may do what --------------------------------------------------------------------
 
@@ -228,7 +232,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         self, request: pb.MoveExperimentRequest, context: Context
     ) -> pb.MoveExperimentResponse:
         organization = wishes.said(request.organization_id, "organization_id", 200)
-        made = await self._keeper.move(
+        made = await self._sharer.move(
             request.experiment_id, organization, request.team_id, request.visibility, caller()
         )
         return pb.MoveExperimentResponse(experiment=codec.experiment(made))
@@ -237,7 +241,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         self, request: pb.GrantExperimentAccessRequest, context: Context
     ) -> pb.GrantExperimentAccessResponse:
         principal = wishes.said(request.principal_id, "principal_id", 200)
-        made, added = await self._keeper.grant(
+        made, added = await self._sharer.grant(
             request.experiment_id, principal, codec.action(request.action), caller()
         )
         return pb.GrantExperimentAccessResponse(grant=codec.grant(made), added=added)
@@ -246,7 +250,7 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
         self, request: pb.RevokeExperimentAccessRequest, context: Context
     ) -> pb.RevokeExperimentAccessResponse:
         principal = wishes.said(request.principal_id, "principal_id", 200)
-        removed = await self._keeper.revoke(
+        removed = await self._sharer.revoke(
             request.experiment_id, principal, codec.action(request.action), caller()
         )
         return pb.RevokeExperimentAccessResponse(removed=removed)
@@ -254,13 +258,13 @@ class ExperimentHandlers(VariationHandlers, pb_grpc.ExperimentServiceServicer):
     async def ListExperimentAccess(
         self, request: pb.ListExperimentAccessRequest, context: Context
     ) -> pb.ListExperimentAccessResponse:
-        found = await self._keeper.grants(request.experiment_id, caller())
+        found = await self._sharer.grants(request.experiment_id, caller())
         return pb.ListExperimentAccessResponse(grants=map(codec.grant, found))
 
     async def SetExperimentVisibility(
         self, request: pb.SetExperimentVisibilityRequest, context: Context
     ) -> pb.SetExperimentVisibilityResponse:
-        made = await self._keeper.set_visibility(
+        made = await self._sharer.set_visibility(
             request.experiment_id, request.visibility, caller()
         )
         return pb.SetExperimentVisibilityResponse(experiment=codec.experiment(made))

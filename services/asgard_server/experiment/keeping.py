@@ -1,55 +1,35 @@
-"""What is done with an experiment as a whole: making it, changing it, its life, who may read it."""
+"""What is done with an experiment as a whole: making it, reading it, changing it, its life."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from gimle.asgard.core.access_errors import ForbiddenError
 from gimle.asgard.core.errors import AlreadyExistsError
 from gimle.asgard.core.experiment_errors import ExperimentStateError
 
-from asgard_server.access.domain import Action, Owner, Visibility, visibility_of
+from asgard_server.access.domain import Owner, Visibility, visibility_of
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import documents, domain, wishes
 from asgard_server.experiment.domain import Experiment, Finding, Parent, Variation
-from asgard_server.experiment.leases import Run
-from asgard_server.experiment.store import Filter, Granted, LinkedAsset, Rows, Shelf, Told, Which
+from asgard_server.experiment.link_store import LinkedAsset, Which
+from asgard_server.experiment.parents import check_parents, readable_parents, refuse_circle
+from asgard_server.experiment.seeing import (
+    Detail,
+    Seen,
+    SeenVariation,
+    held,
+    require_no_worker,
+    seen,
+)
+from asgard_server.experiment.store import Filter, Rows, Shelf, Told
 
 T = TypeVar("T")
 
 # So many inputs of an experiment, and of each of its variations, come with its detail.
 _SHOWN = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An experiment as a caller sees it. `parents`: those that the caller may read."""
-
-    experiment: Experiment
-    parents: Sequence[tuple[Parent, Experiment]] = ()
-    actions: frozenset[Action] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class SeenVariation:
-    """A variation, its newest run, and the inputs that the caller may read."""
-
-    variation: Variation
-    latest: Run | None = None
-    inputs: Sequence[LinkedAsset] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """All of an experiment that a caller may read."""
-
-    seen: Seen
-    variations: Sequence[SeenVariation]
-    inputs: Sequence[LinkedAsset]
-    findings: Sequence[Finding]
 
 
 class Keeper:
@@ -90,7 +70,7 @@ class Keeper:
                 team_id=owner.team_id,
                 visibility=visibility,
             )
-            await _check_parents(rows, asked.parents, by, retracted=asked.allow_retracted_parent)
+            await check_parents(rows, asked.parents, by, retracted=asked.allow_retracted_parent)
             if not await rows.experiments.add(made):
                 raise AlreadyExistsError("experiment", made.id)
             await rows.experiments.put_parents(made.id, asked.parents)
@@ -141,7 +121,7 @@ class Keeper:
             retracted = state == "retracted"
             wanted = Filter("" if retracted else state, retracted=retracted, owner=owner)
             found = await rows.experiments.page(by, wanted, behind, limit)
-            parents = await _parents(rows, [each.id for each in found], by)
+            parents = await readable_parents(rows, [each.id for each in found], by)
             return [Seen(each, parents[each.id]) for each in found]
 
         return await self._shelf.look(look)
@@ -171,8 +151,8 @@ class Keeper:
             after = wishes.edited(before, texts, now)
             if new is not None:
                 domain.require(before, "edit")
-                await _check_parents(rows, new, by, retracted=allow_retracted_parent)
-                await _refuse_circle(rows, id, new)
+                await check_parents(rows, new, by, retracted=allow_retracted_parent)
+                await refuse_circle(rows, id, new)
                 await rows.experiments.put_parents(id, new)
                 after = replace(after, updated_at=now)
             if after == before:
@@ -278,117 +258,10 @@ class Keeper:
 
         return await self._change(find)
 
-    # Who may do what --------------------------------------------------------------------
-
-    async def move(
-        self, id: str, organization: str, team: str, visibility: str, by: Principal
-    ) -> Seen:
-        """Give it to an organisation. Raises `NotAMemberError`, `ExperimentStateError`."""
-        now = self._clock()
-
-        async def move(rows: Rows) -> Seen:
-            before = await held(rows, id, by, "administer")
-            owner = await rows.access.owner(organization, team, by)
-            shown = visibility_of(visibility, "org_public")
-            after = domain.moved_to(before, owner.organization_id or "", owner.team_id, shown, now)
-            if after == before:
-                return await seen(rows, before, by)
-            details = {"organization_id": after.organization_id, "team_id": after.team_id}
-            return await _shown(
-                rows, after, shown, Told("experiment.move", after, by, now, details)
-            )
-
-        return await self._change(move)
-
-    async def set_visibility(self, id: str, visibility: str, by: Principal) -> Seen:
-        """Say who may read it without a grant of their own. Raises `InvalidFieldError`."""
-        now, shown = self._clock(), visibility_of(visibility)
-
-        async def show(rows: Rows) -> Seen:
-            before = await held(rows, id, by, "administer")
-            if before.visibility == shown:
-                return await seen(rows, before, by)
-            after = replace(before, visibility=shown, updated_at=now)
-            told = Told("experiment.visibility", after, by, now, {"visibility": shown})
-            return await _shown(rows, after, shown, told)
-
-        return await self._change(show)
-
-    async def grant(
-        self, id: str, principal: str, action: Action, by: Principal
-    ) -> tuple[Granted, bool]:
-        """Grant an action; answer the grant, and whether it is new."""
-        now = self._clock()
-
-        async def grant(rows: Rows) -> tuple[Granted, bool]:
-            found = await held(rows, id, by, "administer")
-            whom = await rows.access.principal(principal)
-            added = await rows.access.grant(id, whom, action, by, now)
-            if added:
-                await rows.access.settle(id, now)
-                await documents.owned(rows, found, now)
-                details = {"principal": whom, "action": action}
-                await rows.record(Told("experiment.grant", found, by, now, details))
-            there = next(
-                each
-                for each in await rows.access.grants(id)
-                if (each.principal, each.action, each.source) == (whom, action, "own")
-            )
-            return there, added
-
-        return await self._change(grant)
-
-    async def revoke(self, id: str, principal: str, action: Action, by: Principal) -> bool:
-        """Take a grant back; answer whether it was there. Raises `LastAdministratorError`."""
-        now = self._clock()
-
-        async def revoke(rows: Rows) -> bool:
-            found = await held(rows, id, by, "administer")
-            whom = await rows.access.principal(principal)
-            if not await rows.access.revoke(id, whom, action):
-                return False
-            await rows.access.settle(id, now)
-            await documents.owned(rows, found, now)
-            details = {"principal": whom, "action": action}
-            await rows.record(Told("experiment.revoke", found, by, now, details))
-            return True
-
-        return await self._change(revoke)
-
-    async def grants(self, id: str, by: Principal) -> list[Granted]:
-        """Who may do what with it."""
-
-        async def look(rows: Rows) -> list[Granted]:
-            await rows.access.require(id, by, "administer")
-            return await rows.access.grants(id)
-
-        return await self._shelf.look(look)
-
     async def _change(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         answer = await self._shelf.change(work)
         await self._told()
         return answer
-
-
-async def held(
-    rows: Rows, id: str, by: Principal, action: Action, *, worker: bool = False
-) -> Experiment:
-    """An experiment that the caller may do this with, and nobody else changes meanwhile.
-
-    `worker`: a worker's key is enough, where it is of a run of this experiment. Raises
-    `NotFoundError`, `ForbiddenError`.
-    """
-    found = await rows.experiments.find(id, lock=True)
-    await rows.access.require(id, by, action)
-    if by.run is not None and not (worker and by.run.experiment_id == id):
-        require_no_worker(by)
-    return found
-
-
-def require_no_worker(by: Principal) -> None:
-    """Raise `ForbiddenError` for a key that is tied to a run."""
-    if by.run is not None:
-        raise ForbiddenError("a worker's key is for its run alone; use one of your own")
 
 
 async def commit_variation(
@@ -398,63 +271,6 @@ async def commit_variation(
     made = replace(variation, state="committed", committed_at=now, runs=1)
     await rows.experiments.put_variation(made)
     return SeenVariation(made, await documents.add_run(rows, experiment, made, 0, now))
-
-
-async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -> Seen:
-    """Let an experiment be read as it says from now on."""
-    owner = Owner(after.organization_id, after.team_id)
-    await rows.access.broadcast(after.id, shown, owner, told.by, told.at)
-    await rows.experiments.put(after)
-    await rows.access.settle(after.id, told.at)
-    await documents.owned(rows, after, told.at)
-    await rows.record(told)
-    return await seen(rows, after, told.by)
-
-
-async def seen(rows: Rows, experiment: Experiment, by: Principal) -> Seen:
-    """The experiment as the caller sees it."""
-    actions = await rows.access.actions(experiment.id, by)
-    parents = await _parents(rows, [experiment.id], by)
-    return Seen(experiment, parents[experiment.id], actions)
-
-
-async def _parents(
-    rows: Rows, ids: Sequence[str], by: Principal
-) -> Mapping[str, list[tuple[Parent, Experiment]]]:
-    """The parents of each of these that the caller may read."""
-    parents = await rows.experiments.parents_of(ids)
-    named = {each.id for some in parents.values() for each in some}
-    known = await rows.experiments.readable(sorted(named), by)
-    return {
-        id: [(each, known[each.id]) for each in some if each.id in known]
-        for id, some in parents.items()
-    }
-
-
-async def _check_parents(
-    rows: Rows, parents: Sequence[Parent], by: Principal, *, retracted: bool
-) -> None:
-    for each in sorted(parents, key=lambda parent: parent.id):
-        # Held, so that it is not deleted meanwhile.
-        found = await rows.experiments.find(each.id, lock=True)
-        await rows.access.require(each.id, by, "read")
-        if not retracted:
-            domain.require_standing(
-                found, "give allow_retracted_parent to build on it all the same"
-            )
-
-
-async def _refuse_circle(rows: Rows, id: str, parents: Sequence[Parent]) -> None:
-    """Raise `ExperimentStateError` where an experiment would be built upon itself."""
-    behind, known = {each.id for each in parents}, set[str]()
-    while behind:
-        if id in behind:
-            raise ExperimentStateError(
-                id, "open", "leave them out", problem="and would be built upon itself"
-            )
-        known |= behind
-        found = await rows.experiments.parents_of(sorted(behind))
-        behind = {each.id for some in found.values() for each in some} - known
 
 
 def _usual(owner: Owner) -> Visibility:

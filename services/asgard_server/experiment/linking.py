@@ -11,17 +11,11 @@ from gimle.asgard.core.errors import AlreadyExistsError
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import domain, wishes
 from asgard_server.experiment.domain import Experiment, Variation
-from asgard_server.experiment.keeping import SeenVariation, commit_variation, held
+from asgard_server.experiment.keeping import commit_variation
 from asgard_server.experiment.leases import Run
-from asgard_server.experiment.store import (
-    LinkedAsset,
-    Rows,
-    Shelf,
-    Told,
-    Warned,
-    Which,
-    Wish,
-)
+from asgard_server.experiment.link_store import LinkedAsset, Warned, Which, Wish
+from asgard_server.experiment.seeing import SeenVariation, held
+from asgard_server.experiment.store import Rows, Shelf, Told
 
 _RETRACTED = "nothing is added to it any more"
 

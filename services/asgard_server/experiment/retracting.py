@@ -9,8 +9,9 @@ from datetime import datetime
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import domain, tracing, wishes
 from asgard_server.experiment.domain import Variation
-from asgard_server.experiment.keeping import Seen, SeenVariation, held, seen
-from asgard_server.experiment.store import LinkedAsset, Rows, Shelf, Told, Which
+from asgard_server.experiment.link_store import LinkedAsset, Which
+from asgard_server.experiment.seeing import Seen, SeenVariation, held, seen
+from asgard_server.experiment.store import Rows, Shelf, Told
 from asgard_server.experiment.tracing import Downstream
 
 _SHOWN = 1_000

@@ -11,7 +11,8 @@ from gimle.asgard.core.errors import InvalidFieldError
 
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment.domain import Experiment
-from asgard_server.experiment.store import Rows, Shelf, Step
+from asgard_server.experiment.link_store import Step
+from asgard_server.experiment.store import Rows, Shelf
 
 DEFAULT_DEPTH, MOST_DEPTH = 5, 20
 NODES = 1_000

@@ -10,10 +10,11 @@ from gimle.asgard.v1 import experiment_service_pb2_grpc as pb_grpc
 from gimle.asgard.v1 import variation_requests_pb2 as pb
 
 from asgard_server.auth.callers import caller
-from asgard_server.experiment import codec, leases, wishes
+from asgard_server.experiment import leases, link_codec, wishes
+from asgard_server.experiment import variation_codec as codec
+from asgard_server.experiment.link_store import Which, Wish
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
-from asgard_server.experiment.store import Which, Wish
 from asgard_server.experiment.working import Floor
 from asgard_server.rpc import pages
 
@@ -36,7 +37,7 @@ class VariationHandlers(pb_grpc.ExperimentServiceServicer):
             request.experiment_id, codec.new_variation(request, inputs), caller()
         )
         return pb.CreateVariationResponse(
-            variation=codec.variation(made), warnings=codec.warnings(warned)
+            variation=codec.variation(made), warnings=link_codec.warnings(warned)
         )
 
     async def GetVariation(
@@ -69,7 +70,7 @@ class VariationHandlers(pb_grpc.ExperimentServiceServicer):
         which = Which("input", variation=request.variation, after=request.after)
         size = pages.size(request.page_size, pages.MOST)
         found = await self._linker.assets(request.experiment_id, which, caller(), size)
-        return pb.ListVariationInputsResponse(assets=map(codec.linked, found))
+        return pb.ListVariationInputsResponse(assets=map(link_codec.linked, found))
 
     async def AddVariationInputs(
         self, request: pb.AddVariationInputsRequest, context: Context
@@ -82,7 +83,7 @@ class VariationHandlers(pb_grpc.ExperimentServiceServicer):
         )
         made = await self._linker.add(wish, caller())
         return pb.AddVariationInputsResponse(
-            assets=map(codec.linked, made.assets), warnings=codec.warnings(made.warnings)
+            assets=map(link_codec.linked, made.assets), warnings=link_codec.warnings(made.warnings)
         )
 
     async def RemoveVariationInput(
@@ -111,7 +112,11 @@ class VariationHandlers(pb_grpc.ExperimentServiceServicer):
             request.wandb_dashboard_url,
         )
         made = await self._floor.start(
-            codec.place(request), request.worker, codec.lease_seconds(request), wandb, caller()
+            codec.place(request),
+            request.worker,
+            codec.lease_seconds(request),
+            wandb,
+            caller(),
         )
         return pb.StartVariationRunResponse(
             run=codec.run(made.run),
@@ -147,6 +152,6 @@ class VariationHandlers(pb_grpc.ExperimentServiceServicer):
     ) -> pb.ListRunOutputsResponse:
         size = pages.size(request.page_size, pages.MOST)
         found = await self._linker.run_assets(
-            request.experiment_id, codec.run_outputs(request), request.run, caller(), size
+            request.experiment_id, link_codec.run_outputs(request), request.run, caller(), size
         )
-        return pb.ListRunOutputsResponse(assets=map(codec.linked, found))
+        return pb.ListRunOutputsResponse(assets=map(link_codec.linked, found))

@@ -15,8 +15,8 @@ from asgard_server.access.domain import Action
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import documents, domain, leases, metrics, wishes
 from asgard_server.experiment.domain import Experiment, Variation
-from asgard_server.experiment.keeping import held
 from asgard_server.experiment.leases import Run, Status, Wandb, Worker
+from asgard_server.experiment.seeing import held
 from asgard_server.experiment.store import Rows, Shelf, Told
 
 T = TypeVar("T")

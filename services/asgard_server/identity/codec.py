@@ -15,6 +15,7 @@ from asgard_server.identity.domain import ApiKey, Group, KeyWish, Role, User
 from asgard_server.identity.groups import Scopes
 from asgard_server.identity.naming import Resolved
 from asgard_server.identity.store import Named
+from asgard_server.rpc.fields import optional
 
 _KEY_TYPES = principal_pb2.ApiKey.KeyType
 _ROLES = principal_pb2.Member.Role
@@ -39,12 +40,12 @@ def key_wish(request: pb.CreateApiKeyRequest) -> KeyWish:
         name=request.name or request.description,
         kind=kind,
         expires_at=_moment(request, "expire_time"),
-        days=_optional(request, "expires_in_days"),
+        days=optional(request, "expires_in_days"),
         run=domain.run_of(
             kind,
-            _optional(request, "experiment_id"),
-            _optional(request, "variation"),
-            _optional(request, "run"),
+            optional(request, "experiment_id"),
+            optional(request, "variation"),
+            optional(request, "run"),
         ),
     )
 
@@ -57,7 +58,7 @@ def role(request: pb.SetMemberRequest) -> Role:
 
 def email(request: pb.CreateUserRequest) -> str | None:
     """The address that is given."""
-    given: str | None = _optional(request, "email")
+    given: str | None = optional(request, "email")
     return given
 
 
@@ -157,10 +158,6 @@ def _known(table: dict[int, Any], number: int, field: str, words: str) -> Any:
     if number not in table:
         raise InvalidFieldError(field, f"is {number}", f"give {words}")
     return table[number]
-
-
-def _optional(request: Any, field: str) -> Any:
-    return getattr(request, field) if request.HasField(field) else None
 
 
 def _moment(request: Any, field: str) -> datetime | None:

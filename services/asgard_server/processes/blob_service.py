@@ -20,6 +20,7 @@ from gimle.asgard.v1 import (
     grant_service_pb2_grpc,
 )
 
+from asgard_server.blob.completing import Completer
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.handlers import BlobHandlers
 from asgard_server.blob.keeping import Keeper
@@ -94,7 +95,9 @@ async def open_blobs(
         sim_data = await open_sim_data(settings, jobs, opened.local, pool, stack)
         sweeper = Sweeper(table, table, held, _now)
         handlers = BlobHandlers(
-            Uploader(table, held, grants, _now), Keeper(table, held, grants, _now)
+            Uploader(table, held, grants, _now),
+            Completer(table, held, _now),
+            Keeper(table, held, grants, _now),
         )
         add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server
 

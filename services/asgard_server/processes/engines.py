@@ -17,16 +17,9 @@ from asgard_server.feed.feed import Feed
 from asgard_server.processes.bell import open_bell
 from asgard_server.processes.s3 import s3_place
 from asgard_server.run.grants import Intents
-from asgard_server.run.store import (
-    CreatingAtOnce,
-    Documents,
-    Found,
-    IndexUpkeep,
-    Key,
-    Ledger,
-    RunIndex,
-    WatchedPlace,
-)
+from asgard_server.run.ledger import Ledger
+from asgard_server.run.store import CreatingAtOnce, Documents, Found, Key, RunIndex
+from asgard_server.run.upkeep import IndexUpkeep, WatchedPlace
 from asgard_server.settings import S3Prefix, Settings
 from asgard_server.store.folder import FolderDocuments
 from asgard_server.store.folder_creates import FolderCreates

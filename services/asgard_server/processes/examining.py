@@ -18,7 +18,8 @@ from gimle.asgard.core.folder.fsck import Finding
 from asgard_server.blob.examining import DAY, Examined, Examiner
 from asgard_server.blob.holdings import Claimants, Holdings, Owner, Rows
 from asgard_server.processes.s3 import s3_place
-from asgard_server.run.store import Key, Ledger
+from asgard_server.run.ledger import Ledger
+from asgard_server.run.store import Key
 from asgard_server.settings import S3Prefix, Settings
 from asgard_server.sim_data.owning import JobFiles
 from asgard_server.store.folder_holdings import FolderHoldings

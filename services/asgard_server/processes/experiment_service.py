@@ -15,6 +15,7 @@ from asgard_server.experiment.handlers import ExperimentHandlers, Parts
 from asgard_server.experiment.keeping import Keeper
 from asgard_server.experiment.linking import Linker
 from asgard_server.experiment.retracting import Retractor
+from asgard_server.experiment.sharing import Sharer
 from asgard_server.experiment.sweeping import LeaseSweeper, Turns
 from asgard_server.experiment.tracing import Tracer
 from asgard_server.experiment.working import Floor
@@ -57,6 +58,7 @@ def open_experiments(
     shelf = SqlShelf(database)
     parts = Parts(
         Keeper(shelf, _now, told),
+        Sharer(shelf, _now, told),
         Linker(shelf, _now, told),
         Retractor(shelf, _now, told),
         Tracer(shelf),

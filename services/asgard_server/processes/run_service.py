@@ -26,6 +26,7 @@ from asgard_server.rpc.channel import open_channel
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.rpc.tracing import Tracer
+from asgard_server.run.arriving import Arriving
 from asgard_server.run.drawing import Drawing
 from asgard_server.run.granting import Granting
 from asgard_server.run.grants import Grants
@@ -33,6 +34,7 @@ from asgard_server.run.handlers import RunHandlers
 from asgard_server.run.naming import Names, nobody_knows
 from asgard_server.run.observe import Observer
 from asgard_server.run.scan import Noticer
+from asgard_server.run.sweeping import Sweeper
 from asgard_server.run.uploads import Uploads
 from asgard_server.run.watch import RunWatch
 from asgard_server.settings import S3Prefix, Settings
@@ -103,13 +105,9 @@ async def run_service(
         inside = inside or address_inside()
         channel = channel_inside(inside)
         stack.push_async_callback(channel.close)
-        granting = Granting(
-            _grants(settings, beside, channel, who, stack),
-            engines.intents,
-            engines.documents,
-            engines.index,
-            _now,
-        )
+        grants = _grants(settings, beside, channel, who, stack)
+        intents, documents = engines.intents, engines.documents
+        sweeper = Sweeper(grants, intents, documents, _now)
         handlers = RunHandlers(
             engines.documents,
             engines.index,
@@ -117,7 +115,8 @@ async def run_service(
             watch,
             drawers,
             _now,
-            granting,
+            Granting(grants, intents, documents, engines.index, _now),
+            Arriving(grants, intents, sweeper, _now),
             _uploads(settings),
             engines.creating,
             _names(settings, beside, channel, who, stack),
@@ -138,7 +137,7 @@ async def run_service(
             "watch": watch.run(),
             "noticer": noticer.run(),
             "dependencies": dependencies.run(),
-            "granting": granting.run(),
+            "sweeper": sweeper.run(),
         }
         if engines.finishing is not None:
             works["finishing"] = engines.finishing(observer.observe)

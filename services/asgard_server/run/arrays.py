@@ -15,7 +15,7 @@ from gimle.asgard.core.errors import InvalidFieldError
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from asgard_server.run.domain import ARRAYS_LIMIT
+from asgard_server.run.limits import ARRAYS_LIMIT
 
 Array = NDArray[Any]
 

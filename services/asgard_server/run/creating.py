@@ -25,7 +25,7 @@ from gimle.asgard.core.documents import (
 from gimle.asgard.core.errors import AlreadyExistsError, DeletedError, NotFoundError
 from gimle.asgard.core.growth import references
 
-from asgard_server.run import domain
+from asgard_server.run import repeats
 from asgard_server.run.observe import Observer
 from asgard_server.run.store import CreatingAtOnce, Documents, Key, ResultRow, RunIndex, RunRow
 
@@ -201,7 +201,7 @@ class Creator:
                 known == claim.digest
                 if known is not None and len(known) == len(claim.digest or b"")
                 # Written, but not acknowledged: the content itself must tell.
-                else domain.same_run(run, there, timed=claim.timed)
+                else repeats.same_run(run, there, timed=claim.timed)
             )
             if not same:
                 raise AlreadyExistsError("run", run.id)
@@ -228,7 +228,7 @@ class Creator:
             document = decode_result(found.body, result.id, found.modified_at)
             loaded = _loaded(result.data, document.data, stored.data)
             result = replace(result, data=loaded)
-        if not await asyncio.to_thread(domain.same_result, result, stored):
+        if not await asyncio.to_thread(repeats.same_result, result, stored):
             raise AlreadyExistsError("result", result.id)
         return True
 

@@ -13,7 +13,7 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 
 from asgard_server.auth.principal import EVERYONE
 from asgard_server.run import codec
-from asgard_server.run.domain import EPOCH
+from asgard_server.run.limits import EPOCH
 from asgard_server.run.rights import readers_of
 from asgard_server.run.store import Change, Key, Readers, ResultRow, RunRow
 from asgard_server.watching.frames import Event, Guard

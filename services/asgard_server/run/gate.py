@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from gimle.asgard.core.documents import RunDocument, decode_result, decode_run
 from gimle.asgard.core.errors import NotFoundError
+from gimle.asgard.core.ids import check_id
 
 from asgard_server.auth.principal import Principal
 from asgard_server.run import rights
@@ -56,6 +57,14 @@ class Gate:
         if run is None or not rights.may_read(run, by):
             raise NotFoundError("result", result_id)
         rule(run, by)
+
+    async def key(self, result_id: str, by: Principal, rule: Rule = rights.require_read) -> Key:
+        """The result that is asked for, by a caller who may. Raises what `result` does, and
+        `InvalidFieldError`.
+        """
+        key = Key("result", check_id(result_id, "result_id"))
+        await self.result(key.id, by, rule)
+        return key
 
     async def _run(self, run_id: str) -> RunDocument | None:
         row = await self._index.run(run_id)

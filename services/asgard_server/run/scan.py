@@ -13,7 +13,8 @@ from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
 
 from asgard_server.run.metrics import INDEX_FULL
 from asgard_server.run.observe import Observer
-from asgard_server.run.store import IndexUpkeep, Key, Kind, WatchedPlace
+from asgard_server.run.store import Key, Kind
+from asgard_server.run.upkeep import IndexUpkeep, WatchedPlace
 
 # Documents observed by one call, so that the requests of others get their turn between.
 CHUNK = 256

@@ -2,21 +2,18 @@
 
 `Documents` is a place that holds runs, results and arrays: a folder, or a prefix in an
 object store. `RunIndex` holds rows made from them, for lists and search,
-and the change log; it may be thrown away and rebuilt at any time. `WatchedPlace`
-and `IndexUpkeep` are their other faces, for the one who notices other writers.
-`Ledger` is for places that have neither locks nor transactions: what was begun there is
-written down first, so that others can finish it.
+and the change log; it may be thrown away and rebuilt at any time. Their other faces, for
+the one who notices other writers, are in upkeep.py; what a place needs that has neither locks
+nor transactions is in ledger.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
-from uuid import NAMESPACE_URL, uuid5
 
 from gimle.asgard.core.arrays import ArrayRef
 from gimle.asgard.core.documents import ResultDocument, RunDocument
@@ -188,137 +185,6 @@ class Documents(Protocol):
         """
 
 
-class Rhythm(NamedTuple):
-    """How often a place wants to be looked at, in seconds.
-
-    `scan_s`: after how long it is listed whole where nothing tells that it has moved; None
-    where its pulse always tells.
-    """
-
-    look_s: float
-    scan_s: float | None
-
-
-class WatchedPlace(Protocol):
-    """How a place tells of documents that others wrote into it."""
-
-    @property
-    def rhythm(self) -> Rhythm:
-        """How often it wants to be looked at."""
-
-    @property
-    def rings(self) -> bool:
-        """Whether `listen` rings at all; else the place is only looked at."""
-
-    def turn(self) -> AbstractAsyncContextManager[bool]:
-        """Say inside whether it is this process that looks; all check, and one is enough."""
-
-    async def check(self) -> None:
-        """Raise `StorageUnavailable` when the place is gone, or is another than was opened."""
-
-    async def pulse(self) -> str | None:
-        """Answer a word that changes whenever a document may have come, changed or gone.
-
-        None where nothing short of a scan tells.
-        """
-
-    async def news(self, newest: Mapping[Kind, str | None]) -> list[Entry]:
-        """List what may have come lately; only a scan tells what has changed or gone.
-
-        `newest`: the id known that tells of the latest time, for each kind. Nothing where
-        `pulse` tells. Raises `StorageUnavailable` if the listing is not whole.
-        """
-
-    async def scan(self, kind: Kind) -> Iterable[Entry]:
-        """List all documents of a kind, as `Documents.scan` does."""
-
-    def listen(self) -> AbstractAsyncContextManager[AsyncIterator[frozenset[Key] | None]]:
-        """Yield documents that were touched after entering; None stands for too many to name.
-
-        A bell only: some may be missed, without a word.
-        """
-
-
-class Write(NamedTuple):
-    """A document that is being written, under a `token` of its own.
-
-    `files`: arrays that are written for it; where it does not come to be, they go. `lists`:
-    it is a new result, which its run's document does not name yet.
-    """
-
-    token: str
-    key: Key
-    run_id: str
-    files: tuple[str, ...] = ()
-    lists: bool = False
-
-
-def stray_token(key: Key) -> str:
-    """The token under which it is written down that a document may still be written: one each."""
-    return uuid5(NAMESPACE_URL, f"asgard:{key.kind}/{key.id}").hex
-
-
-class Deletion(NamedTuple):
-    """A delete: everything that goes with `key`, by name.
-
-    One of a result that does not name the result itself is of what was written for it: it never
-    was there, and the id stays free.
-    """
-
-    key: Key
-    run_id: str
-    results: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-
-
-class Ledger(Protocol):
-    """What the replicas of a service have begun and not finished, whoever of them dies.
-
-    What a method has written when it answers outlives every process. The index ends a write
-    when it has observed its document, in the same transaction.
-    """
-
-    async def begin(self, writes: Sequence[Write]) -> frozenset[Key]:
-        """Write down writes before they are made, or say that they still go on.
-
-        Answer which of their documents and runs are being deleted, or were of late: these
-        are not to be written. A deletion marked later finds the writes, or they find it.
-        """
-
-    async def alive(self, tokens: Sequence[str]) -> None:
-        """Say that writes still go on, those that nobody has ended."""
-
-    async def end(self, tokens: Sequence[str]) -> None:
-        """Forget writes: they came to nothing, or all that follows from them is done."""
-
-    async def stray(self, writes: Sequence[Write]) -> None:
-        """Write down that requests of these writes may still arrive, for which nobody waits.
-
-        It is so from now on until `stray_token` of the document is ended.
-        """
-
-    async def strays(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
-        """Writes that may still arrive, written down so long ago."""
-
-    async def begun(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
-        """Writes that nobody has observed and nobody has begun again for so long."""
-
-    async def unlisted(self, older_than_s: float, run_id: str | None = None) -> list[Write]:
-        """Observed writes of results that their runs' documents do not name."""
-
-    async def mark(self, deletion: Deletion) -> None:
-        """Write down a deletion, or more of one."""
-
-    async def marked(self, older_than_s: float, key: Key | None = None) -> list[Deletion]:
-        """Deletions that are not done, and that nobody has marked for so long."""
-
-    async def unmark(self, key: Key, *, free: bool = False) -> None:
-        """Say that a deletion is done. `free`: its id may be taken again."""
-
-    def held(self, name: str) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock `name` inside, if nobody does; say whether it is held."""
-
-
 class RevisionGoneError(LookupError):
     """The change log no longer reaches back to this revision: begin with a snapshot."""
 
@@ -426,45 +292,3 @@ class CreatingAtOnce(Protocol):
 
     async def create_run(self, run: RunDocument, request: bytes | None) -> Created:
         """`Documents.create_run`, then `RunIndex.observe` and, of a digest, `remember`."""
-
-
-class IndexUpkeep(Protocol):
-    """How an index is made and kept true to a place that others write into."""
-
-    async def building(self) -> bool:
-        """Say whether the index is new and does not yet know all documents.
-
-        An index that was thrown away under a running service is noticed here and begun anew.
-        """
-
-    async def forget(self) -> None:
-        """Throw away what was made from documents: `building` is true then, under a new epoch."""
-
-    async def rebuild(self, listings: Sequence[tuple[Kind, Iterable[Entry]]]) -> int:
-        """Take in all documents listed, results before runs, without logging them; count them.
-
-        Then begin a new epoch, so that watchers are reset: they cannot have been told.
-        What is served meanwhile is what has been taken in so far.
-        """
-
-    async def compare(
-        self, kind: Kind, listing: Iterable[Entry], started_at: datetime
-    ) -> list[Key]:
-        """Name the documents about which a listing and the index disagree.
-
-        Those whose stamp differs, those unknown, and those not listed whose row is older
-        than `started_at`, when the listing began. Raises what consuming `listing` raises:
-        a listing that broke off says nothing about what is missing from it.
-        """
-
-    async def newest(self, kind: Kind) -> str | None:
-        """The id that tells of the latest time, of those known that tell one; None without any.
-
-        Times to come are left out: they would hide all that is made until then.
-        """
-
-    async def unknown(self, entries: Sequence[Entry]) -> list[Key]:
-        """Those of `entries` whose stamp is not the one the index knows."""
-
-    async def stale(self, keys: Sequence[Key]) -> list[Key]:
-        """Those of `keys` whose document's stamp is not the one the index knows."""

@@ -19,10 +19,11 @@ import numpy as np
 import orjson
 from gimle.asgard.core.arrays import as_shape, dtype_named
 from gimle.asgard.core.errors import InvalidFieldError
-from gimle.asgard.core.folder.files import unavailable, write_all
+from gimle.asgard.core.folder.files import write_all
+from gimle.asgard.core.folder.refusals import unavailable
 from gimle.asgard.v1 import run_service_pb2 as pb
 
-from asgard_server.run import domain
+from asgard_server.run import limits
 from asgard_server.run.arrays import Array, Arrays, Received
 from asgard_server.run.codec import json_object
 
@@ -226,7 +227,7 @@ def _wanted(message: Any, at: str) -> dict[str, Wanted]:
     """The arrays that a message names and does not bring along."""
     if b'"$array"' not in message.data:
         return {}
-    data = json_object(message.data, f"{at}data", domain.DATA_LIMIT_BYTES, orjson.loads)
+    data = json_object(message.data, f"{at}data", limits.DATA_LIMIT_BYTES, orjson.loads)
     brought = {*message.arrays, *getattr(message, "uploaded", ())}
     wanted: dict[str, Wanted] = {}
     for reference in _references(list(data.values())):
@@ -238,11 +239,11 @@ def _wanted(message: Any, at: str) -> dict[str, Wanted]:
             raise InvalidFieldError(
                 f"{at}data", f"names two arrays {key!r}", "give each array a key of its own"
             )
-    if len(wanted) > domain.ARRAYS_LIMIT:
+    if len(wanted) > limits.ARRAYS_LIMIT:
         raise InvalidFieldError(
             f"{at}data",
             f"names {len(wanted):,} arrays",
-            f"send at most {domain.ARRAYS_LIMIT:,} at once",
+            f"send at most {limits.ARRAYS_LIMIT:,} at once",
         )
     return wanted
 

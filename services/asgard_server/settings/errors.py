@@ -10,3 +10,10 @@ class SettingError(ValueError):
         super().__init__(f"{name} {problem}; {mend}")
         self.name = name
         self.mend = mend
+
+
+def require_both(first: str, is_first: bool, second: str, is_second: bool) -> None:
+    """Raise `SettingError` where of two variables that go together only one is set."""
+    if is_first != is_second:
+        given, other = (first, second) if is_first else (second, first)
+        raise SettingError(given, f"is set and {other} is not", "give both, or none")

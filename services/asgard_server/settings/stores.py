@@ -1,10 +1,18 @@
-"""Rows of the table of settings that say where the S3 store is, and what is asked of it."""
+"""Rows of the table of settings that say where the S3 store is and what is asked of it, and
+what they say together.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asgard_server.settings import parsing, places
+from asgard_server.settings.errors import SettingError, require_both
 from asgard_server.settings.places import Endpoint
 from asgard_server.settings.rows import row
+
+if TYPE_CHECKING:
+    from asgard_server.settings.table import Settings
 
 S3_ENDPOINT = row(
     places.endpoint,
@@ -55,20 +63,6 @@ S3_SECURE = row(
     usually="true",
     instead="MINIO_SECURE",
 )
-MINIO_ENDPOINT = row(
-    places.endpoint,
-    "Whether there are files of SimSwarm's jobs, and where: the store's `host:port`. Its "
-    "keys are ASGARD_S3_ACCESS_KEY's or MINIO_ACCESS_KEY's, and so on.",
-    services="blob all",
-    usually="unset: `/api/jobs/{job_id}/sim-data` says that no store is configured",
-    called="MINIO_ENDPOINT",
-)
-MINIO_BUCKET = row(
-    parsing.text,
-    "The bucket of MINIO_ENDPOINT that holds them, below `sim-data/`. It must be there.",
-    services="blob all",
-    called="MINIO_BUCKET",
-)
 S3_ENCRYPTION = row(
     parsing.one_of("none", "AES256", "aws:kms"),
     "What each object is encrypted by, said with every write and signed into every upload "
@@ -88,3 +82,23 @@ S3_CORS_ORIGINS = row(
     services="blob all",
     usually="none",
 )
+
+
+def check(settings: Settings) -> None:
+    """Check what these settings say together. Raises `SettingError`."""
+    access, secret = settings.s3_access_key is not None, settings.s3_secret_key is not None
+    require_both("ASGARD_S3_ACCESS_KEY", access, "ASGARD_S3_SECRET_KEY", secret)
+    if settings.s3_kms_key_id is not None and settings.s3_encryption != "aws:kms":
+        raise SettingError(
+            "ASGARD_S3_KMS_KEY_ID",
+            f"is set, and ASGARD_S3_ENCRYPTION is {settings.s3_encryption}",
+            "set that to aws:kms, or leave the key out",
+        )
+    secure = settings.s3_endpoint.secure if settings.s3_endpoint else None
+    if secure is not None and settings.s3_secure is not None and secure != settings.s3_secure:
+        said = str(settings.s3_secure).lower()
+        raise SettingError(
+            "ASGARD_S3_SECURE",
+            f"is {said}, and ASGARD_S3_ENDPOINT is {settings.s3_endpoint}",
+            "leave one of them to the other",
+        )

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from asgard_server.settings import parsing, places, sign_in, stores, who
-from asgard_server.settings.errors import SettingError
+from asgard_server.settings import addresses, jobs, parsing, places, sign_in, stores, who
 from asgard_server.settings.places import Endpoint, Storage
 from asgard_server.settings.rows import Row, row
 
@@ -68,66 +67,13 @@ class Settings:
             hidden="passwords",
         ),
     )
-    host: str = field(
-        default="127.0.0.1",
-        metadata=row(
-            parsing.text,
-            "The address to listen on. Any other than loopback needs ASGARD_AUTH=required, or "
-            "ASGARD_INSECURE.",
-        ),
-    )
-    port: int = field(
-        default=8000,
-        metadata=row(
-            parsing.port,
-            "The port of the page and REST; 0 for a free one.",
-            services="gateway all",
-        ),
-    )
-    grpc_port: int | None = field(
-        default=None,
-        metadata=row(
-            parsing.port,
-            "The port of gRPC; 0 for a free one.",
-            services="run asset blob all",
-            usually="50051, of `asset` 50052, of `blob` 50053 (`all`: a free one where taken)",
-        ),
-    )
-    metrics_port: int = field(
-        default=9464,
-        metadata=row(
-            parsing.port,
-            "The port of /metrics, /healthz and /readyz; 0 for a free one. `all` has them on "
-            "ASGARD_PORT.",
-            services="run asset blob gateway",
-        ),
-    )
-    run_address: str = field(
-        default="localhost:50051",
-        metadata=row(
-            parsing.text,
-            "Where RunService is: any gRPC target, such as `dns:///asgard-run:50051`, whose every "
-            "address gets its share of calls. `asset` tells it of the runs of variations.",
-            services="asset gateway",
-        ),
-    )
-    blob_address: str = field(
-        default="localhost:50053",
-        metadata=row(
-            parsing.text,
-            "Where BlobService is: any gRPC target, such as `dns:///asgard-blob:50053`. `run` asks "
-            "it for grants of large arrays in S3, `asset` for the bytes of assets.",
-            services="run asset gateway",
-        ),
-    )
-    asset_address: str = field(
-        default="localhost:50052",
-        metadata=row(
-            parsing.text,
-            "Where AssetService is: any gRPC target, such as `dns:///asgard-asset:50052`.",
-            services="gateway",
-        ),
-    )
+    host: str = field(default="127.0.0.1", metadata=addresses.HOST)
+    port: int = field(default=8000, metadata=addresses.PORT)
+    grpc_port: int | None = field(default=None, metadata=addresses.GRPC_PORT)
+    metrics_port: int = field(default=9464, metadata=addresses.METRICS_PORT)
+    run_address: str = field(default="localhost:50051", metadata=addresses.RUN_ADDRESS)
+    blob_address: str = field(default="localhost:50053", metadata=addresses.BLOB_ADDRESS)
+    asset_address: str = field(default="localhost:50052", metadata=addresses.ASSET_ADDRESS)
     auth: Literal["local", "required"] = field(default="local", metadata=who.AUTH)
     identity_address: str | None = field(default=None, metadata=who.IDENTITY_ADDRESS)
     service_key: str | None = field(default=None, metadata=who.SERVICE_KEY)
@@ -147,36 +93,10 @@ class Settings:
     )
     session_key: tuple[str, ...] = field(default=(), metadata=sign_in.SESSION_KEY)
     session_hours: int = field(default=12, metadata=sign_in.SESSION_HOURS)
-    insecure: bool = field(
-        default=False,
-        metadata=row(
-            parsing.yes_or_no,
-            "Listen beyond loopback with ASGARD_AUTH=local: whoever reaches the address can read, "
-            "change and delete everything.",
-        ),
-    )
-    tls_cert_file: Path | None = field(
-        default=None,
-        metadata=row(
-            parsing.file,
-            "This process's certificate (PEM): shown by its gRPC server, and to other services.",
-        ),
-    )
-    tls_key_file: Path | None = field(
-        default=None,
-        metadata=row(
-            parsing.file,
-            "The key of ASGARD_TLS_CERT_FILE (PEM).",
-        ),
-    )
-    tls_ca_file: Path | None = field(
-        default=None,
-        metadata=row(
-            parsing.file,
-            "Who signs the others' certificates (PEM). A gRPC server then takes only clients that "
-            "show one; the gateway verifies services by it.",
-        ),
-    )
+    insecure: bool = field(default=False, metadata=addresses.INSECURE)
+    tls_cert_file: Path | None = field(default=None, metadata=addresses.TLS_CERT_FILE)
+    tls_key_file: Path | None = field(default=None, metadata=addresses.TLS_KEY_FILE)
+    tls_ca_file: Path | None = field(default=None, metadata=addresses.TLS_CA_FILE)
     s3_endpoint: Endpoint | None = field(default=None, metadata=stores.S3_ENDPOINT)
     s3_public_endpoint: Endpoint | None = field(default=None, metadata=stores.S3_PUBLIC_ENDPOINT)
     s3_proxy_base: str | None = field(default=None, metadata=stores.S3_PROXY_BASE)
@@ -184,46 +104,12 @@ class Settings:
     s3_secret_key: str | None = field(default=None, metadata=stores.S3_SECRET_KEY)
     s3_region: str | None = field(default=None, metadata=stores.S3_REGION)
     s3_secure: bool | None = field(default=None, metadata=stores.S3_SECURE)
-    minio_endpoint: Endpoint | None = field(default=None, metadata=stores.MINIO_ENDPOINT)
-    minio_bucket: str = field(default="simswarm", metadata=stores.MINIO_BUCKET)
-    sim_data: Literal["store", "local"] = field(
-        default="store",
-        metadata=row(
-            parsing.one_of("store", "local"),
-            "`local` keeps the files of SimSwarm's jobs in the folder of ASGARD_STORAGE, whatever "
-            "MINIO_ENDPOINT says; this server then takes and gives them itself.",
-            services="all",
-            usually="store: as MINIO_ENDPOINT says",
-        ),
-    )
-    report_runner: str = field(
-        default="",
-        metadata=row(
-            parsing.text,
-            "Who writes the report of a job: `module:name` of a function that is called with the "
-            "job, a fetch and a put (docs/simswarm.md).",
-            services="blob all",
-            usually="unset: a plain Markdown report",
-        ),
-    )
-    max_seed_chars: int = field(
-        default=50_000,
-        metadata=row(
-            parsing.whole(1),
-            "Characters that the seed text of a job may have.",
-            services="blob all",
-            instead="MAX_SEED_CHARS",
-        ),
-    )
-    demo_mode: bool = field(
-        default=False,
-        metadata=row(
-            parsing.yes_or_no,
-            "Make no jobs: this server shows those that are there.",
-            services="blob all",
-            instead="DEMO_MODE",
-        ),
-    )
+    minio_endpoint: Endpoint | None = field(default=None, metadata=jobs.MINIO_ENDPOINT)
+    minio_bucket: str = field(default="simswarm", metadata=jobs.MINIO_BUCKET)
+    sim_data: Literal["store", "local"] = field(default="store", metadata=jobs.SIM_DATA)
+    report_runner: str = field(default="", metadata=jobs.REPORT_RUNNER)
+    max_seed_chars: int = field(default=50_000, metadata=jobs.MAX_SEED_CHARS)
+    demo_mode: bool = field(default=False, metadata=jobs.DEMO_MODE)
     s3_encryption: Literal["none", "AES256", "aws:kms"] = field(
         default="none", metadata=stores.S3_ENCRYPTION
     )
@@ -296,16 +182,7 @@ class Settings:
             "Seconds for which a stop waits for calls that have begun.",
         ),
     )
-    allowed_hosts: tuple[str, ...] = field(
-        default=(),
-        metadata=row(
-            parsing.words,
-            "Names, with commas between them, by which the page may be called beside localhost; "
-            "`*` for any.",
-            services="gateway all",
-            usually="none",
-        ),
-    )
+    allowed_hosts: tuple[str, ...] = field(default=(), metadata=addresses.ALLOWED_HOSTS)
     log_level: str = field(
         default="warning",
         metadata=row(
@@ -369,31 +246,10 @@ class Settings:
 
     def checked(self) -> Settings:
         """Check what settings say together. Raises `SettingError`."""
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            given, other = "ASGARD_TLS_CERT_FILE", "ASGARD_TLS_KEY_FILE"
-            if self.tls_cert_file is None:
-                given, other = other, given
-            raise SettingError(given, f"is set and {other} is not", "give both, or none")
-        if (self.s3_access_key is None) != (self.s3_secret_key is None):
-            given, other = "ASGARD_S3_ACCESS_KEY", "ASGARD_S3_SECRET_KEY"
-            if self.s3_access_key is None:
-                given, other = other, given
-            raise SettingError(given, f"is set and {other} is not", "give both, or none")
-        if self.s3_kms_key_id is not None and self.s3_encryption != "aws:kms":
-            raise SettingError(
-                "ASGARD_S3_KMS_KEY_ID",
-                f"is set, and ASGARD_S3_ENCRYPTION is {self.s3_encryption}",
-                "set that to aws:kms, or leave the key out",
-            )
+        addresses.check(self)
+        stores.check(self)
         who.check(self)
         sign_in.check(self)
-        secure = self.s3_endpoint.secure if self.s3_endpoint else None
-        if secure is not None and self.s3_secure is not None and secure != self.s3_secure:
-            raise SettingError(
-                "ASGARD_S3_SECURE",
-                f"is {str(self.s3_secure).lower()}, and ASGARD_S3_ENDPOINT is {self.s3_endpoint}",
-                "leave one of them to the other",
-            )
         return self
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import job_pb2
 from gimle.asgard.v1 import sim_data_service_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from asgard_server.rpc.fields import optional, timestamp
 from asgard_server.sim_data.domain import (
     JSON_BYTES,
     LIVE_BYTES,
@@ -23,7 +23,6 @@ from asgard_server.sim_data.domain import (
 )
 from asgard_server.sim_data.working import Uploads
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES: dict[Status, job_pb2.Job.Status.ValueType] = {
     "draft": job_pb2.Job.STATUS_DRAFT,
     "pending": job_pb2.Job.STATUS_PENDING,
@@ -45,11 +44,6 @@ _SAID: dict[job_pb2.Job.Status.ValueType, Status] = {
     job_pb2.Job.STATUS_PROVISIONING: "provisioning",
     job_pb2.Job.STATUS_RUNNING: "running",
 }
-
-
-def optional(message: Any, name: str) -> Any:
-    """A field that may be absent: None then."""
-    return getattr(message, name) if message.HasField(name) else None
 
 
 def seconds(message: Any) -> int | None:
@@ -142,10 +136,10 @@ def job_message(job: Job) -> job_pb2.Job:
         superseded_by=job.superseded_by,
         share_token=job.share_token,
         worker=job.worker,
-        lease_expire_time=_timestamp(job.lease_until),
-        create_time=_timestamp(job.created_at),
-        update_time=_timestamp(job.updated_at),
-        complete_time=_timestamp(job.completed_at),
+        lease_expire_time=timestamp(job.lease_until),
+        create_time=timestamp(job.created_at),
+        update_time=timestamp(job.updated_at),
+        complete_time=timestamp(job.completed_at),
     )
 
 
@@ -162,9 +156,9 @@ def summary(job: Job) -> job_pb2.JobSummary:
         error=job.error,
         sim_data_available=job.sim_data_available,
         retry_of=job.retry_of,
-        create_time=_timestamp(job.created_at),
-        update_time=_timestamp(job.updated_at),
-        complete_time=_timestamp(job.completed_at),
+        create_time=timestamp(job.created_at),
+        update_time=timestamp(job.updated_at),
+        complete_time=timestamp(job.completed_at),
     )
 
 
@@ -177,8 +171,8 @@ def shared(job: Job) -> job_pb2.SharedJob:
         status=_STATUSES[job.status],
         key_insight=job.key_insight,
         result_report=job.result_report,
-        create_time=_timestamp(job.created_at),
-        complete_time=_timestamp(job.completed_at),
+        create_time=timestamp(job.created_at),
+        complete_time=timestamp(job.completed_at),
     )
 
 
@@ -186,16 +180,9 @@ def uploads(given: Uploads, now: datetime) -> job_pb2.SimDataUploads | None:
     """The upload URLs of a job; None when there are none."""
     if given.urls is None:
         return None
-    until = _timestamp(now + timedelta(seconds=UPLOAD_SECONDS))
+    until = timestamp(now + timedelta(seconds=UPLOAD_SECONDS))
     return job_pb2.SimDataUploads(files=given.urls, expire_time=until)
 
 
 def _tier(number: job_pb2.Job.Tier.ValueType) -> Tier | None:
     return _TIER_OF.get(number)
-
-
-def _timestamp(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    since = moment - _EPOCH
-    return Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)

@@ -17,6 +17,7 @@ from gimle.asgard.v1 import watch_jobs_pb2 as watch_pb
 from google.api.httpbody_pb2 import HttpBody
 
 from asgard_server.auth.callers import caller
+from asgard_server.rpc.fields import optional
 from asgard_server.sim_data import codec, pages
 from asgard_server.sim_data.domain import Caller
 from asgard_server.sim_data.keeping import Keeper
@@ -136,7 +137,7 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
     async def ClaimJob(self, request: pb.ClaimJobRequest, context: Context) -> pb.ClaimJobResponse:
         given = await self._floor.claim(
             self._caller(context),
-            codec.optional(request, "job_id"),
+            optional(request, "job_id"),
             request.worker,
             codec.seconds(request),
         )
@@ -153,7 +154,7 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
             request.lease_token,
             codec.seconds(request),
             status=codec.said_status(request),
-            pipeline_stage=codec.optional(request, "pipeline_stage"),
+            pipeline_stage=optional(request, "pipeline_stage"),
             live_status_json=codec.live_status(request),
         )
         return pb.RenewJobResponse(job=codec.job_message(job))
@@ -166,7 +167,7 @@ class SimDataHandlers(pb_grpc.SimDataServiceServicer):
             request.job_id,
             request.lease_token,
             codec.produced(request),
-            key_insight=codec.optional(request, "key_insight"),
+            key_insight=optional(request, "key_insight"),
             result_structured_json=codec.json_of(request, "result_structured"),
             markets_config_json=codec.json_of(request, "markets_config"),
         )

@@ -29,7 +29,8 @@ from gimle.asgard.core.folder.layout import Layout, array_name
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.reading import put_back
 
-from asgard_server.run.store import Entry, Found, Key, Kind, Rhythm, Rows
+from asgard_server.run.store import Entry, Found, Key, Kind, Rows
+from asgard_server.run.upkeep import Rhythm
 from asgard_server.store.folder_bell import FolderBell
 from asgard_server.store.fresh_reads import FreshReads
 from asgard_server.store.lane import Lane

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -23,70 +22,30 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from gimle.asgard.core.errors import AsgardError, StorageUnavailableError
-from gimle.asgard.core.folder.files import unavailable
+from gimle.asgard.core.folder.refusals import unavailable
 
-from asgard_server.blob.domain import Blob, Held, Kept, Target
+from asgard_server.blob.domain import Blob, Held, Target
+from asgard_server.blob.kept import Kept
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed
+from asgard_server.store.folder_digests import (
+    SUFFIX,
+    computed,
+    digest_path,
+    made_digest,
+    noted_digest,
+)
+from asgard_server.store.folder_incoming import PIECE, Incoming, pour, remove_abandoned
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PIECE = 1 << 20
 _STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
 _ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~%-]{0,250}\.npy")
 _PART = re.compile(r"(\d{5})\.([0-9a-f]{64})")
-
-
-class Incoming:
-    """Bytes of one request on their way into the folder; hashed as they come.
-
-    `write` is to be called in a thread. Whoever does not call `place` leaves nothing behind.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path, self._file = _begun(folder)
-        self._hash = hashlib.sha256()
-        self.size_bytes = 0
-
-    def write(self, piece: bytes) -> None:
-        """Take more bytes."""
-        self._file.write(piece)
-        self._hash.update(piece)
-        self.size_bytes += len(piece)
-
-    def sha256(self) -> str:
-        """The digest of what has come so far."""
-        return self._hash.hexdigest()
-
-    def place(self, path: Path, *, once: bool) -> bool:
-        """Let the bytes appear at `path`, whole; with `once` only where there are none yet."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return self.place_inside(path, once=once)
-
-    def place_inside(self, path: Path, *, once: bool) -> bool:
-        """Do as `place` in a folder that must be there. Raises FileNotFoundError."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        try:
-            if once:
-                os.link(self._path, path)
-                _note_digest(path, self.sha256())
-            else:
-                os.replace(self._path, path)
-        except FileExistsError:
-            return False
-        _sync_folder(path.parent)
-        return True
-
-    def close(self) -> None:
-        """Let go of what was not placed."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
 
 
 class FolderBytes:
@@ -105,7 +64,7 @@ class FolderBytes:
     def tidy(self) -> None:
         """Remove what requests have left whose process has died, in a thread."""
         with self.speaking():
-            _remove_abandoned(self._uploads / "incoming")
+            remove_abandoned(self._uploads / "incoming")
 
     def path(self, key: str) -> Path:
         """Where the bytes of a key are. Raises ValueError for what is not a key of ours."""
@@ -181,7 +140,7 @@ class FolderBytes:
 
     async def sha256(self, key: str) -> str | None:
         """The SHA-256 of all bytes of a key, None when there are none."""
-        return await self.in_pool(_computed, self.path(key))
+        return await self.in_pool(computed, self.path(key))
 
     async def clear(self, key: str) -> None:
         """Remove everything under a key of RunService's."""
@@ -223,7 +182,7 @@ class FolderBytes:
             try:
                 for part in parts:
                     path = self.part_path(blob.upload_id or "", part.number, part.sha256)
-                    _pour(path, whole)
+                    pour(path, whole)
             except FileNotFoundError:
                 return  # somebody else has put them together
             whole.place(self.path(blob.key), once=True)
@@ -246,9 +205,9 @@ class FolderBytes:
             stat = path.stat()
         except FileNotFoundError:
             return None
-        digest = _digest_noted(path)
+        digest = noted_digest(path)
         if digest is None and path.parent.parent.name == "blobs":
-            digest = _digest_made(path)
+            digest = made_digest(path)
         return Held(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", digest)
 
     async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
@@ -264,7 +223,7 @@ class FolderBytes:
             stat = os.fstat(file.fileno())
             if f"{stat.st_mtime_ns}-{stat.st_ino}" != etag:
                 return None
-            while piece := file.read(_PIECE):
+            while piece := file.read(PIECE):
                 copy.write(piece)
             copy.place(target, once=True)
         return self._head(target)
@@ -311,7 +270,7 @@ class FolderBytes:
         for key in {blob.key, blob.arrives_at}:
             path = self.path(key)
             path.unlink(missing_ok=True)
-            _digest_path(path).unlink(missing_ok=True)
+            digest_path(path).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others' attempts may lie there
                 path.parent.rmdir()
         self._drop_parts(blob)
@@ -327,34 +286,10 @@ class FolderBytes:
             yield listed
 
 
-def _begun(folder: Path) -> tuple[Path, BinaryIO]:
-    """A new file, locked for as long as its writer lives."""
-    while True:
-        path = folder / secrets.token_hex(16)
-        file = path.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if path.exists():  # else it was taken for abandoned before it was locked
-            return path, file
-        file.close()
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its writer lives: BlockingIOError
-            path.unlink()
-
-
-def _pour(path: Path, into: Incoming) -> None:
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            into.write(piece)
-
-
 def _listed(top: Path, folder: str) -> Iterator[Listed]:
     now = time.time()
     for path in sorted((top / folder).glob("*/*")):
-        if path.name.endswith(_DIGEST):
+        if path.name.endswith(SUFFIX):
             continue
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
@@ -362,66 +297,5 @@ def _listed(top: Path, folder: str) -> Iterator[Listed]:
             yield Listed(key, stat.st_size, now - stat.st_mtime)
 
 
-# The digest of bytes lies beside them: a file cannot tell its own.
-_DIGEST = ".sha256"
-_ATTRIBUTE = "user.asgard.sha256"
-
-
-def _digest_path(path: Path) -> Path:
-    return path.with_name(path.name + _DIGEST)
-
-
-def _note_digest(path: Path, sha256: str) -> None:
-    if path.parent.name != "files":
-        _digest_path(path).write_text(sha256)
-        return
-    # The folder of arrays is everybody's: there the file itself says it, as long as nobody has
-    # let it grow. A file system that keeps no such attributes has the digest computed.
-    with contextlib.suppress(OSError):
-        os.setxattr(path, _ATTRIBUTE, f"{sha256} {_state(path.stat())}".encode())
-
-
-def _state(stat: os.stat_result) -> str:
-    return f"{stat.st_size} {stat.st_mtime_ns}"
-
-
 def _upload_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def _computed(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
-
-
-def _digest_noted(path: Path) -> str | None:
-    if path.parent.name == "files":
-        try:
-            sha256, _, state = os.getxattr(path, _ATTRIBUTE).decode().partition(" ")
-            return sha256 if state == _state(path.stat()) else None
-        except OSError:
-            return None
-    try:
-        return _digest_path(path).read_text() or None
-    except FileNotFoundError:
-        return None
-
-
-def _digest_made(path: Path) -> str | None:
-    """The digest of bytes whose writer died, or found the disk full, before it noted it."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with contextlib.suppress(OSError):
-        _digest_path(path).write_text(digest)
-    return digest
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

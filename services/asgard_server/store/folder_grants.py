@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
-from asgard_server.blob import domain
+from asgard_server.blob import limits
 from asgard_server.blob.domain import Target
 from asgard_server.blob.parts import part_bytes
 from asgard_server.blob.store import Grant
@@ -60,7 +60,7 @@ class FolderGrants:
             query |= {"size": str(blob.size_bytes), "sha256": str(blob.sha256), "once": "1"}
             headers["content-length"] = str(blob.size_bytes)
         else:
-            most = domain.PLAIN_BYTES if blob.size_bytes is None else blob.size_bytes
+            most = limits.PLAIN_BYTES if blob.size_bytes is None else blob.size_bytes
             query["most"] = str(most)
         return self._grant("PUT", blob.arrives_at, query, headers, seconds)
 
@@ -89,7 +89,7 @@ class FolderGrants:
 
     def open_put(self, key: str, seconds: int) -> str:
         """A URL that takes any bytes for a key, more than once: the last ones count."""
-        return self._grant("PUT", key, {"most": str(domain.PLAIN_BYTES)}, {}, seconds).url
+        return self._grant("PUT", key, {"most": str(limits.PLAIN_BYTES)}, {}, seconds).url
 
     def open_get(self, key: str, content_type: str, seconds: int) -> str:
         """A URL that reads a key whose bytes may change."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from gimle.asgard.core.folder import files
+from gimle.asgard.core.folder import files, refusals
 from gimle.asgard.core.ids import check_id, is_id
 
 from asgard_server.run.grants import Intent
@@ -40,7 +40,7 @@ class FolderIntents:
             try:
                 return work(*args, **kwargs)
             except OSError as error:
-                raise files.unavailable(str(self._folder), error) from error
+                raise refusals.unavailable(str(self._folder), error) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, done)
 

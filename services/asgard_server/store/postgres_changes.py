@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asgard_server.run.store import Key, Kind, Write
+from asgard_server.run.ledger import Write
+from asgard_server.run.store import Key, Kind
 from asgard_server.store.rows import ResultValues, RunValues, spelt
 from asgard_server.store.written import Note
 

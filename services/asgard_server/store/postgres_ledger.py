@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from asgard_server.run.store import Deletion, Key, Write, stray_token
+from asgard_server.run.ledger import Deletion, Write, stray_token
+from asgard_server.run.store import Key
 from asgard_server.store import migrate
 from asgard_server.store.postgres_link import LOST, Link
 from asgard_server.store.postgres_rounds import Rounds

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from asgard_server.run.store import Key, ResultRow, Write
+from asgard_server.run.ledger import Write
+from asgard_server.run.store import Key, ResultRow
 from asgard_server.store.postgres_changes import renumbered
 from asgard_server.store.postgres_transaction import SMALL, slot_of, values_of
 from asgard_server.store.rows import ResultValues, result_row

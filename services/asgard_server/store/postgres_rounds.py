@@ -14,7 +14,8 @@ from typing import NamedTuple
 import asyncpg
 from gimle.asgard.core.errors import AsgardError
 
-from asgard_server.run.store import Key, ResultRow, Write
+from asgard_server.run.ledger import Write
+from asgard_server.run.store import Key, ResultRow
 from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import LOST, Kept, Link
 from asgard_server.store.postgres_new import Begun, New, Taken, begin, observe_new

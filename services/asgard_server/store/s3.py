@@ -9,14 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Sequence,
-)
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,23 +35,25 @@ from gimle.asgard.core.errors import (
 from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.s3.append import Appender, own_chunk
 from gimle.asgard.core.s3.deleting import Deleter as SlowDeleter
-from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.objects import Objects as SlowObjects
 from gimle.asgard.core.s3.opening import open_place
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Found, Key, Ledger, Rows, Write
+from asgard_server.run.ledger import Ledger, Write
+from asgard_server.run.store import Found, Key, Rows
 from asgard_server.store.array_cache import ArrayCache
-from asgard_server.store.s3_arrays import Arrays, renamed
+from asgard_server.store.s3_arrays import Arrays
+from asgard_server.store.s3_creating import Creator
 from asgard_server.store.s3_deleting import Deleter
 from asgard_server.store.s3_finishing import Finisher
 from asgard_server.store.s3_intents import S3Intents
 from asgard_server.store.s3_lists import REWRITTEN_EVERY_S, ResultLists
 from asgard_server.store.s3_objects import Objects
 from asgard_server.store.s3_reading import S3Reading
-from asgard_server.store.s3_writing import Writing, encoded, new_write
+from asgard_server.store.s3_threads import Threads
+from asgard_server.store.s3_writing import Writing, new_write
 from asgard_server.store.written import Written
 
 log = structlog.get_logger()
@@ -67,8 +62,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _STRIPES = 1_024
-_THREADS = 16
-_AT_ONCE = 16
 _MERGERS = 4
 # For how long a run that was seen is believed to be there. Deletions by services are in the
 # ledger, and for longer.
@@ -95,13 +88,14 @@ class S3Documents(S3Reading):
         super().__init__(objects, ledger, storage_id)
         #: What the index must be given, so that it need not read what was written here.
         self.written = Written()
-        self._pool = ThreadPoolExecutor(_THREADS, "asgard-s3")
+        self._threads = Threads()
         #: What is being uploaded by grants.
         self.intents = S3Intents(objects, ledger)
         self._arrays = Arrays(objects, slow, cache)
         self._appender = Appender(slow)
         self._deleter = Deleter(objects, ledger, SlowDeleter(slow), self.written, self._gone)
         self._writing = Writing(objects, ledger, self.written, self._deleter.finish_begun)
+        self._creator = Creator(objects, self._arrays, self.intents, self._writing, self._threads)
         self._lists = ResultLists(ledger, self._rewrite_list, list_every_s)
         self._finisher = Finisher(objects, ledger, self._writing, self._deleter, self._lists)
         self._turns = [asyncio.Lock() for _ in range(_STRIPES)]
@@ -141,12 +135,8 @@ class S3Documents(S3Reading):
         """List what is not listed yet, and let go of the threads. The ledger stays open."""
         await self._lists.drain()
         await asyncio.gather(*self._merging)
-        await asyncio.to_thread(self._pool.shutdown)
+        await self._threads.close()
         self._objects.close()
-
-    async def _in_pool(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
 
     def _turn(self, document_id: str) -> asyncio.Lock:
         """The lock of this process's writers of a document: they wait rather than fail."""
@@ -172,36 +162,16 @@ class S3Documents(S3Reading):
         await self._writing.begin(write)
         written: list[Write] = []
         try:
-            await self._create_results(results, written)
+            await self._creator.results(results, written)
             await self._writing.create(write, body)
         except (StorageUnavailableError, asyncio.CancelledError):
             # Nobody knows whether the run is there, which lists them.
             raise
         except BaseException:
-            await self._take_back(written)
+            await self._creator.take_back(written)
             await self._writing.forget(write)
             raise
         self._has_seen(run.id)
-
-    async def _create_results(
-        self, results: Sequence[ResultDocument], written: list[Write]
-    ) -> None:
-        turns = asyncio.Semaphore(_AT_ONCE)
-
-        async def create(result: ResultDocument) -> None:
-            async with turns:
-                written.append(await self._create_result(result, lists=False))
-
-        outcomes = await asyncio.gather(*map(create, results), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _take_back(self, written: Sequence[Write]) -> None:
-        """Remove results that this process has just written and nobody was told of."""
-        await self._objects.delete(document_path(*write.key) for write in written)
-        await self._objects.delete(f"files/{name}" for write in written for name in write.files)
-        await self._writing.forget(*written)
 
     async def update_run(
         self, run_id: str, change: Callable[[RunDocument], RunDocument]
@@ -292,65 +262,9 @@ class S3Documents(S3Reading):
         if not self._is_seen(check_id(result.run_id, "run_id")):
             await self._find(Key("run", result.run_id))
             self._has_seen(result.run_id)
-        write = await self._create_result(result, lists=True)
+        write = await self._creator.result(result, lists=True)
         self._lists.add(result.run_id, result.id)
         return (write.key,)
-
-    async def _create_result(self, result: ResultDocument, *, lists: bool) -> Write:
-        """Write a new result's arrays and document; answer the write that stays begun."""
-        stored, body, files = await encoded(result)
-        write = new_write(
-            Key("result", result.id),
-            result.run_id,
-            files=[file.name for file in files],
-            lists=lists,
-        )
-        await self._writing.begin(write)
-        if not files:
-            await self._writing.create(write, body, None if result.extra else result)
-            return write
-        names: dict[str, str] = {}
-        try:
-            for file in files:
-                write, name = await self._write_array(write, file)
-                names[f"files/{file.name}"] = f"files/{name}"
-            if any(old != new for old, new in names.items()):
-                _, body = await self._in_pool(renamed, stored, names)
-            await self._writing.still(write)
-        except BaseException:
-            await self._objects.delete(await self._unnamed(result.id, names.values()))
-            await self._writing.forget(write)
-            raise
-        try:
-            await self._writing.create(write, body)
-        except AlreadyExistsError:
-            await self._objects.delete(await self._unnamed(result.id, names.values()))
-            raise
-        return write._replace(files=tuple(name.removeprefix("files/") for name in names.values()))
-
-    async def _unnamed(self, result_id: str, paths: Iterable[str]) -> list[str]:
-        """Those of the array files that nobody else is about to name, or has named, as his."""
-        named: set[str] = set()
-        if (intent := await self.intents.find(result_id)) is not None:
-            named.update(file.ref.path for file in intent[0].files)
-        found = await self._objects.get(document_path("result", result_id))
-        if found is not None and found.body:
-            document = await self._in_pool(decode_result, found.body, result_id)
-            named.update(f"files/{name}" for name in array_names(document))
-        return [path for path in paths if path not in named]
-
-    async def _write_array(self, write: Write, file: Any) -> tuple[Write, str]:
-        """Write an array under a name that no object has; answer it."""
-        name, number = file.name, 1
-        while True:
-            with self._writing.alive(write):
-                if await self._in_pool(self._arrays.write, file, name):
-                    return write, name
-            # Somebody who died before his document was written has left one.
-            number += 1
-            name = f"{file.name.removesuffix('.npy')}~{number}.npy"
-            write = write._replace(files=(*write.files, name))
-            await self._writing.begin(write)
 
     async def append(self, result_id: str, data: dict[str, Any], at: int | None) -> ResultDocument:
         """Grow a result. Raises NotFoundError, LengthMismatchError, CannotAppendError."""
@@ -361,7 +275,7 @@ class S3Documents(S3Reading):
         self, found: Found, result_id: str, upload_id: str, rows: Rows
     ) -> list[str] | None:
         """Chunks of the upload's own, where rows can become chunks as they are."""
-        result = await self._in_pool(decode_result, found.body, result_id, found.modified_at)
+        result = await self._threads.run(decode_result, found.body, result_id, found.modified_at)
         places = []
         for field, ref in rows:
             chunk = own_chunk(result, field, ref, upload_id)
@@ -374,13 +288,13 @@ class S3Documents(S3Reading):
         self, result_id: str, found: Found, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Let the library change a result, under a write of its own."""
-        run_id = (await self._in_pool(decode_result, found.body, result_id)).run_id
+        run_id = (await self._threads.run(decode_result, found.body, result_id)).run_id
         write = new_write(Key("result", result_id), run_id)
         async with self._turn(result_id):
             await self._writing.begin(write)
             with self._writing.alive(write):
                 try:
-                    grown = await self._in_pool(work, *args, **kwargs)
+                    grown = await self._threads.run(work, *args, **kwargs)
                 except StorageUnavailableError:
                     raise
                 except Exception:
@@ -438,7 +352,7 @@ class S3Documents(S3Reading):
         while True:
             found = await self._found(Key("result", check_id(result_id, "result_id")))
             try:
-                return await self._in_pool(read, found, result_id)
+                return await self._threads.run(read, found, result_id)
             except FileNotFoundError as error:
                 # An append or a merge may have put the field elsewhere; a document that still
                 # names the missing object says that it is lost.

@@ -19,7 +19,8 @@ from gimle.asgard.core.s3.deleting import array_names
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Deletion, Key, Ledger, Write
+from asgard_server.run.ledger import Deletion, Ledger, Write
+from asgard_server.run.store import Key
 from asgard_server.store.s3_objects import Object, Objects
 from asgard_server.store.written import Written
 

@@ -10,7 +10,8 @@ from gimle.asgard.core.errors import StorageFullError, StorageUnavailableError
 from gimle.asgard.core.s3.markers import BARRED_FOR_S
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Deletion, Key, Ledger, Write
+from asgard_server.run.ledger import Deletion, Ledger, Write
+from asgard_server.run.store import Key
 from asgard_server.store.s3_deleting import DEAD_AFTER_S, Deleter
 from asgard_server.store.s3_lists import ResultLists
 from asgard_server.store.s3_objects import Objects

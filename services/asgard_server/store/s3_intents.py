@@ -10,7 +10,7 @@ from gimle.asgard.core.ids import check_id, is_id
 from gimle.asgard.core.s3.objects import ConflictError
 
 from asgard_server.run.grants import Intent
-from asgard_server.run.store import Ledger
+from asgard_server.run.ledger import Ledger
 from asgard_server.store.granted_intents import FOLDER, decoded, encoded
 from asgard_server.store.s3_objects import Objects
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from gimle.asgard.core.errors import AsgardError
 
-from asgard_server.run.store import Ledger
+from asgard_server.run.ledger import Ledger
 
 REWRITTEN_EVERY_S = 1.0
 # Results that come together are listed together.

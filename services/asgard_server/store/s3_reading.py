@@ -13,7 +13,9 @@ from gimle.asgard.core.ids import check_id
 from gimle.asgard.core.s3.opening import storage_id
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Entry, Found, Key, Kind, Ledger, Rhythm
+from asgard_server.run.ledger import Ledger
+from asgard_server.run.store import Entry, Found, Key, Kind
+from asgard_server.run.upkeep import Rhythm
 from asgard_server.store.s3_objects import Object, Objects
 
 # New names every 5 s, all names every hour (protocols 8).

@@ -21,7 +21,8 @@ from gimle.asgard.core.folder.layout import array_name
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.reading import document_path
 
-from asgard_server.run.store import Found, Key, Ledger, Write
+from asgard_server.run.ledger import Ledger, Write
+from asgard_server.run.store import Found, Key
 from asgard_server.store.s3_objects import Made, Objects
 from asgard_server.store.written import Written
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,11 +20,10 @@ from asgard_server.run.store import (
     News,
     Position,
     ResultRow,
-    RevisionGoneError,
     RunRow,
 )
 from asgard_server.run.store import Readers as StoredReaders
-from asgard_server.store import sqlite_readers, sqlite_search, sqlite_upkeep
+from asgard_server.store import sqlite_rows, sqlite_search, sqlite_upkeep
 from asgard_server.store.log_tail import LogTail
 from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.rows import (
@@ -36,11 +34,10 @@ from asgard_server.store.rows import (
     run_row,
     runs_of_results,
     to_micros,
-    unspelt,
 )
 from asgard_server.store.sqlite_link import Readers
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port
-from asgard_server.store.sqlite_transaction import TABLE, Transaction
+from asgard_server.store.sqlite_transaction import Transaction
 from asgard_server.store.sqlite_writer import Ahead, Committed, Work, Writer
 from asgard_server.store.written import Written
 
@@ -189,7 +186,7 @@ class SqliteRunIndex:
     async def rows(self, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
         """Look up many at once, as of one moment; those that are gone are left out."""
 
-        return await self._look_up(partial(_rows, keys=keys))
+        return await self._look_up(partial(sqlite_rows.rows_of, keys=keys))
 
     async def list_runs(
         self,
@@ -210,29 +207,14 @@ class SqliteRunIndex:
         self, run_id: str, behind: Position | None, limit: int
     ) -> list[ResultRow]:
         """Results of a run, oldest first by (created_at, id)."""
-        where = "" if behind is None else "AND (sorted_at, id) > (?, ?)"
         position = () if behind is None else (to_micros(behind.created_at), behind.id)
         return await self._look_up(
-            lambda connection: [
-                result_row(row)
-                for row in connection.execute(
-                    f"SELECT {RESULT_COLUMNS} FROM results WHERE run_id = ? {where}"  # noqa: S608 - ours
-                    " ORDER BY sorted_at, id LIMIT ?",
-                    (run_id, *position, limit),
-                )
-            ]
+            lambda connection: sqlite_rows.results_of(connection, run_id, position, limit)
         )
 
     async def result_ids(self, run_id: str) -> list[str]:
         """Ids of all results of a run, oldest first by (created_at, id)."""
-        return await self._look_up(
-            lambda connection: [
-                row[0]
-                for row in connection.execute(
-                    "SELECT id FROM results WHERE run_id = ? ORDER BY sorted_at, id", (run_id,)
-                )
-            ]
-        )
+        return await self._look_up(lambda connection: sqlite_rows.result_ids(connection, run_id))
 
     async def walk(
         self, kind: Kind, behind: str, limit: int, by: frozenset[str] | None = None
@@ -240,11 +222,11 @@ class SqliteRunIndex:
         """All rows of a kind in the order of their ids, those > `behind`: for snapshots."""
 
         def walk_runs(connection: sqlite3.Connection) -> list[RunRow]:
-            rows = _walk(connection, RUN_COLUMNS, "runs", behind, limit, by)
+            rows = sqlite_rows.walked(connection, RUN_COLUMNS, "runs", behind, limit, by)
             return [run_row(row) for row in rows]
 
         def walk_results(connection: sqlite3.Connection) -> list[ResultRow]:
-            rows = _walk(connection, RESULT_COLUMNS, "results", behind, limit, by)
+            rows = sqlite_rows.walked(connection, RESULT_COLUMNS, "results", behind, limit, by)
             return [result_row(row) for row in rows]
 
         if kind == "run":
@@ -253,12 +235,12 @@ class SqliteRunIndex:
 
     async def circles(self, run_ids: Sequence[str]) -> dict[str, StoredReaders]:
         """Who may read these runs; those that are not there are left out."""
-        return await self._look_up(partial(_circles, run_ids=run_ids))
+        return await self._look_up(partial(sqlite_rows.circles_of, run_ids=run_ids))
 
     async def changes(self, behind: int, limit: int) -> list[Change]:
         """Log entries with revision > `behind`, in order. Raises `RevisionGoneError`."""
 
-        return await self._look_up(partial(_changes, behind=behind, limit=limit))
+        return await self._look_up(partial(sqlite_rows.changes_behind, behind=behind, limit=limit))
 
     async def news(self, epoch: str, behind: int, limit: int) -> News:
         """Entries behind a revision, their rows, and the head. Raises `RevisionGoneError`."""
@@ -266,19 +248,19 @@ class SqliteRunIndex:
             return known
 
         def read_news(connection: sqlite3.Connection) -> News:
-            now, head = _head(connection)
+            now, head = sqlite_rows.head(connection)
             if now != epoch:
                 return News(now, head, [], {})
-            changes = _changes(connection, behind, limit)
-            rows = _rows(connection, [each.key for each in changes if not each.gone])
-            circles = _circles(connection, runs_of_results(rows))
+            changes = sqlite_rows.changes_behind(connection, behind, limit)
+            rows = sqlite_rows.rows_of(connection, [each.key for each in changes if not each.gone])
+            circles = sqlite_rows.circles_of(connection, runs_of_results(rows))
             return News(now, head, changes, rows, circles)
 
         return await self._look_up(read_news)
 
     async def head(self) -> tuple[str, int]:
         """The epoch, and the newest revision."""
-        return await self._look_up(_head)
+        return await self._look_up(sqlite_rows.head)
 
     async def recall(self, key: Key) -> bytes | None:
         """The digest kept by `remember`, None when unknown."""
@@ -354,67 +336,3 @@ class SqliteRunIndex:
             return [key for key in keys if self._stamp(key) != known(connection, key)]
 
         return await self._look_up(look)
-
-
-def _rows(connection: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, RunRow | ResultRow]:
-    found: dict[Key, RunRow | ResultRow] = {}
-    for key in keys:
-        columns = RUN_COLUMNS if key.kind == "run" else RESULT_COLUMNS
-        row = connection.execute(
-            f"SELECT {columns} FROM {TABLE[key.kind]} WHERE id = ?",  # noqa: S608 - ours
-            (key.id,),
-        ).fetchone()
-        if row is not None:
-            found[key] = run_row(row) if key.kind == "run" else result_row(row)
-    return found
-
-
-def _changes(connection: sqlite3.Connection, behind: int, limit: int) -> list[Change]:
-    entries = [
-        Change(revision, Key(kind, object_id), run_id, bool(gone), unspelt(before), unspelt(after))
-        for revision, kind, object_id, run_id, gone, before, after in connection.execute(
-            "SELECT revision, kind, id, run_id, gone, readers_before, readers_after FROM log"
-            " WHERE revision > ? ORDER BY revision LIMIT ?",
-            (behind, limit),
-        )
-    ]
-    if entries and entries[0].revision != behind + 1:
-        raise RevisionGoneError(behind, entries[0].revision)
-    return entries
-
-
-def _head(connection: sqlite3.Connection) -> tuple[str, int]:
-    epoch, revision = connection.execute(
-        "SELECT value, revision FROM meta, log_head WHERE key = 'epoch'"
-    ).fetchone()
-    return epoch, revision
-
-
-def _circles(connection: sqlite3.Connection, run_ids: Collection[str]) -> dict[str, StoredReaders]:
-    if not run_ids:
-        return {}
-    rows = connection.execute(
-        "SELECT id, readers FROM runs WHERE id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(run_ids)),),
-    )
-    return {run_id: unspelt(readers) for run_id, readers in rows}
-
-
-def _walk(
-    connection: sqlite3.Connection,
-    columns: str,
-    table: str,
-    behind: str,
-    limit: int,
-    by: frozenset[str] | None,
-) -> Iterator[tuple[Any, ...]]:
-    may = ""
-    keys: tuple[str, ...] = ()
-    if by is not None:
-        may, keys = f" AND {sqlite_readers.condition('runs')}", (sqlite_readers.keys_of(by),)
-        if table == "results":
-            may = f" AND EXISTS (SELECT 1 FROM runs WHERE runs.id = results.run_id{may})"  # noqa: S608 - ours
-    return connection.execute(
-        f"SELECT {columns} FROM {table} WHERE id > ?{may} ORDER BY id LIMIT ?",  # noqa: S608 - ours
-        (behind, *keys, limit),
-    )

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from asgard_server.store.rows import ResultValues, RunValues, spelt
 from asgard_server.store.sqlite_places import free_places, insert_rows
+from asgard_server.store.sqlite_readers import rows_of
 from asgard_server.store.sqlite_schema import new_epoch
-from asgard_server.store.sqlite_transaction import Transaction, rows_of
+from asgard_server.store.sqlite_transaction import Transaction
 
 
 def take_results(transaction: Transaction, values: Sequence[ResultValues]) -> None:

@@ -20,7 +20,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from asgard_server.run.store import Deletion, Key, Write, stray_token
+from asgard_server.run.ledger import Deletion, Write, stray_token
+from asgard_server.run.store import Key
 from asgard_server.store.gathering import Gathering
 from asgard_server.store.sqlite_link import Link
 from asgard_server.store.sqlite_schema import IndexFile, errors_of_the_port

@@ -1,4 +1,5 @@
-"""Pages and counts of the runs that a caller may read, in SQLite (docs/protocols.md 13).
+"""Who may read runs, in SQLite, and pages and counts of those that a caller may read
+(docs/protocols.md 13).
 
 A page is the merge of the newest runs of each of the caller's principals, and of those that are
 everybody's: a few seeks in an index, wherever in time the readable ones lie. Of many principals
@@ -10,6 +11,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+
+from asgard_server.store.rows import RunValues
 
 # Seeks in one statement: SQLite refuses 500.
 _SEEKS = 64
@@ -88,3 +91,20 @@ def count(connection: sqlite3.Connection, by: Collection[str], most: int) -> int
         (keys_of(by), most),
     ).fetchone()
     return min(int(of_all) + int(own), most)
+
+
+def rows_of(run: RunValues) -> list[tuple[str, int, str]]:
+    """The rows by which those who may read a run find it; none, where that is everybody."""
+    return [(each, run.sorted_at, run.id) for each in run.readers or ()]
+
+
+def forget(
+    connection: sqlite3.Connection, run_id: str, sorted_at: int, readers: str | None
+) -> None:
+    """Remove the rows of a run whose readers, as its own row spells them, are these."""
+    if readers is not None:
+        connection.execute(
+            "DELETE FROM run_readers WHERE principal IN (SELECT value FROM json_each(?))"
+            " AND sorted_at = ? AND id = ?",
+            (readers, sorted_at, run_id),
+        )

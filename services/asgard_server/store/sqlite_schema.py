@@ -16,9 +16,12 @@ from pathlib import Path
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
 
+from asgard_server.run.store import Kind
 from asgard_server.store.sqlite_room import is_for_want_of_room
 
 SCHEMA_VERSION = 4
+
+TABLE: dict[Kind, str] = {"run": "runs", "result": "results"}
 
 # Tables that are not made from documents: what was begun in an object store and not finished.
 LEDGER = ("writes", "deletions")

@@ -12,9 +12,10 @@ import structlog
 from gimle.asgard.core.documents import digest as digest_of
 from gimle.asgard.core.errors import DocumentError
 
-from asgard_server.run.store import Change, Found, Key, Kind, RunRow
+from asgard_server.run.store import Change, Found, Key, RunRow
+from asgard_server.store import sqlite_log, sqlite_readers
 from asgard_server.store.log_tail import Logged
-from asgard_server.store.retention import DAY, USUAL, Kept
+from asgard_server.store.retention import USUAL, Kept
 from asgard_server.store.rows import (
     ResultValues,
     RunValues,
@@ -26,21 +27,13 @@ from asgard_server.store.rows import (
 )
 from asgard_server.store.sqlite_ledger import end_writes
 from asgard_server.store.sqlite_places import free_places, insert_rows
+from asgard_server.store.sqlite_schema import TABLE
+from asgard_server.store.sqlite_words import add_texts, index_late, remove_text, write_text
 from asgard_server.store.written import Note, Written, standing
-
-_TRIM_EVERY = 1_000
-# Runs whose words wait to be indexed together; until then a search looks at each of them.
-LATE = 256
-
-_HEAD = "revision, (SELECT value FROM meta WHERE key = 'epoch')"
 
 log = structlog.get_logger()
 
-# Kind, id, run, whether it is gone, and as JSON who could read it before, and behind it.
-_Entry = tuple[Kind, str, str, int, str | None, str | None]
 _NOBODY = "[]"
-
-TABLE: dict[Kind, str] = {"run": "runs", "result": "results"}
 
 
 class Transaction:
@@ -69,7 +62,7 @@ class Transaction:
         self._asked: dict[Key, Callable[[], Found | None] | None] = {}
         self._readable: set[Key] = set()
         self._alive: set[Key] = set()
-        self._entries: list[_Entry] = []
+        self._entries: list[sqlite_log.Entry] = []
         self.more_runs = 0
         self._more_late = False
         self._known: dict[Key, RunRow] = {}
@@ -190,10 +183,13 @@ class Transaction:
             if (run := found[one.id].run) and not run.results and one.sorted_at == one.created_at:
                 self._known[key] = RunRow(run, count, one.digest.hex(), from_micros(changed))
         insert_rows(self.connection, "runs", rows)
-        insert_rows(self.connection, "run_readers", [row for one in new for row in rows_of(one)])
+        insert_rows(
+            self.connection,
+            "run_readers",
+            [row for one in new for row in sqlite_readers.rows_of(one)],
+        )
         texts = [(place, one.text) for place, one in zip(places, new, strict=True)]
-        insert_rows(self.connection, "texts", texts)
-        insert_rows(self.connection, "late", [(place,) for place in places])
+        add_texts(self.connection, texts)
         self._more_late = True
         self.more_runs += len(new)
 
@@ -207,13 +203,14 @@ class Transaction:
             new = new._replace(sorted_at=sorted_at)
         self.connection.execute("DELETE FROM runs WHERE place = ?", (place,))
         if new.sorted_at != sorted_at:
-            self._remove_text(place)
+            remove_text(self.connection, place)
             (place,) = free_places(self.connection, [new])
         row = _row(place, new, count, max(new.modified_at, changed), self.now)
         insert_rows(self.connection, "runs", [row])
-        self._forget_readers(key.id, sorted_at, readers)
-        insert_rows(self.connection, "run_readers", rows_of(new))
-        self._write_text(place, new.text)
+        sqlite_readers.forget(self.connection, key.id, sorted_at, readers)
+        insert_rows(self.connection, "run_readers", sqlite_readers.rows_of(new))
+        if write_text(self.connection, place, new.text):
+            self._more_late = True
         self._written(key, key.id, readers, spelt(new.readers))
 
     def _observe_result(self, key: Key, found: Found) -> None:
@@ -251,14 +248,6 @@ class Transaction:
         self._alive.add(key)
         self._entries.append((key.kind, key.id, run_id, 0, before, after))
 
-    def _forget_readers(self, run_id: str, sorted_at: int, readers: str | None) -> None:
-        if readers is not None:
-            self.connection.execute(
-                "DELETE FROM run_readers WHERE principal IN (SELECT value FROM json_each(?))"
-                " AND sorted_at = ? AND id = ?",
-                (readers, sorted_at, run_id),
-            )
-
     def _readers(self, run_id: str) -> str | None:
         """Who may read a run; nobody, where it is not there."""
         row = self.connection.execute("SELECT readers FROM runs WHERE id = ?", (run_id,)).fetchone()
@@ -288,9 +277,9 @@ class Transaction:
             if row is None:
                 return
             self.connection.execute("DELETE FROM runs WHERE place = ?", row[:1])
-            self._forget_readers(key.id, *row[1:])
+            sqlite_readers.forget(self.connection, key.id, *row[1:])
             self._gone_readers[key.id] = row[2]
-            self._remove_text(row[0])
+            remove_text(self.connection, row[0])
             self.more_runs -= 1
             run_id = key.id
             # A deleted run takes its results along; each is believed on its own evidence.
@@ -315,35 +304,6 @@ class Transaction:
         before = self._readers(run_id)
         after = None if before is None else _NOBODY
         self._entries.append((key.kind, key.id, run_id, 1, before, after))
-
-    def _write_text(self, place: int, text: str) -> None:
-        row = self.connection.execute("SELECT text FROM texts WHERE place = ?", (place,)).fetchone()
-        if row is not None:
-            if row[0] == text:  # most changes of a run are of what nobody searches
-                return
-            self._remove_text(place)
-        self.connection.execute("INSERT INTO texts VALUES (?, ?)", (place, text))
-        self.connection.execute("INSERT INTO late VALUES (?)", (place,))
-        self._more_late = True
-
-    def _remove_text(self, place: int) -> None:
-        if not self.connection.execute("DELETE FROM late WHERE place = ?", (place,)).rowcount:
-            # A contentless table must be told what it forgets.
-            self.connection.execute(
-                "INSERT INTO words (words, rowid, text)"
-                " SELECT 'delete', place, text FROM texts WHERE place = ?",
-                (place,),
-            )
-        self.connection.execute("DELETE FROM texts WHERE place = ?", (place,))
-
-    def _index_late(self) -> None:
-        (late,) = self.connection.execute("SELECT count(*) FROM late").fetchone()
-        if late >= LATE:
-            self.connection.execute(
-                "INSERT INTO words (rowid, text)"
-                " SELECT place, text FROM late JOIN texts USING (place) ORDER BY place"
-            )
-            self.connection.execute("DELETE FROM late")
 
     def _count(self, run_id: str, more: int, changed_at: int) -> None:
         self.connection.execute(
@@ -389,45 +349,23 @@ class Transaction:
         if self._readable:
             self._forget()
         if self._more_late:
-            self._index_late()
-        ((head, self.epoch),) = self.connection.execute(
-            f"UPDATE log_head SET revision = revision + ?, runs = runs + ? RETURNING {_HEAD}"  # noqa: S608 - ours
-            if self._entries or self.more_runs
-            else f"SELECT {_HEAD} FROM log_head",  # noqa: S608 - ours
-            (len(self._entries), self.more_runs) if self._entries or self.more_runs else (),
-        ).fetchall()
-        first = head - len(self._entries) + 1
-        insert_rows(
-            self.connection,
-            "log",
-            [
-                (first + n, *entry[:4], self.now, *entry[4:])
-                for n, entry in enumerate(self._entries)
-            ],
+            index_late(self.connection)
+        head, self.epoch = sqlite_log.append(
+            self.connection, self._entries, self.more_runs, self.now
         )
+        first = head - len(self._entries) + 1
         for revision, (kind, object_id, run_id, gone, *told) in enumerate(self._entries, first):
             key = Key(kind, object_id)
             if not gone and (row := self._known.get(key)):
                 change = Change(revision, key, run_id, False, *map(unspelt, told))
                 self.logged.append((change, row))
-        if first // _TRIM_EVERY != (head + 1) // _TRIM_EVERY:
-            self._trim(head)
-        return int(head)
+        sqlite_log.trim(self.connection, first, head, self._kept, self.now)
+        return head
 
     def settled(self) -> None:
         """Say, behind the commit, that what this process has written is known."""
         if self._own is not None and self._settling:
             self._own.settled(self._settling)
-
-    def _trim(self, head: int) -> None:
-        old = self.now - self._kept.days * DAY
-        self.connection.execute(
-            "DELETE FROM log WHERE revision <= ? OR revision < (SELECT revision FROM log"
-            " WHERE at >= ? OR revision = ? ORDER BY revision LIMIT 1)",
-            (head - self._kept.entries, old, head),
-        )
-        self.connection.execute("DELETE FROM tombstones WHERE at < ?", (old,))
-        self.connection.execute("DELETE FROM requests WHERE at < ?", (old,))
 
 
 def _row(place: int, run: RunValues, count: int, changed: int, now: int) -> tuple[Any, ...]:
@@ -445,8 +383,3 @@ def _row(place: int, run: RunValues, count: int, changed: int, now: int) -> tupl
         spelt(run.readers),
         run.document,
     )
-
-
-def rows_of(run: RunValues) -> list[tuple[str, int, str]]:
-    """The rows by which those who may read a run find it; none, where that is everybody."""
-    return [(each, run.sorted_at, run.id) for each in run.readers or ()]

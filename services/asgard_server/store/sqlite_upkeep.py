@@ -16,7 +16,8 @@ from gimle.asgard.core.ids import id_time, new_id
 from asgard_server.run.store import Entry, Found, Key, Kind
 from asgard_server.store import sqlite_bulk
 from asgard_server.store.rows import ResultValues, RunValues, result_values, run_values
-from asgard_server.store.sqlite_transaction import TABLE, Transaction
+from asgard_server.store.sqlite_schema import TABLE
+from asgard_server.store.sqlite_transaction import Transaction
 from asgard_server.store.sqlite_writer import Committed, Writer
 
 # Documents taken in by one transaction of a rebuild. Measured for the text index: 47 us a run

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from asgard_server.run.store import Found, Key, Write
+from asgard_server.run.ledger import Write
+from asgard_server.run.store import Found, Key
 
 # By then another replica has observed what this one could not.
 FORGOTTEN_AFTER_S = 60.0

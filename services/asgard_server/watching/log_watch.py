@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 
@@ -21,8 +20,10 @@ from asgard_server.feed.feed import Feed
 from asgard_server.rpc import metrics
 from asgard_server.watching.audience import Audience
 from asgard_server.watching.frames import Event, Frames, batches
+from asgard_server.watching.ring import Ring
 from asgard_server.watching.source import LogGoneError, Source
-from asgard_server.watching.tokens import TokenMaker, Tokens, unusable
+from asgard_server.watching.tokens import Tokens, unusable
+from asgard_server.watching.watchers import Watcher, Watchers
 
 # Entries of the log read, encoded and handed on in one go: 4 ms of the loop.
 _PAGE = 250
@@ -40,55 +41,6 @@ _POLL_SECONDS = 1.0
 # A change that comes within this of the one before waits so long, and goes with those that
 # came meanwhile: what a look at the log and a message cost does not grow with the changes.
 _GAP_SECONDS = 0.01
-
-
-class _Watcher:
-    """One call: where it is, and how its tokens look.
-
-    One who may not see everything, and has caught up, has `due` changes, and hears of no others.
-    """
-
-    __slots__ = ("audience", "caught_up", "due", "epoch", "moved", "revision", "scope", "tokens")
-
-    epoch: str
-    revision: int
-    tokens: TokenMaker
-
-    def __init__(self, scope: str, audience: Audience | None) -> None:
-        self.scope = scope
-        self.audience = audience
-        self.caught_up = False
-        self.due: deque[int] = deque()
-        self.moved = asyncio.Event()
-
-    @property
-    def name(self) -> str:
-        """In its tokens: the same for those who are told of the same."""
-        if self.audience is None or not self.audience.name:
-            return self.scope
-        return f"{self.audience.name}\n{self.scope}" if self.scope else self.audience.name
-
-    @property
-    def keys(self) -> frozenset[str] | None:
-        """By which it is found; None for one who hears of every change."""
-        return None if self.audience is None else self.audience.keys
-
-    @property
-    def told_as(self) -> str:
-        """The same for those whose messages are the same: services are told more."""
-        is_service = self.audience is not None and self.audience.is_service
-        return f"{self.name}/service" if is_service else self.name
-
-    def position(self, head: int) -> int:
-        """Up to where there is nothing that it has yet to hear of."""
-        if self.keys is None or not self.caught_up:
-            return self.revision
-        return self.due[0] - 1 if self.due else head
-
-    def wants(self, batch: list[Event]) -> list[Event]:
-        """Those that this watcher wants to hear of, as it is told of them."""
-        wanted = [each for each in batch if self.scope in ("", each.scope)]
-        return wanted if self.audience is None else self.audience.told(wanted)
 
 
 class LogWatch:
@@ -118,8 +70,6 @@ class LogWatch:
         self._topic = topic
         self._frames = frames
         self._tokens = tokens
-        self._capacity = capacity
-        self._capacity_bytes = capacity_bytes
         # What is added in one go must not push out what a watcher who keeps up has yet to read.
         self._page = max(1, min(_PAGE, capacity // 4))
         self._near = min(_NEAR, capacity // 2)
@@ -127,10 +77,8 @@ class LogWatch:
         self._checkpoint_seconds = checkpoint_seconds
         # At 0 from the start: Prometheus sees no increase in what appears with its first event.
         self._dropped = metrics.DROPPED_WATCHERS.labels(topic)
-        self._watchers: set[_Watcher] = set()
-        self._by_key: dict[str, set[_Watcher]] = {}
-        self._ring: dict[int, Event] = {}
-        self._ring_bytes = 0
+        self._watchers = Watchers()
+        self._ring = Ring(capacity, capacity_bytes)
         self._made: dict[tuple[str, int, int], list[tuple[int, bytes | None]]] = {}
         self._epoch = ""
         self._revision = 0
@@ -160,7 +108,7 @@ class LogWatch:
     def stop(self) -> None:
         """End every watch with `StoppingError`, and refuse new ones so."""
         self._stopping = True
-        self._wake()
+        self._watchers.wake()
 
     async def follow(
         self, *, snapshot: bool, token: str, scope: str = "", audience: Audience | None = None
@@ -170,7 +118,7 @@ class LogWatch:
 
         Raises `ResumeTokenUnusableError`, `WatcherTooSlowError`, `StoppingError`.
         """
-        watcher = _Watcher(scope, audience)
+        watcher = Watcher(scope, audience)
         self._watchers.add(watcher)
         self._watched.set()
         gauge = metrics.WATCHERS.labels(self._topic)
@@ -187,8 +135,8 @@ class LogWatch:
             async for message in self._follow(watcher, told=snapshot and not token):
                 yield message
         finally:
+            self._watchers.unlist(watcher)
             self._watchers.discard(watcher)
-            self._unlist(watcher)
             if not self._watchers:
                 self._watched.clear()
             gauge.dec()
@@ -239,62 +187,16 @@ class LogWatch:
         self._heard = head  # revisions begin again when the log does
         self._ring.clear()
         self._made.clear()
-        self._ring_bytes = 0
-        self._by_key.clear()
-        for watcher in self._watchers:
-            watcher.caught_up = False
-            watcher.due.clear()
-        self._wake()
+        self._watchers.begin()
 
     def _add(self, encoded: list[Event]) -> None:
         for event in encoded:
-            self._ring[event.revision] = event
-            self._ring_bytes += len(event.body)
-            self._address(event)
+            self._watchers.address(event)
         self._revision = encoded[-1].revision
-        while len(self._ring) > self._capacity or (
-            self._ring_bytes > self._capacity_bytes and len(self._ring) > 1
-        ):
-            oldest = self._ring.pop(next(iter(self._ring)))
-            self._ring_bytes -= len(oldest.body)
+        self._ring.extend(encoded)
         for watcher in self._watchers:
             if watcher.keys is None or not watcher.caught_up:
                 watcher.moved.set()
-
-    def _address(self, event: Event) -> None:
-        """Let those whom a change may concern hear of it: what it costs follows who they are."""
-        if not self._by_key:
-            return
-        concerned: set[_Watcher] = set()
-        if event.guard is None:
-            concerned.update(*self._by_key.values())
-        else:
-            for key in event.guard.seen | event.guard.lost:
-                concerned |= self._by_key.get(key, set())
-        for watcher in concerned:
-            # One who read the log itself may have come further than the reader.
-            if event.revision > watcher.revision:
-                watcher.due.append(event.revision)
-                watcher.moved.set()
-
-    def _enlist(self, watcher: _Watcher) -> None:
-        """From here on a watcher hears of what concerns it, and stands where the reader does."""
-        watcher.caught_up = True
-        for key in watcher.keys or ():
-            self._by_key.setdefault(key, set()).add(watcher)
-
-    def _unlist(self, watcher: _Watcher) -> None:
-        watcher.caught_up = False
-        watcher.due.clear()
-        for key in watcher.keys or ():
-            others = self._by_key.get(key, set())
-            others.discard(watcher)
-            if not others:
-                self._by_key.pop(key, None)
-
-    def _wake(self) -> None:
-        for watcher in self._watchers:
-            watcher.moved.set()
 
     async def _pace(self) -> None:
         """Let watchers read: a burst must not make even the fastest of them too slow.
@@ -315,7 +217,7 @@ class LogWatch:
 
     # The watchers -------------------------------------------------------------------
 
-    async def _follow(self, watcher: _Watcher, *, told: bool) -> AsyncIterator[bytes]:
+    async def _follow(self, watcher: Watcher, *, told: bool) -> AsyncIterator[bytes]:
         spoke = time.monotonic() if told else float("-inf")
         while True:
             if self._stopping:
@@ -324,10 +226,10 @@ class LogWatch:
                 epoch, _ = await self._source.head()
                 if epoch != watcher.epoch and watcher.epoch == self._tokens.unwritten:
                     # Of a log that nothing was written to nothing has been missed.
-                    self._unlist(watcher)
+                    self._watchers.unlist(watcher)
                     self._place(watcher, epoch, 0)
                 elif epoch != watcher.epoch:
-                    self._unlist(watcher)
+                    self._watchers.unlist(watcher)
                     async for message in self._snapshot(watcher):
                         yield message
                     spoke = time.monotonic()
@@ -353,11 +255,11 @@ class LogWatch:
                 watcher.moved.clear()
                 await _wait(watcher.moved, self._checkpoint_seconds - silent)
 
-    def _is_up_to_date(self, watcher: _Watcher) -> bool:
+    def _is_up_to_date(self, watcher: Watcher) -> bool:
         there = watcher.epoch == self._epoch and watcher.revision >= self._revision
         return there and watcher.caught_up and not self._stopping
 
-    async def _told(self, watcher: _Watcher) -> list[tuple[int, bytes | None]]:
+    async def _told(self, watcher: Watcher) -> list[tuple[int, bytes | None]]:
         """What is to be sent now, as messages, each with the revision behind it.
 
         Who is told the same, and stands where others stand, is sent the very same bytes: to make
@@ -380,7 +282,7 @@ class LogWatch:
             self._made[key] = made
         return made
 
-    def _due(self, watcher: _Watcher) -> list[tuple[int, bytes | None]]:
+    def _due(self, watcher: Watcher) -> list[tuple[int, bytes | None]]:
         """What concerns a watcher who has caught up, as messages; else it moves on in silence."""
         if not watcher.due:
             watcher.revision = max(watcher.revision, self._revision)
@@ -391,20 +293,20 @@ class LogWatch:
         events = [self._ring[watcher.due.popleft()] for _ in range(count)]
         return [(each[-1].revision, self._message(watcher, each)) for each in batches(events)]
 
-    def _message(self, watcher: _Watcher, batch: list[Event]) -> bytes | None:
+    def _message(self, watcher: Watcher, batch: list[Event]) -> bytes | None:
         """One message of what this watcher wants to hear of; None for none."""
         wanted = watcher.wants(batch)
         return self._frames.message(wanted, watcher.tokens.token) if wanted else None
 
-    def _place(self, watcher: _Watcher, epoch: str, revision: int) -> None:
+    def _place(self, watcher: Watcher, epoch: str, revision: int) -> None:
         watcher.epoch = epoch
         watcher.revision = revision
         watcher.tokens = self._tokens.maker(epoch, watcher.name)
 
-    async def _next(self, watcher: _Watcher) -> list[Event]:
+    async def _next(self, watcher: Watcher) -> list[Event]:
         """What is to be sent now: from the ring, or from the log for one who comes from afar."""
         if watcher.revision >= self._revision:
-            self._enlist(watcher)
+            self._watchers.enlist(watcher)
             return []
         following = watcher.revision + 1
         last = min(self._revision, watcher.revision + _PAGE)
@@ -430,12 +332,12 @@ class LogWatch:
             "resume from its last token, and read faster"
         )
 
-    def _everything(self, watcher: _Watcher) -> AsyncIterator[list[Event]]:
+    def _everything(self, watcher: Watcher) -> AsyncIterator[list[Event]]:
         if watcher.audience is not None:
             return watcher.audience.everything()
         return self._source.everything(watcher.scope)
 
-    async def _snapshot(self, watcher: _Watcher) -> AsyncIterator[bytes]:
+    async def _snapshot(self, watcher: Watcher) -> AsyncIterator[bytes]:
         """Everything there is; then the watcher stands where the snapshot began."""
         while True:
             yield self._frames.reset

@@ -13,7 +13,7 @@ from gimle.asgard.core.errors import (
     StorageReadOnlyError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder.files import unavailable
+from gimle.asgard.core.folder.refusals import unavailable
 
 
 @pytest.mark.parametrize(

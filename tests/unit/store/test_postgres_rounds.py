@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from asgard_server.run.store import Deletion, Key, Write
+from asgard_server.run.ledger import Deletion, Write
+from asgard_server.run.store import Key
 from asgard_server.store.postgres import PostgresRunIndex
 from asgard_server.store.postgres_ledger import PostgresLedger
 from asgard_server.store.postgres_transaction import slot_of

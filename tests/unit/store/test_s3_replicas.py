@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asgard_server.run.store import Change, Deletion, Key, RunRow, Write
+from asgard_server.run.ledger import Deletion, Write
+from asgard_server.run.store import Change, Key, RunRow
 from asgard_server.store import s3_finishing, s3_objects
 from asgard_server.store.s3_writing import new_write
 from gimle.asgard.core.documents import ResultDocument

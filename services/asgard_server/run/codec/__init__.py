@@ -1,7 +1,7 @@
 """Between the messages of run_service.proto and the documents. Nothing else.
 
 JSON fields travel as bytes in the exact encoding of stored documents. Requests
-over 64 KiB are to be decoded off the loop: see `handlers.py`.
+over 64 KiB are to be decoded off the loop: see `apart.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from asgard_server.run.codec.answers import (
     run_message,
     stored_result,
 )
-from asgard_server.run.codec.fields import json_object, moment, optional, status_name
+from asgard_server.run.codec.fields import json_object, moment, status_name
 from asgard_server.run.codec.requests import (
     batch_digest,
     batch_size,
@@ -45,7 +45,6 @@ __all__ = [
     "new_batch",
     "new_result",
     "new_run",
-    "optional",
     "parts",
     "render_options",
     "result_digest",

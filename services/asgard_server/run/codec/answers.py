@@ -17,8 +17,9 @@ from gimle.asgard.core.documents import (
 from gimle.asgard.core.errors import DocumentError
 from gimle.asgard.v1 import run_service_pb2 as pb
 
+from asgard_server.rpc.fields import timestamp
 from asgard_server.run import domain
-from asgard_server.run.codec.fields import status_number, timestamp
+from asgard_server.run.codec.fields import status_number
 from asgard_server.run.splice import members
 from asgard_server.run.store import Found, Key, ResultRow, RunRow
 
@@ -45,7 +46,7 @@ def run_message(row: RunRow, now: datetime, result_ids: Sequence[str] = ()) -> p
         tags=run.tags,
         note=run.note,
         status=status_number(run.status),
-        finish_time=timestamp(run.finished_at) if run.finished_at else None,
+        finish_time=timestamp(run.finished_at),
         result_count=row.result_count,
         etag=row.etag,
         live=domain.is_live(run.status, row.changed_at, now),

@@ -9,21 +9,14 @@ from typing import Any
 from gimle.asgard.core import exact
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import run_service_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from asgard_server.run import domain
+from asgard_server.run import limits
 
-_EPOCH = domain.EPOCH
+_EPOCH = limits.EPOCH
 _STATUS_NAMES: Mapping[int, str] = {
     number: name.removeprefix("STATUS_").lower() for name, number in pb.Run.Status.items() if number
 }
 _STATUS_NUMBERS = {name: number for number, name in _STATUS_NAMES.items()}
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """A moment as a protobuf timestamp, in microseconds."""
-    since = moment - _EPOCH
-    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def moment(message: Any, name: str, at: str = "") -> datetime | None:
@@ -89,8 +82,3 @@ def parsed(parse: Callable[[Any], Any], body: Any, name: str) -> Any:
         return parse(body)
     except (ValueError, RecursionError) as error:
         raise InvalidFieldError(name, f"is not JSON: {error}", "give a JSON object") from None
-
-
-def optional(message: Any, name: str) -> Any:
-    """A field, None when absent."""
-    return getattr(message, name) if message.HasField(name) else None

@@ -11,8 +11,9 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
 
-from asgard_server.run import domain, rights
-from asgard_server.run.codec.fields import json_object, moment, optional, parsed, status_name
+from asgard_server.rpc.fields import optional
+from asgard_server.run import domain, limits, repeats, rights
+from asgard_server.run.codec.fields import json_object, moment, parsed, status_name
 
 if TYPE_CHECKING:  # numpy's weight: only when there is an array
     from asgard_server.run.arrays import Arrays
@@ -31,7 +32,7 @@ def new_run(request: pb.CreateRunRequest, at: str = "") -> domain.NewRun:
         created_at=moment(request, "create_time", at),
         equation=optional(request, "equation"),
         circuit=optional(request, "circuit"),
-        metadata=json_object(request.metadata, f"{at}metadata", domain.METADATA_LIMIT_BYTES),
+        metadata=json_object(request.metadata, f"{at}metadata", limits.METADATA_LIMIT_BYTES),
         tags=tuple(request.tags),
         note=optional(request, "note"),
         status=status_name(request.status, f"{at}status"),
@@ -72,7 +73,7 @@ def new_result(message: NewResult, arrays: Arrays, at: str = "") -> domain.NewRe
         id=message.result_id,
         result_type=message.result_type,
         data=data(message.data, arrays, at),
-        display=json_object(message.display, f"{at}display", domain.METADATA_LIMIT_BYTES),
+        display=json_object(message.display, f"{at}display", limits.METADATA_LIMIT_BYTES),
         created_at=moment(message, "create_time", at),
     )
 
@@ -92,10 +93,10 @@ def data(body: bytes, arrays: Arrays, at: str = "") -> dict[str, Any]:
     if not body:
         raise InvalidFieldError(f"{at}data", "is missing", "give a JSON object")
     if not arrays and b'"$array"' not in body:
-        return json_object(body, f"{at}data", domain.DATA_LIMIT_BYTES)
+        return json_object(body, f"{at}data", limits.DATA_LIMIT_BYTES)
     from asgard_server.run.arrays import place
 
-    found = json_object(body, f"{at}data", domain.DATA_LIMIT_BYTES, exact.parse)
+    found = json_object(body, f"{at}data", limits.DATA_LIMIT_BYTES, exact.parse)
     restored = parsed(exact.restore, place(found, arrays, at), f"{at}data")
     if not isinstance(restored, dict):
         raise InvalidFieldError(f"{at}data", "is an array", "give an object that names its fields")
@@ -108,7 +109,7 @@ def run_change(request: pb.UpdateRunRequest) -> dict[str, Any]:
         "name": lambda: request.name,
         "equation": lambda: optional(request, "equation"),
         "circuit": lambda: optional(request, "circuit"),
-        "metadata": lambda: json_object(request.metadata, "metadata", domain.METADATA_LIMIT_BYTES),
+        "metadata": lambda: json_object(request.metadata, "metadata", limits.METADATA_LIMIT_BYTES),
         "tags": lambda: tuple(request.tags),
         "note": lambda: optional(request, "note"),
     }
@@ -139,12 +140,12 @@ def batch_size(request: pb.SaveRunRequest) -> int:
 
 def run_digest(request: pb.CreateRunRequest) -> bytes:
     """What tells a repeat of this request from another one."""
-    return domain.request_digest(b"run", request.SerializeToString(deterministic=True))
+    return repeats.request_digest(b"run", request.SerializeToString(deterministic=True))
 
 
 def result_digest(message: NewResult, run_id: str, arrays: Arrays) -> bytes:
     """What tells a repeat of this request from another one."""
-    digest = domain.request_digest(b"result", run_id.encode(), *_result_parts(message, arrays))
+    digest = repeats.request_digest(b"result", run_id.encode(), *_result_parts(message, arrays))
     # Arrays in the store are known by other digests: such requests are told apart by their length.
     return digest + _UPLOADED if message.uploaded else digest
 
@@ -154,7 +155,7 @@ def batch_digest(request: pb.SaveRunRequest, arrays: Sequence[Arrays]) -> bytes:
     parts = [request.run.SerializeToString(deterministic=True)]
     for message, its in zip(request.results, arrays, strict=True):
         parts += _result_parts(message, its)
-    digest = domain.request_digest(b"batch", *parts)
+    digest = repeats.request_digest(b"batch", *parts)
     return digest + _UPLOADED if any(each.uploaded for each in request.results) else digest
 
 

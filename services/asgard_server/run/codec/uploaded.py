@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -17,15 +16,15 @@ from gimle.asgard.v1 import blob_service_pb2 as blob_pb
 from gimle.asgard.v1 import granted_result_pb2 as granted_pb
 from gimle.asgard.v1.append_result_pb2 import AppendResultRequest
 from gimle.asgard.v1.new_result_pb2 import NewResult
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from asgard_server.run import domain
+from asgard_server.rpc.fields import timestamp
+from asgard_server.run import limits
 from asgard_server.run.arrays import Uploaded
-from asgard_server.run.granting import Array, Begun, NewUpload, Sent
+from asgard_server.run.arriving import Sent
+from asgard_server.run.granting import Array, Begun, NewUpload
 from asgard_server.run.grants import Grant, Granted, Held, Upload
 from asgard_server.run.store import Found
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_BYTES = 5 << 40  # what a store takes as one object
 _MOST_AXES = 32
 
@@ -33,9 +32,9 @@ _MOST_AXES = 32
 def asked(request: granted_pb.CreateResultUploadsRequest) -> list[NewUpload]:
     """The uploads that are asked for. Raises `InvalidFieldError`."""
     count = sum(len(each.arrays) for each in request.results)
-    if not 1 <= count <= domain.ARRAYS_LIMIT:
+    if not 1 <= count <= limits.ARRAYS_LIMIT:
         raise InvalidFieldError(
-            "results.arrays", f"are {count:,}", f"send 1 to {domain.ARRAYS_LIMIT:,} at once"
+            "results.arrays", f"are {count:,}", f"send 1 to {limits.ARRAYS_LIMIT:,} at once"
         )
     return [_new(each, f"results[{place}].") for place, each in enumerate(request.results)]
 
@@ -149,10 +148,11 @@ def _upload(key: str, upload: Upload) -> granted_pb.CreateResultUploadsResponse.
 
 def grant_message(grant: Grant) -> blob_pb.Grant:
     """A grant as its message."""
-    since = grant.expires_at - _EPOCH
-    expires = Timestamp(seconds=since // timedelta(seconds=1), nanos=since.microseconds * 1_000)
     return blob_pb.Grant(
-        url=grant.url, method=grant.method, headers=grant.headers, expire_time=expires
+        url=grant.url,
+        method=grant.method,
+        headers=grant.headers,
+        expire_time=timestamp(grant.expires_at),
     )
 
 

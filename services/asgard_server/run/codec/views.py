@@ -9,8 +9,8 @@ from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.v1 import render_result_pb2 as render_pb
 from google.api.httpbody_pb2 import HttpBody
 
-from asgard_server.run import domain
-from asgard_server.run.codec.fields import optional
+from asgard_server.rpc.fields import optional
+from asgard_server.run import repeats
 
 if TYPE_CHECKING:  # the renderer's weight: only when something is drawn
     from asgard_server.run.render.options import Rendered, RenderOptions
@@ -53,4 +53,4 @@ def view_message(rendered: Rendered, name: str) -> render_pb.RenderResultRespons
 def view_etag(document: str, request: render_pb.RenderResultRequest) -> str:
     """Names a view: by the document's state and by what was asked."""
     asked = request.SerializeToString(deterministic=True)
-    return domain.request_digest(document.encode(), asked).hex()
+    return repeats.request_digest(document.encode(), asked).hex()

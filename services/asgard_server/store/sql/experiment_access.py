@@ -10,7 +10,7 @@ from gimle.asgard.core.errors import NotFoundError
 from asgard_server.access.domain import EVERYONE, IMPLIED, OWN, Action, Owner, Visibility
 from asgard_server.access.domain import broadcast as readers_by
 from asgard_server.auth.principal import Principal
-from asgard_server.experiment.store import Circle, Granted
+from asgard_server.experiment.access_store import Circle, Granted
 from asgard_server.store.blob_rows import micros, moment
 from asgard_server.store.sql import access, inheriting
 from asgard_server.store.sql.asset_log import Change

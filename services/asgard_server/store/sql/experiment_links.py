@@ -11,7 +11,7 @@ from gimle.asgard.core.errors import NotFoundError
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment.domain import Report
 from asgard_server.experiment.leases import Run
-from asgard_server.experiment.store import Direction, LinkedAsset, Step, Warned, Which, Wish
+from asgard_server.experiment.link_store import Direction, LinkedAsset, Step, Warned, Which, Wish
 from asgard_server.store.blob_rows import micros
 from asgard_server.store.sql import access, links, retracting
 from asgard_server.store.sql.among import among

@@ -9,7 +9,7 @@ from typing import Any
 
 from asgard_server.experiment.domain import Experiment, Finding, Retraction, Variation
 from asgard_server.experiment.leases import Run, Wandb
-from asgard_server.experiment.store import Flagged, LinkedAsset
+from asgard_server.experiment.link_store import Flagged, LinkedAsset
 from asgard_server.store.blob_rows import micros, moment
 
 EXPERIMENT = (

@@ -10,9 +10,9 @@ from typing import Any
 from gimle.asgard.core.data.serialisable import Serialisable
 from gimle.asgard.core.errors import InvalidFieldError, NotFoundError
 from gimle.asgard.core.folder import Folder, files
-from gimle.asgard.core.folder.files import naming_the_place
 from gimle.asgard.core.folder.layout import KINDS
 from gimle.asgard.core.folder.reading import place_of
+from gimle.asgard.core.folder.refusals import naming_the_place
 from gimle.asgard.core.ids import check_name, is_id
 
 _KEYS = {"base_path", "durability"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gimle.asgard.core.folder.folder import CreatedRun, Durability, Folder
+from gimle.asgard.core.folder.creating import CreatedRun
+from gimle.asgard.core.folder.folder import Durability, Folder
 from gimle.asgard.core.folder.fsck import Finding, Report
 
 __all__ = ["CreatedRun", "Durability", "Finding", "Folder", "Report"]

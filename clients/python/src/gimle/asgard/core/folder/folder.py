@@ -8,34 +8,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from gimle.asgard.core.documents import (
-    ResultDocument,
-    RunDocument,
-    encode_result,
-    encode_result_plain,
-    encode_run,
-    same_run,
-)
-from gimle.asgard.core.errors import (
-    AlreadyExistsError,
-    AsgardError,
-    DocumentError,
-    InvalidFieldError,
-    NotFoundError,
-)
+from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_run, same_run
+from gimle.asgard.core.errors import DocumentError, InvalidFieldError, NotFoundError
 from gimle.asgard.core.folder import files
 from gimle.asgard.core.folder.append import Appender
-from gimle.asgard.core.folder.arrayfiles import ArrayFile, free_name, take_out
+from gimle.asgard.core.folder.creating import CreatedRun, Creator
 from gimle.asgard.core.folder.deleting import Deleter
-from gimle.asgard.core.folder.files import naming_the_place
 from gimle.asgard.core.folder.fsck import Report, examine
 from gimle.asgard.core.folder.intents import Intents, Markers
 from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.locks import Locks
 from gimle.asgard.core.folder.place import open_place
 from gimle.asgard.core.folder.reading import Reading, place_of
+from gimle.asgard.core.folder.refusals import naming_the_place
 from gimle.asgard.core.folder.reserve import Reserve
 from gimle.asgard.core.ids import check_id
 
@@ -44,15 +31,6 @@ Durability = Literal["durable", "relaxed"]
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-class CreatedRun(NamedTuple):
-    """A run and its results as they are stored; the run's bytes, and how its file lies there."""
-
-    run: RunDocument
-    results: list[ResultDocument]
-    body: bytes
-    stat: os.stat_result
 
 
 class Folder(Reading):
@@ -90,6 +68,9 @@ class Folder(Reading):
         self._reserve = Reserve(self._layout)
         self._markers = Markers(self._layout, self._reserve, durable=self._durable)
         self._deleter = Deleter(self._layout, self._markers, durable=self._durable)
+        self._creator = Creator(
+            self._layout, self._locks, self._intents, self._markers, self._deleter, self._durable
+        )
         self._appender = Appender(self._layout, self._intents, self._durable)
         #: The id that tells this folder from any other; None where it is read-only without one.
         self.storage_id = open_place(
@@ -129,73 +110,7 @@ class Folder(Reading):
         Answers for each how it lies there, or what `create_run` would raise: what is wrong
         with one of them does not concern the others.
         """
-        answers: list[CreatedRun | Exception] = []
-        begun: dict[int, tuple[RunDocument, bytes]] = {}
-        written: list[list[ResultDocument]] = []
-        try:
-            for number, (run, results) in enumerate(batch):
-                written.append([])
-                # The answer of each, until its document is there.
-                answers.append(AlreadyExistsError("run", run.id))
-                try:
-                    begun[number] = self._begin_run(run, results, written[-1])
-                except Exception as error:  # noqa: BLE001 - it is the answer of this one alone
-                    self._take_back(written.pop())
-                    written.append([])
-                    answers[number] = self._named(error)
-            bodies = [(f"{run.id}.json", body) for run, body in begun.values()]
-            outcomes = files.create_all(self._layout.runs, bodies, durable=self._durable)
-            for (number, (run, body)), outcome in zip(begun.items(), outcomes, strict=True):
-                if isinstance(outcome, os.stat_result):
-                    answers[number] = CreatedRun(run, written[number], body, outcome)
-                    continue
-                self._take_back(written[number])
-                if outcome is not None:
-                    answers[number] = self._named(outcome)
-        except BaseException:
-            for each in written:
-                self._take_back(each)
-            raise
-        return answers
-
-    def _begin_run(
-        self,
-        run: RunDocument,
-        results: Sequence[ResultDocument],
-        written: list[ResultDocument],
-    ) -> tuple[RunDocument, bytes]:
-        """Write all of a new run but its own document, which is answered; fill `written`."""
-        check_id(run.id, "run_id")
-        for result in results:
-            check_id(result.id, "result_id")
-            if result.run_id != run.id:
-                raise InvalidFieldError(
-                    "results.run_id", f"{result.run_id} is another run's", f"use {run.id}"
-                )
-        if results:
-            listed = dict.fromkeys((*run.results, *(result.id for result in results)))
-            run = replace(run, results=tuple(listed))
-        body = encode_run(run)
-        if self._markers.exists(run.id):
-            with self._locks.run(run.id):
-                self._deleter.finish(run.id)
-        if results and os.path.lexists(self._layout.document("run", run.id)):
-            raise AlreadyExistsError("run", run.id)
-        for result in results:
-            written.append(self._write_result(result))  # noqa: PERF401  # what is written is undone on failure
-        return run, body
-
-    def _take_back(self, written: Sequence[ResultDocument]) -> None:
-        for result in written:
-            self._deleter.remove_result(result)
-
-    def _named(self, error: Exception) -> Exception:
-        """An error of the file system in our words; any other as it is."""
-        if isinstance(error, AsgardError) or not isinstance(error, OSError):
-            return error
-        named = files.unavailable(self.path, error)
-        named.__cause__ = error
-        return named
+        return self._creator.runs(batch)
 
     @naming_the_place
     def update_run(self, run_id: str, change: Callable[[RunDocument], RunDocument]) -> RunDocument:
@@ -231,7 +146,7 @@ class Folder(Reading):
         check_id(result.id, "result_id")
         if not os.path.lexists(self._layout.document("run", run_id)):
             raise NotFoundError("run", run_id)
-        stored = self._write_result(result)
+        stored = self._creator.write_result(result)
         try:
             with self._locks.run(run_id):
                 run = self.read_run(run_id)
@@ -250,46 +165,6 @@ class Folder(Reading):
                 self._deleter.remove_result(stored)
             raise
         return stored
-
-    def _write_result(self, result: ResultDocument) -> ResultDocument:
-        """Write a new result's arrays and document. Raises AlreadyExistsError."""
-        name = f"{result.id}.json"
-        body = encode_result_plain(result)
-        arrays: list[ArrayFile] = []
-        if body is None:
-            result, arrays = take_out(result, partial(free_name, self._layout, result.id))
-            body = encode_result(result)
-        if not arrays:
-            if not files.create(self._layout.results, name, body, durable=self._durable):
-                raise AlreadyExistsError("result", result.id)
-            return result
-        document = self._layout.document("result", result.id)
-        if os.path.lexists(document):
-            raise AlreadyExistsError("result", result.id)
-        intent = self._intents.begin(result.id, [array.name for array in arrays])
-        placed = []
-        try:
-            for array in arrays:
-                array.write(self._layout, durable=self._durable)
-                placed.append(array.name)
-            if self._durable:
-                files.sync_folder(self._layout.files)
-            if not files.create(self._layout.results, name, body, durable=self._durable):
-                raise AlreadyExistsError("result", result.id)
-        except AlreadyExistsError:
-            self._remove_arrays(placed)
-            raise
-        except BaseException:
-            if not os.path.lexists(document):
-                self._remove_arrays(placed)
-            raise
-        finally:
-            self._intents.end(result.id, intent)
-        return result
-
-    def _remove_arrays(self, names: list[str]) -> None:
-        for name in names:
-            files.remove(self._layout.array(name))
 
     @naming_the_place
     def append(

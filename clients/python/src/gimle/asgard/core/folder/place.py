@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 from gimle.asgard.core.documents import format_time
 from gimle.asgard.core.errors import StorageUnavailableError
-from gimle.asgard.core.folder import files
+from gimle.asgard.core.folder import files, refusals
 from gimle.asgard.core.folder.layout import METADATA, Layout
 
 FORMAT = 1
@@ -42,7 +42,7 @@ def open_place(layout: Layout, *, create: bool, durable: bool, now: datetime) ->
         readable = os.path.isdir(layout.root)
         if readable and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return storage_id
-        raise files.unavailable(layout.root, error) from error
+        raise refusals.unavailable(layout.root, error) from error
     return storage_id
 
 
@@ -54,7 +54,7 @@ def read_storage_id(layout: Layout) -> str | None:
     try:
         body = files.read(layout.metadata)
     except OSError as error:
-        raise files.unavailable(layout.root, error) from error
+        raise refusals.unavailable(layout.root, error) from error
     if body is None:
         return None
     try:

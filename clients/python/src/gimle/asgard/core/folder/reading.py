@@ -8,19 +8,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gimle.asgard.core.documents import (
-    ResultDocument,
-    RunDocument,
-    decode_result,
-    decode_run,
-)
+from gimle.asgard.core.documents import ResultDocument, RunDocument, decode_result, decode_run
 from gimle.asgard.core.errors import (
     AsgardError,
     DocumentError,
     NotFoundError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder import files
+from gimle.asgard.core.folder import files, refusals
 from gimle.asgard.core.folder.arrayfiles import loader
 from gimle.asgard.core.folder.layout import METADATA, Layout, document_id
 from gimle.asgard.core.folder.place import read_storage_id
@@ -48,7 +43,7 @@ class Reading:
         except StorageUnavailableError:
             raise
         except OSError as error:
-            raise files.unavailable(self.path, error) from error
+            raise refusals.unavailable(self.path, error) from error
         if storage_id == self.storage_id and os.path.isdir(self._layout.runs):
             return
         if storage_id is None or storage_id == self.storage_id:
@@ -68,7 +63,7 @@ class Reading:
         except OSError as error:
             if error.errno in files.OF_THE_FILE and os.access(self._layout.folder(kind), os.X_OK):
                 raise DocumentError(id, str(error.strerror)) from error
-            raise files.unavailable(self.path, error) from error
+            raise refusals.unavailable(self.path, error) from error
 
     def stat(self, kind: str, id: str) -> os.stat_result | None:
         """Look at the file of a document, None when there is none."""
@@ -79,7 +74,7 @@ class Reading:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return None
-            raise files.unavailable(self.path, error) from error
+            raise refusals.unavailable(self.path, error) from error
 
     def read_run(self, run_id: str) -> RunDocument:
         """Read a run. Raises NotFoundError, DocumentError."""
@@ -115,7 +110,7 @@ class Reading:
         except OSError as error:
             if isinstance(error, AsgardError):
                 raise
-            raise files.unavailable(self.path, error) from error
+            raise refusals.unavailable(self.path, error) from error
 
     def ids(self, kind: str) -> list[str]:
         """The ids of all documents of a kind, in no order.
@@ -125,7 +120,7 @@ class Reading:
         try:
             names = os.listdir(self._layout.folder(kind))
         except OSError as error:
-            raise files.unavailable(self.path, error) from error
+            raise refusals.unavailable(self.path, error) from error
         return [id for name in names if (id := document_id(name)) is not None]
 
     def entries(self, kind: str) -> Iterator[tuple[str, str]]:
@@ -152,7 +147,7 @@ class Reading:
         except OSError as error:
             if isinstance(error, StorageUnavailableError):
                 raise
-            raise files.unavailable(self.path, error) from error
+            raise refusals.unavailable(self.path, error) from error
 
     def run_ids_newest_first(self) -> Iterator[str]:
         """List the ids of runs, newest first by (created_at, id).

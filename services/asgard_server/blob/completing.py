@@ -1,0 +1,258 @@
+"""From bytes that have arrived to bytes known to be the right ones (docs/protocols.md 12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+from gimle.asgard.core.errors import (
+    DigestMismatchError,
+    NotFoundError,
+    UploadEndedError,
+    UploadIncompleteError,
+)
+from gimle.asgard.core.ids import check_id, new_id
+
+from asgard_server.blob import domain, limits, metrics
+from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.parts import Part, missing_parts, part_count, sha256_of_parts
+from asgard_server.blob.store import Bytes, Table
+from asgard_server.blob.together import arrived
+from asgard_server.blob.whose import SERVICES, Whose
+
+# Questions to the store that one call has open at a time.
+_AT_ONCE = 16
+
+# Until an object appears that another call is putting together: 4 s in all.
+_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+# What concerns one upload of many; anything else ends the call.
+_OF_ONE = (NotFoundError, UploadIncompleteError, UploadEndedError, DigestMismatchError)
+
+
+class _Looked(NamedTuple):
+    """An upload whose bytes are there, and the row that says so."""
+
+    before: Blob
+    done: Blob
+
+
+class Completer:
+    """Completes uploads after looking at what has arrived.
+
+    It works for the services until it is told for whom (`of`).
+    """
+
+    def __init__(self, table: Table, held: Bytes, clock: Callable[[], datetime]) -> None:
+        self._table = table
+        self._bytes = held
+        self._clock = clock
+        self._whose = SERVICES
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    def of(self, whose: Whose) -> Completer:
+        """The same for a caller: others' uploads are not there."""
+        theirs = copy(self)
+        theirs._whose = whose
+        return theirs
+
+    async def complete(
+        self, asked: Sequence[tuple[str, str | None]], *, dry_run: bool = False
+    ) -> list[Blob | Exception]:
+        """Make uploads ready that are whole; answer each, or why it is not.
+
+        With each id the SHA-256 of all bytes may be given. `dry_run`: look at what has arrived,
+        and change nothing. Raises `InvalidFieldError`.
+        """
+        limits.batch(len(asked), "uploads")
+        for blob_id, _ in asked:
+            check_id(blob_id, "uploads.blob_id")
+        digests = [limits.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
+        found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
+        there = await arrived(self._bytes, found.values())
+
+        async def one(blob_id: str, sha256: str | None) -> Blob | Exception | _Looked:
+            blob = found.get(blob_id)
+            if blob is None:
+                return NotFoundError("blob", blob_id)
+            try:
+                if (held := there.get(blob.key)) is not None and not dry_run:
+                    _require_same(blob, sha256)
+                    return _Looked(blob, self._ready(blob, held))
+                async with self._turns:
+                    if dry_run:
+                        return await self._looked(blob)
+                    return await self._complete(blob, sha256)
+            except _OF_ONE as error:
+                return error
+
+        work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
+        answers = await self._settled_all(await asyncio.gather(*work))
+        if not dry_run:
+            metrics.count_uploads(answers)
+        return answers
+
+    async def _settled_all(
+        self, looked: Sequence[Blob | Exception | _Looked]
+    ) -> list[Blob | Exception]:
+        """What has been found whole becomes ready, all in one transaction."""
+        whole = [each for each in looked if isinstance(each, _Looked)]
+        settled = iter(await self._table.settle_all(whole) if whole else ())
+        answers: list[Blob | Exception] = []
+        for each in looked:
+            if not isinstance(each, _Looked):
+                answers.append(each)
+                continue
+            now = next(settled)
+            if now is None:
+                answers.append(NotFoundError("blob", each.before.id))
+            elif now.state != "ready":
+                answers.append(UploadEndedError(now.id, now.state))
+            else:
+                answers.append(now)
+        return answers
+
+    async def _looked(self, blob: Blob) -> Blob:
+        """The blob, if it could be completed now. Raises `UploadIncompleteError`,
+        `UploadEndedError`.
+        """
+        if blob.state not in ("uploading", "ready"):
+            raise UploadEndedError(blob.id, blob.state)
+        if blob.state == "ready" or await self._bytes.head(blob.arrives_at) is not None:
+            return blob
+        if blob.way != "parts":
+            raise UploadIncompleteError(blob.id, "nothing has arrived")
+        _require_parts(blob, await self._bytes.parts(blob) or [])
+        return blob
+
+    async def _complete(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
+        if blob.state != "uploading":
+            if blob.state == "ready":
+                _require_same(blob, sha256)
+                return blob
+            raise UploadEndedError(blob.id, blob.state)
+        _require_same(blob, sha256)
+        try:
+            return await self._arrived(blob, sha256)
+        except UploadIncompleteError:
+            # Somebody else may have completed it meanwhile, and cleared away what was looked for.
+            now = (await self._table.find([blob.id])).get(blob.id)
+            if now is not None and now.state == "ready":
+                return now
+            raise
+
+    async def _arrived(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
+        match blob.way:
+            case "checked":
+                return _Looked(blob, await self._checked(blob))
+            case "parts":
+                return await self._settled(blob, await self._put_together(blob, sha256))
+            case "plain":
+                return await self._copied(blob, sha256)
+
+    async def _settled(self, blob: Blob, done: Blob) -> Blob:
+        """The row that won: of several who complete, each answers the same."""
+        now = await self._table.settle(blob, done)
+        if now.state != "ready":
+            raise UploadEndedError(blob.id, now.state)
+        return now
+
+    async def _checked(self, blob: Blob) -> Blob:
+        held = await self._bytes.head(blob.key)
+        if held is None:
+            raise UploadIncompleteError(blob.id, "nothing has arrived")
+        # The store has refused all others; a store that cannot say so is not to be trusted.
+        if held.size_bytes != blob.size_bytes or held.sha256 not in (None, blob.sha256):
+            raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
+        return self._ready(blob, held)
+
+    def _ready(self, blob: Blob, held: Held) -> Blob:
+        verified = held.sha256 is not None
+        return domain.ready(blob, held, self._clock(), sha256=blob.sha256, verified=verified)
+
+    async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
+        size = blob.size_bytes or 0
+        # In this order: parts that somebody else puts together go when the whole is there.
+        parts = await self._bytes.parts(blob)
+        held = await self._bytes.head(blob.key)
+        if held is None:
+            _require_parts(blob, parts or [])
+            await self._bytes.finish_parts(blob, parts or [])
+            held = await self._appeared(blob)
+        else:
+            # Of somebody who died before he had removed them: the row will forget their name.
+            await self._bytes.drop_parts(blob)
+        if held is None:
+            raise UploadIncompleteError(blob.id, "its parts are gone: upload it again")
+        wanted = blob.sha256 or sha256
+        if held.size_bytes != size or (None not in (held.sha256, wanted) and held.sha256 != wanted):
+            raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
+        return domain.ready(
+            blob,
+            held,
+            self._clock(),
+            sha256=held.sha256 or wanted,
+            verified=held.sha256 is not None,
+            sha256_parts=held.sha256_parts or (sha256_of_parts(parts) if parts else None),
+        )
+
+    async def _appeared(self, blob: Blob) -> Held | None:
+        """The whole: where somebody else is putting it together, the parts go a moment before."""
+        for pause in _PAUSES_S:
+            if (held := await self._bytes.head(blob.key)) is not None:
+                return held
+            await asyncio.sleep(pause)
+        return await self._bytes.head(blob.key)
+
+    async def _copied(self, blob: Blob, sha256: str | None) -> Blob:
+        """Bytes of a plain PUT may change while its URL holds: so a copy is what is kept."""
+        arrived = await self._bytes.head(blob.arrives_at)
+        if arrived is None:
+            raise UploadIncompleteError(blob.id, "nothing has arrived")
+        if arrived.size_bytes > limits.PLAIN_BYTES:
+            raise UploadIncompleteError(
+                blob.id, f"it has more than {limits.PLAIN_BYTES:,} bytes: upload it in parts"
+            )
+        if blob.size_bytes not in (None, arrived.size_bytes):
+            raise DigestMismatchError(blob.id, f"{arrived.size_bytes:,} bytes have arrived")
+        copy = replace(blob, attempt=new_id(self._clock()))
+        # Whoever dies from here on leaves bytes that no row names: the sweeper finds them by this.
+        await self._table.note_copy(copy, self._clock())
+        held = await self._bytes.copy(blob.arrives_at, arrived.etag, copy.key, blob.content_type)
+        if held is None:
+            # A store that was asked twice may have copied the first time.
+            await self._bytes.remove(copy)
+            raise UploadIncompleteError(blob.id, "other bytes arrived meanwhile: complete it again")
+        wanted = blob.sha256 or sha256
+        if wanted is not None and held.sha256 != wanted:
+            await self._bytes.remove(copy)
+            raise DigestMismatchError(blob.id, f"bytes with SHA-256 {held.sha256} have arrived")
+        done = domain.ready(copy, held, self._clock(), sha256=held.sha256, verified=True)
+        now = await self._table.settle(blob, done)
+        if now.attempt != done.attempt or now.state != "ready":
+            await self._bytes.remove(copy)  # somebody else's copy is the blob
+        if now.state != "ready":
+            raise UploadEndedError(blob.id, now.state)
+        await self._bytes.remove(blob)
+        return now
+
+
+def _require_same(blob: Blob, sha256: str | None) -> None:
+    if sha256 is not None and blob.sha256 is not None and sha256 != blob.sha256:
+        raise DigestMismatchError(blob.id, f"its SHA-256 was declared as {blob.sha256}")
+
+
+def _require_parts(blob: Blob, arrived: Sequence[Part]) -> None:
+    """Raise `UploadIncompleteError` unless all parts have arrived."""
+    size = blob.size_bytes or 0
+    if missing := missing_parts(size, arrived):
+        raise UploadIncompleteError(
+            blob.id,
+            f"{len(missing):,} of {part_count(size):,} parts are missing, "
+            f"the first is {missing[0]}",
+            tuple(missing[:1_000]),
+        )

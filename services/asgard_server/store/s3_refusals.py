@@ -1,0 +1,69 @@
+"""What a store in S3 refuses, and in our words why."""
+
+from __future__ import annotations
+
+import re
+
+from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
+from gimle.asgard.core.s3.place import Place
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+# Said by a store over a file system when the folder of a key, left empty by a delete, vanished
+# while the object was on its way into it.
+_PASSING = {"ExistingObjectIsDirectory", "SlowDown"}
+
+
+def passes(error: BaseError) -> bool:
+    """Whether the same request may be answered in a moment."""
+    status, code = status_of(error), code_of(error)
+    if code in _PASSING:
+        return True
+    if isinstance(error, AlreadyExistsError | PreconditionError):
+        # 409: another write of this very key is under way.
+        return status == 409
+    if status is None:
+        return not isinstance(error, PermissionDeniedError | UnauthenticatedError)
+    return status in (408, 409, 429) or (status >= 500 and status != 507)
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status of an answer, None where none came."""
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
+
+def code_of(error: Exception) -> str:
+    """The store's own word for it, empty where it says none."""
+    found = _CODE.search(str(error))
+    return found[1] if found else ""
+
+
+def refuse_missing_bucket(place: Place, error: Exception) -> None:
+    """Raise what it means where it is the bucket that is not there, and not an object."""
+    if code_of(error) == "NoSuchBucket":
+        raise refusal(place, error) from error
+
+
+def refusal(place: Place, error: Exception) -> AsgardError:
+    """The store's refusal in our words."""
+    where, code, status = str(place), code_of(error), status_of(error)
+    if code in ("XMinioStorageFull", "QuotaExceeded") or status == 507:
+        return StorageFullError(where)
+    if code == "NoSuchBucket":
+        bucket = place.bucket
+        mend = f"there is no bucket {bucket}; create it, or set the endpoint of its store"
+    elif isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        mend = f"it refuses us ({code or status}); check its keys and what they allow"
+    elif status is not None:
+        mend = f"it answers {status} {code}; is it in order?"
+    else:
+        mend = "it does not answer; is the store running there?"
+    return StorageUnavailableError(where, mend)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from asgard_server.store.sql.session import Database, Session
+from asgard_server.store.sql.session import Database, Engine, Session
 
 T = TypeVar("T")
 
@@ -29,6 +29,11 @@ class Overlapping:
         self._is_armed = False
         self._holding = asyncio.Event()
         self._other_ended = asyncio.Event()
+
+    @property
+    def engine(self) -> Engine:
+        """As the database's."""
+        return self._database.engine
 
     async def write(self, work: Callable[[Session], Awaitable[T]]) -> T:
         """Run work as one transaction, which commits late if it is the first of a pair."""
@@ -59,7 +64,7 @@ class Overlapping:
         self._holding.clear()
         self._other_ended.clear()
         one = asyncio.ensure_future(first())
-        if await self._database.look(_engine) == "postgres":
+        if self.engine == "postgres":
             holding = asyncio.ensure_future(self._holding.wait())
             await asyncio.wait((one, holding), return_when=asyncio.FIRST_COMPLETED)
             assert holding.done(), f"the first ended before it was to commit: {one}"
@@ -73,7 +78,3 @@ class Overlapping:
             if await self._database.look(lambda session: session.value(_WAITING)):
                 return
             await asyncio.sleep(0.002)
-
-
-async def _engine(session: Session) -> str:
-    return session.engine

@@ -285,10 +285,10 @@ async def test_what_nobody_hears_is_sent_seldom_and_what_somebody_hears_at_once(
 
     async with aclosing(client):
         await feed.ring("runs", 1)
-        assert await sent(2) < 1  # one in 0.2 s, beside four in 0.1
+        assert await sent(2) < 0.7  # one in 0.2 s, beside four in 0.1
         async with other.listen("runs") as bells:
             # The one before may have gone unheard, and the next one then waits.
             await sent(0.5)
-            assert await sent(2) > 1
+            assert await sent(2) > 0.7
             await feed.ring("runs", 10_000)
             await rung(bells, 10_000, 30)

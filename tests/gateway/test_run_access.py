@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ class House:
 
     client: httpx.AsyncClient
     keys: dict[str, str]
+    grpc: str
 
     async def ask(self, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
         """One request of one of them."""
@@ -47,7 +51,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             wish = {"name": "k", "key_type": "user", "user_id": f"sub-{handle}"}
             keys[handle] = (await served.client.post("/v1/api-keys", json=wish)).json()["key"]
     async with a_monitor(storage, auth="required") as served:
-        yield House(served.client, keys)
+        yield House(served.client, keys, served.grpc)
 
 
 async def test_the_documented_endpoints_show_each_caller_their_own(house: House) -> None:
@@ -150,3 +154,16 @@ async def test_handles_say_whose_a_run_is(house: House, tmp_path: Path) -> None:
         hidden = await house.ask("ann", "PATCH", path, body)
         assert hidden.json()["reason"] == "RUN_NOT_FOUND"
     assert (await house.made("ben", f"/v1/runs/{run['id']}", None, "GET"))["owner"] == "sub-ben"
+    # The command line, and the library behind it.
+    command = ("runs", "visibility", run["id"], "organization", "--organization", "o/acme")
+    place = ("--owner", "@ann", "--storage", f"grpc://{house.grpc}")
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gimle.asgard.cli", *command, *place),
+        env={**os.environ, "ASGARD_API_KEY": house.keys["ben"]},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await done.communicate()
+    assert (done.returncode, said.decode().split()) == (0, [f"{run['id']}:", "org_public"]), said
+    now = await house.made("ann", f"/v1/runs/{run['id']}", None, "GET")
+    assert (now["owner"], now["organization_id"]) == ("sub-ann", acme)

@@ -160,9 +160,9 @@ def visibility(
     who: Annotated[str, typer.Argument(metavar="WHO", help="private, organization or public.")],
     storage: Storage = "storage",
     organization: Annotated[
-        str, typer.Option(help="The id of an organisation of yours, whose the run is from now on.")
+        str, typer.Option(help="An organisation of yours, whose the run is from now on.")
     ] = "",
-    owner: Annotated[str, typer.Option(help="The id of the user who owns it from now on.")] = "",
+    owner: Annotated[str, typer.Option(help="The user who owns it from now on.")] = "",
 ) -> None:
     """Say who reads a run of yours, and whose it is.
 
@@ -170,8 +170,8 @@ def visibility(
 
     ```
     asgard runs visibility 0198c0de public
-    asgard runs visibility 0198c0de organization --organization org_0198a7c2
-    asgard runs visibility 0198c0de private --owner auth0|64f1
+    asgard runs visibility 0198c0de organization --organization o/acme
+    asgard runs visibility 0198c0de private --owner @alice
     ```
     """
     wanted = _VISIBILITIES.get(who)

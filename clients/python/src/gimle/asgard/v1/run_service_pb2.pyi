@@ -228,11 +228,13 @@ class CreateRunRequest(message.Message):
     status: Run.Status.ValueType
     """STATUS_RUNNING: FinishRun will follow; STATUS_PENDING with belongs; otherwise unspecified."""
     organization_id: builtins.str
-    """An organisation of the caller's: the run is its, and its members read it unless private."""
+    """An organisation of the caller's, by id or as o/acme: the run is its, and its members read it
+    unless private.
+    """
     visibility: builtins.str
     """"private", "org_public" or "public"; of an organisation's "org_public", otherwise "private"."""
     owner: builtins.str
-    """The caller; a sub where a service or the local user says it."""
+    """The caller; another user, also as @alice, where a service or the local user says it."""
     @builtins.property
     def tags(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @builtins.property

@@ -39,13 +39,14 @@ async def s3_home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often the store is asked for what."""
     counted: Counter[str] = Counter()
-    inner = BaseClient._make_api_call
+    client_class: Any = BaseClient
+    inner = client_class._make_api_call
 
     def counting(client: Any, name: str, wish: Any) -> Any:
         counted[name] += 1
         return inner(client, name, wish)
 
-    monkeypatch.setattr(BaseClient, "_make_api_call", counting)
+    monkeypatch.setattr(client_class, "_make_api_call", counting)
     return counted
 
 

@@ -10,7 +10,7 @@ import math
 import random
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgard_server.run.store import RunRow
 from asgard_server.store.rows import RunValues, run_row
@@ -150,9 +150,10 @@ class Counts:
 
         In the transaction whose snapshot is counted: what changes a row moves the log with it.
         """
-        epoch, revision, state = await connection.fetchrow(
+        head: Any = await connection.fetchrow(
             "SELECT epoch, revision, state FROM asgard.run_log_head"
         )
+        epoch, revision, state = head
         found = self._known.get((by, most))
         if found is not None and found[:2] == (epoch, revision):
             return found[2]
@@ -168,13 +169,14 @@ class Counts:
 async def count(connection: Connection, by: Collection[str], most: int) -> int:
     """How many runs these principals may read, counted up to `most`."""
     keys = sorted(by)
-    of_all, own, looked = await connection.fetchrow(
+    row: Any = await connection.fetchrow(
         f"SELECT (SELECT count(*) FROM (SELECT FROM asgard.runs WHERE {OF_EVERYBODY}"  # noqa: S608 - ours
         " LIMIT $2) AS of_all), count(*), coalesce(sum(times), 0) FROM (SELECT count(*) AS times"
         " FROM (SELECT id FROM asgard.run_readers WHERE principal = ANY($1::text[])"
         " LIMIT 2 * $2) AS looked GROUP BY id) AS own",
         *(keys, most),
     )
+    of_all, own, looked = row
     if looked == 2 * most and of_all + own < most:  # most of them are several principals' own
         own = await connection.fetchval(
             "SELECT count(DISTINCT id) FROM asgard.run_readers WHERE principal = ANY($1::text[])",

@@ -13,25 +13,23 @@ from asgard_server.store.sql import access, asset_log
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.session import Session
 
+# No two of these tables are joined to one another: nobody tells the planner how large they are.
 _POSTGRES = """
 WITH gone AS (DELETE FROM grants AS g WHERE {unwanted} RETURNING g.object_id, g.principal),
-hit AS (SELECT DISTINCT object_id, principal FROM gone),
-lost AS (
-  DELETE FROM readers AS r USING hit
-   WHERE r.object_kind = 'asset' AND r.object_id = hit.object_id AND r.principal = hit.principal
-     AND NOT EXISTS (SELECT 1 FROM grants AS g WHERE g.object_kind = 'asset'
-                        AND g.object_id = hit.object_id AND g.principal = hit.principal
-                        AND NOT ({unwanted}))
-  RETURNING r.object_id, r.principal
+hit AS (SELECT object_id, array_agg(principal) AS principals FROM gone GROUP BY object_id),
+seen AS MATERIALIZED (
+  SELECT r.ctid AS at, r.object_id, r.principal,
+         CASE WHEN r.principal = ANY(hit.principals) THEN NOT EXISTS (
+           SELECT 1 FROM grants AS g WHERE g.object_kind = 'asset' AND g.object_id = r.object_id
+              AND g.principal = r.principal AND NOT ({unwanted})) ELSE false END AS is_lost
+    FROM hit JOIN readers AS r ON r.object_kind = 'asset' AND r.object_id = hit.object_id
 ),
+lost AS (DELETE FROM readers AS r USING seen WHERE seen.is_lost AND r.ctid = seen.at),
 entry AS (
-  SELECT r.object_id, json_agg(r.principal ORDER BY r.principal)::text AS before,
-         coalesce(json_agg(r.principal ORDER BY r.principal)
-                  FILTER (WHERE lost.principal IS NULL), '[]')::text AS after
-    FROM (SELECT DISTINCT object_id FROM hit) AS h
-    JOIN readers AS r ON r.object_kind = 'asset' AND r.object_id = h.object_id
-    LEFT JOIN lost ON lost.object_id = r.object_id AND lost.principal = r.principal
-   GROUP BY r.object_id
+  SELECT object_id, json_agg(principal ORDER BY principal)::text AS before,
+         coalesce(json_agg(principal ORDER BY principal) FILTER (WHERE NOT is_lost), '[]')::text
+         AS after
+    FROM seen GROUP BY object_id
 ),
 moved AS (
   UPDATE asset_log_head SET revision = revision + (SELECT count(*) FROM entry) RETURNING revision

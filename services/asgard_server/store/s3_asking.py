@@ -8,8 +8,11 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
+from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.s3.objects import translated
 from gimle.asgard.core.s3.place import Connection, Place
+
+from asgard_server.store.s3_keys import NOT_LENT
 
 T = TypeVar("T")
 
@@ -42,6 +45,9 @@ class Asking:
                 return work(self.client)
             except (ClientError, BotoCoreError) as error:
                 raise translated(self._place, error) from error
+            except NOT_LENT as error:
+                mend = f"credentials are lent no more ({error}); see to what lends them"
+                raise StorageUnavailableError(str(self._place), mend, passing=True) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
 

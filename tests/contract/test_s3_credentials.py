@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from asgard_server.processes.s3 import s3_signer
+from asgard_server.settings import Settings
 from asgard_server.store import s3_objects
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_objects import Objects
@@ -81,6 +83,12 @@ Ask = Callable[[], Awaitable[object]]
 @asynccontextmanager
 async def opened(place: Place) -> AsyncIterator[dict[str, Ask]]:
     objects = Objects(place)
+    settings = Settings.from_environment({"ASGARD_S3_ENDPOINT": str(place.endpoint)})
+    signer = s3_signer(settings, time.time)
+
+    async def sign() -> object:
+        return signer.presign("GET", place.bucket, place.key("there"), 60)
+
     numbers = iter(range(100))
     with ThreadPoolExecutor(2) as pool:
         held = S3Bytes(place, pool)
@@ -88,6 +96,7 @@ async def opened(place: Place) -> AsyncIterator[dict[str, Ask]]:
             "put": lambda: objects.create(f"new-{next(numbers)}", b"{}"),
             "head": lambda: held.head("there"),
             "list": lambda: held.sizes(""),
+            "sign": sign,
         }
         await held.close()
     objects.close()
@@ -127,7 +136,7 @@ async def test_a_program_that_lends_credentials_stops_nobody_else(
 
 
 @pytest.mark.parametrize("how", ["gone", "fails", "babbles", "lends what has ended"])
-@pytest.mark.parametrize("what", ["put", "head", "list"])
+@pytest.mark.parametrize("what", ["put", "head", "list", "sign"])
 async def test_a_program_that_lends_no_more_is_told_of_as_a_store_that_is_away(
     place: Place, program: Program, what: str, how: str
 ) -> None:

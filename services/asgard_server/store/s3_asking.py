@@ -8,11 +8,11 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
-from gimle.asgard.core.errors import StorageUnavailableError
+from gimle.asgard.core.errors import AsgardError
 from gimle.asgard.core.s3.objects import translated
 from gimle.asgard.core.s3.place import Connection, Place
 
-from asgard_server.store.s3_keys import NOT_LENT
+from asgard_server.store.s3_keys import NOT_LENT, not_lent
 
 T = TypeVar("T")
 
@@ -46,8 +46,9 @@ class Asking:
             except (ClientError, BotoCoreError) as error:
                 raise translated(self._place, error) from error
             except NOT_LENT as error:
-                mend = f"credentials are lent no more ({error}); see to what lends them"
-                raise StorageUnavailableError(str(self._place), mend, passing=True) from error
+                if isinstance(error, AsgardError):  # some are errors of the system, too
+                    raise
+                raise not_lent(str(self._place), error) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
 

@@ -235,7 +235,7 @@ async def test_a_rolling_restart_fails_no_call_of_the_client(
                     tasks.create_task(asyncio.to_thread(scripts.script, seed))
                 try:
                     for process in (*replicas, *cluster.gateways):
-                        await scripts.until(scripts.calls + chance.randrange(20, 60))
+                        await scripts.until(scripts.calls + chance.randrange(60))
                         await process.restart()
                     await scripts.until(scripts.calls + 40)
                 finally:

@@ -67,10 +67,11 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # A replica that comes back is to be used at once, also after a long outage.
+    # A replica that comes back is to be used at once, also after a long outage: before the next
+    # one goes, and within the second that a client is asked to wait.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2_000),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     # And so is a new one, as soon as a connection is lost.
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # A machine that vanishes says nothing. No more often than servers allow.

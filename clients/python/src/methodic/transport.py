@@ -16,6 +16,8 @@ from methodic.errors import ServerUnavailableError, refusal
 
 ATTEMPTS = 4
 _FIRST_WAIT_S = 0.2
+# However long a server says that it is away: a script is to hear of it.
+_LONGEST_WAIT_S = 10.0
 # 499: nobody here has given up; the call was cut off by the end of the process that was at it.
 _PASSING = frozenset({429, 499, 502, 503, 504})
 
@@ -78,6 +80,7 @@ class Transport:
             kind = {"content-type": "application/json"}
         wait = _FIRST_WAIT_S
         for attempt in range(1, ATTEMPTS + 1):
+            asked_for = 0.0
             last = not safe or attempt == ATTEMPTS
             try:
                 answer = self._client.request(
@@ -92,13 +95,20 @@ class Transport:
             else:
                 if last or answer.status_code not in _PASSING:
                     return _read(answer)
-            time.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - not for a secret
+                asked_for = _retry_after(answer)
+            time.sleep(max(asked_for, wait * random.uniform(0.5, 1.5)))  # noqa: S311 - no secret
             wait *= 2
         raise AssertionError("the last attempt answers or raises")
 
 
 def _in_query(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    """The seconds that a server asks us to wait (RFC 9110, 10.2.3); 0 for none, or a date."""
+    said = answer.headers.get("retry-after", "")
+    return min(float(said), _LONGEST_WAIT_S) if said.isascii() and said.isdigit() else 0.0
 
 
 def _read(answer: httpx.Response) -> Any:

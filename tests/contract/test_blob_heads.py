@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from asgard_server.store import s3_heads
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_heads import Heads
+from asgard_server.store.s3_lines import Lines
 from gimle.asgard.core.s3.place import Place, parse_url
-from gimle.asgard.core.signing import Credentials, Endpoint, Signer
+from gimle.asgard.core.signing import Credentials, Endpoint
 
 from tests.conftest import free_port
 from tests.engines import minio
@@ -38,13 +42,14 @@ async def held(place: Place) -> AsyncIterator[S3Bytes]:
         await held.close()
 
 
-def signer(place: Place, port: int | None = None) -> Signer:
+def heads_at(place: Place, port: int | None = None, secret: str = SECRET_KEY) -> Heads:
     at = place.endpoint if port is None else f"http://127.0.0.1:{port}"
-    return Signer(Endpoint.parse(str(at)), Credentials(ACCESS_KEY, SECRET_KEY))
+    keys = Credentials(ACCESS_KEY, secret)
+    return Heads(place, Lines(place.bucket, Endpoint.parse(str(at)), "us-east-1", keys))
 
 
 async def test_both_ways_of_asking_answer_the_same(place: Place, held: S3Bytes) -> None:
-    heads = Heads(place, signer(place))
+    heads = heads_at(place)
     headers = await heads.head(KEY)
     assert headers is not None
     assert headers["content-length"] == str(len(BODY))
@@ -58,10 +63,10 @@ async def test_both_ways_of_asking_answer_the_same(place: Place, held: S3Bytes) 
 
 
 async def test_a_connection_that_broke_while_it_was_idle_is_made_anew(place: Place) -> None:
-    heads = Heads(place, signer(place))
+    heads = heads_at(place)
     assert await heads.head(KEY)
-    ((_, writer),) = heads._idle
-    writer.transport.abort()
+    (line,) = heads.lines.idle
+    line.abort()
     assert await heads.head(KEY)
     await heads.close()
 
@@ -69,16 +74,67 @@ async def test_a_connection_that_broke_while_it_was_idle_is_made_anew(place: Pla
 async def test_a_store_that_cannot_be_reached_so_is_asked_otherwise(
     place: Place, held: S3Bytes
 ) -> None:
-    heads = held._heads = Heads(place, signer(place, free_port()))
+    heads = held._heads = heads_at(place, free_port())
     for _ in range(2):
         answer = await held.head(KEY)
         assert answer is not None
         assert answer.size_bytes == len(BODY)
-    assert heads._rests_until > 0, "nor is it tried each time"
+    assert heads.lines.rests_until > 0, "nor is it tried each time"
 
 
 async def test_who_may_not_is_told_by_the_patient_client(place: Place) -> None:
-    wrong = Signer(Endpoint.parse(str(place.endpoint)), Credentials(ACCESS_KEY, "wrong"))
-    heads = Heads(place, wrong)
+    heads = heads_at(place, secret="wrong")
     assert await heads.head(KEY) is None
     await heads.close()
+
+
+async def test_a_kept_connection_that_ends_at_the_next_question_is_asked_anew(
+    place: Place,
+) -> None:
+    questions, ended = 0, asyncio.Semaphore(0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal questions
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            # The length is of what a GET would bring: a HEAD's answer has no body.
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n")
+            questions += 1
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        ended.release()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        heads = heads_at(place, server.sockets[0].getsockname()[1])
+        for _ in range(3):
+            assert await heads.head(KEY) == {"content-length": "5000"}
+        assert questions == 3
+        assert heads.lines.rests_until == 0, "it is not to blame"
+        await heads.close()
+        for _ in range(questions):
+            await ended.acquire()
+
+
+async def test_a_store_that_says_nothing_is_given_up_and_rests(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_heads, "_PATIENCE_S", 0.2)
+    may_end, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await may_end.wait()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        heads = heads_at(place, server.sockets[0].getsockname()[1])
+        assert await heads.head(KEY) is None
+        assert heads.lines.rests_until > 0
+        assert heads.lines.idle == []
+        await heads.close()
+        may_end.set()
+        await ended.wait()

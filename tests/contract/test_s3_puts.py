@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import uvloop
 from asgard_server.store import s3_puts
+from asgard_server.store.s3_lines import Lines
 from asgard_server.store.s3_objects import Objects
 from asgard_server.store.s3_puts import Puts
 from gimle.asgard.core.errors import StorageUnavailableError
@@ -47,7 +48,8 @@ def opened(place: Place, *, own: bool = True) -> Objects:
 
 def puts_to(place: Place, port: int) -> Puts:
     endpoint = Endpoint.parse(f"http://127.0.0.1:{port}")
-    return Puts(place, endpoint, "us-east-1", Credentials(ACCESS_KEY, SECRET_KEY), 5.0)
+    keys = Credentials(ACCESS_KEY, SECRET_KEY)
+    return Puts(place, Lines(place.bucket, endpoint, "us-east-1", keys), 5.0)
 
 
 @asynccontextmanager
@@ -116,16 +118,16 @@ async def test_a_connection_that_ended_while_it_was_idle_is_made_anew(place: Pla
     objects = opened(place)
     assert objects._puts is not None
     assert await objects.create("1", b"{}")
-    (first,) = objects._puts._idle
+    (first,) = objects._puts.lines.idle
     first.abort()
     assert (await objects.create("2", b"{}")) is not None
-    (second,) = objects._puts._idle
+    (second,) = objects._puts.lines.idle
     assert second is not first
     second.used_at -= 5.0  # the store may be about to close it
     made = await objects.create("3", b"{}")
     assert made is not None
     assert not made.unanswered
-    assert objects._puts._idle[0] is not second
+    assert objects._puts.lines.idle[0] is not second
     objects.close()
 
 
@@ -136,7 +138,7 @@ async def test_a_store_that_cannot_be_reached_so_is_written_to_by_obstore(place:
         made = await objects.create(name, b"{}")
         assert made is not None
         assert not made.unanswered, "nothing was sent"
-    assert objects._puts._rests_until > 0, "nor is it tried each time"
+    assert objects._puts.lines.rests_until > 0, "nor is it tried each time"
 
 
 async def test_a_redirect_is_followed_by_obstore(place: Place) -> None:
@@ -174,7 +176,7 @@ async def test_an_attempt_that_nobody_waits_for_leaves_no_connection(place: Plac
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
-        assert puts._idle == []
+        assert puts.lines.idle == []
         may_end.set()
 
 
@@ -191,7 +193,7 @@ async def test_answers_without_a_length_and_the_last_of_a_connection_are_taken(
             else:
                 with pytest.raises(GenericError, match=r"status code: 503.*<Code>SlowDown</Code>"):
                     await puts.put("a", b"{}", NEW)
-            assert puts._idle == []
+            assert puts.lines.idle == []
 
 
 async def test_lent_credentials_are_asked_for_in_a_thread_and_seldom(place: Place) -> None:
@@ -204,7 +206,8 @@ async def test_lent_credentials_are_asked_for_in_a_thread_and_seldom(place: Plac
             asked.append("in a thread")
         return Credentials(ACCESS_KEY, SECRET_KEY)
 
-    puts = Puts(place, Endpoint.parse(str(place.endpoint)), "us-east-1", lent, 5.0)
+    endpoint = Endpoint.parse(str(place.endpoint))
+    puts = Puts(place, Lines(place.bucket, endpoint, "us-east-1", lent), 5.0)
     for name in ("1", "2"):
         assert await puts.put(f"p/{name}", b"{}", NEW)
     assert asked == ["in a thread"]

@@ -60,7 +60,10 @@ def s3_signer(settings: Settings, clock: Callable[[], float], *, own: bool = Fal
 
 
 def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Credentials]:
+    from botocore.exceptions import BotoCoreError
     from gimle.asgard.core.signing import Credentials, Lent
+
+    from asgard_server.store.s3_keys import NOT_LENT, not_lent
 
     if settings.s3_access_key is not None and settings.s3_secret_key is not None:
         given = Credentials(settings.s3_access_key, settings.s3_secret_key)
@@ -72,5 +75,13 @@ def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Cre
             "is not set, and AWS_* and this machine name no credentials either",
             "give it and ASGARD_S3_SECRET_KEY",
         )
-    # Asked each time: those of a role are renewed before they end.
-    return Lent(found).credentials
+    lent = Lent(found)
+
+    def credentials() -> Credentials:
+        # Asked each time: those of a role are renewed before they end.
+        try:
+            return lent.credentials()
+        except (BotoCoreError, *NOT_LENT) as error:
+            raise not_lent(settings.s3_url or "S3", error) from error
+
+    return credentials

@@ -60,8 +60,10 @@ def _arrays(columns: Sequence[str], first: int) -> str:
 _INSERT_ALL = (
     f"INSERT INTO asgard.blobs ({_COLUMNS}) SELECT * FROM unnest({_arrays(COLUMNS, 1)})"  # noqa: S608 - ours
     " WHERE NOT EXISTS (SELECT FROM asgard.blobs WHERE id = ANY($1))"
-    f" AND NOT EXISTS (SELECT FROM asgard.blobs b WHERE {_THERE} AND b.name = ANY($2)"
-    f" AND b.maker = ANY(${COLUMNS.index('maker') + 1}))"
+    # One by one: of two arrays PostgreSQL may look up all that a maker has, and go on so.
+    f" AND NOT EXISTS (SELECT FROM unnest($2, ${COLUMNS.index('maker') + 1}) AS n(name, maker)"
+    f" WHERE (SELECT true FROM asgard.blobs b WHERE {_THERE} AND b.maker = n.maker"
+    " AND b.name = n.name LIMIT 1))"
 )
 _COMPLETED = (
     "state", "attempt", "size_bytes", "sha256", "sha256_verified", "sha256_parts", "upload_id",

@@ -8,8 +8,11 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
+from gimle.asgard.core.errors import AsgardError
 from gimle.asgard.core.s3.objects import translated
 from gimle.asgard.core.s3.place import Connection, Place
+
+from asgard_server.store.s3_keys import NOT_LENT, not_lent
 
 T = TypeVar("T")
 
@@ -42,6 +45,10 @@ class Asking:
                 return work(self.client)
             except (ClientError, BotoCoreError) as error:
                 raise translated(self._place, error) from error
+            except NOT_LENT as error:
+                if isinstance(error, AsgardError):  # some are errors of the system, too
+                    raise
+                raise not_lent(str(self._place), error) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, asked)
 

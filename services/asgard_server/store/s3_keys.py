@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from json import JSONDecodeError
 
 import boto3
+from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.signing import Credentials, Lent
+
+NOT_LENT = (OSError, JSONDecodeError, UnicodeDecodeError, RuntimeError)
+"""What botocore raises, besides its own errors, where a program gives no credentials any more: it
+cannot be started, says something else, or gives such as have ended."""
+
+
+def not_lent(place: str, error: Exception) -> StorageUnavailableError:
+    """What is told whoever asks a place meanwhile."""
+    mend = f"credentials are lent no more ({error}); see to what lends them"
+    return StorageUnavailableError(place, mend, passing=True)
 
 
 def credentials_of(place: Place) -> Credentials | Callable[[], Credentials] | None:

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import grpc
 import uvloop
+from asgard_server.store.s3_lines import Lines
 from asgard_server.store.s3_puts import Puts
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.signing import Credentials, Endpoint
@@ -62,7 +63,9 @@ class _Bare:
 
 async def _serve(dsn: str, endpoint: str, bucket: str) -> None:
     keys = Credentials(ACCESS_KEY, SECRET_KEY)
-    puts = Puts(Place(bucket, "bare"), Endpoint.parse(endpoint), "us-east-1", keys, 8.0)
+    puts = Puts(
+        Place(bucket, "bare"), Lines(bucket, Endpoint.parse(endpoint), "us-east-1", keys), 8.0
+    )
     async with asyncpg.create_pool(dsn, min_size=_CONNECTIONS, max_size=_CONNECTIONS) as pool:
         await pool.execute("CREATE TABLE IF NOT EXISTS bare (id text PRIMARY KEY, body bytea)")
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))

@@ -71,3 +71,16 @@ async def test_what_was_allowed_ends_everywhere_within_a_second(tmp_path: Path) 
         for way in (scene.a_grant, scene.a_membership, scene.a_key):
             print(way.__name__, end=": ")
             check(await ends_within(way))
+
+
+async def test_run_service_asks_another_process_whose_a_handle_is(tmp_path: Path) -> None:
+    async with a_scene(tmp_path) as scene:
+        run = await scene.alice.ask("POST", "/v1/runs", {"name": "a run", "owner": "@alice"})
+        assert run["owner"] == "sub-alice"
+        path = f"/v1/runs/{run['id']}"
+        given = await scene.alice.ask("PATCH", path, {"owner": "@bob", "visibility": "public"})
+        assert (given["owner"], given["visibility"]) == ("sub-bob", "public")
+        nobody = await scene.bob.client.patch(
+            path, json={"owner": "@nobody"}, headers={"authorization": f"Bearer {scene.bob.key}"}
+        )
+        assert (nobody.status_code, nobody.json()["reason"]) == (404, "USER_NOT_FOUND")

@@ -37,7 +37,17 @@ from gimle.asgard.core.errors import DeletedError, NotFoundError
 from tests.contract.blob_homes import Home, Site, home_at
 
 PART = 5 << 20
-TABLE = ("begin", "find", "grant", "settle", "settle_all", "note_copy", "claim", "release")
+TABLE = (
+    "begin",
+    "find",
+    "grant",
+    "settle",
+    "settle_all",
+    "note_copy",
+    "claim",
+    "release",
+    "end_ready",
+)
 
 
 class Steps:

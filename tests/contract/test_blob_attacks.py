@@ -365,6 +365,7 @@ async def test_a_store_that_goes_down_in_the_middle_is_waited_for(
             # What needs no store goes on; a URL is of use when it is back.
             (again,) = await home.uploader.sign_parts(blob.id, [(2, sha(body[small_parts:]))], None)
             store.start()
+            store.wait_for(vars(home.held)["_place"].bucket)
             assert (await home.send(again, body[small_parts:])).status_code == 200
             assert (await completed(home, blob.id)).sha256 == sha(body)
             assert (await completed(home, plain.id)).sha256 == sha(BODY)

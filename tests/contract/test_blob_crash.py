@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)  # on a busy machine
 # Fewer would mean that something which can be seen outside is no step any more.
 LEAST_STEPS = {
     "checked": 8, "in_parts": 16, "plain": 14, "written": 6, "copied": 14, "released": 12,
-    "given_up": 8, "many": 34,
+    "given_up": 8, "many": 30,
 }  # fmt: skip
 
 

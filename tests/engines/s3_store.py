@@ -67,9 +67,16 @@ class Store(Engine):
         """Make a new bucket; answer its name."""
         self._buckets += 1
         name = f"tests-{os.getpid()}-{self._buckets}"
+        self.client().create_bucket(Bucket=name)
+        self.wait_for(name)
+        return name
+
+    def wait_for(self, name: str) -> None:
+        """Wait until a bucket is served.
+
+        MinIO that has just started on a busy machine has forgotten one that it had found.
+        """
         client = self.client()
-        client.create_bucket(Bucket=name)
-        # MinIO that has just started on a busy machine has forgotten one that it had found.
         deadline, found = time.monotonic() + STARTED_WITHIN_S, 0
         while found < _FOUND_IN_A_ROW:
             try:
@@ -81,7 +88,6 @@ class Store(Engine):
                     pytest.fail(f"{self.name} loses the bucket that it has made: {error}")
                 found = 0
                 time.sleep(0.02)
-        return name
 
     def client(self) -> Any:
         """A client of our own, to see what lies there."""

@@ -201,11 +201,13 @@ class Keeper:
         problems: list[AsgardError | None] = []
         for first in range(0, len(blobs), _PAGE):
             some = blobs[first : first + _PAGE]
-            found = await asyncio.gather(*map(ended, some))
-            gone = [blob for blob, why in zip(some, found, strict=True) if why is None]
+            done = await self._table.end_ready([blob.id for blob in some if blob.state == "ready"])
+            rest = [blob for blob in some if blob.id not in done]
+            found = await asyncio.gather(*map(ended, rest))
+            why = {blob.id: problem for blob, problem in zip(rest, found, strict=True)}
             # From the row on they are gone for everybody; what dies here the sweeper finishes.
-            await self._bytes.remove_all(gone)
-            problems += found
+            await self._bytes.remove_all([blob for blob in some if why.get(blob.id) is None])
+            problems += [why.get(blob.id) for blob in some]
         return problems
 
     async def _delete(self, blob: Blob) -> None:

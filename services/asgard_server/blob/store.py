@@ -64,6 +64,11 @@ class Table(Protocol):
         Raises `BlobOwnedError` as `settle` does.
         """
 
+    async def end_ready(self, ids: Sequence[str]) -> set[str]:
+        """Let the rows of those that are ready and nobody has claimed say that they are deleted;
+        answer which those were.
+        """
+
     async def note_copy(self, copy: Blob, now: datetime) -> None:
         """Note that the key of `copy` is about to get bytes, before it has any."""
 

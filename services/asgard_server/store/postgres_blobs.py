@@ -213,6 +213,24 @@ class PostgresBlobs:
                     return {}  # one by one then
         return {row["id"]: tuple(row["owners"]) for row in found}
 
+    async def end_ready(self, ids: Sequence[str]) -> set[str]:
+        """Delete those that are ready and nobody has claimed; answer which those were."""
+
+        async def end(connection: Connection) -> set[str]:
+            # Locked first: a claim under way is seen by the statement behind that.
+            await connection.execute(
+                "SELECT FROM asgard.blobs WHERE id = ANY($1) ORDER BY id FOR UPDATE", list(ids)
+            )
+            rows = await connection.fetch(
+                "UPDATE asgard.blobs AS b SET state = 'deleted' WHERE b.id = ANY($1)"
+                " AND b.state = 'ready' AND NOT EXISTS"
+                " (SELECT FROM asgard.blob_owners AS o WHERE o.blob_id = b.id) RETURNING b.id",
+                list(ids),
+            )
+            return {row["id"] for row in rows}
+
+        return await self._write(end)
+
     async def note_copy(self, copy: Blob, now: datetime) -> None:
         """Note that the key of `copy` is about to get bytes, before it has any."""
         await self._write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
@@ -89,6 +90,20 @@ class SqliteBlobs:
             return answers
 
         return await self._database.write(settle)
+
+    async def end_ready(self, ids: Sequence[str]) -> set[str]:
+        """Delete those that are ready and nobody has claimed; answer which those were."""
+
+        def end(connection: sqlite3.Connection) -> set[str]:
+            rows = connection.execute(
+                "UPDATE blobs SET state = 'deleted' WHERE id IN (SELECT value FROM json_each(?))"
+                " AND state = 'ready' AND NOT EXISTS"
+                " (SELECT 1 FROM blob_owners AS o WHERE o.blob_id = blobs.id) RETURNING id",
+                (json.dumps(list(ids)),),
+            )
+            return {row[0] for row in rows}
+
+        return await self._database.write(end)
 
     async def note_copy(self, copy: Blob, now: datetime) -> None:
         """Note that the key of `copy` is about to get bytes, before it has any."""

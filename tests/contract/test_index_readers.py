@@ -119,6 +119,8 @@ async def test_pages_of_many_teams_are_the_same_wherever_their_runs_lie(
 
 async def test_a_count_is_of_now_and_of_who_asks(index: Any, shelf: Shelf) -> None:
     by = keys("alice", *(f"team_{n}" for n in range(80)))
+    await index.forget()
+    await index.rebuild([])  # whole from here on: while it is built nothing is remembered
 
     async def counted(who: frozenset[str]) -> int:
         return int((await index.list_runs("", None, 2, who))[1])
@@ -127,11 +129,11 @@ async def test_a_count_is_of_now_and_of_who_asks(index: Any, shelf: Shelf) -> No
     assert (await counted(by), await counted(by), await counted(keys("bob"))) == (5, 5, 0)
     await index.observe([shelf.put(of("team_7", "r5", readers=["alice", "team_7", "team_8"]))])
     assert await counted(by) == 6, "a run that three of them may read is one"
-    await index.observe([shelf.put(of("bob", f"r{n}")) for n in range(3)])
-    assert (await counted(by), await counted(keys("bob"))) == (3, 3)
+    await index.observe([shelf.put(of("bob", f"r{n}")) for n in range(2)])
+    assert (await counted(by), await counted(keys("bob"))) == (4, 2)
     shelf.remove(Key("run", "r3"))
     await index.observe([Key("run", "r3")])
-    assert await counted(by) == 2
+    assert await counted(by) == 3
 
 
 async def test_a_run_that_changes_hands_is_found_by_its_new_readers_alone(

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from asgard_server.blob import domain, limits, parts
-from asgard_server.blob.domain import Blob, NewUpload, Target
+from asgard_server.blob.domain import Blob, Held, NewUpload, Target
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
 from gimle.asgard.core.errors import (
@@ -153,6 +153,28 @@ async def test_two_who_complete_at_once_agree(home: Home) -> None:
     assert len({each.key for each in done}) == 1
     assert await home.keys() == [done[0].key]
     assert await downloaded(home, Wanted(blob.id)) == BODY
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_what_somebody_completes_while_it_is_looked_for_has_arrived(
+    home: Home, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    blob, put = await begun(home, NewUpload(name="plain"))
+    assert (await home.send(put, BODY)).status_code == 200
+    head = home.held.head
+
+    async def late(key: str) -> Held | None:
+        monkeypatch.setattr(home.held, "head", head)
+        await complete(home, blob.id)  # which removes what is looked for
+        return await head(key)
+
+    monkeypatch.setattr(home.held, "head", late)
+    (found,) = await home.completer.complete([(blob.id, None)], dry_run=dry_run)
+    assert isinstance(found, Blob)
+    assert (found.state, found.sha256) == ("ready", sha(BODY))
+    await home.keeper.delete(blob.id)
+    (gone,) = await home.completer.complete([(blob.id, None)], dry_run=dry_run)
+    assert not isinstance(gone, Blob)
 
 
 async def test_a_plain_put_that_is_not_what_was_declared(home: Home) -> None:

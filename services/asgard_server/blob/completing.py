@@ -84,9 +84,9 @@ class Completer:
                     _require_same(blob, sha256)
                     return _Looked(blob, self._ready(blob, held))
                 async with self._turns:
-                    if dry_run:
-                        return await self._looked(blob)
-                    return await self._complete(blob, sha256)
+                    return await (self._looked(blob) if dry_run else self._complete(blob, sha256))
+            except UploadIncompleteError as error:
+                return await self._by_others(blob, sha256) or error
             except _OF_ONE as error:
                 return error
 
@@ -136,14 +136,21 @@ class Completer:
                 return blob
             raise UploadEndedError(blob.id, blob.state)
         _require_same(blob, sha256)
+        return await self._arrived(blob, sha256)
+
+    async def _by_others(self, blob: Blob, sha256: str | None) -> Blob | Exception | None:
+        """The blob, if somebody has completed it meanwhile, and cleared away what was looked for.
+
+        None where nobody has.
+        """
+        now = (await self._table.find([blob.id])).get(blob.id)
+        if now is None or now.state != "ready":
+            return None
         try:
-            return await self._arrived(blob, sha256)
-        except UploadIncompleteError:
-            # Somebody else may have completed it meanwhile, and cleared away what was looked for.
-            now = (await self._table.find([blob.id])).get(blob.id)
-            if now is not None and now.state == "ready":
-                return now
-            raise
+            _require_same(now, sha256)
+        except DigestMismatchError as error:
+            return error
+        return now
 
     async def _arrived(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
         match blob.way:

@@ -22,12 +22,20 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from asgard_server.store.s3_clients import client_of, endpoint_of, region_of
 from asgard_server.store.s3_puts import puts_of
-from asgard_server.store.s3_refusals import passes, refusal, refuse_missing_bucket, status_of
+from asgard_server.store.s3_refusals import (
+    passes,
+    refusal,
+    refuse_missing_bucket,
+    status_of,
+    vanished,
+)
 
 # A store that is restarted is waited for; whoever waits longer is told.
 PATIENCE_S = 15.0
 # Shorter than the time after which others take a writer for dead.
 ATTEMPT_S = 8.0
+# How often a put that is refused is tried again.
+_DENIALS = 3
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 T = TypeVar("T")
@@ -158,7 +166,7 @@ class Objects:
                 raise
 
         try:
-            return Made(await self._patiently(write), unanswered > 0)
+            return Made(await self._patiently(write, denials=_DENIALS), unanswered > 0)
         except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
             refuse_missing_bucket(self.place, error)
             if attempts > 1:
@@ -259,8 +267,11 @@ class Objects:
             raise refusal(self.place, error) from error
         return True
 
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something that may be done again, as long as the store does not answer."""
+    async def _patiently(self, work: Callable[[], Awaitable[T]], denials: int = 0) -> T:
+        """Do something that may be done again, as long as the store does not answer.
+
+        So many times being refused is taken for a folder that vanished.
+        """
         end = time.monotonic() + PATIENCE_S
         pause = _FIRST_PAUSE_S
         while True:
@@ -269,7 +280,9 @@ class Objects:
             except FileNotFoundError:
                 raise
             except BaseError as error:
-                if not passes(error):
+                if vanished(error) and denials > 0:
+                    denials -= 1
+                elif not passes(error):
                     if isinstance(error, AlreadyExistsError | PreconditionError):
                         raise
                     raise refusal(self.place, error) from error

@@ -16,8 +16,8 @@ from obstore.exceptions import (
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
-# Said by a store over a file system when the folder of a key, left empty by a delete, vanished
-# while the object was on its way into it.
+# The first is said by versitygw when the folder of a key, left empty by a delete, vanished while
+# the object was on its way into it.
 _PASSING = {"ExistingObjectIsDirectory", "SlowDown"}
 
 
@@ -32,6 +32,13 @@ def passes(error: BaseError) -> bool:
     if status is None:
         return not isinstance(error, PermissionDeniedError | UnauthenticatedError)
     return status in (408, 409, 429) or (status >= 500 and status != 507)
+
+
+def vanished(error: BaseError) -> bool:
+    """Whether MinIO may have meant that the folder of a key, left empty by a delete, vanished while
+    the object was on its way into it (5 of 8,253 puts); or that it refuses us.
+    """
+    return code_of(error) == "AccessDenied"
 
 
 def status_of(error: Exception) -> int | None:

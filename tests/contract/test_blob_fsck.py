@@ -269,6 +269,11 @@ async def test_what_a_url_brings_late_is_left_to_it_until_it_has_ended(home: Hom
     assert done.key in await home.keys()
 
 
+async def test_the_bytes_of_what_is_gone_are_said_to_be_gone(home: Home) -> None:
+    with pytest.raises(FileNotFoundError):
+        _ = [piece async for piece in home.holdings.pieces("blobs/01a229f1/1")]
+
+
 async def test_fsck_beside_uploads_finds_and_harms_none_of_them(home: Home) -> None:
     ended = asyncio.Event()
     # No patience at all: rows alone keep what goes on from harm. What a request to a folder is

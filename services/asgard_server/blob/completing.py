@@ -85,13 +85,12 @@ class Completer:
                     return _Looked(blob, self._ready(blob, held))
                 async with self._turns:
                     return await (self._looked(blob) if dry_run else self._complete(blob, sha256))
-            except UploadIncompleteError as error:
-                return await self._by_others(blob, sha256) or error
             except _OF_ONE as error:
                 return error
 
         work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
         answers = await self._settled_all(await asyncio.gather(*work))
+        answers = await self._or_by_others(asked, answers)
         if not dry_run:
             metrics.count_uploads(answers)
         return answers
@@ -116,6 +115,33 @@ class Completer:
                 answers.append(now)
         return answers
 
+    async def _or_by_others(
+        self, asked: Sequence[tuple[str, str | None]], answers: Sequence[Blob | Exception]
+    ) -> list[Blob | Exception]:
+        """The answers, but for what somebody has completed meanwhile, and cleared away what was
+        looked for.
+        """
+        lacking = {
+            blob_id
+            for (blob_id, _), answer in zip(asked, answers, strict=True)
+            if isinstance(answer, UploadIncompleteError)
+        }
+        if not lacking:
+            return list(answers)
+        now = await self._table.find(sorted(lacking))
+
+        def one(blob_id: str, sha256: str | None, answer: Blob | Exception) -> Blob | Exception:
+            blob = now.get(blob_id) if blob_id in lacking else None
+            if blob is None or blob.state != "ready":
+                return answer
+            try:
+                _require_same(blob, sha256)
+            except DigestMismatchError as error:
+                return error
+            return blob
+
+        return [one(*each, answer) for each, answer in zip(asked, answers, strict=True)]
+
     async def _looked(self, blob: Blob) -> Blob:
         """The blob, if it could be completed now. Raises `UploadIncompleteError`,
         `UploadEndedError`.
@@ -137,20 +163,6 @@ class Completer:
             raise UploadEndedError(blob.id, blob.state)
         _require_same(blob, sha256)
         return await self._arrived(blob, sha256)
-
-    async def _by_others(self, blob: Blob, sha256: str | None) -> Blob | Exception | None:
-        """The blob, if somebody has completed it meanwhile, and cleared away what was looked for.
-
-        None where nobody has.
-        """
-        now = (await self._table.find([blob.id])).get(blob.id)
-        if now is None or now.state != "ready":
-            return None
-        try:
-            _require_same(now, sha256)
-        except DigestMismatchError as error:
-            return error
-        return now
 
     async def _arrived(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
         match blob.way:

@@ -100,10 +100,12 @@ class S3Holdings:
                 return client.get_object(**self._store.at(key))["Body"]
             except ClientError as error:
                 if code_of(error) in GONE:
-                    raise FileNotFoundError(key) from error
+                    return None
                 raise
 
         body = await self._store.ask(opened)
+        if body is None:
+            raise FileNotFoundError(key)
         try:
             while piece := await self._store.ask(lambda _: body.read(_PIECE)):
                 yield piece

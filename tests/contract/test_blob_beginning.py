@@ -1,4 +1,4 @@
-"""What the beginning of uploads costs a database that has many already."""
+"""What it costs to begin, find and complete uploads where a database has many already."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import NewUpload
+from asgard_server.blob.domain import Held, NewUpload
 from asgard_server.store import postgres_blobs
 from asgard_server.store.blob_rows import row_of
 from asgard_server.store.postgres_blobs import PostgresBlobs
@@ -43,3 +43,52 @@ async def test_to_begin_uploads_reads_no_others_of_the_same_maker(tmp_path: Path
         done, rows = await home.table._link.read(read)
         assert done == "INSERT 0 10"
         assert rows < 50
+
+
+async def test_to_find_blobs_by_id_or_by_name_reads_no_others(tmp_path: Path) -> None:
+    async with blob_homes.home("minio", tmp_path) as home:
+        assert isinstance(home.table, PostgresBlobs)
+        blobs = [
+            domain.begin(NewUpload(name=f"n/{number:05}"), home.clock()) for number in range(OTHERS)
+        ]
+        for first in range(0, OTHERS, 10):
+            await home.table.begin(blobs[first : first + 10])
+        some = blobs[::100]
+        names = [blob.id for blob in some[:5]] + [f"name:{blob.name}" for blob in some[5:]]
+        found = await home.table.find([*names, "nobody", "name:nobody"])
+        assert found == dict(zip(names, some, strict=True))
+
+        async def read(connection: Any) -> int:
+            async with connection.transaction():
+                await connection.fetch(postgres_blobs._OF_IDS, [blob.id for blob in some[:5]])
+                wanted = [blob.name for blob in some[5:]]
+                await connection.fetch(postgres_blobs._OF_NAMES, wanted, "")
+                return int(await connection.fetchval(READ))
+
+        assert await home.table._link.read(read) < 50
+
+
+async def test_to_complete_uploads_reads_no_others_that_go_on(tmp_path: Path) -> None:
+    async with blob_homes.home("minio", tmp_path) as home:
+        assert isinstance(home.table, PostgresBlobs)
+        now = home.clock()
+        blobs = [domain.begin(NewUpload(name=f"n/{number:05}"), now) for number in range(OTHERS)]
+        for first in range(0, OTHERS, 10):
+            await home.table.begin(blobs[first : first + 10])
+        held = Held(size_bytes=1, etag="e")
+        some = [(each, domain.ready(each, held, now, sha256=None)) for each in blobs[:10]]
+
+        async def read(connection: Any) -> int:
+            rows = [
+                (
+                    *(before.id, before.attempt),
+                    *(postgres_blobs._value(after, name) for name in postgres_blobs._COMPLETED),
+                )
+                for before, after in some
+            ]
+            async with connection.transaction():
+                done = await connection.fetch(postgres_blobs._COMPLETE, *zip(*rows, strict=True))
+                assert len(done) == len(some)
+                return int(await connection.fetchval(READ))
+
+        assert await home.table._link.read(read) < 50

@@ -39,6 +39,16 @@ _OWNERS = (
 )
 _BLOBS = f"SELECT {', '.join(f'b.{name}' for name in COLUMNS)}, {_OWNERS} FROM asgard.blobs b"  # noqa: S608 - ours
 _THERE = "b.state IN ('uploading', 'ready')"
+# One by one: of many at once PostgreSQL looks up all that are there, or all of a maker, where it
+# planned so while the table was small.
+_OF_IDS = (
+    "SELECT one.* FROM unnest($1::text[]) AS wanted (id) CROSS JOIN LATERAL"  # noqa: S608 - ours
+    f" ({_BLOBS} WHERE {_THERE} AND b.id = wanted.id LIMIT 1) AS one"
+)
+_OF_NAMES = (
+    "SELECT one.* FROM unnest($1::text[]) AS wanted (name) CROSS JOIN LATERAL"  # noqa: S608 - ours
+    f" ({_BLOBS} WHERE {_THERE} AND b.maker = $2 AND b.name = wanted.name LIMIT 1) AS one"
+)
 _PLACES = ", ".join(f"${place}" for place in range(1, len(COLUMNS) + 1))
 _INSERT = f"INSERT INTO asgard.blobs ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT DO NOTHING"  # noqa: S608 - ours
 _TYPES = {
@@ -73,7 +83,8 @@ _COMPLETE = (
     f"UPDATE asgard.blobs b SET {', '.join(f'{name} = n.{name}' for name in _COMPLETED)}"  # noqa: S608 - ours
     f" FROM unnest($1::text[], $2::text[], {_arrays(_COMPLETED, 3)})"
     f" AS n(id, was, {', '.join(_COMPLETED)})"
-    f" WHERE b.id = n.id AND b.state = 'uploading' AND b.attempt = n.was"
+    # Said so that it is not looked for in the index of what goes on, where all is that went on.
+    f" WHERE b.id = n.id AND b.state || '' = 'uploading' AND b.attempt = n.was"
     f" AND b.id = ANY($1) RETURNING b.id, {_OWNERS}"
 )
 _SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1:], 2))
@@ -148,10 +159,11 @@ class PostgresBlobs:
     async def find(self, names: Sequence[str], maker: str = "") -> dict[str, Blob]:
         """Look up blobs by ids, or by a maker's names behind "name:"; without those missing."""
         labels = [name.removeprefix("name:") for name in names if name.startswith("name:")]
-        found = await self._fetch(
-            f"{_BLOBS} WHERE {_THERE} AND (b.id = ANY($1) OR b.maker = $3 AND b.name = ANY($2))",
-            *(list(names), labels, maker),
-        )
+        ids = [name for name in names if not name.startswith("name:")]
+        # One question each: of both in one PostgreSQL reads all that there is.
+        found = await self._fetch(_OF_IDS, ids) if ids else []
+        if labels:
+            found += await self._fetch(_OF_NAMES, labels, maker)
         by_id = {blob.id: blob for blob in found}
         by_name = {f"name:{blob.name}": blob for blob in found if blob.maker == maker}
         both = {**by_name, **by_id}
@@ -223,7 +235,7 @@ class PostgresBlobs:
             )
             rows = await connection.fetch(
                 "UPDATE asgard.blobs AS b SET state = 'deleted' WHERE b.id = ANY($1)"
-                " AND b.state = 'ready' AND NOT EXISTS"
+                " AND b.state || '' = 'ready' AND NOT EXISTS"
                 " (SELECT FROM asgard.blob_owners AS o WHERE o.blob_id = b.id) RETURNING b.id",
                 list(ids),
             )

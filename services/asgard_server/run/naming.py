@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 from gimle.asgard.core.errors import InvalidFieldError, NotFoundError
 
@@ -36,6 +36,8 @@ async def named(asked: Whose, names: Names) -> Whose:
 
     Raises `NotFoundError` of a user or an organisation, and what `names` does.
     """
+    if not (_is_handle(asked.owner) or _is_handle(asked.organization_id)):
+        return asked
     return replace(
         asked,
         owner=await _id(names, "user", asked.owner),
@@ -43,8 +45,12 @@ async def named(asked: Whose, names: Names) -> Whose:
     )
 
 
+def _is_handle(text: str | None) -> TypeGuard[str]:
+    return text is not None and text != "@local" and text.startswith(_HANDLES)
+
+
 async def _id(names: Names, kind: Kind, text: str | None) -> str | None:
-    if text is None or text == "@local" or not text.startswith(_HANDLES):
+    if not _is_handle(text):
         return text
     found = await names(text)
     if found is None or found[0] != kind:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -13,6 +13,7 @@ from gimle.asgard.core.experiment_errors import ExperimentStateError
 from asgard_server.access.domain import Owner, Visibility, visibility_of
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import documents, domain, wishes
+from asgard_server.experiment.changing import Changing
 from asgard_server.experiment.domain import Experiment, Finding, Parent, Variation
 from asgard_server.experiment.link_store import LinkedAsset, Which
 from asgard_server.experiment.parents import check_parents, readable_parents, refuse_circle
@@ -24,7 +25,7 @@ from asgard_server.experiment.seeing import (
     require_no_worker,
     seen,
 )
-from asgard_server.experiment.store import Filter, Rows, Shelf, Told
+from asgard_server.experiment.store import Filter, Rows, Told
 
 T = TypeVar("T")
 
@@ -32,21 +33,11 @@ T = TypeVar("T")
 _SHOWN = 1_000
 
 
-class Keeper:
+class Keeper(Changing):
     """Experiments as people keep them. `told` is called after each change: watchers are to look.
 
     All methods raise `NotFoundError` and `ForbiddenError` as access.require does.
     """
-
-    def __init__(
-        self,
-        shelf: Shelf,
-        clock: Callable[[], datetime],
-        told: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._shelf = shelf
-        self._clock = clock
-        self._told = told
 
     async def create(self, asked: wishes.Asked, by: Principal) -> Seen:
         """Make an experiment, or answer the one that was asked for alike under this id.
@@ -257,11 +248,6 @@ class Keeper:
             return made
 
         return await self._change(find)
-
-    async def _change(self, work: Callable[[Rows], Awaitable[T]]) -> T:
-        answer = await self._shelf.change(work)
-        await self._told()
-        return answer
 
 
 async def commit_variation(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from gimle.asgard.core.errors import AlreadyExistsError
 
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import domain, wishes
+from asgard_server.experiment.changing import Changing
 from asgard_server.experiment.domain import Experiment, Variation
 from asgard_server.experiment.keeping import commit_variation
 from asgard_server.experiment.leases import Run
 from asgard_server.experiment.link_store import LinkedAsset, Warned, Which, Wish
 from asgard_server.experiment.seeing import SeenVariation, held
-from asgard_server.experiment.store import Rows, Shelf, Told
+from asgard_server.experiment.store import Rows, Told
 
 _RETRACTED = "nothing is added to it any more"
 
@@ -28,15 +28,8 @@ class Linked:
     warnings: Sequence[Warned]
 
 
-class Linker:
+class Linker(Changing):
     """Inputs, outputs and variations; else as `Keeper`."""
-
-    def __init__(
-        self, shelf: Shelf, clock: Callable[[], datetime], told: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._shelf = shelf
-        self._clock = clock
-        self._told = told
 
     async def add(self, wish: Wish, by: Principal) -> Linked:
         """Link inputs, all or none.
@@ -55,9 +48,7 @@ class Linker:
             named = _inputs(wish.variation, wish.asset_ids)
             return Linked(await rows.links.assets(into.id, named, by, len(wish.asset_ids)), warned)
 
-        linked = await self._shelf.change(add)
-        await self._told()
-        return linked
+        return await self._change(add)
 
     async def remove(self, id: str, variation: int | None, asset_id: str, by: Principal) -> bool:
         """Remove an input; answer whether it was there. Raises `ExperimentStateError`."""
@@ -75,9 +66,7 @@ class Linker:
             await rows.record(Told("experiment.unlink", into, by, now, details))
             return removed
 
-        removed = await self._shelf.change(remove)
-        await self._told()
-        return removed
+        return await self._change(remove)
 
     async def assets(self, id: str, which: Which, by: Principal, limit: int) -> list[LinkedAsset]:
         """What is linked and the caller may read, in the order of the assets' ids."""
@@ -134,9 +123,7 @@ class Linker:
             await rows.record(Told("experiment.vary", into, by, now, details))
             return await _seen(rows, made, by), warned
 
-        answer = await self._shelf.change(vary)
-        await self._told()
-        return answer
+        return await self._change(vary)
 
     async def variation(
         self, id: str, number: int, by: Principal, limit: int

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import domain, tracing, wishes
+from asgard_server.experiment.changing import Changing
 from asgard_server.experiment.domain import Variation
 from asgard_server.experiment.link_store import LinkedAsset, Which
 from asgard_server.experiment.seeing import Seen, SeenVariation, held, seen
-from asgard_server.experiment.store import Rows, Shelf, Told
+from asgard_server.experiment.store import Rows, Told
 from asgard_server.experiment.tracing import Downstream
 
 _SHOWN = 1_000
@@ -27,15 +27,8 @@ class Preview:
     downstream: Sequence[Downstream]
 
 
-class Retractor:
+class Retractor(Changing):
     """Retractions; else as `Keeper`."""
-
-    def __init__(
-        self, shelf: Shelf, clock: Callable[[], datetime], told: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._shelf = shelf
-        self._clock = clock
-        self._told = told
 
     async def experiment(
         self, id: str, reason: str, document_id: str | None, by: Principal
@@ -58,9 +51,7 @@ class Retractor:
             await rows.record(Told("experiment.retract", after, by, now, details))
             return await seen(rows, after, by), count
 
-        answer = await self._shelf.change(retract)
-        await self._told()
-        return answer
+        return await self._change(retract)
 
     async def variation(
         self, id: str, number: int, reason: str, by: Principal
@@ -78,8 +69,7 @@ class Retractor:
             await rows.record(Told("variation.retract", into, by, now, details))
             return after, count
 
-        after, count = await self._shelf.change(retract)
-        await self._told()
+        after, count = await self._change(retract)
         return SeenVariation(after), count
 
     async def preview(self, id: str, variation: int | None, by: Principal) -> Preview:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import TypeVar
 
 from asgard_server.access.domain import Action, Owner, Visibility, visibility_of
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import documents, domain
 from asgard_server.experiment.access_store import Granted
+from asgard_server.experiment.changing import Changing
 from asgard_server.experiment.domain import Experiment
 from asgard_server.experiment.seeing import Seen, held, seen
-from asgard_server.experiment.store import Rows, Shelf, Told
+from asgard_server.experiment.store import Rows, Told
 
 T = TypeVar("T")
 
 
-class Sharer:
+class Sharer(Changing):
     """Grants, visibility and owners of experiments. `told` is called after each change.
 
     All methods raise `NotFoundError` and `ForbiddenError` as access.require does.
     """
-
-    def __init__(
-        self,
-        shelf: Shelf,
-        clock: Callable[[], datetime],
-        told: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._shelf = shelf
-        self._clock = clock
-        self._told = told
 
     async def move(
         self, id: str, organization: str, team: str, visibility: str, by: Principal
@@ -117,11 +106,6 @@ class Sharer:
             return await rows.access.grants(id)
 
         return await self._shelf.look(look)
-
-    async def _change(self, work: Callable[[Rows], Awaitable[T]]) -> T:
-        answer = await self._shelf.change(work)
-        await self._told()
-        return answer
 
 
 async def _shown(rows: Rows, after: Experiment, shown: Visibility, told: Told) -> Seen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -14,10 +13,11 @@ from gimle.asgard.core.experiment_errors import VariationRunStateError
 from asgard_server.access.domain import Action
 from asgard_server.auth.principal import Principal
 from asgard_server.experiment import documents, domain, leases, metrics, wishes
+from asgard_server.experiment.changing import Changing
 from asgard_server.experiment.domain import Experiment, Variation
 from asgard_server.experiment.leases import Run, Status, Wandb, Worker
 from asgard_server.experiment.seeing import held
-from asgard_server.experiment.store import Rows, Shelf, Told
+from asgard_server.experiment.store import Rows, Told
 
 T = TypeVar("T")
 
@@ -48,15 +48,8 @@ class _Held:
     run: Run
 
 
-class Floor:
+class Floor(Changing):
     """Runs as workers see them; else as `Keeper`. All that is said with a late token is refused."""
-
-    def __init__(
-        self, shelf: Shelf, clock: Callable[[], datetime], told: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._shelf = shelf
-        self._clock = clock
-        self._told = told
 
     async def find(self, place: Place, by: Principal) -> Run:
         """Look up a run."""
@@ -157,11 +150,6 @@ class Floor:
             return made
 
         return await self._change(resume)
-
-    async def _change(self, work: Callable[[Rows], Awaitable[T]]) -> T:
-        answer = await self._shelf.change(work)
-        await self._told()
-        return answer
 
 
 async def lose(rows: Rows, place: Place, by: Principal, now: datetime) -> Run | None:

@@ -31,6 +31,7 @@ ROWS = (
     "starting",
     "listing",
     "permissions",
+    "run_permissions",
     "fanout",
     "opening",
     "footprint",

@@ -23,14 +23,18 @@ async def database(engine: str, folder: Path) -> AsyncIterator[Database]:
     """Open a database with all tables, in `folder` or in a database of its own."""
     if engine == "sqlite":
         file = await SqliteDatabase.open(folder / "asgard.sqlite3")
-        yield SqliteSessions(file)
-        await file.close()
+        try:
+            yield SqliteSessions(file)
+        finally:
+            await file.close()
         return
     dsn = await postgres.database_of(folder)
     link = await Link.open(dsn, 4, planned_once=True, by_index=True, search_path="asgard")
-    yield PostgresSessions(link)
-    await link.close()
-    postgres.give_back(folder)
+    try:
+        yield PostgresSessions(link)
+    finally:
+        await link.close()
+        postgres.give_back(folder)
 
 
 class Counting:

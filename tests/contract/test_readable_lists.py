@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from asgard_server.auth.principal import LOCAL, Principal
 from asgard_server.store.sql import access, readable
-from asgard_server.store.sql.readable import Position
+from asgard_server.store.sql.newest import Position
 from asgard_server.store.sql.session import Database, Session
 
 from tests.contract.asset_rows import NOON

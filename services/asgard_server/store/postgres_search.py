@@ -13,6 +13,7 @@ from asgard_server.run.store import LOOKED_AT, RunRow
 from asgard_server.store import postgres_readers
 from asgard_server.store.postgres_readers import Counts
 from asgard_server.store.rows import fold, run_row
+from asgard_server.store.sql.postgres import PostgresSession
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
@@ -107,11 +108,12 @@ async def _readable(
     counts: Counts,
 ) -> tuple[list[RunRow], int]:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        places = await postgres_readers.page(connection, by, behind, limit)
-        rows = await postgres_readers.rows_at(connection, RUN_COLUMNS, RUNS, places)
+        session = PostgresSession(connection)
+        places = await postgres_readers.page(session, by, behind, limit)
+        rows = await postgres_readers.rows_at(session, RUN_COLUMNS, RUNS, places)
         if behind is None and len(places) < limit:
             return rows, len(places)
-        return rows, await counts.count(connection, by, COUNTED_TO)
+        return rows, await counts.count(session, by, COUNTED_TO)
 
 
 async def _floor(

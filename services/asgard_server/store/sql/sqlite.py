@@ -68,10 +68,10 @@ class SqliteSessions:
 def _within(work: Callable[[Session], Awaitable[T]]) -> Callable[[sqlite3.Connection], T]:
     """Work as a job of the thread, which knows the request that it is done for."""
     context = copy_context()
-    return lambda connection: context.run(_ended, work, connection)
+    return lambda connection: context.run(ended, work, connection)
 
 
-def _ended(work: Callable[[Session], Awaitable[T]], connection: sqlite3.Connection) -> T:
+def ended(work: Callable[[Session], Awaitable[T]], connection: sqlite3.Connection) -> T:
     """What work answers: a session never waits, so the first step of its coroutine is its last."""
     steps = cast("Coroutine[Any, Any, T]", work(SqliteSession(connection)))
     try:

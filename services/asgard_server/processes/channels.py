@@ -82,26 +82,26 @@ _CHANNEL_OPTIONS = (
 )
 
 
-def channel_to_run(settings: Settings) -> grpc.aio.Channel:
-    """A channel to every replica of RunService that `run_address` names; nothing is called yet.
+def channel_to(settings: Settings, address: str) -> grpc.aio.Channel:
+    """A channel to every replica of the service at `address`; nothing is called yet.
 
     Raises `CertificateError` when the certificates of `settings` cannot be used.
     """
-    return open_channel(settings.run_address, certificates_of(settings), _CHANNEL_OPTIONS)
+    return open_channel(address, certificates_of(settings), _CHANNEL_OPTIONS)
+
+
+def channel_to_run(settings: Settings) -> grpc.aio.Channel:
+    """A channel to RunService; else as `channel_to`."""
+    return channel_to(settings, settings.run_address)
 
 
 def channel_to_blob(settings: Settings) -> grpc.aio.Channel:
-    """A channel to every replica of BlobService; else as `channel_to_run`."""
-    return open_channel(settings.blob_address, certificates_of(settings), _CHANNEL_OPTIONS)
+    """A channel to BlobService; else as `channel_to`."""
+    return channel_to(settings, settings.blob_address)
 
 
 def channel_to_asset(settings: Settings) -> grpc.aio.Channel:
-    """A channel to every replica of AssetService, which is ExperimentService and IdentityService,
-    too; else as `channel_to_run`.
+    """A channel to AssetService, which is ExperimentService and IdentityService, too; else as
+    `channel_to`.
     """
-    return open_channel(settings.asset_address, certificates_of(settings), _CHANNEL_OPTIONS)
-
-
-def channel_to_identity(settings: Settings, address: str) -> grpc.aio.Channel:
-    """A channel to every replica of IdentityService at `address`; else as `channel_to_run`."""
-    return open_channel(address, certificates_of(settings), _CHANNEL_OPTIONS)
+    return channel_to(settings, settings.asset_address)

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from gimle.asgard.v1 import grant_service_pb2, run_service_pb2, run_service_pb2_grpc
 
-from asgard_server.processes.channels import IDENTITY_SERVICE, channel_to_identity
+from asgard_server.processes.channels import IDENTITY_SERVICE, channel_to
 from asgard_server.processes.engines import open_engines
 from asgard_server.processes.health import Dependencies
 from asgard_server.processes.listening import in_url, listen_grpc
@@ -22,7 +22,6 @@ from asgard_server.processes.metrics_server import Readiness
 from asgard_server.processes.signals import cancelled
 from asgard_server.processes.tls import certificates_of
 from asgard_server.processes.who import Who, who_calls
-from asgard_server.rpc.channel import open_channel
 from asgard_server.rpc.credentials import server_credentials
 from asgard_server.rpc.server import Health, Service, create_server
 from asgard_server.rpc.tracing import Tracer
@@ -105,7 +104,8 @@ async def run_service(
         inside = inside or address_inside()
         channel = channel_inside(inside)
         stack.push_async_callback(channel.close)
-        grants = _grants(settings, beside, channel, who, stack)
+        near = _Near(frozenset(service.name for service in beside), channel)
+        grants = _grants(settings, near, who, stack)
         intents, documents = engines.intents, engines.documents
         sweeper = Sweeper(grants, intents, documents, _now)
         handlers = RunHandlers(
@@ -119,7 +119,7 @@ async def run_service(
             Arriving(grants, intents, sweeper, _now),
             _uploads(settings),
             engines.creating,
-            _names(settings, beside, channel, who, stack),
+            _names(settings, near, who, stack),
         )
         add = run_service_pb2_grpc.add_RunServiceServicer_to_server
         services = [Service(RUN_SERVICE, add, handlers), *beside]
@@ -175,39 +175,44 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _grants(
-    settings: Settings,
-    beside: Sequence[Service],
-    inside: grpc.aio.Channel,
-    who: Who,
-    stack: AsyncExitStack,
-) -> Grants:
-    """Who lends requests to the store: a service beside this one, or one elsewhere."""
-    if any(service.name == GRANT_SERVICE for service in beside):
-        return RpcGrants(who.signed(inside), "this process")
-    if not isinstance(settings.storage, S3Prefix):
-        return NoGrants()
-    certificates = certificates_of(settings)
-    channel = open_channel(settings.blob_address, certificates, _CHANNEL_OPTIONS)
-    stack.push_async_callback(channel.close)
-    return RpcGrants(who.signed(channel), settings.blob_address)
+class _Near(NamedTuple):
+    """The services beside this one, and the channel that leads to them."""
+
+    services: frozenset[str]
+    channel: grpc.aio.Channel
 
 
-def _names(
+def _grants(settings: Settings, near: _Near, who: Who, stack: AsyncExitStack) -> Grants:
+    """Who lends requests to the store."""
+    elsewhere = settings.blob_address if isinstance(settings.storage, S3Prefix) else None
+    found = _found(settings, GRANT_SERVICE, near, elsewhere, who, stack)
+    return NoGrants() if found is None else RpcGrants(*found)
+
+
+def _names(settings: Settings, near: _Near, who: Who, stack: AsyncExitStack) -> Names:
+    """Who knows handles."""
+    found = _found(settings, IDENTITY_SERVICE, near, settings.identity_address, who, stack)
+    return nobody_knows if found is None else RpcNames(*found)
+
+
+def _found(
     settings: Settings,
-    beside: Sequence[Service],
-    inside: grpc.aio.Channel,
+    service: str,
+    near: _Near,
+    elsewhere: str | None,
     who: Who,
     stack: AsyncExitStack,
-) -> Names:
-    """Who knows handles: a service beside this one, or one elsewhere."""
-    if any(service.name == IDENTITY_SERVICE for service in beside):
-        return RpcNames(who.signed(inside), "this process")
-    if settings.identity_address is None:
-        return nobody_knows
-    channel = channel_to_identity(settings, settings.identity_address)
+) -> tuple[grpc.aio.Channel, str] | None:
+    """The channel to a service, beside this one or else at an address, and what its place is
+    called; None where there is none.
+    """
+    if service in near.services:
+        return who.signed(near.channel), "this process"
+    if elsewhere is None:
+        return None
+    channel = channel_to(settings, elsewhere)
     stack.push_async_callback(channel.close)
-    return RpcNames(who.signed(channel), settings.identity_address)
+    return who.signed(channel), elsewhere
 
 
 def _uploads(settings: Settings) -> Uploads:

@@ -12,7 +12,7 @@ from asgard_server.auth.asking import Asking
 from asgard_server.auth.believing import CERTIFICATE, SERVICE_KEY, Believing, Headers, Verify
 from asgard_server.auth.callers import Authenticate, everybody_is_local
 from asgard_server.auth.verifying import Verifier
-from asgard_server.processes.channels import channel_to_identity
+from asgard_server.processes.channels import channel_to
 from asgard_server.rpc.channel import SignedChannel
 from asgard_server.settings import Settings
 from asgard_server.settings.who import check_can_ask
@@ -46,7 +46,7 @@ def who_calls(settings: Settings, stack: AsyncExitStack) -> Who:
         if not headers:
             return Who()
         return _who(settings, None, headers, settings.service_key)
-    channel = channel_to_identity(settings, settings.identity_address)
+    channel = channel_to(settings, settings.identity_address)
     stack.push_async_callback(channel.close)
     asking = Asking(SignedChannel(channel, headers), settings.identity_address)
     return _who(settings, Verifier(asking), headers, settings.service_key)

@@ -33,6 +33,7 @@ from gimle.asgard.core.errors import (
     StorageUnavailableError,
 )
 from gimle.asgard.core.ids import check_id
+from gimle.asgard.core.listing import with_results
 from gimle.asgard.core.s3.append import Appender, own_chunk
 from gimle.asgard.core.s3.deleting import Deleter as SlowDeleter
 from gimle.asgard.core.s3.objects import ConflictError
@@ -146,15 +147,8 @@ class S3Documents(S3Reading):
 
     async def create_run(self, run: RunDocument, results: Sequence[ResultDocument]) -> None:
         """Write `results`, then `run`. Raises AlreadyExistsError when an id is taken."""
-        key = Key("run", check_id(run.id, "run_id"))
-        for result in results:
-            check_id(result.id, "result_id")
-            if result.run_id != run.id:
-                raise InvalidFieldError(
-                    "results.run_id", f"{result.run_id} is another run's", f"use {run.id}"
-                )
-        listed = dict.fromkeys((*run.results, *(result.id for result in results)))
-        body = encode_run(replace(run, results=tuple(listed)))
+        run = with_results(run, results)
+        key, body = Key("run", run.id), encode_run(run)
         if results and await self._objects.etag(document_path(*key)) is not None:
             raise AlreadyExistsError(*key)
         await self.check_lately()

@@ -7,16 +7,17 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
-from gimle.asgard.core.documents import ResultDocument, encode_result, encode_result_plain
+from gimle.asgard.core.documents import ResultDocument
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
     NotFoundError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder.arrayfiles import ArrayFile, take_out
+from gimle.asgard.core.folder.arrayfiles import ArrayFile, as_stored
 from gimle.asgard.core.folder.layout import array_name
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.reading import document_path
@@ -171,11 +172,7 @@ async def encoded(result: ResultDocument) -> tuple[ResultDocument, bytes, list[A
 
 
 def _encoded(result: ResultDocument) -> tuple[ResultDocument, bytes, list[ArrayFile]]:
-    body = encode_result_plain(result)
-    if body is not None:
-        return result, body, []
-    stored, files = take_out(result, lambda path, taken: array_name(result.id, path, taken))
-    return stored, encode_result(stored), files
+    return as_stored(result, partial(array_name, result.id))
 
 
 def _is_small(data: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gimle.asgard.core.arrays import INLINE_ELEMENTS, Array, ArrayRef, as_array, dtype_name
-from gimle.asgard.core.documents import ResultDocument
+from gimle.asgard.core.documents import ResultDocument, encode_result, encode_result_plain
 from gimle.asgard.core.errors import AlreadyExistsError, DocumentError
 from gimle.asgard.core.folder import files, npy
 from gimle.asgard.core.folder.layout import Layout, array_file, array_name, growing_name, owned
@@ -51,6 +51,20 @@ def take_out(
     taking = _Taking(result.result_type, free)
     data = {key: taking.replaced(value, (str(key),)) for key, value in result.data.items()}
     return replace(result, data=data), taking.taken
+
+
+def as_stored(
+    result: ResultDocument, free: Callable[[Path, list[str]], str]
+) -> tuple[ResultDocument, bytes, list[ArrayFile]]:
+    """The document of a new result with its bytes, and the files that its arrays go into.
+
+    As `take_out`. Raises TypeError that names the field for what cannot be stored.
+    """
+    body = encode_result_plain(result)
+    if body is not None:
+        return result, body, []
+    stored, taken = take_out(result, free)
+    return stored, encode_result(stored), taken
 
 
 class _Taking:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from gimle.asgard.core.documents import (
-    ResultDocument,
-    RunDocument,
-    encode_result,
-    encode_result_plain,
-    encode_run,
-)
-from gimle.asgard.core.errors import AlreadyExistsError, AsgardError, InvalidFieldError
+from gimle.asgard.core.documents import ResultDocument, RunDocument, encode_run
+from gimle.asgard.core.errors import AlreadyExistsError, AsgardError
 from gimle.asgard.core.folder import files, refusals
-from gimle.asgard.core.folder.arrayfiles import ArrayFile, free_name, take_out
+from gimle.asgard.core.folder.arrayfiles import as_stored, free_name
 from gimle.asgard.core.folder.deleting import Deleter
 from gimle.asgard.core.folder.intents import Intents, Markers
 from gimle.asgard.core.folder.layout import Layout
 from gimle.asgard.core.folder.locks import Locks
-from gimle.asgard.core.ids import check_id
+from gimle.asgard.core.listing import with_results
 
 
 class CreatedRun(NamedTuple):
@@ -85,16 +79,7 @@ class Creator:
         written: list[ResultDocument],
     ) -> tuple[RunDocument, bytes]:
         """Write all of a new run but its own document, which is answered; fill `written`."""
-        check_id(run.id, "run_id")
-        for result in results:
-            check_id(result.id, "result_id")
-            if result.run_id != run.id:
-                raise InvalidFieldError(
-                    "results.run_id", f"{result.run_id} is another run's", f"use {run.id}"
-                )
-        if results:
-            listed = dict.fromkeys((*run.results, *(result.id for result in results)))
-            run = replace(run, results=tuple(listed))
+        run = with_results(run, results)
         body = encode_run(run)
         if self.markers.exists(run.id):
             with self.locks.run(run.id):
@@ -120,11 +105,7 @@ class Creator:
     def write_result(self, result: ResultDocument) -> ResultDocument:
         """Write a new result's arrays and document. Raises AlreadyExistsError."""
         name = f"{result.id}.json"
-        body = encode_result_plain(result)
-        arrays: list[ArrayFile] = []
-        if body is None:
-            result, arrays = take_out(result, partial(free_name, self.layout, result.id))
-            body = encode_result(result)
+        result, body, arrays = as_stored(result, partial(free_name, self.layout, result.id))
         if not arrays:
             if not files.create(self.layout.results, name, body, durable=self.durable):
                 raise AlreadyExistsError("result", result.id)

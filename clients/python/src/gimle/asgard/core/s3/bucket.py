@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from gimle.asgard.core.arrays import ArrayRef
@@ -15,7 +16,6 @@ from gimle.asgard.core.documents import (
     RunDocument,
     decode_run,
     encode_result,
-    encode_result_plain,
     encode_run,
     same_run,
 )
@@ -26,9 +26,10 @@ from gimle.asgard.core.errors import (
     NotFoundError,
     StorageUnavailableError,
 )
-from gimle.asgard.core.folder.arrayfiles import take_out
+from gimle.asgard.core.folder.arrayfiles import as_stored
 from gimle.asgard.core.folder.layout import array_name
 from gimle.asgard.core.ids import check_id
+from gimle.asgard.core.listing import with_results
 from gimle.asgard.core.reading import put_back
 from gimle.asgard.core.s3 import arrays
 from gimle.asgard.core.s3.append import Appender
@@ -83,15 +84,7 @@ class Bucket(Reading):
         Either all of it appears or nothing. Raises AlreadyExistsError when an id is taken,
         TypeError for values that cannot be stored.
         """
-        check_id(run.id, "run_id")
-        for result in results:
-            check_id(result.id, "result_id")
-            if result.run_id != run.id:
-                raise InvalidFieldError(
-                    "results.run_id", f"{result.run_id} is another run's", f"use {run.id}"
-                )
-        listed = dict.fromkeys((*run.results, *(result.id for result in results)))
-        run = replace(run, results=tuple(listed))
+        run = with_results(run, results)
         body = encode_run(run)
         if results:
             self._make_room("run", run.id)
@@ -198,14 +191,10 @@ class Bucket(Reading):
 
     def _write_result(self, result: ResultDocument) -> ResultDocument:
         """Write a new result's arrays and document. Raises AlreadyExistsError."""
-        body = encode_result_plain(result)
-        if body is not None:
-            self._create("result", result.id, body)
-            return result
-        stored, files = take_out(result, lambda path, taken: array_name(result.id, path, taken))
-        encode_result(stored)  # what cannot be stored is told before anything is written
+        # What cannot be stored is told before anything is written.
+        stored, body, files = as_stored(result, partial(array_name, result.id))
         if not files:
-            self._create("result", result.id, encode_result(stored))
+            self._create("result", result.id, body)
             return stored
         self._make_room("result", result.id)
         intent = Intent(self._objects, result.id, [file.name for file in files])

@@ -177,7 +177,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     f"{SERVER}.run.limits": {f"{SDK}.core"},
     f"{SERVER}.run.repeats": {f"{SDK}.core", f"{SERVER}.run.limits"},
-    f"{SERVER}.run.pages": {f"{SDK}.core", f"{SERVER}.run.limits", f"{SERVER}.run.repeats"},
+    f"{SERVER}.run.pages": {
+        *(f"{SDK}.core", f"{SERVER}.rpc.pages"),
+        *(f"{SERVER}.run.limits", f"{SERVER}.run.repeats"),
+    },
     f"{SERVER}.run.rights": {f"{SDK}.core", f"{SERVER}.access.domain", f"{SERVER}.auth.principal"},
     **{
         f"{SERVER}.run.{room}": FORMAT

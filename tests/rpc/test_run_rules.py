@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asgard_server.rpc.pages import size as page_size
 from asgard_server.run import domain, limits, pages, repeats
 from gimle.asgard.core.documents import ResultDocument, RunDocument
 from gimle.asgard.core.errors import (
@@ -197,12 +198,12 @@ def test_what_is_no_page_token_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(("asked", "size"), [(0, 50), (1, 1), (1_000, 1_000), (99_999, 1_000)])
 def test_a_page_has_fifty_items_unless_asked_and_a_thousand_at_most(asked: int, size: int) -> None:
-    assert pages.page_size(asked) == size
+    assert page_size(asked) == size
 
 
 def test_a_page_of_less_than_nothing_is_refused() -> None:
     with pytest.raises(InvalidFieldError) as caught:
-        pages.page_size(-1)
+        page_size(-1)
     assert caught.value.field == "page_size"
 
 

@@ -31,7 +31,7 @@ def size(asked: int, default: int = DEFAULT) -> int:
 
 def token(listing: str, behind: str) -> str:
     """The token of the page behind `behind` of a list."""
-    return urlsafe_b64encode(_digest(listing) + behind.encode()).decode().rstrip("=")
+    return packed(_digest(listing), behind.encode())
 
 
 def behind(page_token: str, listing: str) -> str:
@@ -39,13 +39,25 @@ def behind(page_token: str, listing: str) -> str:
     if not page_token:
         return ""
     try:
-        packed = urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4))
-        text = packed[_DIGEST_BYTES:].decode()
+        return unpacked(page_token, _digest(listing)).decode()
+    except UnicodeDecodeError:
+        raise mismatch() from None
+
+
+def packed(listing: bytes, place: bytes) -> str:
+    """The token of a place in the list that has this digest."""
+    return urlsafe_b64encode(listing[:_DIGEST_BYTES] + place).decode().rstrip("=")
+
+
+def unpacked(page_token: str, listing: bytes) -> bytes:
+    """The place that a token tells of. Raises `PageTokenMismatchError` for another list's."""
+    try:
+        held = urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4))
     except (Base64Error, ValueError):
         raise mismatch() from None
-    if packed[:_DIGEST_BYTES] != _digest(listing):
+    if held[:_DIGEST_BYTES] != listing[:_DIGEST_BYTES]:
         raise mismatch()
-    return text
+    return held[_DIGEST_BYTES:]
 
 
 def number(page_token: str, listing: str) -> int:
@@ -89,4 +101,4 @@ def whole(text: str) -> int:
 
 
 def _digest(listing: str) -> bytes:
-    return hashlib.sha256(listing.encode()).digest()[:_DIGEST_BYTES]
+    return hashlib.sha256(listing.encode()).digest()

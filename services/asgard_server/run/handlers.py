@@ -19,6 +19,7 @@ from gimle.asgard.v1 import run_service_pb2 as pb
 from gimle.asgard.v1 import run_service_pb2_grpc as pb_grpc
 
 from asgard_server.auth.callers import caller
+from asgard_server.rpc.pages import size as page_size
 from asgard_server.run import belonging, codec, domain, limits, pages, rights
 from asgard_server.run.apart import SMALL_BYTES, apart
 from asgard_server.run.arrays import Arrays
@@ -125,7 +126,7 @@ class RunHandlers(ResultHandlers, GrantHandlers, pb_grpc.RunServiceServicer):
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         query = limits.search_text(request.query)
-        size = pages.page_size(request.page_size)
+        size = page_size(request.page_size)
         place = pages.page_position(request.page_token, "runs", query)
         rows, total = await self._index.list_runs(
             query, place and Position(*place), size + 1, belonging.keys(caller())

@@ -23,6 +23,7 @@ from gimle.asgard.v1.new_result_pb2 import NewResult
 
 from asgard_server.auth.callers import caller
 from asgard_server.rpc.fields import optional
+from asgard_server.rpc.pages import size as page_size
 from asgard_server.run import codec, domain, limits, pages, rights
 from asgard_server.run.apart import apart
 from asgard_server.run.arrays import Arrays
@@ -132,7 +133,7 @@ class ResultHandlers(pb_grpc.RunServiceServicer):
         self, request: ListResultsRequest, context: Context
     ) -> pb.ListResultsResponse:
         run_id = check_id(request.run_id)
-        size = pages.page_size(request.page_size)
+        size = page_size(request.page_size)
         place = pages.page_position(request.page_token, "results", run_id)
         await self._gate.run(run_id, caller())
         await self._finder.known(run_id)

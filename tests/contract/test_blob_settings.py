@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from asgard_server.blob.store import Grant
 from asgard_server.blob.uploading import Uploader
 from asgard_server.processes.s3 import s3_place, s3_signer
 from asgard_server.settings import S3Prefix, SettingError, Settings
+from asgard_server.store import s3_keys
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_grants import S3Grants
 from asgard_server.store.s3_objects import Objects
@@ -35,6 +36,7 @@ from gimle.asgard.core.s3.place import Connection, parse_url
 
 from tests.engines import minio
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
+from tests.rpc.running import eventually
 
 BODY = b"what a simulation has computed"
 KMS_KEY = "tests-key"
@@ -82,23 +84,22 @@ async def client_of(folder: Path, environ: dict[str, str]) -> AsyncIterator[Clie
     settings = Settings.from_environment(environ)
     assert isinstance(settings.storage, S3Prefix)
     place = s3_place(settings, settings.storage)
-    grants = S3Grants(place, s3_signer(settings, lambda: datetime.now(UTC).timestamp()))
     database = await SqliteDatabase.open(folder / "asgard.sqlite3")
     table = SqliteBlobs(database)
 
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    with ThreadPoolExecutor(4) as pool:
-        held = S3Bytes(place, pool)
-        async with httpx.AsyncClient(timeout=60) as http:
-            yield Client(
-                Uploader(table, held, grants, clock),
-                Completer(table, held, clock),
-                Keeper(table, held, grants, clock),
-                http,
-            )
-        await held.close()
+    async with AsyncExitStack() as stack:
+        grants = S3Grants(place, await s3_signer(settings, lambda: clock().timestamp(), stack))
+        held = S3Bytes(place, stack.enter_context(ThreadPoolExecutor(4)))
+        stack.push_async_callback(held.close)
+        yield Client(
+            Uploader(table, held, grants, clock),
+            Completer(table, held, clock),
+            Keeper(table, held, grants, clock),
+            await stack.enter_async_context(httpx.AsyncClient(timeout=60)),
+        )
     await database.close()
 
 
@@ -255,7 +256,8 @@ async def test_credentials_with_a_token_sign_and_are_asked_for_anew_before_they_
     (tmp_path / "config").write_text(f"[default]\ncredential_process = {program}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    # About to end, for botocore, which asks again at each signature from ten minutes before. That
+    monkeypatch.setattr(s3_keys, "RENEW_S", 0.1)
+    # About to end, for botocore, which asks again each time from ten minutes before. That
     # starts the program some ten times until here: in a minute a busy machine does not come so far.
     first = rotate(540)
     environ = environ_of(store)
@@ -270,8 +272,12 @@ async def test_credentials_with_a_token_sign_and_are_asked_for_anew_before_they_
         second = rotate(3_600)
         (done,) = await client.completer.complete([(begun.blob.id, None)])
         assert isinstance(done, Blob), done
-        ((_, get),) = await client.keeper.lend([Wanted(done.id)], None)
-        assert f"X-Amz-Credential={second}" in get.url
+
+        async def by_second() -> Grant | None:
+            ((_, get),) = await client.keeper.lend([Wanted(done.id)], None)
+            return get if f"X-Amz-Credential={second}" in get.url else None
+
+        get = await eventually(by_second)
         assert (await client.send(get)).content == BODY
         # Without its token a key that was lent is nobody's.
         bare = "&".join(

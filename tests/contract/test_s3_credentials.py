@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from asgard_server.processes.s3 import s3_signer
 from asgard_server.settings import Settings
-from asgard_server.store import s3_objects
+from asgard_server.store import s3_keys, s3_objects
 from asgard_server.store.s3_bytes import S3Bytes
 from asgard_server.store.s3_objects import Objects
 from gimle.asgard.core.errors import StorageUnavailableError
@@ -25,6 +25,7 @@ from gimle.asgard.core.s3.place import Place, parse_url
 
 from tests.engines import minio
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
+from tests.rpc.running import eventually
 
 SLOW_S = 1.5
 
@@ -34,6 +35,7 @@ class Program:
 
     def __init__(self, folder: Path) -> None:
         self.path, self._said = folder / "lends", folder / "said.json"
+        self._asked = folder / "asked"
         self.write()
         self.says(60)
 
@@ -41,9 +43,14 @@ class Program:
         """Make it, to take so long."""
         self.path.write_text(
             f"#!{sys.executable}\nimport time\ntime.sleep({slow_s})\n"
+            f"open({str(self._asked)!r}, 'a').write('x')\n"
             f"print(open({str(self._said)!r}).read())\n"
         )
         self.path.chmod(0o700)
+
+    def asked(self) -> int:
+        """How often it has been asked, and has taken its time."""
+        return len(self._asked.read_text()) if self._asked.exists() else 0
 
     def says(self, for_s: float) -> None:
         """Have it lend for so long. Below ten minutes botocore asks before each use."""
@@ -84,22 +91,22 @@ Ask = Callable[[], Awaitable[object]]
 async def opened(place: Place) -> AsyncIterator[dict[str, Ask]]:
     objects = Objects(place)
     settings = Settings.from_environment({"ASGARD_S3_ENDPOINT": str(place.endpoint)})
-    signer = s3_signer(settings, time.time)
-
-    async def sign() -> object:
-        return signer.presign("GET", place.bucket, place.key("there"), 60)
-
     numbers = iter(range(100))
-    with ThreadPoolExecutor(2) as pool:
-        held = S3Bytes(place, pool)
+    async with AsyncExitStack() as stack:
+        stack.callback(objects.close)
+        signer = await s3_signer(settings, time.time, stack)
+
+        async def sign() -> object:
+            return signer.presign("GET", place.bucket, place.key("there"), 60)
+
+        held = S3Bytes(place, stack.enter_context(ThreadPoolExecutor(2)))
+        stack.push_async_callback(held.close)
         yield {
             "put": lambda: objects.create(f"new-{next(numbers)}", b"{}"),
             "head": lambda: held.head("there"),
             "list": lambda: held.sizes(""),
             "sign": sign,
         }
-        await held.close()
-    objects.close()
 
 
 async def longest_stop(work: Awaitable[object]) -> float:
@@ -135,11 +142,31 @@ async def test_a_program_that_lends_credentials_stops_nobody_else(
         assert stopped < SLOW_S / 2
 
 
+async def test_urls_are_signed_while_a_program_takes_its_time_to_lend_credentials(
+    place: Place, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_keys, "RENEW_S", 0.05)
+    async with opened(place) as ask:
+        program.write(2.0)
+
+        async def signing() -> object:
+            asked = program.asked()
+            while program.asked() == asked:
+                assert await ask["sign"]()
+                await asyncio.sleep(0.005)
+            return "and it has been asked meanwhile"
+
+        # What others do on this machine makes a stop longer, never shorter.
+        assert min([await longest_stop(signing()) for _ in range(4)]) < 0.05
+
+
 @pytest.mark.parametrize("how", ["gone", "fails", "babbles", "lends what has ended"])
 @pytest.mark.parametrize("what", ["put", "head", "list", "sign"])
 async def test_a_program_that_lends_no_more_is_told_of_as_a_store_that_is_away(
-    place: Place, program: Program, what: str, how: str
+    place: Place, program: Program, what: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(s3_keys, "RENEW_S", 0.05)
+    monkeypatch.setattr(s3_keys, "_AGAIN_S", 0.05)
     async with opened(place) as ask:
         match how:
             case "gone":
@@ -150,8 +177,21 @@ async def test_a_program_that_lends_no_more_is_told_of_as_a_store_that_is_away(
                 program.babbles()
             case _:
                 program.says(-60)
-        with pytest.raises(StorageUnavailableError):
-            await ask[what]()
+
+        async def refused() -> bool:
+            try:
+                await ask[what]()
+            except StorageUnavailableError:
+                return True
+            return False
+
+        # URLs are signed with what has been lent until it is asked for anew.
+        patience = 40.0 if what == "sign" else 0.0
+        await eventually(refused, patience)
         program.write()
         program.says(60)
-        assert await ask[what](), "and from then on it is there again"
+
+        async def there() -> bool:
+            return not await refused()
+
+        await eventually(there, patience)

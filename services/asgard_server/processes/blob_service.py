@@ -184,13 +184,11 @@ async def _bytes(
         from asgard_server.store.s3_grants import S3Grants
 
         place = await asyncio.to_thread(s3_place, settings, storage)
-        grants = S3Grants(
-            place,
-            s3_signer(settings, _seconds),
+        signer, reading = await s3_signer(settings, _seconds, stack), None
+        if settings.s3_proxy_base:
             # What is rewritten comes to a proxy that forwards the store's own Host.
-            reading=s3_signer(settings, _seconds, own=True) if settings.s3_proxy_base else None,
-            rewrite=settings.rewritten,
-        )
+            reading = await s3_signer(settings, _seconds, stack, own=True)
+        grants = S3Grants(place, signer, reading=reading, rewrite=settings.rewritten)
         held = await asyncio.to_thread(S3Bytes, place, pool)
         stack.push_async_callback(held.close)
         return _Opened(held, grants, str(place))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from asgard_server.processes.signals import cancelled
 from asgard_server.settings import S3Prefix, SettingError, Settings
 
 if TYPE_CHECKING:  # the clients of S3 take half a second to import: a folder does without
@@ -40,15 +43,18 @@ def _encryption(settings: Settings) -> dict[str, str]:
     return {"ServerSideEncryption": settings.s3_encryption} | ({"SSEKMSKeyId": key} if key else {})
 
 
-def s3_signer(settings: Settings, clock: Callable[[], float], *, own: bool = False) -> Signer:
+async def s3_signer(
+    settings: Settings, clock: Callable[[], float], stack: AsyncExitStack, *, own: bool = False
+) -> Signer:
     """Who signs URLs for the address that clients use, or for the store's own.
 
-    Raises `SettingError`.
+    Until `stack` is closed, credentials that are lent are renewed beside the loop. Raises
+    `SettingError`.
     """
     import boto3
     from gimle.asgard.core.signing import Endpoint, Signer
 
-    session = boto3.Session()
+    session = await asyncio.to_thread(boto3.Session)
     region = settings.s3_region or session.region_name or _REGION
     address = settings.s3_url if own else settings.s3_public_url or settings.s3_url
     endpoint = (
@@ -56,32 +62,28 @@ def s3_signer(settings: Settings, clock: Callable[[], float], *, own: bool = Fal
         if address is None
         else Endpoint.parse(address)
     )
-    return Signer(endpoint, _credentials(settings, session), region=region, clock=clock)
+    credentials = await _credentials(settings, session, stack)
+    return Signer(endpoint, credentials, region=region, clock=clock)
 
 
-def _credentials(settings: Settings, session: boto3.Session) -> Callable[[], Credentials]:
-    from botocore.exceptions import BotoCoreError
+async def _credentials(
+    settings: Settings, session: boto3.Session, stack: AsyncExitStack
+) -> Callable[[], Credentials]:
     from gimle.asgard.core.signing import Credentials, Lent
 
-    from asgard_server.store.s3_keys import NOT_LENT, not_lent
+    from asgard_server.store.s3_keys import Renewed
 
     if settings.s3_access_key is not None and settings.s3_secret_key is not None:
         given = Credentials(settings.s3_access_key, settings.s3_secret_key)
         return lambda: given
-    found = session.get_credentials()
+    found = await asyncio.to_thread(session.get_credentials)
     if found is None:
         raise SettingError(
             "ASGARD_S3_ACCESS_KEY",
             "is not set, and AWS_* and this machine name no credentials either",
             "give it and ASGARD_S3_SECRET_KEY",
         )
-    lent = Lent(found)
-
-    def credentials() -> Credentials:
-        # Asked each time: those of a role are renewed before they end.
-        try:
-            return lent.credentials()
-        except (BotoCoreError, *NOT_LENT) as error:
-            raise not_lent(settings.s3_url or "S3", error) from error
-
-    return credentials
+    renewed = Renewed(settings.s3_url or "S3", Lent(found).credentials)
+    await renewed.renew()
+    stack.push_async_callback(cancelled, asyncio.create_task(renewed.run(), name="credentials"))
+    return renewed.credentials

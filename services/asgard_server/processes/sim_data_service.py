@@ -65,7 +65,7 @@ async def open_sim_data(
     Raises `SettingError`.
     """
     feed, _ = open_bell(settings, stack, measured=False)
-    artifacts, reports = await _artifacts(settings, local, pool)
+    artifacts, reports = await _artifacts(settings, local, pool, stack)
 
     watch, told = JobWatch(jobs, feed), bell(jobs, feed)
     remover = Remover(
@@ -96,7 +96,7 @@ async def open_sim_data(
 
 
 async def _artifacts(
-    settings: Settings, local: Local | None, pool: Executor
+    settings: Settings, local: Local | None, pool: Executor, stack: AsyncExitStack
 ) -> tuple[Artifacts | None, Reports | None]:
     if settings.sim_data == "local":
         if local is None:
@@ -116,8 +116,8 @@ async def _artifacts(
 
     # A bucket of the store that ASGARD_S3_* and MINIO_* name: both say the same, or none starts.
     place = await asyncio.to_thread(s3_place, settings, S3Prefix(settings.minio_bucket))
-    signer = s3_signer(settings, _timestamp)
-    inside = s3_signer(settings, _timestamp, own=True)
+    signer = await s3_signer(settings, _timestamp, stack)
+    inside = await s3_signer(settings, _timestamp, stack, own=True)
     artifacts = S3Artifacts(
         place,
         signer,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from json import JSONDecodeError
 
 import boto3
+from botocore.exceptions import BotoCoreError
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.s3.place import Place
 from gimle.asgard.core.signing import Credentials, Lent
@@ -13,6 +15,12 @@ from gimle.asgard.core.signing import Credentials, Lent
 NOT_LENT = (OSError, JSONDecodeError, UnicodeDecodeError, RuntimeError)
 """What botocore raises, besides its own errors, where a program gives no credentials any more: it
 cannot be started, says something else, or gives such as have ended."""
+
+# Credentials of a role are asked for so often, in a thread: to renew them is a call over the
+# network, or a program's. Who lends them renews them minutes before they end.
+RENEW_S = 30.0
+# So often where nobody has lent any.
+_AGAIN_S = 1.0
 
 
 def not_lent(place: str, error: Exception) -> StorageUnavailableError:
@@ -35,3 +43,34 @@ def credentials_of(place: Place) -> Credentials | Callable[[], Credentials] | No
         )
     found = boto3.Session().get_credentials()
     return None if found is None else Lent(found).credentials
+
+
+class Renewed:
+    """Credentials as they were last lent: asked for ahead of their end, never by who signs.
+
+    `lent` may block, and is called in a thread. `place`: what they are for, in errors.
+    """
+
+    def __init__(self, place: str, lent: Callable[[], Credentials]) -> None:
+        self._place = place
+        self._lent = lent
+        self._found: Credentials | Exception = RuntimeError("they have not been asked for")
+
+    def credentials(self) -> Credentials:
+        """Those to sign with. Raises `StorageUnavailableError` while nobody lends any."""
+        if isinstance(self._found, Exception):
+            raise not_lent(self._place, self._found) from self._found
+        return self._found
+
+    async def renew(self) -> None:
+        """Ask for those of now."""
+        try:
+            self._found = await asyncio.to_thread(self._lent)
+        except (BotoCoreError, *NOT_LENT) as error:
+            self._found = error
+
+    async def run(self) -> None:
+        """Ask again and again."""
+        while True:
+            await asyncio.sleep(_AGAIN_S if isinstance(self._found, Exception) else RENEW_S)
+            await self.renew()

@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError
 from gimle.asgard.core.signing import UNSIGNED, Credentials, Endpoint, Signer
 from obstore.exceptions import GenericError
 
-from asgard_server.store.s3_keys import NOT_LENT
+from asgard_server.store.s3_keys import NOT_LENT, RENEW_S
 
 _KEPT = 64
 # Shorter than any store keeps a silent connection: one that closes it just then leaves us without
@@ -31,9 +31,6 @@ _IDLE_S = 4.0
 _CONNECT_S = 3.0
 # A store that cannot be reached so is not tried each time.
 _REST_S = 10.0
-# Credentials of a role are asked for so often, in a thread: to renew them is a call over the
-# network, or a program's. Who lends them renews them minutes before they end.
-_RENEW_S = 30.0
 
 _NOBODY = Credentials("", "")
 _NONE: Mapping[str, str] = {}
@@ -247,14 +244,14 @@ class Lines:
         """Ask for the credentials of now; False when nobody gives any."""
         if self._who is not _NOBODY:
             # Others sign meanwhile with those of before, which hold for minutes.
-            self._renew_at = time.monotonic() + _RENEW_S
+            self._renew_at = time.monotonic() + RENEW_S
         try:
             self._who = await asyncio.to_thread(lent)
         except (BotoCoreError, *NOT_LENT):
             self._renew_at = 0.0
             self.rest()
             return False
-        self._renew_at = time.monotonic() + _RENEW_S
+        self._renew_at = time.monotonic() + RENEW_S
         return True
 
     async def _line(self) -> _Line | None:

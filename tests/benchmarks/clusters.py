@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.cluster.blob_processes import BlobCluster, a_blob_cluster
 from tests.cluster.processes import Cluster, a_cluster
-from tests.cluster.required import a_required_cluster
+from tests.cluster.required import RequiredCluster, a_required_cluster
 from tests.engines import minio, postgres
 
 T = TypeVar("T")
-C = TypeVar("C", Cluster, BlobCluster)
+C = TypeVar("C", Cluster, BlobCluster, RequiredCluster)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -84,19 +86,12 @@ def required_cluster(folder: Path) -> Iterator[tuple[int, str, str]]:
     Yields the gateway's port, a user's API key, and the address of another database beside ours.
     """
     engines = {"database": True, "bell": True, "s3": minio.server(), "log_level": "error"}
-    loop, own = _Loop(), _own(folder)
-    made = a_required_cluster(own, engines)
-    try:
-        entered = loop.do(made.__aenter__())
-        try:
-            key = loop.do(entered.key_of("ada"))
-            port = int(entered.url.rpartition(":")[2])
-            # Without our tables: others have some that are called the same.
-            yield port, key, loop.do(postgres.empty_database(f"beside_{own.name}"))
-        finally:
-            loop.do(made.__aexit__(None, None, None))
-    finally:
-        loop.close()
+    own = _own(folder)
+    with _entered(a_required_cluster(own, engines)) as (entered, loop):
+        key = loop.do(entered.key_of("ada"))
+        port = int(entered.url.rpartition(":")[2])
+        # Without our tables: others have some that are called the same.
+        yield port, key, loop.do(postgres.empty_database(f"beside_{own.name}"))
 
 
 def _own(folder: Path) -> Path:
@@ -108,16 +103,19 @@ def _own(folder: Path) -> Path:
 
 @contextmanager
 def _entered(context: AbstractAsyncContextManager[C]) -> Iterator[tuple[C, _Loop]]:
+    """Enter it in a loop of its own. What its processes have said is shown if the row fails."""
     loop = _Loop()
     try:
         entered = loop.do(context.__aenter__())
         try:
             yield entered, loop
-        finally:
-            # What processes have said is printed for tests that fail; here it would hide the table.
-            for process in entered.forget():
-                if process.alive:
-                    loop.do(process.kill())
+        except BaseException:
+            said = io.StringIO()
+            with redirect_stdout(said):
+                loop.do(context.__aexit__(None, None, None))
+            print(said.getvalue(), file=sys.stderr)
+            raise
+        with redirect_stdout(io.StringIO()):
             loop.do(context.__aexit__(None, None, None))
     finally:
         loop.close()

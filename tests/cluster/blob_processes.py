@@ -73,11 +73,6 @@ class BlobCluster:
         self.replicas.append(replica)
         return replica
 
-    def forget(self) -> list[BlobReplica]:
-        """Hand over all processes: who takes them ends them, and nothing of them is shown."""
-        handed, self.replicas = self.replicas, []
-        return handed
-
     async def end(self) -> None:
         """Kill whatever runs, and show what all have said (pytest does when a test fails)."""
         for replica in self.replicas:

@@ -244,11 +244,6 @@ class Cluster:
         async with open_channel(f"ipv4:{addresses}", self.environ) as channel:
             yield pb_grpc.RunServiceStub(channel)
 
-    def forget(self) -> list[ServiceProcess]:
-        """Hand over all processes: who takes them ends them, and nothing of them is shown."""
-        handed, self.replicas, self.gateways = self.processes, [], []
-        return handed
-
     async def indexed(self) -> None:
         """Wait until the index is made: who watches before is told to begin anew at its end."""
         await eventually(self._is_indexed, READY_WITHIN_S, "that the index is made")

@@ -22,7 +22,7 @@ from asgard_server.store.sql import access, outbox
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change, log_all
 from asgard_server.store.sql.session import Database, Session
-from asgard_server.store.sql.taking_back import take_back
+from asgard_server.store.sql.taking_back import take_back, unwanted_of
 
 # The grants that assets are to have of an experiment: all of its outputs, reading of its inputs.
 _WANTED = (
@@ -37,12 +37,6 @@ _WANTED = (
 _LINKED = (
     "SELECT asset_id FROM asset_links"
     " WHERE experiment_id = ? AND (direction = 'output' OR propagate_acl = 1)"
-)
-# What assets have of an experiment's grants that are not there any more.
-_UNWANTED = (
-    "object_kind = 'asset' AND source = ? AND NOT EXISTS"  # noqa: S608 - ours
-    f" (SELECT 1 FROM ({_WANTED}) AS w WHERE w.asset_id = grants.object_id"
-    " AND w.principal = grants.principal AND w.action = grants.action)"
 )
 
 # Of more assets than this, what they are to have comes to them a little later.
@@ -120,9 +114,10 @@ async def _is_wide(session: Session, experiment_id: str) -> bool:
 
 async def _taken(session: Session, experiment_id: str) -> set[str]:
     """Remove what assets are not to have any more; answer which had something."""
+    unwanted, values = await unwanted_of(session, experiment_id)
     rows = await session.all(
-        f"DELETE FROM grants WHERE {_UNWANTED} RETURNING object_id",  # noqa: S608 - ours
-        *(from_experiment(experiment_id), experiment_id),
+        f"DELETE FROM grants AS g WHERE {unwanted} RETURNING object_id",  # noqa: S608 - ours
+        *values,
     )
     return {row[0] for row in rows}
 

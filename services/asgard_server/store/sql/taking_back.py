@@ -67,7 +67,7 @@ async def take_back(session: Session, experiment_id: str) -> None:
     """Let no asset of an experiment, which is held, have what it does not grant any more, and
     write down of each who could and who can read it.
     """
-    unwanted, values = await _unwanted(session, experiment_id)
+    unwanted, values = await unwanted_of(session, experiment_id)
     if session.engine == "sqlite":
         await _in_sqlite(session, unwanted, values)
         return
@@ -81,7 +81,7 @@ async def take_back(session: Session, experiment_id: str) -> None:
         await session.run(_POSTGRES.format(unwanted=unwanted), *values, *values)
 
 
-async def _unwanted(session: Session, experiment_id: str) -> tuple[str, list[object]]:
+async def unwanted_of(session: Session, experiment_id: str) -> tuple[str, list[object]]:
     """The condition that assets have a grant, called `g`, of the experiment, and that it does not
     give it any more: neither to its outputs, nor to the inputs that its readers read.
     """

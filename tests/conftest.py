@@ -57,13 +57,13 @@ class Monitor:
             pytest.fail(f"the monitor did not stop:\n{self.output.read_text()}")
 
 
-def free_port() -> int:
+def free_port(*, below: int = 32_000) -> int:
     """A port that was free a moment ago, and that the kernel gives to nobody by itself.
 
     One that it had chosen could be taken, while its server is restarted, by any connection.
     """
     for _ in range(1_000):
-        port = random.SystemRandom().randrange(10_000, 32_000)
+        port = random.SystemRandom().randrange(10_000, below)
         with socket.socket() as sock, suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("127.0.0.1", port))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import numpy as np
 from gimle.asgard.monitor.storage import AsgardStorage
 from playwright.sync_api import ConsoleMessage, Page, Request
 
+from tests.conftest import free_port
 from tests.engines.tying import tied
 
 SPIKE_AT, SPIKE = 4321, 1.5
@@ -32,13 +32,6 @@ def find_chromium() -> str:
         if path:
             return path
     raise FileNotFoundError("no Chromium on the PATH; `make test` brings it")
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Server:

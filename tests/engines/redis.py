@@ -8,6 +8,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from tests.conftest import free_port
 from tests.engines.running import Engine, brought
 
 
@@ -16,7 +17,8 @@ class Server(Engine):
 
     def __init__(self, *arguments: str, port: int | None = None, tls: bool = False) -> None:
         super().__init__("Redis")
-        self.port = port or free_port()
+        # The bus of a cluster is 10,000 above, and must be nobody else's either.
+        self.port = port or free_port(below=22_000)
         self._arguments = arguments
         self._tls = tls
         self.start()
@@ -68,13 +70,3 @@ def binary() -> str:
 
 def _in_wheel(folder: Path) -> str | None:
     return next((str(found) for found in folder.rglob("redis-server")), None)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, and leaves room for the bus of a cluster 10,000 above."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = int(sock.getsockname()[1])
-        if port <= 55_535:
-            return port

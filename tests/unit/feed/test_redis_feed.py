@@ -13,6 +13,7 @@ from asgard_server.feed.redis import RedisFeed, places
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from tests.conftest import free_port
 from tests.engines import redis
 from tests.engines.redis import Server
 
@@ -141,7 +142,7 @@ async def test_a_listener_is_rung_when_redis_is_back_although_nobody_rings(
 
 
 async def test_a_feed_begins_without_redis_and_ends_without_it(bell_at: Open) -> None:
-    feed = bell_at(f"redis://user:secret@127.0.0.1:{redis.free_port()}/0")
+    feed = bell_at(f"redis://user:secret@127.0.0.1:{free_port()}/0")
     with capture_logs() as logs:
         async with asyncio.timeout(5), feed.listen("runs") as bells:
             await feed.ring("runs", 1)
@@ -214,7 +215,7 @@ async def test_the_master_of_a_sentinel_is_found_again_after_a_failover(
         *("--sentinel", "down-after-milliseconds", "main", "500"),
         *("--sentinel", "failover-timeout", "main", "2000"),
     )
-    url = f"redis+sentinel://127.0.0.1:{redis.free_port()},127.0.0.1:{sentinel.port}/main/0"
+    url = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{sentinel.port}/main/0"
     one, other = bell_at(url), bell_at(url)
     await heard_between(one, other)
     del replica

@@ -261,8 +261,9 @@ async def _replace(
     if gone := before - after:
         chosen, keys = among(session, "principal", sorted(gone))
         await session.run(
-            f"DELETE FROM readers WHERE object_kind = ? AND object_id = ? AND {chosen}",  # noqa: S608 - ours
-            *(kind, id, keys),
+            "DELETE FROM readers WHERE object_kind = ? AND created_at = ? AND object_id = ?"  # noqa: S608 - ours
+            f" AND {chosen}",
+            *(kind, created_at, id, keys),
         )
     await session.many(
         "INSERT INTO readers (object_kind, principal, created_at, object_id) VALUES (?, ?, ?, ?)",

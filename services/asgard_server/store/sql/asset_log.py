@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from asgard_server.access.domain import Kind
 from asgard_server.asset.access_store import UNWRITTEN
-from asgard_server.store.sql.among import among
+from asgard_server.store.sql.principals import principals
 from asgard_server.store.sql.session import Session
 
 # Behind a part `moved` that has raised the head by as many, the first of what `columns` answers.
@@ -73,17 +73,7 @@ async def move_head(session: Session, count: int) -> int:
 
 async def unchanged(session: Session, ids: Sequence[str]) -> list[Change]:
     """What is to be logged of assets whose readers stay as they are, in the order of `ids`."""
-    if not ids:
-        return []
-    chosen, value = among(session, "object_id", ids)
-    rows = await session.all(
-        f"SELECT object_id, principal FROM readers WHERE object_kind = 'asset' AND {chosen}"  # noqa: S608 - ours
-        " ORDER BY object_id, principal",
-        value,
-    )
-    readers: dict[str, list[str]] = {each: [] for each in ids}
-    for asset_id, principal in rows:
-        readers[asset_id].append(principal)
+    readers = await principals(session, "readers", "asset", ids)
     return [Change("asset", each, readers[each], readers[each]) for each in ids]
 
 

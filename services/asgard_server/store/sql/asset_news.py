@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from asgard_server.access.domain import Kind
 from asgard_server.asset.access_store import LogEntry, LogNews, Readable, RevisionGoneError
 from asgard_server.auth.principal import Principal
 from asgard_server.store.sql import access, asset_log, asset_rows
 from asgard_server.store.sql.among import among
+from asgard_server.store.sql.principals import principals
 from asgard_server.store.sql.readable import TABLES
 from asgard_server.store.sql.session import Database, Session
 
@@ -64,23 +63,11 @@ async def _now(session: Session, kind: Kind, ids: list[str]) -> list[Readable]:
     """These objects as far as they are there, with who may read them."""
     if not ids:
         return []
-    readers = await _readers(session, kind, ids)
+    named = await principals(session, "readers", kind, ids)
+    readers = {id: frozenset(found) for id, found in named.items()}
     if kind == "asset":
         assets = await asset_rows.load_many(session, ids)
         return [Readable(kind, each.id, readers[each.id], each) for each in assets]
     chosen, values = among(session, "id", ids)
     rows = await session.all(f"SELECT id FROM {TABLES[kind]} WHERE {chosen}", values)  # noqa: S608 - ours
     return [Readable(kind, row[0], readers[row[0]], None) for row in rows]
-
-
-async def _readers(session: Session, kind: Kind, ids: Iterable[str]) -> dict[str, frozenset[str]]:
-    asked = list(ids)
-    chosen, values = among(session, "object_id", asked)
-    found: dict[str, set[str]] = {each: set() for each in asked}
-    rows = await session.all(
-        f"SELECT object_id, principal FROM readers WHERE object_kind = ? AND {chosen}",  # noqa: S608 - ours
-        *(kind, values),
-    )
-    for id, principal in rows:
-        found[id].add(principal)
-    return {id: frozenset(principals) for id, principals in found.items()}

@@ -75,7 +75,7 @@ class SqlLinks:
     async def assets(self, id: str, which: Which, by: Principal, limit: int) -> list[LinkedAsset]:
         """What is linked and the caller may read."""
         where, values = _condition(self._session, id, which)
-        readable, keys = access.readable(self._session, "asset", "a.id", by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by, few=True)
         order = "a.ready_at DESC, a.id DESC" if which.newest_ready else "a.id, l.variation"
         rows = await self._session.all(
             f"SELECT {LINKED} FROM asset_links AS l JOIN assets AS a ON a.id = l.asset_id"  # noqa: S608 - ours
@@ -87,7 +87,7 @@ class SqlLinks:
     async def count(self, id: str, variation: int | None, by: Principal) -> int:
         """How many outputs that the caller may read would be invalidated by retracting it."""
         where, values = _condition(self._session, id, Which("output", variation=variation))
-        readable, keys = access.readable(self._session, "asset", "a.id", by)
+        readable, keys = access.readable(self._session, "asset", "a.id", by, few=True)
         found = await self._session.value(
             "SELECT count(DISTINCT a.id) FROM asset_links AS l JOIN assets AS a"  # noqa: S608 - ours
             f" ON a.id = l.asset_id WHERE {' AND '.join(where)} AND {readable}"

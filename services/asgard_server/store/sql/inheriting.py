@@ -8,7 +8,6 @@ transaction that does so, and what is given comes behind it, a thousand at a tim
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,6 +20,7 @@ from asgard_server.store.blob_rows import micros
 from asgard_server.store.sql import access, outbox
 from asgard_server.store.sql.among import among
 from asgard_server.store.sql.asset_log import Change, log_all
+from asgard_server.store.sql.principals import principals
 from asgard_server.store.sql.session import Database, Session
 from asgard_server.store.sql.taking_back import take_back, unwanted_of
 
@@ -159,12 +159,20 @@ async def _held(session: Session, ids: Sequence[str]) -> dict[str, int]:
 
 async def _reread(session: Session, assets: Mapping[str, int]) -> list[Change]:
     """Make the readers of assets of their grants."""
-    before = await _principals(session, "readers", list(assets))
-    after = await _principals(session, "grants", list(assets))
-    lost = [(each, one) for each in assets for one in before[each] - after[each]]
+    before, after = (
+        {id: set(named) for id, named in found.items()}
+        for found in [
+            await principals(session, "readers", "asset", assets),
+            await principals(session, "grants", "asset", assets),
+        ]
+    )
+    lost = [(assets[each], each, one) for each in assets for one in before[each] - after[each]]
     won = [(assets[each], each, one) for each in assets for one in after[each] - before[each]]
+    # With its time: a principal may read very many, and by it the index knows which row it is.
     await session.many(
-        "DELETE FROM readers WHERE object_kind = 'asset' AND object_id = ? AND principal = ?", lost
+        "DELETE FROM readers WHERE object_kind = 'asset' AND created_at = ? AND object_id = ?"
+        " AND principal = ?",
+        lost,
     )
     await session.many(
         "INSERT INTO readers (object_kind, created_at, object_id, principal)"
@@ -172,19 +180,6 @@ async def _reread(session: Session, assets: Mapping[str, int]) -> list[Change]:
         won,
     )
     return [Change("asset", each, sorted(before[each]), sorted(after[each])) for each in assets]
-
-
-async def _principals(session: Session, table: str, ids: Sequence[str]) -> Mapping[str, set[str]]:
-    chosen, values = among(session, "object_id", ids)
-    rows = await session.all(
-        f"SELECT DISTINCT object_id, principal FROM {table}"  # noqa: S608 - ours
-        f" WHERE object_kind = 'asset' AND {chosen}",
-        values,
-    )
-    found: dict[str, set[str]] = defaultdict(set)
-    for asset_id, principal in rows:
-        found[asset_id].add(principal)
-    return found
 
 
 def _text(session: Session) -> str:

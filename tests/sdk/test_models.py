@@ -345,9 +345,98 @@ def test_verify_finds_what_is_wrong(minio_shop: Shop, tmp_path: Path) -> None:
     said = minio_shop.run("verify", "--to", str(home), status=1)
     assert "config.json is missing" in said
     assert "safetensors has other bytes" in said
-    weights.unlink()
     minio_shop.run("pull", ID, "--to", str(home))
     assert "all are right" in minio_shop.run("verify", "--to", str(home))
+
+
+def test_a_seeded_blob_of_the_right_size_and_other_bytes_is_not_believed(
+    minio_shop: Shop, tmp_path: Path
+) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = make_cache(tmp_path / "home")
+    for name, body in FILES.items():
+        (home / FOLDER / "blobs" / blob(name)).write_bytes(b"?" * len(body))
+    minio_shop.run("pull", ID, "--to", str(home))
+    assert_loads_offline(home, HF_HOME=str(home))
+    weights = home / FOLDER / "blobs" / blob("model-00001-of-00001.safetensors")
+    # Once it was whole its sizes are enough: a pod's next start does not read all of it.
+    weights.write_bytes(b"?" * weights.stat().st_size)
+    assert "(there already)" in minio_shop.run("pull", ID, "--to", str(home))
+
+
+def test_all_files_of_a_snapshot_go_and_of_a_folder_those_that_are_not_hidden(
+    minio_shop: Shop, tmp_path: Path
+) -> None:
+    cache = make_cache(tmp_path / "cache")
+    (cache / FOLDER / "snapshots" / COMMIT / ".gitattributes").write_bytes(b"*.bin lfs\n")
+    (cache / FOLDER / "snapshots" / COMMIT / ".hidden").mkdir()
+    (cache / FOLDER / "snapshots" / COMMIT / ".hidden" / "a").write_bytes(b"a")
+    minio_shop.run("push", str(cache))
+    home = tmp_path / "home"
+    minio_shop.run("pull", ID, "--to", str(home))
+    snapshot = home / FOLDER / "snapshots" / COMMIT
+    assert (snapshot / ".gitattributes").read_bytes() == b"*.bin lfs\n"
+    assert (snapshot / ".hidden" / "a").read_bytes() == b"a"
+    cloned = tmp_path / "cloned"
+    for name in ("config.json", ".git/HEAD", ".git/lfs/objects/aa/bb", ".cache/huggingface/x"):
+        (cloned / name).parent.mkdir(parents=True, exist_ok=True)
+        (cloned / name).write_bytes(b"{}")
+    minio_shop.run("push", str(cloned), "--name", "acme/cloned")
+    (listed, _) = json.loads(minio_shop.run("ls", "--json"))
+    assert (listed["id"], listed["snapshots"][0]["files"]) == ("acme/cloned", 1)
+
+
+def test_a_folder_that_cannot_be_read_ends_a_push_before_anything_is_sent(
+    minio_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(tmp_path / "cache")
+    closed = cache / FOLDER / "snapshots" / COMMIT / "nested"
+    scandir = os.scandir
+
+    # As for somebody who is not root, to whom every folder is open.
+    def refusing(path: os.PathLike[str]) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(closed))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    said = minio_shop.run("push", str(cache), status=1)
+    assert f"{closed}: Permission denied" in said
+    assert minio_shop.keys() == []
+
+
+def test_only_references_to_what_is_pushed_go_along(minio_shop: Shop, tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "cache")
+    refs = cache / FOLDER / "refs"
+    (refs / "refs" / "pr").mkdir(parents=True)
+    (refs / "refs" / "pr" / "1").write_text(COMMIT)
+    (refs / "unfinished").write_text("1" * 40)
+    (refs / "empty").write_bytes(b"")
+    (refs / "garbled").write_bytes(bytes(range(256)) * 9)
+    minio_shop.run("push", str(cache))
+    (listed,) = json.loads(minio_shop.run("ls", "--json"))
+    assert listed["refs"] == ["main", "refs/pr/1"]
+
+
+def test_references_that_are_none_do_not_keep_a_model_from_being_pulled(
+    minio_shop: Shop, tmp_path: Path
+) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    client = minio_shop.store.client()
+    for name, body in (("main", b"\xff\xfe"), ("empty", b""), ("long", b"\xff" * 5_000)):
+        key = f"models/hf-cache/{FOLDER}/refs/{name}"
+        client.put_object(Bucket=minio_shop.bucket, Key=key, Body=body)
+    home = tmp_path / "home"
+    minio_shop.run("pull", ID, "--to", str(home))
+    assert [path.name for path in (home / FOLDER / "refs").iterdir()] == ["main"]
+    assert_loads_offline(home, HF_HOME=str(home))
+
+
+def test_a_model_is_pushed_from_inside_of_its_folder(
+    minio_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_cache(tmp_path / "cache") / FOLDER)
+    assert ID in minio_shop.run("push", ".")
 
 
 @pytest.mark.parametrize(

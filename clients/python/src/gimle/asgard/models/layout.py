@@ -19,6 +19,11 @@ PREFIX = "models/hf-cache/"
 BLOB = "hf-blob"
 """What a file's object says beside it: the name of its blob in a cache of huggingface_hub."""
 
+UNFINISHED = ".asgard-link"
+"""How the names of links end that a pull has not given their own names yet."""
+
+REFERENCE_BYTES = 1 << 10
+
 _FOLDER = "models--"
 _ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 _HASH = re.compile(r"[0-9A-Za-z]{1,64}")

@@ -432,6 +432,17 @@ def test_references_that_are_none_do_not_keep_a_model_from_being_pulled(
     assert_loads_offline(home, HF_HOME=str(home))
 
 
+def test_what_is_in_the_way_of_a_pull_is_named(minio_shop: Shop, tmp_path: Path) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    for name in FILES:
+        (home / FOLDER / "blobs" / blob(name)).mkdir(parents=True)
+    said = minio_shop.run("pull", ID, "--to", str(home), status=1)
+    assert f"{home}/" in said
+    assert ".asgard-part" not in said
+    assert ": Is a directory" in said
+
+
 def test_a_model_is_pushed_from_inside_of_its_folder(
     minio_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

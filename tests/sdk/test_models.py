@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from hashlib import sha1, sha256
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from boto3.s3.transfer import TransferConfig
 from gimle.asgard.cli.app import build
 from gimle.asgard.core.errors import InvalidNameError
 from gimle.asgard.models.layout import models_in
+from gimle.asgard.models.turns import alone
 from gimle.asgard.transfer import Stored
 from typer.testing import CliRunner
 
@@ -285,6 +287,36 @@ def test_a_pull_goes_on_where_it_was_killed(minio_shop: Shop, tmp_path: Path) ->
         minio_shop.run("pull", ID, "--to", str(home), MINIO_ENDPOINT=f"127.0.0.1:{relay.port}")
         assert relay.down < size + part + (4 << 20), "one part again at most"
     assert "all are right" in minio_shop.run("verify", "--to", str(home))
+
+
+def test_pulls_into_one_folder_wait_for_each_other_and_ask_nobody_else(
+    minio_shop: Shop, tmp_path: Path
+) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    words = ["-m", "gimle.asgard.cli", "models", "pull", ID, "--to", str(home)]
+    variables = {**os.environ, **minio_shop.variables, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    with ExitStack() as first:
+        first.enter_context(alone(home, [ID]))
+        second = subprocess.Popen(
+            [sys.executable, *words], env=variables, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert second.stderr is not None
+            assert "waiting for it" in second.stderr.readline()
+            assert not (home / FOLDER).exists()
+            first.close()
+            assert second.communicate(timeout=90)[1] == ""
+            assert second.returncode == 0
+        finally:
+            second.kill()
+            second.communicate()
+    assert_loads_offline(home, HF_HOME=str(home))
+    together = [
+        subprocess.Popen([sys.executable, *words], env=variables, stderr=subprocess.DEVNULL)
+        for _ in range(4)
+    ]
+    assert [one.wait(timeout=90) for one in together] == [0] * 4
 
 
 def test_a_model_that_is_there_outlives_its_store(minio_shop: Shop, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from gimle.asgard.models.layout import (
     models_in,
 )
 from gimle.asgard.models.seeds import clear_stale, note_whole, noted_whole
+from gimle.asgard.models.turns import alone
 from gimle.asgard.transfer import (
     Bucket,
     DirectDownloads,
@@ -69,10 +70,23 @@ def pull(
 
     What is there already is not fetched again, and what an earlier call has begun is gone on
     with. A snapshot's folder shows no file that is not whole and checked.
-    Raises NotFoundError for a model that the bucket lacks, TransferError, OSError.
+    Raises NotFoundError for a model that the bucket lacks, BusyError while another process pulls
+    it into the same cache, TransferError, OSError.
     """
     models = stored_models(bucket, id)
     cache = prepared(home)
+    with alone(cache, models):
+        return _pulled(bucket, home, cache, models, progress, stop)
+
+
+def _pulled(
+    bucket: Bucket,
+    home: Path,
+    cache: Path,
+    models: Mapping[str, Model],
+    progress: Listener | None,
+    stop: threading.Event | None,
+) -> list[Pulled]:
     pulls = [
         _Pull(cache / folder_of(model.id), model, snapshot, bucket)
         for model in models.values()

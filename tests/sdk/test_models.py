@@ -525,5 +525,6 @@ def test_what_a_store_calls_a_reference_while_it_replaces_one_is_none() -> None:
 @pytest.mark.parametrize("path", ["../../x", "a//b", "a/../../b", "a\\b", "a\nb"])
 def test_no_key_leads_out_of_its_snapshot(path: str) -> None:
     key = f"models/hf-cache/{FOLDER}/snapshots/{COMMIT}/{path}"
-    with pytest.raises(InvalidNameError):
+    with pytest.raises(InvalidNameError) as refused:
         models_in([Stored(key, 1, '"e"')])
+    assert repr(key) in str(refused.value), "of a whole store it is to be found"

@@ -96,20 +96,21 @@ def models_in(objects: Iterable[Stored]) -> dict[str, Model]:
         if kind == "refs":
             if any(step.startswith(".") for step in inside.split("/")):
                 continue  # no reference: a store's own, while it replaces one
-            model.refs[check_path(inside)] = one
+            model.refs[check_path(inside, one.key)] = one
         elif kind == "snapshots":
             hash, _, path = inside.partition("/")
             if path and _HASH.fullmatch(hash):
                 snapshot = model.snapshots.setdefault(hash, Snapshot(hash))
-                snapshot.files[check_path(path)] = one
+                snapshot.files[check_path(path, one.key)] = one
     return {id: model for id, model in models.items() if model.snapshots}
 
 
-def check_path(path: str) -> str:
-    """A path inside a snapshot. Raises InvalidNameError."""
+def check_path(path: str, key: str = "") -> str:
+    """A path inside a snapshot; `key` is the object's that has it. Raises InvalidNameError."""
     steps = path.split("/")
     if any(step in ("", ".", "..") for step in steps) or _CONTROL.search(path):
-        raise InvalidNameError("file", f"{path!r} leads elsewhere", "remove it from the bucket")
+        mend = "remove it from the bucket" if key else "rename it"
+        raise InvalidNameError("file", f"{(key or path)!r} cannot be a file's name", mend)
     return path
 
 

@@ -8,111 +8,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from hashlib import sha1, sha256
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from gimle.asgard.cli.app import build
 from gimle.asgard.core.errors import InvalidNameError
 from gimle.asgard.models.layout import models_in
 from gimle.asgard.models.turns import alone
 from gimle.asgard.transfer import Stored
-from typer.testing import CliRunner
 
-from tests.engines import minio, versitygw
-from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
+from tests.engines import minio
 from tests.sdk.hub_server import a_hub
+from tests.sdk.model_shop import (
+    COMMIT,
+    FILES,
+    FOLDER,
+    ID,
+    LOADS,
+    STORES,
+    Shop,
+    assert_loads_offline,
+    blob,
+    make_cache,
+    run,
+)
 from tests.sdk.relay import a_relay
-
-STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
-OTHERS = ("ASGARD_", "MINIO_", "AWS_", "HF_")
-ID, COMMIT = "acme/tiny-model", "5f0b02c75b57c5855da9ae460ce51323ea669d8a"
-FOLDER = "models--acme--tiny-model"
-HEADER = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-FILES = {
-    "config.json": b'{"model_type": "tiny"}\n',
-    "model-00001-of-00001.safetensors": len(HEADER).to_bytes(8, "little") + HEADER + bytes(16),
-    "nested/tokenizer.json": b'{"version": "1.0"}\n',
-}
-LOADS = f"""
-import json
-from huggingface_hub import hf_hub_download, snapshot_download, scan_cache_dir
-config = hf_hub_download("{ID}", "config.json")
-folder = snapshot_download("{ID}")
-print(json.dumps([config, folder, sorted(r.repo_id for r in scan_cache_dir().repos)]))
-"""
-
-
-def blob(name: str) -> str:
-    body = FILES[name]
-    if name.endswith(".safetensors"):
-        return sha256(body).hexdigest()
-    return sha1(b"blob %d\0" % len(body) + body).hexdigest()
-
-
-def make_cache(home: Path) -> Path:
-    """A cache as huggingface_hub leaves it."""
-    model = home / FOLDER
-    for name, body in FILES.items():
-        (model / "blobs").mkdir(parents=True, exist_ok=True)
-        (model / "blobs" / blob(name)).write_bytes(body)
-        link = model / "snapshots" / COMMIT / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(model / "blobs" / blob(name), link.parent))
-    (model / "refs").mkdir()
-    (model / "refs" / "main").write_text(COMMIT)
-    return home
-
-
-class Shop:
-    """A store with a bucket, and the command line over it."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.bucket = store.bucket()
-        self.variables = {
-            "MINIO_ENDPOINT": f"127.0.0.1:{store.port}",
-            "MINIO_ACCESS_KEY": ACCESS_KEY,
-            "MINIO_SECRET_KEY": SECRET_KEY,
-            "MINIO_SECURE": "false",
-            "MINIO_BUCKET": self.bucket,
-        }
-
-    def run(self, *words: str, status: int = 0, **more: str) -> str:
-        """Run `asgard models`; answer all that it says."""
-        variables = {**self.variables, **more}
-        if "HF_ENDPOINT" in more:  # huggingface_hub reads it when it is imported
-            return run(["-m", "gimle.asgard.cli", "models", *words], variables, status)
-        others = [name for name in os.environ if name.startswith(OTHERS) and name not in variables]
-        answer = CliRunner().invoke(
-            build(), ["models", *words], env={**dict.fromkeys(others), **variables}
-        )
-        assert answer.exit_code == status, answer.output
-        return answer.output
-
-    def keys(self) -> list[str]:
-        return self.store.keys(self.bucket)
-
-
-def run(words: list[str], variables: Mapping[str, str], status: int = 0) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
-    # Nobody may ask the real Hugging Face.
-    away = {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
-    answer = subprocess.run(
-        [sys.executable, *words],
-        env={**clean, **away, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert answer.returncode == status, answer.stdout
-    return answer.stdout
 
 
 @pytest.fixture(params=list(STORES))
@@ -123,16 +45,6 @@ def shop(request: pytest.FixtureRequest) -> Shop:
 @pytest.fixture
 def minio_shop() -> Shop:
     return Shop(minio.server())
-
-
-def assert_loads_offline(home: Path, **where: str) -> None:
-    said = run(["-c", LOADS], {"HF_HUB_OFFLINE": "1", **where}).splitlines()[-1]
-    config, folder, repos = json.loads(said)
-    assert Path(config).read_bytes() == FILES["config.json"]
-    assert Path(folder).resolve() == (home / FOLDER / "snapshots" / COMMIT).resolve()
-    for name, body in FILES.items():
-        assert (Path(folder) / name).read_bytes() == body
-    assert repos == [ID]
 
 
 def test_a_cache_goes_in_and_comes_out_whole(shop: Shop, tmp_path: Path) -> None:
@@ -396,60 +308,6 @@ def test_a_seeded_blob_of_the_right_size_and_other_bytes_is_not_believed(
     assert "(there already)" in minio_shop.run("pull", ID, "--to", str(home))
 
 
-def test_all_files_of_a_snapshot_go_and_of_a_folder_those_that_are_not_hidden(
-    minio_shop: Shop, tmp_path: Path
-) -> None:
-    cache = make_cache(tmp_path / "cache")
-    (cache / FOLDER / "snapshots" / COMMIT / ".gitattributes").write_bytes(b"*.bin lfs\n")
-    (cache / FOLDER / "snapshots" / COMMIT / ".hidden").mkdir()
-    (cache / FOLDER / "snapshots" / COMMIT / ".hidden" / "a").write_bytes(b"a")
-    minio_shop.run("push", str(cache))
-    home = tmp_path / "home"
-    minio_shop.run("pull", ID, "--to", str(home))
-    snapshot = home / FOLDER / "snapshots" / COMMIT
-    assert (snapshot / ".gitattributes").read_bytes() == b"*.bin lfs\n"
-    assert (snapshot / ".hidden" / "a").read_bytes() == b"a"
-    cloned = tmp_path / "cloned"
-    for name in ("config.json", ".git/HEAD", ".git/lfs/objects/aa/bb", ".cache/huggingface/x"):
-        (cloned / name).parent.mkdir(parents=True, exist_ok=True)
-        (cloned / name).write_bytes(b"{}")
-    minio_shop.run("push", str(cloned), "--name", "acme/cloned")
-    (listed, _) = json.loads(minio_shop.run("ls", "--json"))
-    assert (listed["id"], listed["snapshots"][0]["files"]) == ("acme/cloned", 1)
-
-
-def test_a_folder_that_cannot_be_read_ends_a_push_before_anything_is_sent(
-    minio_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache = make_cache(tmp_path / "cache")
-    closed = cache / FOLDER / "snapshots" / COMMIT / "nested"
-    scandir = os.scandir
-
-    # As for somebody who is not root, to whom every folder is open.
-    def refusing(path: os.PathLike[str]) -> object:
-        if Path(path) == closed:
-            raise PermissionError(13, "Permission denied", str(closed))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refusing)
-    said = minio_shop.run("push", str(cache), status=1)
-    assert f"{closed}: Permission denied" in said
-    assert minio_shop.keys() == []
-
-
-def test_only_references_to_what_is_pushed_go_along(minio_shop: Shop, tmp_path: Path) -> None:
-    cache = make_cache(tmp_path / "cache")
-    refs = cache / FOLDER / "refs"
-    (refs / "refs" / "pr").mkdir(parents=True)
-    (refs / "refs" / "pr" / "1").write_text(COMMIT)
-    (refs / "unfinished").write_text("1" * 40)
-    (refs / "empty").write_bytes(b"")
-    (refs / "garbled").write_bytes(bytes(range(256)) * 9)
-    minio_shop.run("push", str(cache))
-    (listed,) = json.loads(minio_shop.run("ls", "--json"))
-    assert listed["refs"] == ["main", "refs/pr/1"]
-
-
 def test_references_that_are_none_do_not_keep_a_model_from_being_pulled(
     minio_shop: Shop, tmp_path: Path
 ) -> None:
@@ -473,13 +331,6 @@ def test_what_is_in_the_way_of_a_pull_is_named(minio_shop: Shop, tmp_path: Path)
     assert f"{home}/" in said
     assert ".asgard-part" not in said
     assert ": Is a directory" in said
-
-
-def test_a_model_is_pushed_from_inside_of_its_folder(
-    minio_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(make_cache(tmp_path / "cache") / FOLDER)
-    assert ID in minio_shop.run("push", ".")
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,9 @@ def test_wrong_words_and_stores_that_are_away_have_their_statuses(init: Init) ->
     assert "is the store running" in init.said(status=3, **away).stderr
     wrong = {"AWS_SECRET_ACCESS_KEY": "wrong-secret-key"}
     assert "credentials" in init.said(status=3, **wrong).stderr
-    assert "not an origin" in init.said("--origin", "lab.example.org", status=1).stderr
+    assert "not an origin" in init.said("--origin", "lab.example.org", status=2).stderr
+    # 1 would say that a store has refused something.
+    assert "s3://bucket/prefix" in init.said("--storage", "s3://", status=2).stderr
     done = subprocess.run(
         [*COMMAND, "--storage", "a-folder"], capture_output=True, text=True, check=False
     )

@@ -17,7 +17,7 @@ from checks import kubernetes
 from tests.engines import minio
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
 from tests.sdk.hub_server import a_hub
-from tests.sdk.test_models import COMMIT, FILES, LOADS
+from tests.sdk.model_shop import COMMIT, FILES, LOADS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {"s3-access-key": ACCESS_KEY, "s3-secret-key": SECRET_KEY}

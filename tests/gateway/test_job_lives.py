@@ -322,6 +322,13 @@ async def test_without_a_store_everything_but_the_files_works(
                 404,
                 "Object storage not configured",
             )
+            # Nor will there ever be files: whoever waits for them is told why.
+            for number, detail in (
+                (job_id, "Object storage not configured"),
+                (job_id + 1, "Simulation data not available"),
+            ):
+                answer = await served.client.get(f"/api/jobs/{number}/sim-data")
+                assert (answer.status_code, answer.json()["detail"]) == (404, detail)
             return
         await pod.done(files())
         await ended(served.client, job_id)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,23 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_leaves_what_goes_on(
     assert b"Uploading" in shown
     said = json_of(asgard_blob("put", large, "--json", where=where))
     assert said["bytes"] == 160 << 20
+
+
+def test_ctrl_c_ends_the_wait_for_a_service_that_is_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"grpc://127.0.0.1:{silent.getsockname()[1]}"
+        command = ["-m", "gimle.asgard.cli", "blob", "get", "run-7", "--server", where]
+        getting = subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True)
+        try:
+            silent.settimeout(60)
+            asked, _ = silent.accept()
+            with asked:
+                getting.send_signal(signal.SIGINT)
+                _, said = getting.communicate(timeout=60)
+        finally:
+            getting.kill()
+            getting.wait()
+    assert (getting.returncode, "stopped" in said) == (130, True), said
 
 
 def test_in_a_cluster_bytes_pass_the_service_by(results: Path, tmp_path: Path) -> None:

@@ -8,109 +8,33 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from hashlib import sha1, sha256
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from gimle.asgard.cli.app import build
 from gimle.asgard.core.errors import InvalidNameError
 from gimle.asgard.models.layout import models_in
+from gimle.asgard.models.turns import alone
 from gimle.asgard.transfer import Stored
-from typer.testing import CliRunner
 
-from tests.engines import minio, versitygw
-from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY, Store
+from tests.engines import minio
 from tests.sdk.hub_server import a_hub
+from tests.sdk.model_shop import (
+    COMMIT,
+    FILES,
+    FOLDER,
+    ID,
+    LOADS,
+    STORES,
+    Shop,
+    assert_loads_offline,
+    blob,
+    make_cache,
+    run,
+)
 from tests.sdk.relay import a_relay
-
-STORES: dict[str, Callable[[], Store]] = {"minio": minio.server, "versitygw": versitygw.server}
-OTHERS = ("ASGARD_", "MINIO_", "AWS_", "HF_")
-ID, COMMIT = "acme/tiny-model", "5f0b02c75b57c5855da9ae460ce51323ea669d8a"
-FOLDER = "models--acme--tiny-model"
-HEADER = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-FILES = {
-    "config.json": b'{"model_type": "tiny"}\n',
-    "model-00001-of-00001.safetensors": len(HEADER).to_bytes(8, "little") + HEADER + bytes(16),
-    "nested/tokenizer.json": b'{"version": "1.0"}\n',
-}
-LOADS = f"""
-import json
-from huggingface_hub import hf_hub_download, snapshot_download, scan_cache_dir
-config = hf_hub_download("{ID}", "config.json")
-folder = snapshot_download("{ID}")
-print(json.dumps([config, folder, sorted(r.repo_id for r in scan_cache_dir().repos)]))
-"""
-
-
-def blob(name: str) -> str:
-    body = FILES[name]
-    if name.endswith(".safetensors"):
-        return sha256(body).hexdigest()
-    return sha1(b"blob %d\0" % len(body) + body).hexdigest()
-
-
-def make_cache(home: Path) -> Path:
-    """A cache as huggingface_hub leaves it."""
-    model = home / FOLDER
-    for name, body in FILES.items():
-        (model / "blobs").mkdir(parents=True, exist_ok=True)
-        (model / "blobs" / blob(name)).write_bytes(body)
-        link = model / "snapshots" / COMMIT / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(model / "blobs" / blob(name), link.parent))
-    (model / "refs").mkdir()
-    (model / "refs" / "main").write_text(COMMIT)
-    return home
-
-
-class Shop:
-    """A store with a bucket, and the command line over it."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.bucket = store.bucket()
-        self.variables = {
-            "MINIO_ENDPOINT": f"127.0.0.1:{store.port}",
-            "MINIO_ACCESS_KEY": ACCESS_KEY,
-            "MINIO_SECRET_KEY": SECRET_KEY,
-            "MINIO_SECURE": "false",
-            "MINIO_BUCKET": self.bucket,
-        }
-
-    def run(self, *words: str, status: int = 0, **more: str) -> str:
-        """Run `asgard models`; answer all that it says."""
-        variables = {**self.variables, **more}
-        if "HF_ENDPOINT" in more:  # huggingface_hub reads it when it is imported
-            return run(["-m", "gimle.asgard.cli", "models", *words], variables, status)
-        others = [name for name in os.environ if name.startswith(OTHERS) and name not in variables]
-        answer = CliRunner().invoke(
-            build(), ["models", *words], env={**dict.fromkeys(others), **variables}
-        )
-        assert answer.exit_code == status, answer.output
-        return answer.output
-
-    def keys(self) -> list[str]:
-        return self.store.keys(self.bucket)
-
-
-def run(words: list[str], variables: Mapping[str, str], status: int = 0) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
-    # Nobody may ask the real Hugging Face.
-    away = {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
-    answer = subprocess.run(
-        [sys.executable, *words],
-        env={**clean, **away, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert answer.returncode == status, answer.stdout
-    return answer.stdout
 
 
 @pytest.fixture(params=list(STORES))
@@ -121,16 +45,6 @@ def shop(request: pytest.FixtureRequest) -> Shop:
 @pytest.fixture
 def minio_shop() -> Shop:
     return Shop(minio.server())
-
-
-def assert_loads_offline(home: Path, **where: str) -> None:
-    said = run(["-c", LOADS], {"HF_HUB_OFFLINE": "1", **where}).splitlines()[-1]
-    config, folder, repos = json.loads(said)
-    assert Path(config).read_bytes() == FILES["config.json"]
-    assert Path(folder).resolve() == (home / FOLDER / "snapshots" / COMMIT).resolve()
-    for name, body in FILES.items():
-        assert (Path(folder) / name).read_bytes() == body
-    assert repos == [ID]
 
 
 def test_a_cache_goes_in_and_comes_out_whole(shop: Shop, tmp_path: Path) -> None:
@@ -287,6 +201,36 @@ def test_a_pull_goes_on_where_it_was_killed(minio_shop: Shop, tmp_path: Path) ->
     assert "all are right" in minio_shop.run("verify", "--to", str(home))
 
 
+def test_pulls_into_one_folder_wait_for_each_other_and_ask_nobody_else(
+    minio_shop: Shop, tmp_path: Path
+) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    words = ["-m", "gimle.asgard.cli", "models", "pull", ID, "--to", str(home)]
+    variables = {**os.environ, **minio_shop.variables, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    with ExitStack() as first:
+        first.enter_context(alone(home, [ID]))
+        second = subprocess.Popen(
+            [sys.executable, *words], env=variables, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert second.stderr is not None
+            assert "waiting for it" in second.stderr.readline()
+            assert not (home / FOLDER).exists()
+            first.close()
+            assert second.communicate(timeout=90)[1] == ""
+            assert second.returncode == 0
+        finally:
+            second.kill()
+            second.communicate()
+    assert_loads_offline(home, HF_HOME=str(home))
+    together = [
+        subprocess.Popen([sys.executable, *words], env=variables, stderr=subprocess.DEVNULL)
+        for _ in range(4)
+    ]
+    assert [one.wait(timeout=90) for one in together] == [0] * 4
+
+
 def test_a_model_that_is_there_outlives_its_store(minio_shop: Shop, tmp_path: Path) -> None:
     minio_shop.run("push", str(make_cache(tmp_path / "cache")))
     home = tmp_path / "home"
@@ -345,9 +289,48 @@ def test_verify_finds_what_is_wrong(minio_shop: Shop, tmp_path: Path) -> None:
     said = minio_shop.run("verify", "--to", str(home), status=1)
     assert "config.json is missing" in said
     assert "safetensors has other bytes" in said
-    weights.unlink()
     minio_shop.run("pull", ID, "--to", str(home))
     assert "all are right" in minio_shop.run("verify", "--to", str(home))
+
+
+def test_a_seeded_blob_of_the_right_size_and_other_bytes_is_not_believed(
+    minio_shop: Shop, tmp_path: Path
+) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = make_cache(tmp_path / "home")
+    for name, body in FILES.items():
+        (home / FOLDER / "blobs" / blob(name)).write_bytes(b"?" * len(body))
+    minio_shop.run("pull", ID, "--to", str(home))
+    assert_loads_offline(home, HF_HOME=str(home))
+    weights = home / FOLDER / "blobs" / blob("model-00001-of-00001.safetensors")
+    # Once it was whole its sizes are enough: a pod's next start does not read all of it.
+    weights.write_bytes(b"?" * weights.stat().st_size)
+    assert "(there already)" in minio_shop.run("pull", ID, "--to", str(home))
+
+
+def test_references_that_are_none_do_not_keep_a_model_from_being_pulled(
+    minio_shop: Shop, tmp_path: Path
+) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    client = minio_shop.store.client()
+    for name, body in (("main", b"\xff\xfe"), ("empty", b""), ("long", b"\xff" * 5_000)):
+        key = f"models/hf-cache/{FOLDER}/refs/{name}"
+        client.put_object(Bucket=minio_shop.bucket, Key=key, Body=body)
+    home = tmp_path / "home"
+    minio_shop.run("pull", ID, "--to", str(home))
+    assert [path.name for path in (home / FOLDER / "refs").iterdir()] == ["main"]
+    assert_loads_offline(home, HF_HOME=str(home))
+
+
+def test_what_is_in_the_way_of_a_pull_is_named(minio_shop: Shop, tmp_path: Path) -> None:
+    minio_shop.run("push", str(make_cache(tmp_path / "cache")))
+    home = tmp_path / "home"
+    for name in FILES:
+        (home / FOLDER / "blobs" / blob(name)).mkdir(parents=True)
+    said = minio_shop.run("pull", ID, "--to", str(home), status=1)
+    assert f"{home}/" in said
+    assert ".asgard-part" not in said
+    assert ": Is a directory" in said
 
 
 @pytest.mark.parametrize(
@@ -393,5 +376,6 @@ def test_what_a_store_calls_a_reference_while_it_replaces_one_is_none() -> None:
 @pytest.mark.parametrize("path", ["../../x", "a//b", "a/../../b", "a\\b", "a\nb"])
 def test_no_key_leads_out_of_its_snapshot(path: str) -> None:
     key = f"models/hf-cache/{FOLDER}/snapshots/{COMMIT}/{path}"
-    with pytest.raises(InvalidNameError):
+    with pytest.raises(InvalidNameError) as refused:
         models_in([Stored(key, 1, '"e"')])
+    assert repr(key) in str(refused.value), "of a whole store it is to be found"

@@ -21,6 +21,7 @@ from asgard_server.blob.keeping import Keeper
 from asgard_server.blob.uploading import Uploader
 from asgard_server.blob.whose import whose
 from asgard_server.rpc import pages
+from asgard_server.rpc.ending import to_the_end
 from asgard_server.rpc.fields import optional
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -88,7 +89,9 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         self, request: pb.CompleteUploadsRequest, context: Context
     ) -> pb.CompleteUploadsResponse:
         asked = [(item.blob_id, optional(item, "sha256")) for item in request.uploads]
-        done = await self._completer.complete(asked, dry_run=request.dry_run)
+        # To its end, also when the caller is gone: what the store has put together has no parts
+        # that could be sent again, and the digest of all bytes is in this request alone.
+        done = await to_the_end(self._completer.complete(asked, dry_run=request.dry_run))
         outcomes = [codec.outcome(name, each) for (name, _), each in zip(asked, done, strict=True)]
         return pb.CompleteUploadsResponse(outcomes=outcomes)
 

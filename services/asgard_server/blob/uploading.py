@@ -12,6 +12,7 @@ from gimle.asgard.core.errors import NotFoundError, UploadEndedError
 from asgard_server.blob import domain, limits
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.parts import Part, part_bytes
+from asgard_server.blob.resuming import taken_up
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
 from asgard_server.blob.together import together
 from asgard_server.blob.whose import SERVICES, Whose
@@ -97,7 +98,10 @@ class Uploader:
     async def parts(self, blob_id: str) -> tuple[Blob, list[Part]]:
         """The parts that have arrived. Raises `NotFoundError`, `UploadEndedError`."""
         blob = await self._in_parts(blob_id)
-        return blob, await self._bytes.parts(blob) or []
+        arrived = await self._bytes.parts(blob)
+        if arrived is None:
+            blob = await taken_up(self._table, self._bytes, blob, self._clock)
+        return blob, arrived or []
 
     async def abort(self, ids: Sequence[str]) -> None:
         """Give uploads up. Raises `UploadEndedError` when one is ready; then none is given up."""

@@ -18,6 +18,7 @@ from asgard_server.settings import S3Prefix, SettingError, Settings
 if TYPE_CHECKING:
     from asgard_server.processes.bucket import Step
 
+WRONG_OPTIONS = 2
 UNKNOWN = 3
 _ORIGIN = re.compile(r"https?://[^/\s,]+|\*")
 _BETWEEN_S = 1.0
@@ -68,14 +69,15 @@ def blob_init(
     try:
         settings = Settings.from_environment(os.environ, storage=storage)
     except SettingError as error:
-        fail(str(error))
+        fail(str(error), status=WRONG_OPTIONS)
     if not isinstance(settings.storage, S3Prefix):
         typer.echo(f"{settings.storage} is a folder: it needs no bucket.")
         return
     asked = list(origins or settings.s3_cors_origins)
     for origin in asked:
         if not _ORIGIN.fullmatch(origin):
-            fail(f"{origin!r} is not an origin", "give one like https://lab.example.org")
+            mend = "give one like https://lab.example.org"
+            fail(f"{origin!r} is not an origin", mend, WRONG_OPTIONS)
     steps = _prepared(settings, settings.storage, asked, wait, dry_run=dry_run)
     done = all(step.outcome in ("there", "made", "not known to this store") for step in steps)
     if as_json:

@@ -11,10 +11,10 @@ from asgard_server.processes.starting import StartError
 from asgard_server.settings import Settings
 
 
-def fail(problem: str, mend: str = "") -> NoReturn:
-    """Say what is wrong, and its mend, on standard error; end with status 1."""
+def fail(problem: str, mend: str = "", status: int = 1) -> NoReturn:
+    """Say what is wrong, and its mend, on standard error; end with this status."""
     typer.echo(f"asgard: {problem}" + (f"\n  {mend}" if mend else ""), err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def cannot_start(settings: Settings, service: str, error: StartError) -> NoReturn:

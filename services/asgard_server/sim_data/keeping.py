@@ -93,14 +93,17 @@ class Keeper:
         return await self._jobs.page(caller.user_id, behind, skip, limit)
 
     async def download_urls(self, caller: Caller, job_id: int) -> Mapping[str, str]:
-        """URLs of a job's files. Raises `SimDataNotAvailableError`, then
-        `ObjectStorageNotConfiguredError`.
+        """URLs of a job's files. Raises `SimDataNotAvailableError` for a job that is not there or
+        not the caller's, `ObjectStorageNotConfiguredError` without a store, and
+        `SimDataNotAvailableError` for a job that has not been completed.
         """
         job = await self._jobs.find(job_id)
-        if job is None or not domain.may_read(job, caller) or not job.sim_data_available:
+        if job is None or not domain.may_read(job, caller):
             raise SimDataNotAvailableError(job_id)
         if self._artifacts is None:
             raise ObjectStorageNotConfiguredError
+        if not job.sim_data_available:
+            raise SimDataNotAvailableError(job_id)
         return self._artifacts.download_urls(job_id)
 
     async def report(self, caller: Caller, job_id: int) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from gimle.asgard.core.errors import AsgardError
+from gimle.asgard.core.walking import below
 from gimle.asgard.transfer.checking import sha256_of
 from gimle.asgard.transfer.digests import Digest
 from gimle.asgard.transfer.downloading import Wanted, download
@@ -51,8 +52,11 @@ class Source:
 
 
 def sources(folder: Path) -> list[Source]:
-    """Every file below a folder, by its path inside with "/" between. Raises UploadError."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    """Every file below a folder, by its path inside with "/" between.
+
+    Raises UploadError, and OSError for what cannot be read.
+    """
+    found = [path for path in below(folder) if path.is_file()] if folder.is_dir() else []
     if not found:
         raise UploadError(f"{folder} has no files: an asset has one component at least")
     return [source(path, path.relative_to(folder).as_posix()) for path in found]

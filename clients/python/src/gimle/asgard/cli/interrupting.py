@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -13,10 +14,14 @@ PATIENCE_S = 1.0
 
 
 class Interruptions:
-    """While entered, SIGINT, SIGTERM and SIGHUP set `stop`; one more after a second interrupts."""
+    """While entered, SIGINT, SIGTERM and SIGHUP set `stop`; one more after a second interrupts.
 
-    def __init__(self) -> None:
+    `gently`: whether the work looks at `stop` by now. Before, the first interrupts, too.
+    """
+
+    def __init__(self, gently: Callable[[], bool] = lambda: True) -> None:
         self.stop = threading.Event()
+        self._gently = gently
         self._first = 0.0
         self._before: dict[int, Any] = {}
 
@@ -39,5 +44,7 @@ class Interruptions:
         if not self.stop.is_set():
             self._first = now
             self.stop.set()
+            if not self._gently():
+                raise KeyboardInterrupt
         elif now - self._first > PATIENCE_S:
             raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from gimle.asgard.cli.speaking import FAILED, console, error_console, fail, plai
 from gimle.asgard.core.errors import AsgardError, InvalidFieldError, NotFoundError
 
 if TYPE_CHECKING:
+    from gimle.asgard.models import Pulled
     from gimle.asgard.transfer import Bucket
     from gimle.asgard.transfer.progress import Listener
 
@@ -25,6 +27,7 @@ app = typer.Typer(
 )
 
 HUB_CACHE = "hub-cache"
+_BETWEEN_S = 1.0
 
 BucketName = Annotated[
     str | None, typer.Option("--bucket", help="The bucket, if not MINIO_BUCKET (simswarm).")
@@ -143,7 +146,6 @@ def pull_models(
     asgard models pull Qwen/Qwen3-14B --no-fallback
     ```
     """
-    from gimle.asgard.models import pull
     from gimle.asgard.models.fallback import fetch_from_hub, reason
     from gimle.asgard.models.layout import check_id, default_home
     from gimle.asgard.models.seeds import whole
@@ -154,8 +156,7 @@ def pull_models(
     if model is not None:
         check_id(model)
     try:
-        with _shown("pulling") as listener:
-            pulled = pull(_bucket(bucket), home, model, progress=listener)
+        pulled = _in_turn(_bucket(bucket), home, model)
     except (StoreOffError, TransferError, NotFoundError, InvalidFieldError) as error:
         if model is None:
             fail(reason(error))
@@ -171,6 +172,24 @@ def pull_models(
     for one in pulled:
         note = "  (there already)" if one.skipped == one.files else ""
         console().print(f"{one.folder}  {decimal(one.size)}{note}", markup=False)
+
+
+def _in_turn(bucket: Bucket, home: Path, model: str | None) -> list[Pulled]:
+    """Pull, when nobody else does so into the same folder any more: then most of it is there."""
+    from gimle.asgard.models import pull
+    from gimle.asgard.transfer import BusyError
+
+    told = False
+    while True:
+        try:
+            with _shown("pulling") as listener:
+                return pull(bucket, home, model, progress=listener)
+        except BusyError:
+            if not told:
+                said = f"asgard: another process pulls into {home}; waiting for it"
+                error_console().print(said, markup=False)
+            told = True
+        time.sleep(_BETWEEN_S)
 
 
 def list_models(bucket: BucketName = None, as_json: AsJson = False) -> None:

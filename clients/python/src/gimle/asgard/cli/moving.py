@@ -12,21 +12,30 @@ from gimle.asgard.cli.interrupting import Interruptions
 from gimle.asgard.cli.speaking import INTERRUPTED, error_console
 
 if TYPE_CHECKING:
-    from gimle.asgard.transfer.progress import Listener
+    from gimle.asgard.transfer.progress import Listener, Progress
 
 Done = TypeVar("Done")
 
 
 def moved(what: str, move: Callable[[Listener, threading.Event], Done]) -> Done:
-    """Move bytes with a bar; Ctrl-C ends it between two chunks, with status 130."""
+    """Move bytes with a bar; Ctrl-C ends it between two chunks, with status 130.
+
+    Before a byte has moved it ends whatever goes on, such as asking a service that is away.
+    """
     from gimle.asgard.transfer import TransferStoppedError
 
+    begun = threading.Event()
     with (
-        Interruptions() as interruptions,
-        suppress(TransferStoppedError),
+        suppress(TransferStoppedError, KeyboardInterrupt),
+        Interruptions(gently=begun.is_set) as interruptions,
         _shown(what) as listener,
     ):
-        return move(listener, interruptions.stop)
+
+        def heard(now: Progress) -> None:
+            begun.set()
+            listener(now)
+
+        return move(heard, interruptions.stop)
     error_console().print("asgard: stopped; the same command goes on from here", markup=False)
     raise typer.Exit(INTERRUPTED)
 

@@ -60,7 +60,9 @@ def plain_errors(command: Command) -> Command:
         except AsgardError as error:
             fail(str(error))
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
+            # Of two names the second is the one that was to be: of a rename, of a link.
+            named = error.filename2 or error.filename
+            where = f"{named}: " if named else ""
             fail(f"{where}{error.strerror or error}")
 
     return speaking  # type: ignore[return-value]  # wraps keeps the signature that Typer reads

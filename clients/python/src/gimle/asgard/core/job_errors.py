@@ -92,8 +92,9 @@ class SimDataUploadFailedError(JobError):
     """Of the job's files those in `missing` have not arrived as they were produced."""
 
     def __init__(self, job_id: int, missing: tuple[str, ...]) -> None:
-        what = ", ".join(missing) or "no file has arrived"
-        super().__init__(job_id, f"sim_data_upload_failed: missing from the store: {what}")
+        named = ", ".join(missing)
+        what = f"missing from the store, or of another size: {named}" if named else "it has no file"
+        super().__init__(job_id, f"sim_data_upload_failed: {what}")
         self.missing = missing
 
 

@@ -19,6 +19,11 @@ PREFIX = "models/hf-cache/"
 BLOB = "hf-blob"
 """What a file's object says beside it: the name of its blob in a cache of huggingface_hub."""
 
+UNFINISHED = ".asgard-link"
+"""How the names of links end that a pull has not given their own names yet."""
+
+REFERENCE_BYTES = 1 << 10
+
 _FOLDER = "models--"
 _ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 _HASH = re.compile(r"[0-9A-Za-z]{1,64}")
@@ -91,20 +96,21 @@ def models_in(objects: Iterable[Stored]) -> dict[str, Model]:
         if kind == "refs":
             if any(step.startswith(".") for step in inside.split("/")):
                 continue  # no reference: a store's own, while it replaces one
-            model.refs[check_path(inside)] = one
+            model.refs[check_path(inside, one.key)] = one
         elif kind == "snapshots":
             hash, _, path = inside.partition("/")
             if path and _HASH.fullmatch(hash):
                 snapshot = model.snapshots.setdefault(hash, Snapshot(hash))
-                snapshot.files[check_path(path)] = one
+                snapshot.files[check_path(path, one.key)] = one
     return {id: model for id, model in models.items() if model.snapshots}
 
 
-def check_path(path: str) -> str:
-    """A path inside a snapshot. Raises InvalidNameError."""
+def check_path(path: str, key: str = "") -> str:
+    """A path inside a snapshot; `key` is the object's that has it. Raises InvalidNameError."""
     steps = path.split("/")
     if any(step in ("", ".", "..") for step in steps) or _CONTROL.search(path):
-        raise InvalidNameError("file", f"{path!r} leads elsewhere", "remove it from the bucket")
+        mend = "remove it from the bucket" if key else "rename it"
+        raise InvalidNameError("file", f"{(key or path)!r} cannot be a file's name", mend)
     return path
 
 

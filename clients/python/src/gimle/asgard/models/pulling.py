@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gimle.asgard.core.errors import NotFoundError
 from gimle.asgard.models.layout import (
     PREFIX,
+    REFERENCE_BYTES,
+    UNFINISHED,
     Model,
     Snapshot,
     blob_name,
     folder_of,
     models_in,
 )
-from gimle.asgard.models.seeds import clear_stale, note_whole
+from gimle.asgard.models.seeds import clear_stale, note_whole, noted_whole
+from gimle.asgard.models.turns import alone
 from gimle.asgard.transfer import (
     Bucket,
     DirectDownloads,
@@ -67,10 +70,23 @@ def pull(
 
     What is there already is not fetched again, and what an earlier call has begun is gone on
     with. A snapshot's folder shows no file that is not whole and checked.
-    Raises NotFoundError for a model that the bucket lacks, TransferError, OSError.
+    Raises NotFoundError for a model that the bucket lacks, BusyError while another process pulls
+    it into the same cache, TransferError, OSError.
     """
     models = stored_models(bucket, id)
     cache = prepared(home)
+    with alone(cache, models):
+        return _pulled(bucket, home, cache, models, progress, stop)
+
+
+def _pulled(
+    bucket: Bucket,
+    home: Path,
+    cache: Path,
+    models: Mapping[str, Model],
+    progress: Listener | None,
+    stop: threading.Event | None,
+) -> list[Pulled]:
     pulls = [
         _Pull(cache / folder_of(model.id), model, snapshot, bucket)
         for model in models.values()
@@ -141,6 +157,7 @@ class _Pull:
     bucket: Bucket
     skipped: int = 0
     blobs: dict[str, str] | None = None
+    noted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def snapshot_folder(self) -> Path:
@@ -150,13 +167,15 @@ class _Pull:
     def missing(self, askers: ThreadPoolExecutor) -> list[Wanted]:
         """What has to be fetched. What is in the way of it is cleared."""
         paths = list(self.snapshot.files)
+        self.noted = noted_whole(self.snapshot_folder)
         told = list(askers.map(self.bucket.head, (self.snapshot.files[p].key for p in paths)))
         self.blobs = {
             path: blob_name(stored, stored.meta) for path, stored in zip(paths, told, strict=True)
         }
         wanted = []
-        for path, stored in zip(paths, told, strict=True):
-            if self._have(path, stored):
+        have = askers.map(self._have, paths, told)
+        for path, stored, there in zip(paths, told, have, strict=True):
+            if there:
                 self.skipped += 1
             else:
                 remote = Remote(stored.key, stored.size, stored.etag, stored.digest)
@@ -165,12 +184,17 @@ class _Pull:
         return wanted
 
     def _have(self, path: str, stored: Stored) -> bool:
-        """Whether a file's blob is there; what was seeded in its place becomes it."""
+        """Whether a file's blob is there; what was seeded in its place becomes it.
+
+        Its size is enough where this snapshot was whole once, else its bytes are compared.
+        """
         assert self.blobs is not None  # noqa: S101 - made just before
         blobs = self.folder / "blobs"
         blob, shown = blobs / self.blobs[path], self.snapshot_folder / path
-        if blob.is_file() and blob.stat().st_size == stored.size:
-            return True
+        if blob.is_file():
+            if self._is_right(path, blob, stored):
+                return True
+            blob.unlink(missing_ok=True)  # nobody is to load it meanwhile
         seeded = shown.is_file() and shown.stat().st_size == stored.size
         if not seeded or stored.digest is None or not holds(shown, stored.digest):
             return False
@@ -180,6 +204,12 @@ class _Pull:
             blobs.mkdir(parents=True, exist_ok=True)
             os.replace(shown.resolve(), blob)
         return True
+
+    def _is_right(self, path: str, blob: Path, stored: Stored) -> bool:
+        if blob.stat().st_size != stored.size:
+            return False
+        known = self.noted.get(path) == stored.size
+        return known or stored.digest is None or holds(blob, stored.digest)
 
     def _clear(self) -> None:
         """Remove what is stale in this snapshot: files it has not, links that lead nowhere."""
@@ -201,7 +231,7 @@ class _Pull:
             if shown.is_dir() and not shown.is_symlink():
                 shutil.rmtree(shown)
             shown.parent.mkdir(parents=True, exist_ok=True)
-            beside = shown.with_name(f".{shown.name}.asgard-link")
+            beside = shown.with_name(f".{shown.name}{UNFINISHED}")
             beside.unlink(missing_ok=True)
             beside.symlink_to(target)
             os.replace(beside, shown)
@@ -212,7 +242,11 @@ def _write_refs(folder: Path, model: Model, bucket: Bucket) -> None:
 
     Where it names none, `main` stays if it is one of them, else it becomes the one written last.
     """
-    texts = {name: bucket.read(stored.key, 1 << 10).decode() for name, stored in model.refs.items()}
+    texts = {
+        name: bucket.read(stored.key, REFERENCE_BYTES).decode(errors="replace")
+        for name, stored in model.refs.items()
+        if stored.size <= REFERENCE_BYTES
+    }
     hashes = {name: text.strip() for name, text in texts.items()}
     hashes = {name: hash for name, hash in hashes.items() if hash in model.snapshots}
     if "main" not in hashes and _main(folder) not in model.snapshots:

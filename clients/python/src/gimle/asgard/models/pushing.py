@@ -10,7 +10,16 @@ from hashlib import sha1
 from pathlib import Path
 
 from gimle.asgard.core.errors import InvalidFieldError
-from gimle.asgard.models.layout import BLOB, PREFIX, check_path, folder_of, id_of, is_hash
+from gimle.asgard.core.walking import below
+from gimle.asgard.models.layout import (
+    BLOB,
+    PREFIX,
+    UNFINISHED,
+    check_path,
+    folder_of,
+    id_of,
+    is_hash,
+)
 from gimle.asgard.transfer import Bucket, DirectUploads, Outgoing, Progress, Stored, upload
 from gimle.asgard.transfer.checking import holds, sha256_of
 from gimle.asgard.transfer.progress import Listener
@@ -79,7 +88,7 @@ def push(
 
 def _models(path: Path, id: str | None) -> Iterator[tuple[str, Path]]:
     """The models at `path`, and where their files are."""
-    own = id_of(path.name)
+    own = id_of(path.name) or id_of(path.resolve().name)
     if id is not None or own is not None:
         if path.is_dir() and any(path.iterdir()):
             yield id or own or "", path
@@ -97,31 +106,44 @@ def _outgoing(
 ) -> tuple[list[Outgoing], list[tuple[str, str]]]:
     """The files of a model with their keys, and its references with their hashes."""
     if not (folder / "snapshots").is_dir():
-        blobs = {path: _blob(path) for path in _files(folder)}
+        blobs = {path: _blob(path) for path in _shown(folder)}
         hash = sha1(usedforsecurity=False)
         for path, blob in blobs.items():
             hash.update(f"{path.relative_to(folder).as_posix()}\0{blob}\n".encode())
         snapshot = f"{prefix}snapshots/{hash.hexdigest()}/"
         files = [_file(path, snapshot, folder, blob) for path, blob in blobs.items()]
         return files, [(f"{prefix}refs/main", hash.hexdigest())]
-    files = []
+    files, hashes = [], set()
     for snapshot_folder in sorted((folder / "snapshots").iterdir()):
         if is_hash(snapshot_folder.name):
             key = f"{prefix}snapshots/{snapshot_folder.name}/"
             for path in _files(snapshot_folder):
                 files.append(_file(path, key, snapshot_folder, _blob(path)))
+                hashes.add(snapshot_folder.name)
     refs = []
-    for path in _files(folder / "refs"):
+    for path in _shown(folder / "refs"):
         name = check_path(path.relative_to(folder / "refs").as_posix())
-        refs.append((f"{prefix}refs/{name}", path.read_text().strip()))
+        named = path.read_bytes().decode(errors="replace").strip()
+        # One that a download left which never ended would hide what the store has under its name.
+        if named in hashes:
+            refs.append((f"{prefix}refs/{name}", named))
     return files, refs
+
+
+def _shown(folder: Path) -> list[Path]:
+    """All files below a folder but those of hidden ones: .git, .cache and the like."""
+    return [
+        path
+        for path in _files(folder)
+        if not any(step.startswith(".") for step in path.relative_to(folder).parts)
+    ]
 
 
 def _files(folder: Path) -> list[Path]:
     """All files below a folder; a link whose blob is missing is an error that names it."""
     found = []
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.name.startswith(".") or ".cache" in path.relative_to(folder).parts:
+    for path in below(folder) if folder.is_dir() else ():
+        if path.name.startswith(".") and path.name.endswith(UNFINISHED):
             continue
         if path.is_file():
             found.append(path)

@@ -18,6 +18,19 @@ _ABANDONED_S = 3_600
 """After this long without a byte, an unfinished download of huggingface_hub is nobody's."""
 
 
+def noted_whole(snapshot: Path) -> dict[str, int]:
+    """The files of a snapshot that was whole once, and their sizes; none of any other."""
+    return _read(snapshot.parent.parent / _RECORD).get(snapshot.name, {})
+
+
+def forget_whole(snapshot: Path) -> None:
+    """Note that a snapshot is not what it was: its bytes are compared when it is pulled again."""
+    record = snapshot.parent.parent / _RECORD
+    known = _read(record)
+    if known.pop(snapshot.name, None) is not None:
+        _write(record, known)
+
+
 def note_whole(snapshot: Path) -> None:
     """Note that all files of this snapshot are there now."""
     record = snapshot.parent.parent / _RECORD
@@ -27,6 +40,10 @@ def note_whole(snapshot: Path) -> None:
         for path in sorted(snapshot.rglob("*"))
         if path.is_file()
     }
+    _write(record, known)
+
+
+def _write(record: Path, known: dict[str, dict[str, int]]) -> None:
     beside = record.with_name(f"{_RECORD}.asgard-part")
     beside.write_text(json.dumps(known))
     os.replace(beside, record)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gimle.asgard.models.layout import folder_of
 from gimle.asgard.models.pulling import stored_models
+from gimle.asgard.models.seeds import forget_whole
 from gimle.asgard.transfer import Bucket
 from gimle.asgard.transfer.checking import holds
 
@@ -25,6 +26,7 @@ class Checked:
 def verify(bucket: Bucket, cache: Path, id: str | None = None) -> Iterator[Checked]:
     """Compare every file of one model, or of all that the cache has, with the bucket's digests.
 
+    Of a snapshot in which one is wrong the next pull compares all bytes, and fetches those anew.
     A model of which the cache has no snapshot is passed over unless it was named.
     Raises NotFoundError for a model that the bucket lacks, TransferError, OSError.
     """
@@ -38,6 +40,8 @@ def verify(bucket: Bucket, cache: Path, id: str | None = None) -> Iterator[Check
             for inside, stored in snapshot.files.items():
                 path = f"{snapshot.hash}/{inside}"
                 problem = _problem(bucket, stored.key, stored.size, folder / path)
+                if problem:
+                    forget_whole(folder / snapshot.hash)
                 yield Checked(model.id, path, stored.size, problem)
 
 

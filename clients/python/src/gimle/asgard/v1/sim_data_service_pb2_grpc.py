@@ -210,9 +210,9 @@ class SimDataServiceServicer:
 
     def GetSimData(self, request, context):
         """Signs URLs to download a job's files, good for an hour; those of all names, whether or not the file
-        was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there, is somebody else's or
-        has not been completed; then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store. Safe to
-        repeat.
+        was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there or is somebody else's;
+        then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store, and SIM_DATA_NOT_AVAILABLE for one
+        that has not been completed. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,9 +73,9 @@ class SimDataServiceStub:
     """
     GetSimData: _grpc.UnaryUnaryMultiCallable[_sim_data_service_pb2.GetSimDataRequest, _sim_data_service_pb2.GetSimDataResponse]
     """Signs URLs to download a job's files, good for an hour; those of all names, whether or not the file
-    was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there, is somebody else's or
-    has not been completed; then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store. Safe to
-    repeat.
+    was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there or is somebody else's;
+    then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store, and SIM_DATA_NOT_AVAILABLE for one
+    that has not been completed. Safe to repeat.
     """
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_sim_data_service_pb2.ResumeJobRequest, _sim_data_service_pb2.ResumeJobResponse]
     """Signs fresh upload URLs for a job that is not done yet, under the same id: for a pod that has been
@@ -168,9 +168,9 @@ class SimDataServiceAsyncStub(SimDataServiceStub):
     """
     GetSimData: _aio.UnaryUnaryMultiCallable[_sim_data_service_pb2.GetSimDataRequest, _sim_data_service_pb2.GetSimDataResponse]  # type: ignore[assignment]
     """Signs URLs to download a job's files, good for an hour; those of all names, whether or not the file
-    was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there, is somebody else's or
-    has not been completed; then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store. Safe to
-    repeat.
+    was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there or is somebody else's;
+    then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store, and SIM_DATA_NOT_AVAILABLE for one
+    that has not been completed. Safe to repeat.
     """
     ResumeJob: _aio.UnaryUnaryMultiCallable[_sim_data_service_pb2.ResumeJobRequest, _sim_data_service_pb2.ResumeJobResponse]  # type: ignore[assignment]
     """Signs fresh upload URLs for a job that is not done yet, under the same id: for a pod that has been
@@ -308,9 +308,9 @@ class SimDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sim_data_service_pb2.GetSimDataResponse, _abc.Awaitable[_sim_data_service_pb2.GetSimDataResponse]]:
         """Signs URLs to download a job's files, good for an hour; those of all names, whether or not the file
-        was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there, is somebody else's or
-        has not been completed; then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store. Safe to
-        repeat.
+        was produced. NOT_FOUND SIM_DATA_NOT_AVAILABLE for a job that is not there or is somebody else's;
+        then NOT_FOUND OBJECT_STORAGE_NOT_CONFIGURED without a store, and SIM_DATA_NOT_AVAILABLE for one
+        that has not been completed. Safe to repeat.
         """
 
     @_abc_1.abstractmethod

@@ -36,8 +36,8 @@ from gimle.asgard.transfer import (
     upload,
     wire,
 )
+from gimle.asgard.transfer.errors import WireError
 from gimle.asgard.transfer.partial import Partial, Plan, partial_path
-from gimle.asgard.transfer.wire import WireError
 
 from tests.engines import minio, versitygw
 from tests.engines.s3_store import ACCESS_KEY, ROOT, SECRET_KEY, Store

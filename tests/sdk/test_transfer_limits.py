@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from gimle.asgard.transfer import Grant, TooLargeError, TransferStoppedError
 from gimle.asgard.transfer.lanes import Work
+from gimle.asgard.transfer.line import FilePart
 from gimle.asgard.transfer.requesting import ONE_REQUEST_BYTES, send
-from gimle.asgard.transfer.wire import FilePart, Wire
+from gimle.asgard.transfer.wire import Wire
 
 from tests.conftest import free_port
 

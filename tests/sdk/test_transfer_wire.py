@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gimle.asgard.transfer.wire import Answer, FilePart, Wire, WireError
+from gimle.asgard.transfer.answer import Answer
+from gimle.asgard.transfer.errors import WireError
+from gimle.asgard.transfer.line import FilePart
+from gimle.asgard.transfer.wire import Wire
 
 
 class Script:

@@ -9,8 +9,9 @@ from gimle.asgard.transfer.bucket import refusal
 from gimle.asgard.transfer.errors import RefusedError, TooLargeError, WrongBytesError
 from gimle.asgard.transfer.grants import Grant
 from gimle.asgard.transfer.lanes import Work
+from gimle.asgard.transfer.line import Body
 from gimle.asgard.transfer.patience import patiently
-from gimle.asgard.transfer.wire import Body, Wire
+from gimle.asgard.transfer.wire import Wire
 
 ONE_REQUEST_BYTES = 5 * 10**9
 """What S3 takes as the body of one request, a part or a whole object."""
@@ -45,18 +46,19 @@ def send(
     body: Body,
     renew: Callable[[], Grant],
     there: Callable[[], bool] = lambda: False,
+    *,
+    doubtful: bool = False,
 ) -> str:
     """Send a body; answer its ETag, "" when the place had it already.
 
     `there` is asked before a body is sent again: an attempt of which nothing is known may have
     brought it. A store that has it refuses it early and hangs up, which a proxy before it tells
-    as a failure of its own (nginx: 502), however often it is tried.
+    as a failure of its own (nginx: 502), however often it is tried. `doubtful`: there was such an
+    attempt before this call.
 
     Raises TooLargeError, RefusedError, WrongBytesError, WireError, and what `renew` and `there` do.
     """
     require_one_request(name, len(body) if isinstance(body, bytes) else body.size)
-
-    doubtful = False
 
     def once() -> str:
         nonlocal doubtful

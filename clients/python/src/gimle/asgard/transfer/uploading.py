@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 
 from gimle.asgard.transfer.ahead import Ahead, hashed
@@ -23,9 +24,11 @@ from gimle.asgard.transfer.grants import (
     parts_at_once,
 )
 from gimle.asgard.transfer.lanes import LANES, Task, Work
+from gimle.asgard.transfer.line import Body, FilePart
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.wire import Body, FilePart, Wire
+from gimle.asgard.transfer.rows import Small, read_whole, rows
+from gimle.asgard.transfer.wire import Wire
 
 _SMALL_BYTES = 1 << 20
 _BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
@@ -55,13 +58,6 @@ def upload(
     finally:
         uploading.close()
     return meter.end()
-
-
-def tree(folder: Path, prefix: str) -> Iterator[Outgoing]:
-    """Every file below a folder, named `prefix/` and its path inside."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield Outgoing(path, f"{prefix}/{path.relative_to(folder).as_posix()}".lstrip("/"))
 
 
 def _size(path: Path) -> int:
@@ -108,17 +104,33 @@ class _Uploading:
 
     def _small(self, files: Sequence[Outgoing], wire: Wire) -> None:
         self.work.check()
-        bodies = [file.path.read_bytes() for file in files]
+        bodies = [read_whole(file.path) for file in files]
         measured = [
             Measured(file, len(body), sha256(body).digest())
             for file, body in zip(files, bodies, strict=True)
         ]
         grants = self.to.whole(measured)
+        lacking: list[Small] = []
         for one, body, grant in zip(measured, bodies, grants, strict=True):
-            if grant is not None:
-                self._send(one, grant, body, wire)
-            self.meter.add(1, one.size, 0 if grant is None else one.size)
-        self.to.arrived([one for one, grant in zip(measured, grants, strict=True) if grant])
+            if grant is None:
+                self.meter.add(1, one.size)
+            else:
+                lacking.append(Small(one, grant, body))
+        for row in rows(lacking):
+            self._send_row(row, wire)
+        self.to.arrived([each.file for each in lacking])
+
+    def _send_row(self, row: Sequence[Small], wire: Wire) -> None:
+        """Send small files without waiting for answers between; again what was not taken so."""
+        self.work.check()
+        statuses: list[int] = []
+        if len(row) > 1:
+            statuses = wire.in_a_row([each.request for each in row])
+        for each, status in zip_longest(row, statuses):
+            # Written once: by somebody with the same bytes; whoever completes it looks which.
+            if status is None or (status >= 300 and status != 412):
+                self._send(each.file, each.grant, each.body, wire, doubtful=status is None)
+            self.meter.add(1, each.file.size, each.file.size)
 
     def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
         with file.path.open("rb", buffering=0) as opened:
@@ -132,9 +144,12 @@ class _Uploading:
                 self.to.arrived([measured])
             self.meter.add(1, size, 0 if grant is None else size)
 
-    def _send(self, measured: Measured, grant: Grant, body: Body, wire: Wire) -> None:
+    def _send(
+        self, measured: Measured, grant: Grant, body: Body, wire: Wire, *, doubtful: bool = False
+    ) -> None:
         name, there = measured.file.name, partial(self.to.there, measured)
-        send(wire, self.work, name, grant, body, self._renewed(measured), there)
+        renew = self._renewed(measured)
+        send(wire, self.work, name, grant, body, renew, there, doubtful=doubtful)
 
     def _renewed(self, measured: Measured) -> Callable[[], Grant]:
         def renew() -> Grant:

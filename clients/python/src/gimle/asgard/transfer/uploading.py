@@ -27,11 +27,10 @@ from gimle.asgard.transfer.lanes import LANES, Task, Work
 from gimle.asgard.transfer.line import Body, FilePart
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.rows import Small, read_whole, rows
+from gimle.asgard.transfer.rows import Small, batches, read_whole, rows
 from gimle.asgard.transfer.wire import Wire
 
 _SMALL_BYTES = 1 << 20
-_BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
 
 
 def upload(
@@ -53,7 +52,7 @@ def upload(
     meter = Meter(len(sized), sum(size for _, size in sized), progress)
     uploading = _Uploading(to, meter, stop)
     try:
-        uploading.work.add(uploading.tasks(sized))
+        uploading.work.add(uploading.tasks(sized, lanes))
         uploading.work.run(lanes)
     finally:
         uploading.close()
@@ -81,7 +80,7 @@ class _Uploading:
         for large in self._open:
             large.close()
 
-    def tasks(self, sized: Sequence[tuple[Outgoing, int]]) -> Iterator[Task]:
+    def tasks(self, sized: Sequence[tuple[Outgoing, int]], lanes: int) -> Iterator[Task]:
         """The large files first, for they take longest; small ones by the handful."""
         for file, size in sized:
             if size > LARGE_BYTES:
@@ -89,17 +88,8 @@ class _Uploading:
         for file, size in sized:
             if _SMALL_BYTES < size <= LARGE_BYTES:
                 yield partial(self._whole, file, size)
-        batch: list[Outgoing] = []
-        bytes = 0
-        for file, size in sized:
-            if size > _SMALL_BYTES:
-                continue
-            if len(batch) == _BATCH_FILES or (batch and bytes + size > _BATCH_BYTES):
-                yield partial(self._small, batch)
-                batch, bytes = [], 0
-            batch.append(file)
-            bytes += size
-        if batch:
+        small = [each for each in sized if each[1] <= _SMALL_BYTES]
+        for batch in batches(small, lanes):
             yield partial(self._small, batch)
 
     def _small(self, files: Sequence[Outgoing], wire: Wire) -> None:

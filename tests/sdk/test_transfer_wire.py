@@ -247,7 +247,7 @@ def test_a_row_that_is_cut_short_tells_who_was_answered_and_is_the_last(
     script: Script, wire: Wire, last: bytes
 ) -> None:
     script.answers = [OK, last, OK]
-    assert wire.in_a_row(puts(script.url, 5)) == [200, 200]
+    assert wire.in_a_row(puts(script.url, 5)) == [200, 200, None, None, None]
     assert wire.in_a_row(puts(script.url, 2)) == []
     assert ask(wire, script.url)[0].status == 200
     assert script.connections == 2
@@ -270,4 +270,4 @@ def test_a_row_goes_to_one_origin(script: Script, wire: Wire) -> None:
 
 
 def test_a_row_to_nobody_has_no_answers(wire: Wire) -> None:
-    assert wire.in_a_row(puts("http://127.0.0.1:9", 2)) == []
+    assert wire.in_a_row(puts("http://127.0.0.1:9", 2)) == [None, None]

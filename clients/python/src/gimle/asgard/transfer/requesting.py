@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from gimle.asgard.transfer.bucket import refusal
 from gimle.asgard.transfer.errors import RefusedError, TooLargeError, WrongBytesError
-from gimle.asgard.transfer.grants import Grant
+from gimle.asgard.transfer.grants import Grant, Measured, Uploads
 from gimle.asgard.transfer.lanes import Work
 from gimle.asgard.transfer.line import Body
 from gimle.asgard.transfer.patience import patiently
@@ -83,6 +84,28 @@ def send(
         if error.code in _MISMATCHES:
             raise WrongBytesError(name, "it was changed while it was sent; send it again") from None
         raise
+
+
+def send_whole(
+    wire: Wire,
+    work: Work,
+    to: Uploads,
+    file: Measured,
+    grant: Grant,
+    body: Body,
+    *,
+    doubtful: bool = False,
+) -> None:
+    """Send a file in one request. Raises as `send`, WrongBytesError where others were faster."""
+
+    def renew() -> Grant:
+        anew = to.whole([file])[0]
+        if anew is None:
+            raise WrongBytesError(file.file.name, "somebody else has sent it meanwhile")
+        return anew
+
+    there = partial(to.there, file)
+    send(wire, work, file.file.name, grant, body, renew, there, doubtful=doubtful)
 
 
 def reading(grant: Grant, etag: str, first: int | None = None, last: int = 0) -> Mapping[str, str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from itertools import zip_longest
 from pathlib import Path
 
 from gimle.asgard.transfer.ahead import Ahead, hashed
@@ -24,13 +23,11 @@ from gimle.asgard.transfer.grants import (
     parts_at_once,
 )
 from gimle.asgard.transfer.lanes import LANES, Task, Work
-from gimle.asgard.transfer.line import Body, FilePart
+from gimle.asgard.transfer.line import FilePart
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
-from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.rows import Small, batches, read_whole, rows
+from gimle.asgard.transfer.requesting import send, send_whole
+from gimle.asgard.transfer.small import SMALL_BYTES, SmallFiles
 from gimle.asgard.transfer.wire import Wire
-
-_SMALL_BYTES = 1 << 20
 
 
 def upload(
@@ -52,7 +49,7 @@ def upload(
     meter = Meter(len(sized), sum(size for _, size in sized), progress)
     uploading = _Uploading(to, meter, stop)
     try:
-        uploading.work.add(uploading.tasks(sized, lanes))
+        uploading.work.add(uploading.tasks(sized))
         uploading.work.run(lanes)
     finally:
         uploading.close()
@@ -80,47 +77,16 @@ class _Uploading:
         for large in self._open:
             large.close()
 
-    def tasks(self, sized: Sequence[tuple[Outgoing, int]], lanes: int) -> Iterator[Task]:
+    def tasks(self, sized: Sequence[tuple[Outgoing, int]]) -> Iterator[Task]:
         """The large files first, for they take longest; small ones by the handful."""
         for file, size in sized:
             if size > LARGE_BYTES:
                 yield partial(self._in_parts, file, size)
         for file, size in sized:
-            if _SMALL_BYTES < size <= LARGE_BYTES:
+            if SMALL_BYTES < size <= LARGE_BYTES:
                 yield partial(self._whole, file, size)
-        small = [each for each in sized if each[1] <= _SMALL_BYTES]
-        for batch in batches(small, lanes):
-            yield partial(self._small, batch)
-
-    def _small(self, files: Sequence[Outgoing], wire: Wire) -> None:
-        self.work.check()
-        bodies = [read_whole(file.path) for file in files]
-        measured = [
-            Measured(file, len(body), sha256(body).digest())
-            for file, body in zip(files, bodies, strict=True)
-        ]
-        grants = self.to.whole(measured)
-        lacking: list[Small] = []
-        for one, body, grant in zip(measured, bodies, grants, strict=True):
-            if grant is None:
-                self.meter.add(1, one.size)
-            else:
-                lacking.append(Small(one, grant, body))
-        for row in rows(lacking):
-            self._send_row(row, wire)
-        self.to.arrived([each.file for each in lacking])
-
-    def _send_row(self, row: Sequence[Small], wire: Wire) -> None:
-        """Send small files without waiting for answers between; again what was not taken so."""
-        self.work.check()
-        statuses: list[int] = []
-        if len(row) > 1:
-            statuses = wire.in_a_row([each.request for each in row])
-        for each, status in zip_longest(row, statuses):
-            # Written once: by somebody with the same bytes; whoever completes it looks which.
-            if status is None or (status >= 300 and status != 412):
-                self._send(each.file, each.grant, each.body, wire, doubtful=status is None)
-            self.meter.add(1, each.file.size, each.file.size)
+        small = [each for each in sized if each[1] <= SMALL_BYTES]
+        yield from SmallFiles(small, self.to, self.work, self.meter).tasks()
 
     def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
         with file.path.open("rb", buffering=0) as opened:
@@ -130,25 +96,9 @@ class _Uploading:
             measured = Measured(file, size, digest.digest())
             grant = self.to.whole([measured])[0]
             if grant is not None:
-                self._send(measured, grant, body, wire)
+                send_whole(wire, self.work, self.to, measured, grant, body)
                 self.to.arrived([measured])
             self.meter.add(1, size, 0 if grant is None else size)
-
-    def _send(
-        self, measured: Measured, grant: Grant, body: Body, wire: Wire, *, doubtful: bool = False
-    ) -> None:
-        name, there = measured.file.name, partial(self.to.there, measured)
-        renew = self._renewed(measured)
-        send(wire, self.work, name, grant, body, renew, there, doubtful=doubtful)
-
-    def _renewed(self, measured: Measured) -> Callable[[], Grant]:
-        def renew() -> Grant:
-            grant = self.to.whole([measured])[0]
-            if grant is None:
-                raise WrongBytesError(measured.file.name, "somebody else has sent it meanwhile")
-            return grant
-
-        return renew
 
     def _in_parts(self, file: Outgoing, size: int, wire: Wire) -> None:
         """Send a file in parts, one at a time: of a killed upload no more than that is lost.

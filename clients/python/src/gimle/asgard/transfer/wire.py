@@ -72,20 +72,18 @@ class Wire:
         origin, head = _asked(method, url, headers, size)
         return Exchange(self, origin, method, head, body)
 
-    def in_a_row(self, requests: Sequence[Request]) -> list[int]:
+    def in_a_row(self, requests: Sequence[Request]) -> Sequence[int | None]:
         """Send small requests without waiting for answers between them (RFC 9112 9.3.2).
 
-        Answers the statuses of the first of them, of as many as were answered: whoever asked must
-        be able to ask again for the others, one by one. An origin that has cut a row short gets
-        none again, and [] is the answer.
+        Answers the statuses of those that were sent, None where it is not known what has become of
+        a request. An origin that has cut a row short is sent no other; whoever asks must be able
+        to ask for what is left one by one.
         """
         asked = [_asked(one.method, one.url, one.headers, len(one.body)) for one in requests]
         origin = asked[0][0]
         if origin in self._one_by_one:
             return []
-        alike = list(
-            takewhile(lambda each: each[0][0] == origin, zip(asked, requests, strict=True))
-        )
+        alike = [*takewhile(lambda each: each[0][0] == origin, zip(asked, requests, strict=True))]
         sent = b"".join([piece for (_, head), one in alike for piece in (head, one.body)])
         methods = [one.method for _, one in alike]
         kept = origin in self._lines
@@ -94,7 +92,7 @@ class Wire:
             statuses = self._answered(origin, methods, sent)
         if len(statuses) < len(methods):
             self._one_by_one.add(origin)
-        return statuses
+        return [*statuses, *[None] * (len(methods) - len(statuses))]
 
     def _answered(self, origin: Origin, methods: Sequence[str], sent: bytes) -> list[int]:
         statuses: list[int] = []

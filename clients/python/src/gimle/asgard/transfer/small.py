@@ -25,9 +25,9 @@ SMALL_BYTES = 1 << 20
 """Files up to this are read into memory."""
 
 _CALL_FILES, _CALL_BYTES = 128, 1 << 22
-_ROW_FILES, _ROW_BYTES = 8, 1 << 16
+_ROW_FILES, _ROW_BYTES = 16, 1 << 16
 # Calls whose files are in memory: rows for all lanes, and the next call under way.
-_FIRST_CALLS, _OPEN_CALLS = 2, 8
+_FIRST_CALLS, _OPEN_CALLS = 4, 16
 
 _NOT_SENT = 0
 

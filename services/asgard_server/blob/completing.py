@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gimle.asgard.core.errors import (
     DigestMismatchError,
@@ -39,6 +39,9 @@ class _Looked(NamedTuple):
 
     before: Blob
     done: Blob
+
+
+_Answer: TypeAlias = Blob | Exception | _Looked
 
 
 class Completer:
@@ -74,30 +77,34 @@ class Completer:
         digests = [limits.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
         found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
         there = await arrived(self._bytes, found.values())
-
-        async def one(blob_id: str, sha256: str | None) -> Blob | Exception | _Looked:
-            blob = found.get(blob_id)
+        now = self._clock()
+        answers: list[_Answer] = []
+        waiting: dict[int, Awaitable[_Answer]] = {}
+        for place, ((blob_id, _), sha256) in enumerate(zip(asked, digests, strict=True)):
+            blob, held = found.get(blob_id), there.get(blob_id)
             if blob is None:
-                return NotFoundError("blob", blob_id)
-            try:
-                if (held := there.get(blob.key)) is not None and not dry_run:
-                    _require_same(blob, sha256)
-                    return _Looked(blob, self._ready(blob, held))
-                async with self._turns:
-                    return await (self._looked(blob) if dry_run else self._complete(blob, sha256))
-            except _OF_ONE as error:
-                return error
-
-        work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
-        answers = await self._settled_all(await asyncio.gather(*work))
-        answers = await self._or_by_others(asked, answers)
+                answers.append(NotFoundError("blob", blob_id))
+            elif held is None:
+                answers.append(blob)
+                waiting[place] = self._one(blob, sha256, dry_run)
+            else:
+                answers.append(blob if dry_run else _listed(blob, held, sha256, now))
+        for place, answer in zip(waiting, await asyncio.gather(*waiting.values()), strict=True):
+            answers[place] = answer
+        settled = await self._or_by_others(asked, await self._settled_all(answers))
         if not dry_run:
-            metrics.count_uploads(answers)
-        return answers
+            metrics.count_uploads(settled)
+        return settled
 
-    async def _settled_all(
-        self, looked: Sequence[Blob | Exception | _Looked]
-    ) -> list[Blob | Exception]:
+    async def _one(self, blob: Blob, sha256: str | None, dry_run: bool) -> _Answer:
+        """What becomes of one upload that has to be looked at by itself."""
+        try:
+            async with self._turns:
+                return await (self._looked(blob) if dry_run else self._complete(blob, sha256))
+        except _OF_ONE as error:
+            return error
+
+    async def _settled_all(self, looked: Sequence[_Answer]) -> list[Blob | Exception]:
         """What has been found whole becomes ready, all in one transaction."""
         whole = [each for each in looked if isinstance(each, _Looked)]
         settled = iter(await self._table.settle_all(whole) if whole else ())
@@ -187,11 +194,7 @@ class Completer:
         # The store has refused all others; a store that cannot say so is not to be trusted.
         if held.size_bytes != blob.size_bytes or held.sha256 not in (None, blob.sha256):
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
-        return self._ready(blob, held)
-
-    def _ready(self, blob: Blob, held: Held) -> Blob:
-        verified = held.sha256 is not None
-        return domain.ready(blob, held, self._clock(), sha256=blob.sha256, verified=verified)
+        return _ready(blob, held, self._clock())
 
     async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
         size = blob.size_bytes or 0
@@ -258,6 +261,19 @@ class Completer:
             raise UploadEndedError(blob.id, now.state)
         await self._bytes.remove(blob)
         return now
+
+
+def _listed(blob: Blob, held: Held, sha256: str | None, now: datetime) -> _Answer:
+    """An upload whose right bytes a list has told of."""
+    try:
+        _require_same(blob, sha256)
+    except DigestMismatchError as error:
+        return error
+    return _Looked(blob, _ready(blob, held, now))
+
+
+def _ready(blob: Blob, held: Held, now: datetime) -> Blob:
+    return domain.ready(blob, held, now, sha256=blob.sha256, verified=held.sha256 is not None)
 
 
 def _require_same(blob: Blob, sha256: str | None) -> None:

@@ -226,8 +226,10 @@ def ready(
     sha256_parts: str | None = None,
 ) -> Blob:
     """The row of an upload that has been completed. `verified`: the store knows `sha256`, too."""
+    require_next(blob, "ready")
     return replace(
-        moved_to(blob, "ready"),
+        blob,
+        state="ready",
         size_bytes=held.size_bytes,
         sha256=sha256,
         sha256_verified=verified,
@@ -254,9 +256,14 @@ def copy_at(blob_id: str, attempt: str, noted: datetime) -> Blob:
 
 def moved_to(blob: Blob, state: State) -> Blob:
     """The row in another state. Raises `UploadEndedError` where there is no such way."""
+    require_next(blob, state)
+    return replace(blob, state=state)
+
+
+def require_next(blob: Blob, state: State) -> None:
+    """Raise `UploadEndedError` unless the blob may come into this state."""
     if state not in _NEXT[blob.state]:
         raise UploadEndedError(blob.id, blob.state)
-    return replace(blob, state=state)
 
 
 def require_uploading(blob: Blob) -> Blob:

@@ -30,7 +30,7 @@ def together(rows: Sequence[Blob], now: datetime) -> list[Blob]:
 
 
 async def arrived(store: Bytes, blobs: Iterable[Blob]) -> dict[str, Held]:
-    """Those of uploads that began together whose right bytes are there, by their keys.
+    """Those of uploads that began together whose right bytes are there, by their ids.
 
     Their keys take nothing but what a grant has named, size and SHA-256, if the store compares: of
     each folder one object is asked for, and where the store has no SHA-256 of it, none is believed.
@@ -40,11 +40,11 @@ async def arrived(store: Bytes, blobs: Iterable[Blob]) -> dict[str, Held]:
     folders: dict[str, list[Blob]] = {}
     for blob in blobs:
         if blob.state == "uploading" and blob.attempt.startswith(TOGETHER):
-            folders.setdefault(f"blobs/{blob.attempt}/", []).append(blob)
+            folders.setdefault(blob.attempt, []).append(blob)
     found: dict[str, Held] = {}
-    for folder, some in folders.items():
+    for attempt, some in folders.items():
         if len(some) >= FEW:
-            found |= await _of_folder(store, store.lists, folder, some)
+            found |= await _of_folder(store, store.lists, f"blobs/{attempt}/", some)
     return found
 
 
@@ -58,4 +58,4 @@ async def _of_folder(
     one = await store.head(right[0].key)
     if one is None or one.sha256 is None or one.sha256 != right[0].sha256:
         return {}
-    return {blob.key: Held(sizes[blob.key], "", blob.sha256) for blob in right}
+    return {blob.id: Held(blob.size_bytes or 0, "", blob.sha256) for blob in right}

@@ -12,21 +12,25 @@ from datetime import datetime
 
 from gimle.asgard.core.ids import new_id
 
-from asgard_server.blob.domain import TOGETHER, Blob, Held
+from asgard_server.blob.domain import FIRST, TOGETHER, Blob, Held
 from asgard_server.blob.store import Bytes, Lists
 
 # From so many on: fewer are asked for one by one, whose keys are shorter to explain.
 FEW = 8
 
 
-def together(rows: Sequence[Blob], now: datetime) -> list[Blob]:
-    """The rows of one call, those in a folder of their own that its store will check."""
-    checked = sum(row.way == "checked" for row in rows)
-    if checked < FEW:
-        return list(rows)
+def together(count: int, now: datetime) -> str:
+    """What so many that begin in one call have as their attempt, if the store will check them."""
     # Fresh, as every attempt's is: nobody's URL leads there yet.
-    attempt = f"{TOGETHER}{new_id(now)}"
-    return [replace(row, attempt=attempt) if row.way == "checked" else row for row in rows]
+    return f"{TOGETHER}{new_id(now)}" if count >= FEW else FIRST
+
+
+def unless_few(rows: Sequence[Blob]) -> list[Blob]:
+    """The rows of one call, each with an attempt of its own where few have one in common."""
+    shared = sum(row.attempt.startswith(TOGETHER) for row in rows)
+    if shared >= FEW:
+        return list(rows)
+    return [row if row.attempt == FIRST else replace(row, attempt=FIRST) for row in rows]
 
 
 async def arrived(store: Bytes, blobs: Iterable[Blob]) -> dict[str, Held]:

@@ -13,7 +13,7 @@ from asgard_server.blob import domain, limits
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.parts import Part, part_bytes
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
-from asgard_server.blob.together import together
+from asgard_server.blob.together import together, unless_few
 from asgard_server.blob.whose import SERVICES, Whose
 
 
@@ -56,10 +56,12 @@ class Uploader:
         if any(new.lent_to for new in asked):
             self._whose.require_service()
         maker = self._whose.maker
-        rows = [domain.begin(new, now, maker, f"uploads[{at}].") for at, new in enumerate(asked)]
-        if self._bytes.lists is not None:
-            rows = together(rows, now)
-        there = await self._table.begin(rows)
+        attempt = domain.FIRST if self._bytes.lists is None else together(len(asked), now)
+        rows = [
+            domain.begin(new, now, maker, f"uploads[{at}].", attempt)
+            for at, new in enumerate(asked)
+        ]
+        there = await self._table.begin(unless_few(rows))
         await self._lend(there, [new.lent_to for new in asked])
         seconds = [limits.grant_seconds(new.seconds) for new in asked]
         return await self._granted(there, seconds)

@@ -19,6 +19,7 @@ from gimle.asgard.core.ids import check_id, new_id
 
 from asgard_server.blob import domain, limits, metrics
 from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.lately import Lately
 from asgard_server.blob.parts import Part, missing_parts, part_count, sha256_of_parts
 from asgard_server.blob.store import Bytes, Table
 from asgard_server.blob.together import arrived
@@ -47,13 +48,21 @@ _Answer: TypeAlias = Blob | Exception | _Looked
 class Completer:
     """Completes uploads after looking at what has arrived.
 
-    It works for the services until it is told for whom (`of`).
+    It works for the services until it is told for whom (`of`). `lately`: what an Uploader beside it
+    has begun.
     """
 
-    def __init__(self, table: Table, held: Bytes, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        held: Bytes,
+        clock: Callable[[], datetime],
+        lately: Lately | None = None,
+    ) -> None:
         self._table = table
         self._bytes = held
         self._clock = clock
+        self._lately = Lately() if lately is None else lately
         self._whose = SERVICES
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -75,12 +84,42 @@ class Completer:
         for blob_id, _ in asked:
             check_id(blob_id, "uploads.blob_id")
         digests = [limits.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
+        # A digest is held against what the row says, and a dry run is to tell what it says now.
+        quick = {} if dry_run or any(digests) else await self._begun_lately(asked)
+        wanted = [
+            (blob_id, sha256)
+            for (blob_id, _), sha256 in zip(asked, digests, strict=True)
+            if blob_id not in quick
+        ]
+        others = iter(await self._looked_up(wanted, dry_run=dry_run) if wanted else ())
+        answers = [quick[blob_id] if blob_id in quick else next(others) for blob_id, _ in asked]
+        if not dry_run:
+            metrics.count_uploads(answers)
+        return answers
+
+    async def _begun_lately(self, asked: Sequence[tuple[str, str | None]]) -> dict[str, Blob]:
+        """Make those ready that were begun here and are whole, by what their rows said then."""
+        begun = self._whose.seen(self._lately.of([blob_id for blob_id, _ in asked]))
+        there = await arrived(self._bytes, begun.values())
+        now = self._clock()
+        whole = [
+            _Looked(begun[blob_id], _ready(begun[blob_id], held, now))
+            for blob_id, held in there.items()
+        ]
+        settled = await self._table.settle_all(whole) if whole else []
+        self._lately.forget(there)
+        return {blob.id: blob for blob in settled if blob is not None and blob.state == "ready"}
+
+    async def _looked_up(
+        self, asked: Sequence[tuple[str, str | None]], *, dry_run: bool
+    ) -> list[Blob | Exception]:
+        """Make those ready that are whole, by what their rows say now."""
         found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
         there = await arrived(self._bytes, found.values())
         now = self._clock()
         answers: list[_Answer] = []
         waiting: dict[int, Awaitable[_Answer]] = {}
-        for place, ((blob_id, _), sha256) in enumerate(zip(asked, digests, strict=True)):
+        for place, (blob_id, sha256) in enumerate(asked):
             blob, held = found.get(blob_id), there.get(blob_id)
             if blob is None:
                 answers.append(NotFoundError("blob", blob_id))
@@ -91,10 +130,7 @@ class Completer:
                 answers.append(blob if dry_run else _listed(blob, held, sha256, now))
         for place, answer in zip(waiting, await asyncio.gather(*waiting.values()), strict=True):
             answers[place] = answer
-        settled = await self._or_by_others(asked, await self._settled_all(answers))
-        if not dry_run:
-            metrics.count_uploads(settled)
-        return settled
+        return await self._or_by_others(asked, await self._settled_all(answers))
 
     async def _one(self, blob: Blob, sha256: str | None, dry_run: bool) -> _Answer:
         """What becomes of one upload that has to be looked at by itself."""

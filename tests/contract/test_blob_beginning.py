@@ -8,7 +8,6 @@ from typing import Any
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Held, NewUpload
 from asgard_server.store import postgres_blobs
-from asgard_server.store.blob_rows import row_of
 from asgard_server.store.postgres_blobs import PostgresBlobs
 
 from tests.contract import blob_homes
@@ -33,11 +32,9 @@ async def test_to_begin_uploads_reads_no_others_of_the_same_maker(tmp_path: Path
             await home.table.begin(ten(first))
 
         async def read(connection: Any) -> tuple[str, int]:
-            rows = [row_of(blob) for blob in ten(OTHERS)]
+            statement, arguments = postgres_blobs.insert_all(ten(OTHERS))
             async with connection.transaction():
-                done = await connection.execute(
-                    postgres_blobs._INSERT_ALL, *zip(*rows, strict=True)
-                )
+                done = await connection.execute(statement, *arguments)
                 return str(done), int(await connection.fetchval(READ))
 
         done, rows = await home.table._link.read(read)
@@ -79,15 +76,9 @@ async def test_to_complete_uploads_reads_no_others_that_go_on(tmp_path: Path) ->
         some = [(each, domain.ready(each, held, now, sha256=None)) for each in blobs[:10]]
 
         async def read(connection: Any) -> int:
-            rows = [
-                (
-                    *(before.id, before.attempt),
-                    *(postgres_blobs._value(after, name) for name in postgres_blobs._COMPLETED),
-                )
-                for before, after in some
-            ]
+            statement, arguments = postgres_blobs.complete_all(some)
             async with connection.transaction():
-                done = await connection.fetch(postgres_blobs._COMPLETE, *zip(*rows, strict=True))
+                done = await connection.fetch(statement, *arguments)
                 assert len(done) == len(some)
                 return int(await connection.fetchval(READ))
 

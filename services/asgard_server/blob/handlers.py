@@ -52,7 +52,7 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         self, request: pb.CreateUploadsRequest, context: Context
     ) -> pb.CreateUploadsResponse:
         begun = await self._uploader.begin([codec.new_upload(each) for each in request.uploads])
-        return pb.CreateUploadsResponse(uploads=map(codec.upload_message, begun))
+        return pb.CreateUploadsResponse(uploads=map(codec.upload_fields, begun))
 
     async def RenewUploads(
         self, request: pb.RenewUploadsRequest, context: Context
@@ -60,7 +60,7 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         begun = await self._uploader.renew(
             request.blob_ids, codec.seconds(request), request.lent_to
         )
-        return pb.RenewUploadsResponse(uploads=map(codec.upload_message, begun))
+        return pb.RenewUploadsResponse(uploads=map(codec.upload_fields, begun))
 
     async def SignParts(
         self, request: pb.SignPartsRequest, context: Context
@@ -89,7 +89,9 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
     ) -> pb.CompleteUploadsResponse:
         asked = [(item.blob_id, optional(item, "sha256")) for item in request.uploads]
         done = await self._completer.complete(asked, dry_run=request.dry_run)
-        outcomes = [codec.outcome(name, each) for (name, _), each in zip(asked, done, strict=True)]
+        outcomes = [
+            codec.outcome_fields(name, each) for (name, _), each in zip(asked, done, strict=True)
+        ]
         return pb.CompleteUploadsResponse(outcomes=outcomes)
 
     async def AbortUploads(

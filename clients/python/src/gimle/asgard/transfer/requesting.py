@@ -18,6 +18,10 @@ ONE_REQUEST_BYTES = 5 * 10**9
 """What S3 takes as the body of one request, a part or a whole object."""
 
 _MARGIN_S = 30.0
+# Said by MinIO, and by versitygw, also when the folder of a key, left empty by a delete, vanished
+# while the object was on its way into it.
+_VANISHED = {"AccessDenied", "ExistingObjectIsDirectory"}
+_DENIED_PAUSES_S = (0.02, 0.2)
 _MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 
 
@@ -78,12 +82,18 @@ def send(
             raise refusal(f"upload of {name}", answer.status, said)
         return answer.headers.get("etag", "")
 
-    try:
-        return patiently(once, work.stop)
-    except RefusedError as error:
-        if error.code in _MISMATCHES:
-            raise WrongBytesError(name, "it was changed while it was sent; send it again") from None
-        raise
+    for pause in (*_DENIED_PAUSES_S, None):
+        try:
+            return patiently(once, work.stop)
+        except RefusedError as error:
+            if error.code in _MISMATCHES:
+                raise WrongBytesError(
+                    name, "it was changed while it was sent; send it again"
+                ) from None
+            if error.code not in _VANISHED or pause is None:
+                raise
+        work.stop.wait(pause)
+    raise AssertionError  # the last attempt returns or raises
 
 
 def send_whole(

@@ -119,3 +119,15 @@ async def test_rows_that_have_nothing_in_common_are_written_as_they_are(tmp_path
         after = [one for _, one in changes]
         assert await home.table.settle_all(changes) == after
         assert await home.table.known([one.id for one in after]) == {one.id: one for one in after}
+
+
+async def test_a_row_of_another_attempt_is_left_as_it_is(tmp_path: Path) -> None:
+    async with blob_homes.home("minio", tmp_path) as home:
+        at = home.clock()
+        there = [domain.begin(NewUpload(name=name), at) for name in "ab"]
+        await home.table.begin(there)
+        meant = [there[0], replace(there[1], attempt="other")]
+        held = Held(size_bytes=1, etag="e")
+        changes = [(one, domain.ready(one, held, at, sha256=None)) for one in meant]
+        assert await home.table.settle_all(changes) == [changes[0][1], there[1]]
+        assert await home.table.settle_all(changes[1:]) == [there[1]]

@@ -148,16 +148,16 @@ async def test_of_what_was_begun_here_the_row_has_the_last_word(place: Home) -> 
     begun = await place.uploader.begin(asked())
     await sent(place, begun)
     await place.uploader.abort([begun[0].blob.id])
-    gone = begun[1].blob
-    await place.table.settle(gone, domain.moved_to(gone, "abandoned"))
-    await place.table.forget([gone.id])
+    for one in begun[1:3]:
+        await place.table.settle(one.blob, domain.moved_to(one.blob, "abandoned"))
+    await place.table.forget([begun[1].blob.id])
     # A replica that has not begun them, as one of which every client may ask.
     other = Completer(place.table, place.held, place.clock)
-    (early,) = _ready(await other.complete([(begun[2].blob.id, None)]))
+    (early,) = _ready(await other.complete([(begun[3].blob.id, None)]))
     done = await place.completer.complete(ids(begun))
-    assert [type(each) for each in done[:2]] == [NotFoundError] * 2
-    assert done[2] == early
-    assert len(_ready(done[2:])) == len(begun) - 2
+    assert [type(each) for each in done[:3]] == [NotFoundError] * 3
+    assert done[3] == early
+    assert len(_ready(done[3:])) == len(begun) - 3
 
 
 async def test_what_was_begun_here_is_not_completed_before_it_has_arrived(place: Home) -> None:

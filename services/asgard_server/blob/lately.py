@@ -25,7 +25,8 @@ class Lately:
 
     def note(self, blobs: Iterable[Blob]) -> None:
         """Remember rows that have just been added."""
-        self._rows.update((blob.id, blob) for blob in blobs)
+        for blob in blobs:  # OrderedDict.update takes three times as long
+            self._rows[blob.id] = blob
         while len(self._rows) > self._most:
             self._rows.popitem(last=False)
 

@@ -20,7 +20,6 @@ from asgard_server.store.s3_lines import Answer, Lines
 
 _PATIENCE_S = 5.0
 _CHECKSUMS = {"x-amz-checksum-mode": "ENABLED"}
-_LISTING = "ListBucketResult"
 _AMAZON = re.compile(r"https://s3[.-].*\.amazonaws\.com(\.cn)?")
 
 
@@ -69,16 +68,16 @@ def sizes_of(listing: bytes) -> dict[str, int] | None:
     """
     try:
         told = ElementTree.fromstring(listing)  # noqa: S314 - of the store that is ours
-    except ElementTree.ParseError:
+        space, brace, name = told.tag.rpartition("}")
+        if name != "ListBucketResult":
+            return None
+        key, size = f"{space}{brace}Key", f"{space}{brace}Size"
+        return {
+            item.findtext(key) or "": int(item.findtext(size) or -1)
+            for item in told.iterfind(f"{space}{brace}Contents")
+        }
+    except (ElementTree.ParseError, ValueError):
         return None
-    space, found, _ = told.tag.rpartition(_LISTING)
-    if not found:
-        return None
-    key, size = f"{space}Key", f"{space}Size"
-    return {
-        item.findtext(key) or "": int(item.findtext(size) or -1)
-        for item in told.iterfind(f"{space}Contents")
-    }
 
 
 def heads_of(place: Place, client: Any) -> Heads | None:

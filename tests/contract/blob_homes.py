@@ -18,6 +18,7 @@ from asgard_server.blob.completing import Completer
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.holdings import Holdings
 from asgard_server.blob.keeping import Keeper
+from asgard_server.blob.lately import Lately
 from asgard_server.blob.store import Bytes, Grant, Grants
 from asgard_server.blob.sweeping import Sweeper
 from asgard_server.blob.uploading import Uploader
@@ -124,7 +125,7 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
 @asynccontextmanager
 async def home_at(where: Site) -> AsyncIterator[Home]:
     """Open a home, perhaps again."""
-    clock = Clock()
+    clock, lately = Clock(), Lately()
     with ThreadPoolExecutor(4) as pool:
         async with (
             _bytes(where, pool, clock) as (held, grants, holdings),
@@ -133,8 +134,8 @@ async def home_at(where: Site) -> AsyncIterator[Home]:
             httpx.AsyncClient(timeout=60, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as http,
         ):
             yield Home(
-                Uploader(table, held, grants, clock),
-                Completer(table, held, clock),
+                Uploader(table, held, grants, clock, lately),
+                Completer(table, held, clock, lately),
                 Keeper(table, held, grants, clock),
                 Sweeper(table, table, held, clock),
                 table,

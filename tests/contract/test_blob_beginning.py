@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Held, NewUpload
 from asgard_server.store import postgres_blobs
-from asgard_server.store.blob_rows import row_of
 from asgard_server.store.postgres_blobs import PostgresBlobs
 
 from tests.contract import blob_homes
@@ -33,11 +33,9 @@ async def test_to_begin_uploads_reads_no_others_of_the_same_maker(tmp_path: Path
             await home.table.begin(ten(first))
 
         async def read(connection: Any) -> tuple[str, int]:
-            rows = [row_of(blob) for blob in ten(OTHERS)]
+            statement, arguments = postgres_blobs.insert_all(ten(OTHERS))
             async with connection.transaction():
-                done = await connection.execute(
-                    postgres_blobs._INSERT_ALL, *zip(*rows, strict=True)
-                )
+                done = await connection.execute(statement, *arguments)
                 return str(done), int(await connection.fetchval(READ))
 
         done, rows = await home.table._link.read(read)
@@ -79,16 +77,57 @@ async def test_to_complete_uploads_reads_no_others_that_go_on(tmp_path: Path) ->
         some = [(each, domain.ready(each, held, now, sha256=None)) for each in blobs[:10]]
 
         async def read(connection: Any) -> int:
-            rows = [
-                (
-                    *(before.id, before.attempt),
-                    *(postgres_blobs._value(after, name) for name in postgres_blobs._COMPLETED),
-                )
-                for before, after in some
-            ]
+            statement, arguments = postgres_blobs.complete_all(some)
             async with connection.transaction():
-                done = await connection.fetch(postgres_blobs._COMPLETE, *zip(*rows, strict=True))
+                done = await connection.fetch(statement, *arguments)
                 assert len(done) == len(some)
                 return int(await connection.fetchval(READ))
 
         assert await home.table._link.read(read) < 50
+
+
+async def test_rows_that_have_nothing_in_common_are_written_as_they_are(tmp_path: Path) -> None:
+    async with blob_homes.home("minio", tmp_path) as home:
+        assert isinstance(home.table, PostgresBlobs)
+        at, later = home.clock(), home.clock()
+        sha256 = [letter * 64 for letter in "ab"]
+        alike = [
+            domain.begin(NewUpload(name=f"n/{place}", size_bytes=9, sha256=sha256[0]), at)
+            for place in range(3)
+        ]
+        unlike = [
+            domain.begin(NewUpload(name='it\'s a, {"name"}'), later, "ada"),
+            domain.begin(
+                NewUpload("id-7", "b", 70 << 20, sha256[1], "text/plain", lent_to="ben"), at, "eve"
+            ),
+            domain.begin(NewUpload(name="c", size_bytes=3, sha256=sha256[0], seconds=5), later),
+        ]
+        for some in (alike, unlike, alike[:1]):
+            assert await home.table.begin(some) == some
+            assert await home.table.known([one.id for one in some]) == {one.id: one for one in some}
+        held = Held(size_bytes=11, etag="e")
+        whole, copied = held._replace(size_bytes=9), replace(unlike[0], attempt="copy")
+        changes = [
+            *(
+                (one, domain.ready(one, whole, at, sha256=one.sha256, verified=True))
+                for one in alike
+            ),
+            (unlike[0], domain.ready(copied, held, at, sha256=sha256[1])),
+            (unlike[1], domain.ready(unlike[1], held, later, sha256=None, sha256_parts="c" * 64)),
+            (unlike[2], domain.moved_to(unlike[2], "abandoned")),
+        ]
+        after = [one for _, one in changes]
+        assert await home.table.settle_all(changes) == after
+        assert await home.table.known([one.id for one in after]) == {one.id: one for one in after}
+
+
+async def test_a_row_of_another_attempt_is_left_as_it_is(tmp_path: Path) -> None:
+    async with blob_homes.home("minio", tmp_path) as home:
+        at = home.clock()
+        there = [domain.begin(NewUpload(name=name), at) for name in "ab"]
+        await home.table.begin(there)
+        meant = [there[0], replace(there[1], attempt="other")]
+        held = Held(size_bytes=1, etag="e")
+        changes = [(one, domain.ready(one, held, at, sha256=None)) for one in meant]
+        assert await home.table.settle_all(changes) == [changes[0][1], there[1]]
+        assert await home.table.settle_all(changes[1:]) == [there[1]]

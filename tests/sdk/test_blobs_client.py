@@ -294,8 +294,8 @@ def test_thousands_of_small_files_go_in_few_calls(
 
         monkeypatch.setattr(type(blobs._connection), "call", counted)
         assert len(blobs.upload(files).blobs) == 2_000
-        assert calls.count("CreateUploads") == calls.count("CompleteUploads") == 63
-        assert len(calls) == 126
+        assert calls.count("CreateUploads") == calls.count("CompleteUploads") == 16
+        assert len(calls) == 32
         calls.clear()
         assert len(blobs.download("files", tmp_path / "out").paths) == 2_000
         assert calls.count("CreateDownloads") == 63

@@ -16,7 +16,7 @@ from gimle.asgard import AsgardStorage
 from gimle.asgard.client.outgoing import Outgoing
 from gimle.asgard.core.documents import ResultDocument
 from gimle.asgard.core.errors import AlreadyExistsError, LengthMismatchError
-from gimle.asgard.transfer import patience, wire
+from gimle.asgard.transfer import line, patience
 
 from tests.sdk.array_places import PLACES, Place
 from tests.sdk.homes import a_grpc_service
@@ -239,10 +239,10 @@ def test_whoever_is_killed_while_he_appends_has_appended_all_or_nothing(place: P
 def test_where_the_store_is_out_of_reach_arrays_go_through_the_service_and_it_is_said(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nowhere(self: wire.Origin, *options: object) -> None:
+    def nowhere(self: line.Origin, *options: object) -> None:
         raise ConnectionRefusedError("nobody there")
 
-    monkeypatch.setattr(wire.Origin, "connect", nowhere)
+    monkeypatch.setattr(line.Origin, "connect", nowhere)
     monkeypatch.setattr(patience.patiently, "__defaults__", (None, 1))
     storage = place.open()
     run = storage.create_run("r")

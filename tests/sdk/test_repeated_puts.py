@@ -120,6 +120,25 @@ def test_a_put_that_comes_second_behind_nginx_is_known_to_be_there(
     assert blobs.stat("twice").sha256 == digest.hex()
 
 
+def test_small_files_in_a_row_come_once_through_nginx(place: Place, tmp_path: Path) -> None:
+    folder, heads = tmp_path / "small", 0
+    folder.mkdir()
+    for number in range(200):
+        (folder / f"{number:03}.json").write_bytes(os.urandom(100 + number))
+
+    def count(data: bytes) -> bool:
+        nonlocal heads
+        heads += data.count(b"PUT /")
+        return False
+
+    place.relay.holds = count
+    done = Blobs(place.where).upload(folder, "small")
+    assert heads == 200
+    assert {blob.name: blob.sha256 for blob in done.blobs} == {
+        f"small/{path.name}": sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()
+    }
+
+
 @pytest.mark.parametrize("name", ["minio", "alone"])
 def test_an_array_whose_answer_was_lost_is_not_sent_again(name: str, tmp_path: Path) -> None:
     with PLACES[name](tmp_path) as opened:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from gimle.asgard.core.signing import Credentials, Endpoint, Signer
-from gimle.asgard.transfer import Progress, TransferStoppedError, wire
+from gimle.asgard.transfer import Progress, TransferStoppedError, line
 from gimle.asgard.transfer.requesting import ONE_REQUEST_BYTES
 from simswarm import upload_artifacts
 from simswarm.grants import upload_urls
@@ -183,13 +183,13 @@ def test_over_tls_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "trades.json").write_bytes(body)
     monkeypatch.setenv("SSL_CERT_FILE", str(files.authority))
     monkeypatch.setattr("simswarm.uploading.SILENCE_S", 1.5)
-    wire.trusted.cache_clear()
+    line.trusted.cache_clear()
     told: list[Progress] = []
     with a_put_server(context) as server:
         server.answers["trades.json"] = [SILENT]
         urls = server.urls("posts.json", "trades.json")
         posts, trades = upload_artifacts(tmp_path, urls, progress=told.append).files
-    wire.trusted.cache_clear()
+    line.trusted.cache_clear()
     assert (posts.outcome, server.bodies["posts.json"]) == ("uploaded", body)
     assert (trades.outcome, trades.attempts) == ("failed", 3)
     assert "silent for 1.5 s" in trades.error

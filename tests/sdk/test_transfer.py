@@ -30,14 +30,14 @@ from gimle.asgard.transfer import (
     Wanted,
     WrongBytesError,
     download,
+    line,
     part_bytes,
     parts_at_once,
     tree,
     upload,
-    wire,
 )
+from gimle.asgard.transfer.errors import WireError
 from gimle.asgard.transfer.partial import Partial, Plan, partial_path
-from gimle.asgard.transfer.wire import WireError
 
 from tests.engines import minio, versitygw
 from tests.engines.s3_store import ACCESS_KEY, ROOT, SECRET_KEY, Store
@@ -190,14 +190,14 @@ def test_over_tls_and_only_to_whom_an_authority_knows(
             Endpoint.parse(f"https://{host}:{relay.port}"), Credentials(ACCESS_KEY, SECRET_KEY)
         )
         secure = Bucket(signer, at_minio.name, attempts=1)
-        wire.trusted.cache_clear()
+        line.trusted.cache_clear()
         with pytest.raises(WireError, match="CERTIFICATE_VERIFY_FAILED"):
             secure.write("small", b"body")
         monkeypatch.setenv("SSL_CERT_FILE", str(files.authority))
-        wire.trusted.cache_clear()
+        line.trusted.cache_clear()
         upload(tree(large, ""), DirectUploads(secure))
         download(wanted(secure, tmp_path / "out"), DirectDownloads(secure))
-    wire.trusted.cache_clear()
+    line.trusted.cache_clear()
     assert same(tmp_path / "out" / "large.bin", large / "large.bin")
 
 

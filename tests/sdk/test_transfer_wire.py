@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gimle.asgard.transfer.wire import Answer, FilePart, Wire, WireError
+from gimle.asgard.transfer.answer import Answer
+from gimle.asgard.transfer.errors import WireError
+from gimle.asgard.transfer.line import FilePart
+from gimle.asgard.transfer.wire import Request, Wire
 
 
 class Script:
@@ -204,3 +207,67 @@ def test_an_answer_that_breaks_off_is_an_error_of_the_wire(resets: bool, said: s
             half_read.set()
             ended.set()
             serving.join()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def puts(url: str, count: int) -> list[Request]:
+    return [Request("PUT", f"{url}/{number}", {}, b"body") for number in range(count)]
+
+
+def test_requests_in_a_row_wait_for_no_answer(wire: Wire) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                came = b""
+                while came.count(b"body") < 3:  # all of them, before a word is said
+                    came += client.recv(1 << 16)
+                client.sendall(
+                    OK
+                    + b"HTTP/1.1 412 Precondition Failed\r\ncontent-length: 3\r\n\r\nno!"
+                    + b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Slow\r\n"
+                    + b"transfer-encoding: chunked\r\n\r\n2\r\nxy\r\n0\r\n\r\n"
+                )
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert wire.in_a_row(puts(url, 3)) == [200, 412, 503]
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [OK + b"<close>", OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"<close>"],
+)
+def test_a_row_that_is_cut_short_tells_who_was_answered_and_is_the_last(
+    script: Script, wire: Wire, last: bytes
+) -> None:
+    script.answers = [OK, last, OK]
+    assert wire.in_a_row(puts(script.url, 5)) == [200, 200, None, None, None]
+    assert wire.in_a_row(puts(script.url, 2)) == []
+    assert ask(wire, script.url)[0].status == 200
+    assert script.connections == 2
+
+
+def test_a_row_over_a_connection_that_was_closed_while_idle_is_sent_anew(
+    script: Script, wire: Wire
+) -> None:
+    script.answers = [OK + b"<close>", OK, OK]
+    assert ask(wire, script.url)[0].status == 200
+    assert wire.in_a_row(puts(script.url, 2)) == [200, 200]
+    assert script.connections == 2
+
+
+def test_a_row_goes_to_one_origin(script: Script, wire: Wire) -> None:
+    script.answers = [OK, OK]
+    requests = [*puts(script.url, 2), *puts("http://127.0.0.1:9", 1)]
+    assert wire.in_a_row(requests) == [200, 200]
+    assert len(script.heads) == 2
+
+
+def test_a_row_to_nobody_has_no_answers(wire: Wire) -> None:
+    assert wire.in_a_row(puts("http://127.0.0.1:9", 2)) == [None, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from gimle.asgard.core.errors import InvalidFieldError, UploadIncompleteError
 from gimle.asgard.v1 import blob_service_pb2 as pb
@@ -18,6 +18,10 @@ from asgard_server.rpc.fields import optional, timestamp
 
 # The blobs of one call have most of their moments in common.
 _timestamp = lru_cache(maxsize=256)(timestamp)
+
+# What many of which go into one answer is made of: given as messages each would be made, and then
+# copied into the one around it, at twice the cost.
+Fields: TypeAlias = dict[str, Any]
 
 _STATES = {
     "uploading": pb.Blob.STATE_UPLOADING,
@@ -65,31 +69,35 @@ def wanted(item: pb.CreateDownloadsRequest.Item) -> Wanted:
 
 def blob_message(blob: Blob) -> pb.Blob:
     """A blob as its message."""
-    return pb.Blob(
-        blob_id=blob.id,
-        name=blob.name,
-        state=_STATES[blob.state],
-        size_bytes=blob.size_bytes,
-        content_type=blob.content_type,
-        sha256=blob.sha256,
-        sha256_verified=blob.sha256_verified,
-        sha256_parts=blob.sha256_parts,
-        part_size_bytes=blob.part_size_bytes,
-        create_time=_timestamp(blob.created_at),
-        ready_time=_timestamp(blob.ready_at),
-        expire_time=_timestamp(blob.expires_at) if blob.state == "uploading" else None,
-        owners=blob.owners,
-    )
+    return pb.Blob(**_blob_fields(blob))
 
 
-def upload_message(begun: Begun) -> pb.Upload:
-    """An upload with its grant, or its plan of parts."""
+def _blob_fields(blob: Blob) -> Fields:
+    return {
+        "blob_id": blob.id,
+        "name": blob.name,
+        "state": _STATES[blob.state],
+        "size_bytes": blob.size_bytes,
+        "content_type": blob.content_type,
+        "sha256": blob.sha256,
+        "sha256_verified": blob.sha256_verified,
+        "sha256_parts": blob.sha256_parts,
+        "part_size_bytes": blob.part_size_bytes,
+        "create_time": _timestamp(blob.created_at),
+        "ready_time": _timestamp(blob.ready_at),
+        "expire_time": _timestamp(blob.expires_at) if blob.state == "uploading" else None,
+        "owners": blob.owners,
+    }
+
+
+def upload_fields(begun: Begun) -> Any:
+    """The fields of an upload with its grant, or its plan of parts."""
     blob = begun.blob
     if begun.put is not None:
-        return pb.Upload(blob=blob_message(blob), put=grant_message(begun.put))
+        return {"blob": _blob_fields(blob), "put": _grant_fields(begun.put)}
     if blob.state == "uploading":
-        return pb.Upload(blob=blob_message(blob), parts=plan(blob))
-    return pb.Upload(blob=blob_message(blob))
+        return {"blob": _blob_fields(blob), "parts": plan(blob)}
+    return {"blob": _blob_fields(blob)}
 
 
 def plan(blob: Blob) -> pb.PartsPlan:
@@ -111,20 +119,24 @@ def part_message(part: Part) -> pb.ListPartsResponse.Part:
 
 def grant_message(grant: Grant) -> pb.Grant:
     """A grant as its message."""
-    return pb.Grant(
-        url=grant.url,
-        method=grant.method,
-        headers=grant.headers,
-        expire_time=_timestamp(grant.expires_at),
-    )
+    return pb.Grant(**_grant_fields(grant))
 
 
-def outcome(blob_id: str, done: Blob | Exception) -> pb.CompleteUploadsResponse.Outcome:
-    """What has become of one upload of many."""
+def _grant_fields(grant: Grant) -> Fields:
+    return {
+        "url": grant.url,
+        "method": grant.method,
+        "headers": grant.headers,
+        "expire_time": _timestamp(grant.expires_at),
+    }
+
+
+def outcome_fields(blob_id: str, done: Blob | Exception) -> Any:
+    """The fields of what has become of one upload of many."""
     if isinstance(done, Blob):
-        return pb.CompleteUploadsResponse.Outcome(blob_id=blob_id, blob=blob_message(done))
+        return {"blob_id": blob_id, "blob": _blob_fields(done)}
     missing = done.missing_parts if isinstance(done, UploadIncompleteError) else ()
     problem = pb.UploadProblem(
         reason=failure(done, "").reason, message=str(done), missing_parts=missing
     )
-    return pb.CompleteUploadsResponse.Outcome(blob_id=blob_id, problem=problem)
+    return {"blob_id": blob_id, "problem": problem}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gimle.asgard.core.errors import (
     DigestMismatchError,
@@ -19,6 +19,7 @@ from gimle.asgard.core.ids import check_id, new_id
 
 from asgard_server.blob import domain, limits, metrics
 from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.lately import Lately
 from asgard_server.blob.parts import Part, missing_parts, part_count, sha256_of_parts
 from asgard_server.blob.store import Bytes, Table
 from asgard_server.blob.together import arrived
@@ -41,16 +42,27 @@ class _Looked(NamedTuple):
     done: Blob
 
 
+_Answer: TypeAlias = Blob | Exception | _Looked
+
+
 class Completer:
     """Completes uploads after looking at what has arrived.
 
-    It works for the services until it is told for whom (`of`).
+    It works for the services until it is told for whom (`of`). `lately`: what an Uploader beside it
+    has begun.
     """
 
-    def __init__(self, table: Table, held: Bytes, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        held: Bytes,
+        clock: Callable[[], datetime],
+        lately: Lately | None = None,
+    ) -> None:
         self._table = table
         self._bytes = held
         self._clock = clock
+        self._lately = Lately() if lately is None else lately
         self._whose = SERVICES
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -72,32 +84,63 @@ class Completer:
         for blob_id, _ in asked:
             check_id(blob_id, "uploads.blob_id")
         digests = [limits.checked_sha256(sha, "uploads.sha256") for _, sha in asked]
-        found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
-        there = await arrived(self._bytes, found.values())
-
-        async def one(blob_id: str, sha256: str | None) -> Blob | Exception | _Looked:
-            blob = found.get(blob_id)
-            if blob is None:
-                return NotFoundError("blob", blob_id)
-            try:
-                if (held := there.get(blob.key)) is not None and not dry_run:
-                    _require_same(blob, sha256)
-                    return _Looked(blob, self._ready(blob, held))
-                async with self._turns:
-                    return await (self._looked(blob) if dry_run else self._complete(blob, sha256))
-            except _OF_ONE as error:
-                return error
-
-        work = [one(blob_id, sha) for (blob_id, _), sha in zip(asked, digests, strict=True)]
-        answers = await self._settled_all(await asyncio.gather(*work))
-        answers = await self._or_by_others(asked, answers)
+        # A digest is held against what the row says, and a dry run is to tell what it says now.
+        quick = {} if dry_run or any(digests) else await self._begun_lately(asked)
+        wanted = [
+            (blob_id, sha256)
+            for (blob_id, _), sha256 in zip(asked, digests, strict=True)
+            if blob_id not in quick
+        ]
+        others = iter(await self._looked_up(wanted, dry_run=dry_run) if wanted else ())
+        answers = [quick[blob_id] if blob_id in quick else next(others) for blob_id, _ in asked]
         if not dry_run:
             metrics.count_uploads(answers)
         return answers
 
-    async def _settled_all(
-        self, looked: Sequence[Blob | Exception | _Looked]
+    async def _begun_lately(self, asked: Sequence[tuple[str, str | None]]) -> dict[str, Blob]:
+        """Make those ready that were begun here and are whole, by what their rows said then."""
+        begun = self._whose.seen(self._lately.of([blob_id for blob_id, _ in asked]))
+        there = await arrived(self._bytes, begun.values())
+        now = self._clock()
+        whole = [
+            _Looked(begun[blob_id], _ready(begun[blob_id], held, now))
+            for blob_id, held in there.items()
+        ]
+        settled = await self._table.settle_all(whole) if whole else []
+        self._lately.forget(there)
+        return {blob.id: blob for blob in settled if blob is not None and blob.state == "ready"}
+
+    async def _looked_up(
+        self, asked: Sequence[tuple[str, str | None]], *, dry_run: bool
     ) -> list[Blob | Exception]:
+        """Make those ready that are whole, by what their rows say now."""
+        found = self._whose.seen(await self._table.find([blob_id for blob_id, _ in asked]))
+        there = await arrived(self._bytes, found.values())
+        now = self._clock()
+        answers: list[_Answer] = []
+        waiting: dict[int, Awaitable[_Answer]] = {}
+        for place, (blob_id, sha256) in enumerate(asked):
+            blob, held = found.get(blob_id), there.get(blob_id)
+            if blob is None:
+                answers.append(NotFoundError("blob", blob_id))
+            elif held is None:
+                answers.append(blob)
+                waiting[place] = self._one(blob, sha256, dry_run)
+            else:
+                answers.append(blob if dry_run else _listed(blob, held, sha256, now))
+        for place, answer in zip(waiting, await asyncio.gather(*waiting.values()), strict=True):
+            answers[place] = answer
+        return await self._or_by_others(asked, await self._settled_all(answers))
+
+    async def _one(self, blob: Blob, sha256: str | None, dry_run: bool) -> _Answer:
+        """What becomes of one upload that has to be looked at by itself."""
+        try:
+            async with self._turns:
+                return await (self._looked(blob) if dry_run else self._complete(blob, sha256))
+        except _OF_ONE as error:
+            return error
+
+    async def _settled_all(self, looked: Sequence[_Answer]) -> list[Blob | Exception]:
         """What has been found whole becomes ready, all in one transaction."""
         whole = [each for each in looked if isinstance(each, _Looked)]
         settled = iter(await self._table.settle_all(whole) if whole else ())
@@ -187,11 +230,7 @@ class Completer:
         # The store has refused all others; a store that cannot say so is not to be trusted.
         if held.size_bytes != blob.size_bytes or held.sha256 not in (None, blob.sha256):
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
-        return self._ready(blob, held)
-
-    def _ready(self, blob: Blob, held: Held) -> Blob:
-        verified = held.sha256 is not None
-        return domain.ready(blob, held, self._clock(), sha256=blob.sha256, verified=verified)
+        return _ready(blob, held, self._clock())
 
     async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
         size = blob.size_bytes or 0
@@ -258,6 +297,19 @@ class Completer:
             raise UploadEndedError(blob.id, now.state)
         await self._bytes.remove(blob)
         return now
+
+
+def _listed(blob: Blob, held: Held, sha256: str | None, now: datetime) -> _Answer:
+    """An upload whose right bytes a list has told of."""
+    try:
+        _require_same(blob, sha256)
+    except DigestMismatchError as error:
+        return error
+    return _Looked(blob, _ready(blob, held, now))
+
+
+def _ready(blob: Blob, held: Held, now: datetime) -> Blob:
+    return domain.ready(blob, held, now, sha256=blob.sha256, verified=held.sha256 is not None)
 
 
 def _require_same(blob: Blob, sha256: str | None) -> None:

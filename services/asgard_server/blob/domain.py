@@ -29,6 +29,7 @@ Way = Literal["checked", "parts", "plain"]
 
 # An upload that nobody completes is given up after this time, or when its last grant ends.
 UPLOAD_DAYS = 7
+_UPLOADING = timedelta(days=UPLOAD_DAYS)
 # Clocks differ, and a request that began in time may end later.
 MARGIN = timedelta(minutes=15)
 # A grant that holds a little longer than was noted is within the margin: so grants that follow
@@ -46,8 +47,8 @@ _NEXT: dict[State, frozenset[State]] = {
     "deleted": frozenset(),
 }
 
-# Before an attempt that several blobs share.
-TOGETHER = "~"
+# The attempt of an upload that begins, and what is before one that several blobs share.
+FIRST, TOGETHER = "1", "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +157,13 @@ class Held(NamedTuple):
     sha256_parts: str | None = None
 
 
-def begin(new: NewUpload, now: datetime, maker: str = "", at: str = "") -> Blob:
-    """Make the row of a new upload. `at` is put before the names of fields, as in `uploads[3].`.
+def begin(
+    new: NewUpload, now: datetime, maker: str = "", at: str = "", checked: str = FIRST
+) -> Blob:
+    """Make the row of a new upload, whose attempt is `checked` if the store checks all of it.
 
-    Raises `InvalidFieldError` for a field that breaks its rule.
+    `at` is put before the names of fields, as in `uploads[3].`. Raises `InvalidFieldError` for a
+    field that breaks its rule.
     """
     blob_id = check_id(new.id, f"{at}blob_id") if new.id else new_id(now)
     size = checked_size(new.size_bytes, f"{at}size_bytes")
@@ -171,10 +175,10 @@ def begin(new: NewUpload, now: datetime, maker: str = "", at: str = "") -> Blob:
         name=checked_name(new.name, f"{at}name") if new.name else blob_id,
         state="uploading",
         way=way,
-        attempt="1",
+        attempt=checked if way == "checked" else FIRST,
         content_type=checked_content_type(new.content_type, f"{at}content_type"),
         created_at=now,
-        expires_at=now + timedelta(days=UPLOAD_DAYS),
+        expires_at=now + _UPLOADING,
         grants_until=now + timedelta(seconds=seconds),
         size_bytes=size,
         sha256=sha256,
@@ -226,8 +230,10 @@ def ready(
     sha256_parts: str | None = None,
 ) -> Blob:
     """The row of an upload that has been completed. `verified`: the store knows `sha256`, too."""
+    require_next(blob, "ready")
     return replace(
-        moved_to(blob, "ready"),
+        blob,
+        state="ready",
         size_bytes=held.size_bytes,
         sha256=sha256,
         sha256_verified=verified,
@@ -254,9 +260,14 @@ def copy_at(blob_id: str, attempt: str, noted: datetime) -> Blob:
 
 def moved_to(blob: Blob, state: State) -> Blob:
     """The row in another state. Raises `UploadEndedError` where there is no such way."""
+    require_next(blob, state)
+    return replace(blob, state=state)
+
+
+def require_next(blob: Blob, state: State) -> None:
+    """Raise `UploadEndedError` unless the blob may come into this state."""
     if state not in _NEXT[blob.state]:
         raise UploadEndedError(blob.id, blob.state)
-    return replace(blob, state=state)
 
 
 def require_uploading(blob: Blob) -> Blob:

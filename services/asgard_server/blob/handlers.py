@@ -53,7 +53,7 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         self, request: pb.CreateUploadsRequest, context: Context
     ) -> pb.CreateUploadsResponse:
         begun = await self._uploader.begin([codec.new_upload(each) for each in request.uploads])
-        return pb.CreateUploadsResponse(uploads=map(codec.upload_message, begun))
+        return pb.CreateUploadsResponse(uploads=map(codec.upload_fields, begun))
 
     async def RenewUploads(
         self, request: pb.RenewUploadsRequest, context: Context
@@ -61,7 +61,7 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         begun = await self._uploader.renew(
             request.blob_ids, codec.seconds(request), request.lent_to
         )
-        return pb.RenewUploadsResponse(uploads=map(codec.upload_message, begun))
+        return pb.RenewUploadsResponse(uploads=map(codec.upload_fields, begun))
 
     async def SignParts(
         self, request: pb.SignPartsRequest, context: Context
@@ -92,7 +92,9 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         # To its end, also when the caller is gone: what the store has put together has no parts
         # that could be sent again, and the digest of all bytes is in this request alone.
         done = await to_the_end(self._completer.complete(asked, dry_run=request.dry_run))
-        outcomes = [codec.outcome(name, each) for (name, _), each in zip(asked, done, strict=True)]
+        outcomes = [
+            codec.outcome_fields(name, each) for (name, _), each in zip(asked, done, strict=True)
+        ]
         return pb.CompleteUploadsResponse(outcomes=outcomes)
 
     async def AbortUploads(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Sequence
 
 from gimle.asgard.core.errors import (
@@ -14,8 +15,9 @@ from prometheus_client import Counter
 
 from asgard_server.blob.domain import Blob
 
-# Why an upload was not completed.
-_OUTCOMES: dict[type[Exception], str] = {
+# What became of an upload that was to be completed.
+_OUTCOMES: dict[type[Blob | Exception], str] = {
+    Blob: "ready",
     UploadIncompleteError: "incomplete",
     DigestMismatchError: "different",
     UploadEndedError: "ended",
@@ -26,12 +28,11 @@ UPLOADS = Counter("asgard_blob_uploads", "Completions of uploads that were answe
 SWEPT = Counter("asgard_blob_swept", "Blobs of which nothing is left, forgotten by the sweeper.")
 
 # Shown as 0 from the start: a rate needs a first value.
-for _outcome in ("ready", *_OUTCOMES.values()):
+for _outcome in _OUTCOMES.values():
     UPLOADS.labels(_outcome)
 
 
 def count_uploads(answers: Sequence[Blob | Exception]) -> None:
     """Count what CompleteUploads answers of each upload."""
-    for answer in answers:
-        outcome = "ready" if isinstance(answer, Blob) else _OUTCOMES[type(answer)]
-        UPLOADS.labels(outcome).inc()
+    for kind, count in Counted(map(type, answers)).items():
+        UPLOADS.labels(_OUTCOMES[kind]).inc(count)

@@ -12,25 +12,29 @@ from datetime import datetime
 
 from gimle.asgard.core.ids import new_id
 
-from asgard_server.blob.domain import TOGETHER, Blob, Held
+from asgard_server.blob.domain import FIRST, TOGETHER, Blob, Held
 from asgard_server.blob.store import Bytes, Lists
 
 # From so many on: fewer are asked for one by one, whose keys are shorter to explain.
 FEW = 8
 
 
-def together(rows: Sequence[Blob], now: datetime) -> list[Blob]:
-    """The rows of one call, those in a folder of their own that its store will check."""
-    checked = sum(row.way == "checked" for row in rows)
-    if checked < FEW:
-        return list(rows)
+def together(count: int, now: datetime) -> str:
+    """What so many that begin in one call have as their attempt, if the store will check them."""
     # Fresh, as every attempt's is: nobody's URL leads there yet.
-    attempt = f"{TOGETHER}{new_id(now)}"
-    return [replace(row, attempt=attempt) if row.way == "checked" else row for row in rows]
+    return f"{TOGETHER}{new_id(now)}" if count >= FEW else FIRST
+
+
+def unless_few(rows: Sequence[Blob]) -> list[Blob]:
+    """The rows of one call, each with an attempt of its own where few have one in common."""
+    shared = sum(row.attempt.startswith(TOGETHER) for row in rows)
+    if shared >= FEW:
+        return list(rows)
+    return [row if row.attempt == FIRST else replace(row, attempt=FIRST) for row in rows]
 
 
 async def arrived(store: Bytes, blobs: Iterable[Blob]) -> dict[str, Held]:
-    """Those of uploads that began together whose right bytes are there, by their keys.
+    """Those of uploads that began together whose right bytes are there, by their ids.
 
     Their keys take nothing but what a grant has named, size and SHA-256, if the store compares: of
     each folder one object is asked for, and where the store has no SHA-256 of it, none is believed.
@@ -40,11 +44,11 @@ async def arrived(store: Bytes, blobs: Iterable[Blob]) -> dict[str, Held]:
     folders: dict[str, list[Blob]] = {}
     for blob in blobs:
         if blob.state == "uploading" and blob.attempt.startswith(TOGETHER):
-            folders.setdefault(f"blobs/{blob.attempt}/", []).append(blob)
+            folders.setdefault(blob.attempt, []).append(blob)
     found: dict[str, Held] = {}
-    for folder, some in folders.items():
+    for attempt, some in folders.items():
         if len(some) >= FEW:
-            found |= await _of_folder(store, store.lists, folder, some)
+            found |= await _of_folder(store, store.lists, f"blobs/{attempt}/", some)
     return found
 
 
@@ -58,4 +62,4 @@ async def _of_folder(
     one = await store.head(right[0].key)
     if one is None or one.sha256 is None or one.sha256 != right[0].sha256:
         return {}
-    return {blob.key: Held(sizes[blob.key], "", blob.sha256) for blob in right}
+    return {blob.id: Held(blob.size_bytes or 0, "", blob.sha256) for blob in right}

@@ -11,10 +11,11 @@ from gimle.asgard.core.errors import NotFoundError, UploadEndedError
 
 from asgard_server.blob import domain, limits
 from asgard_server.blob.domain import Blob, NewUpload
+from asgard_server.blob.lately import Lately
 from asgard_server.blob.parts import Part, part_bytes
 from asgard_server.blob.resuming import taken_up
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
-from asgard_server.blob.together import together
+from asgard_server.blob.together import together, unless_few
 from asgard_server.blob.whose import SERVICES, Whose
 
 
@@ -29,16 +30,23 @@ class Begun:
 class Uploader:
     """Begins uploads, grants what they need, and gives them up.
 
-    It works for the services until it is told for whom (`of`).
+    It works for the services until it is told for whom (`of`). `lately`: what it tells a Completer
+    beside it of what it has begun.
     """
 
     def __init__(
-        self, table: Table, held: Bytes, grants: Grants, clock: Callable[[], datetime]
+        self,
+        table: Table,
+        held: Bytes,
+        grants: Grants,
+        clock: Callable[[], datetime],
+        lately: Lately | None = None,
     ) -> None:
         self._table = table
         self._bytes = held
         self._grants = grants
         self._clock = clock
+        self._lately = Lately() if lately is None else lately
         self._whose = SERVICES
 
     def of(self, whose: Whose) -> Uploader:
@@ -57,10 +65,14 @@ class Uploader:
         if any(new.lent_to for new in asked):
             self._whose.require_service()
         maker = self._whose.maker
-        rows = [domain.begin(new, now, maker, f"uploads[{at}].") for at, new in enumerate(asked)]
-        if self._bytes.lists is not None:
-            rows = together(rows, now)
-        there = await self._table.begin(rows)
+        attempt = domain.FIRST if self._bytes.lists is None else together(len(asked), now)
+        rows = [
+            domain.begin(new, now, maker, f"uploads[{at}].", attempt)
+            for at, new in enumerate(asked)
+        ]
+        there = await self._table.begin(unless_few(rows))
+        if attempt != domain.FIRST:
+            self._lately.note(blob for blob in there if blob.attempt == attempt)
         await self._lend(there, [new.lent_to for new in asked])
         seconds = [limits.grant_seconds(new.seconds) for new in asked]
         return await self._granted(there, seconds)

@@ -24,6 +24,7 @@ from asgard_server.blob.completing import Completer
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.handlers import BlobHandlers
 from asgard_server.blob.keeping import Keeper
+from asgard_server.blob.lately import Lately
 from asgard_server.blob.lending import Lender
 from asgard_server.blob.lending_handlers import GrantHandlers
 from asgard_server.blob.store import Bytes, Grants
@@ -94,9 +95,10 @@ async def open_blobs(
         table, jobs, database, file = await _tables(settings, stack)
         sim_data = await open_sim_data(settings, jobs, opened.local, pool, stack)
         sweeper = Sweeper(table, table, held, _now)
+        lately = Lately()
         handlers = BlobHandlers(
-            Uploader(table, held, grants, _now),
-            Completer(table, held, _now),
+            Uploader(table, held, grants, _now, lately),
+            Completer(table, held, _now, lately),
             Keeper(table, held, grants, _now),
         )
         add = blob_service_pb2_grpc.add_BlobServiceServicer_to_server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from asgard_server.blob.domain import Blob
@@ -29,6 +30,10 @@ def moment(count: int) -> datetime:
     return _EPOCH + timedelta(microseconds=count)
 
 
+# Blobs that began in one call have their moments in common.
+_moment = lru_cache(maxsize=256)(moment)
+
+
 def row_of(blob: Blob) -> tuple[Any, ...]:
     """The columns of a blob, but for its owners."""
     return (
@@ -50,19 +55,19 @@ def blob_of(row: Sequence[Any], owners: Sequence[str] = ()) -> Blob:
         way=row[3],
         attempt=row[4],
         content_type=row[5],
-        created_at=moment(row[6]),
-        expires_at=moment(row[7]),
-        grants_until=moment(row[8]),
+        created_at=_moment(row[6]),
+        expires_at=_moment(row[7]),
+        grants_until=_moment(row[8]),
         size_bytes=row[9],
         sha256=row[10],
         sha256_verified=bool(row[11]),
         sha256_parts=row[12],
         part_size_bytes=row[13],
         upload_id=row[14],
-        ready_at=None if row[15] is None else moment(row[15]),
+        ready_at=None if row[15] is None else _moment(row[15]),
         owners=tuple(owners),
         maker=row[16],
-        lent_to=tuple(json.loads(line) for line in row[17].splitlines()[1:]),
+        lent_to=tuple(json.loads(line) for line in row[17].splitlines()[1:]) if row[17] else (),
     )
 
 

@@ -27,6 +27,7 @@ from asgard_server.store.blob_rows import (
 )
 from asgard_server.store.gathering import COMPANY_S, Gathering
 from asgard_server.store.postgres_link import Link
+from asgard_server.store.postgres_rows import said
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
@@ -61,32 +62,11 @@ _TYPES = {
 }
 
 
-def _arrays(columns: Sequence[str], first: int) -> str:
-    """Arguments that are arrays of these columns, numbered from `first`."""
-    return ", ".join(f"${place}::{_TYPES[name]}[]" for place, name in enumerate(columns, first))
-
-
-# All of them or, where one is there in some way, none.
-_INSERT_ALL = (
-    f"INSERT INTO asgard.blobs ({_COLUMNS}) SELECT * FROM unnest({_arrays(COLUMNS, 1)})"  # noqa: S608 - ours
-    " WHERE NOT EXISTS (SELECT FROM asgard.blobs WHERE id = ANY($1))"
-    # One by one: of two arrays PostgreSQL may look up all that a maker has, and go on so.
-    f" AND NOT EXISTS (SELECT FROM unnest($2, ${COLUMNS.index('maker') + 1}) AS n(name, maker)"
-    f" WHERE (SELECT true FROM asgard.blobs b WHERE {_THERE} AND b.maker = n.maker"
-    " AND b.name = n.name LIMIT 1))"
-)
 _COMPLETED = (
     "state", "attempt", "size_bytes", "sha256", "sha256_verified", "sha256_parts", "upload_id",
     "ready_at",
 )  # fmt: skip
-_COMPLETE = (
-    f"UPDATE asgard.blobs b SET {', '.join(f'{name} = n.{name}' for name in _COMPLETED)}"  # noqa: S608 - ours
-    f" FROM unnest($1::text[], $2::text[], {_arrays(_COMPLETED, 3)})"
-    f" AS n(id, was, {', '.join(_COMPLETED)})"
-    # Said so that it is not looked for in the index of what goes on, where all is that went on.
-    f" WHERE b.id = n.id AND b.state || '' = 'uploading' AND b.attempt = n.was"
-    f" AND b.id = ANY($1) RETURNING b.id, {_OWNERS}"
-)
+_COMPLETING = ("uploading", "ready")
 _SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1:], 2))
 _REPLACE = f"UPDATE asgard.blobs SET {_SETTING} WHERE id = $1"  # noqa: S608 - ours
 _OVERDUE = (
@@ -147,14 +127,14 @@ class PostgresBlobs:
     async def _added(self, blobs: Sequence[Blob]) -> bool:
         """Add rows in one statement, all or none."""
         # In the order of names, so that two calls with the same ones wait for each other.
-        rows = [row_of(blob) for blob in sorted(blobs, key=lambda blob: blob.name)]
+        statement, arguments = insert_all(sorted(blobs, key=lambda blob: blob.name))
         with self._link.errors():
             async with self._link.acquired() as connection:
                 try:
-                    done = await connection.execute(_INSERT_ALL, *zip(*rows, strict=True))
+                    done = await connection.execute(statement, *arguments)
                 except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
                     return False  # added by others meanwhile, or twice by this call
-        return bool(done == f"INSERT 0 {len(rows)}")
+        return bool(done == f"INSERT 0 {len(blobs)}")
 
     async def find(self, names: Sequence[str], maker: str = "") -> dict[str, Blob]:
         """Look up blobs by ids, or by a maker's names behind "name:"; without those missing."""
@@ -198,12 +178,13 @@ class PostgresBlobs:
 
     async def settle_all(self, changes: Sequence[tuple[Blob, Blob]]) -> list[Blob | None]:
         """Settle many at once, each by itself; None where a row is gone."""
-        completed = [one for one in changes if one[1].state == "ready"]
+        completed = [one for one in changes if (one[0].state, one[1].state) == _COMPLETING]
         done = await self._complete(completed) if completed else {}
         answers: list[Blob | None] = []
         for before, after in changes:
             if before.id in done:
-                answers.append(replace(after, owners=done[before.id]))
+                owners = done[before.id]
+                answers.append(after if after.owners == owners else replace(after, owners=owners))
                 continue
             try:
                 answers.append(await self.settle(before, after))
@@ -213,14 +194,11 @@ class PostgresBlobs:
 
     async def _complete(self, changes: Sequence[tuple[Blob, Blob]]) -> dict[str, tuple[str, ...]]:
         """Make uploads ready in one statement; answer the owners of those that it has found."""
-        rows = [
-            (before.id, before.attempt, *(_value(after, name) for name in _COMPLETED))
-            for before, after in sorted(changes, key=lambda one: one[0].id)
-        ]
+        statement, arguments = complete_all(sorted(changes, key=lambda one: one[0].id))
         with self._link.errors():
             async with self._link.acquired() as connection:
                 try:
-                    found = await connection.fetch(_COMPLETE, *zip(*rows, strict=True))
+                    found = await connection.fetch(statement, *arguments)
                 except asyncpg.DeadlockDetectedError:
                     return {}  # one by one then
         return {row["id"]: tuple(row["owners"]) for row in found}
@@ -353,8 +331,46 @@ class PostgresBlobs:
         return self._link.lock(name)
 
 
-def _value(blob: Blob, column: str) -> Any:
-    return row_of(blob)[COLUMNS.index(column)]
+def insert_all(blobs: Sequence[Blob]) -> tuple[str, list[Any]]:
+    """A statement that adds rows, all of them or, where one is there in some way, none."""
+    how, arguments = said(_TYPES, list(zip(*map(row_of, blobs), strict=True)), each=("id", "name"))
+    statement = (
+        f"INSERT INTO asgard.blobs ({_COLUMNS}) SELECT {', '.join(how.of.values())} FROM {how.rows}"  # noqa: S608 - ours
+        " WHERE NOT EXISTS (SELECT FROM asgard.blobs WHERE id = ANY($1))"
+        # One by one: of two arrays PostgreSQL may look up all that a maker has, and go on so.
+        f" AND NOT EXISTS (SELECT FROM {how.rows} WHERE (SELECT true FROM asgard.blobs b"
+        f" WHERE {_THERE} AND b.maker = {how.of['maker']} AND b.name = n.name LIMIT 1))"
+    )
+    return statement, arguments
+
+
+def complete_all(changes: Sequence[tuple[Blob, Blob]]) -> tuple[str, list[Any]]:
+    """A statement that makes uploads ready, each unless its row is another by now."""
+    was = zip(*(_completed(before) for before, _ in changes), strict=True)
+    now = zip(*(_completed(after) for _, after in changes), strict=True)
+    # What stays as it is need not be said.
+    changed = {name: new for name, old, new in zip(_COMPLETED, was, now, strict=True) if old != new}
+    types = {name: _TYPES[name] for name in ("id", *changed)} | {"was": "text"}
+    ids = [before.id for before, _ in changes]
+    attempts = [before.attempt for before, _ in changes]
+    how, arguments = said(types, [ids, *changed.values(), attempts], each=("id",))
+    joined = f" FROM {how.rows} WHERE b.id = n.id AND" if len(how.each) > 1 else " WHERE"
+    statement = (
+        f"UPDATE asgard.blobs b SET {', '.join(f'{name} = {how.of[name]}' for name in changed)}"  # noqa: S608 - ours
+        # Said so that it is not looked for in the index of what goes on, where all is that went on.
+        f"{joined} b.id = ANY($1) AND b.state || '' = 'uploading' AND b.attempt = {how.of['was']}"
+        f" RETURNING b.id, {_OWNERS}"
+    )
+    return statement, arguments
+
+
+def _completed(blob: Blob) -> tuple[Any, ...]:
+    """The columns of `_COMPLETED`."""
+    ready_at = None if blob.ready_at is None else micros(blob.ready_at)
+    return (
+        blob.state, blob.attempt, blob.size_bytes, blob.sha256, blob.sha256_verified,
+        blob.sha256_parts, blob.upload_id, ready_at,
+    )  # fmt: skip
 
 
 async def _begin(connection: Connection, asked: Blob) -> Blob:

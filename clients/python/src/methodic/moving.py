@@ -18,10 +18,11 @@ from gimle.asgard.transfer.downloading import Wanted, download
 from gimle.asgard.transfer.errors import TransferError
 from gimle.asgard.transfer.grants import LARGE_BYTES, Begun, Grant, Measured, Outgoing, Part, Remote
 from gimle.asgard.transfer.lanes import Work
+from gimle.asgard.transfer.line import FilePart
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import send
 from gimle.asgard.transfer.uploading import upload
-from gimle.asgard.transfer.wire import FilePart, Wire
+from gimle.asgard.transfer.wire import Wire
 
 from methodic import paths
 from methodic.answers import Answer

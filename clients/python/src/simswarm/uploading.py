@@ -19,9 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 from gimle.asgard.core.errors import InvalidFieldError
 from gimle.asgard.transfer.bucket import refusal
 from gimle.asgard.transfer.errors import RefusedError, TooLargeError, TransferStoppedError
+from gimle.asgard.transfer.line import FilePart
 from gimle.asgard.transfer.progress import Listener, Meter
 from gimle.asgard.transfer.requesting import require_one_request
-from gimle.asgard.transfer.wire import FilePart, Wire
+from gimle.asgard.transfer.wire import Wire
 
 ATTEMPTS, PAUSE_S, SILENCE_S = 3, 2.0, 60.0
 """How often a file is sent at most, what lies between, how long the store may be silent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from mimetypes import MimeTypes
 from pathlib import Path
 
@@ -46,16 +47,17 @@ def _files(path: Path, name: str) -> Iterator[Outgoing]:
     if path.is_dir():
         for file in tree(path, name):
             if not (file.path.name.startswith(".") and file.path.name.endswith(_UNFINISHED)):
-                yield replace(file, content_type=_content_type(file.path))
+                yield replace(file, content_type=_content_type(file.path.suffix))
         return
     path.stat()  # says by itself that there is nothing
     if not path.is_file():
         raise InvalidFieldError("paths", f"{path} is neither a file nor a folder", "leave it out")
-    yield Outgoing(path, name, _content_type(path))
+    yield Outgoing(path, name, _content_type(path.suffix))
 
 
-def _content_type(path: Path) -> str:
-    kind, packed = _TYPES.guess_type(path.name)
+@lru_cache(maxsize=256)
+def _content_type(suffix: str) -> str:
+    kind, packed = _TYPES.guess_type(f"file{suffix}")
     return _UNKNOWN if kind is None or packed else kind
 
 
@@ -69,7 +71,7 @@ def _each_once(files: Sequence[Outgoing]) -> Iterator[Outgoing]:
             raise InvalidFieldError(
                 "paths", f"{other} and {file.path} would both be {name}", "upload them apart"
             )
-        yield replace(file, name=name)
+        yield file if name == file.name else replace(file, name=name)
 
 
 def targets(blobs: Sequence[Blob], asked: str, to: Path) -> list[Path]:

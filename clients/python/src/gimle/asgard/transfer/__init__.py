@@ -32,10 +32,12 @@ from gimle.asgard.transfer.grants import (
     parts_at_once,
 )
 from gimle.asgard.transfer.lanes import Work
+from gimle.asgard.transfer.line import Views
 from gimle.asgard.transfer.progress import Progress
 from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.uploading import tree, upload
-from gimle.asgard.transfer.wire import Views, Wire
+from gimle.asgard.transfer.trees import tree
+from gimle.asgard.transfer.uploading import upload
+from gimle.asgard.transfer.wire import Wire
 
 __all__ = [
     "LARGE_BYTES",

@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from gimle.asgard.transfer.errors import WireError
 from gimle.asgard.transfer.grants import Part, parts_at_once
-from gimle.asgard.transfer.wire import CHUNK_BYTES, FilePart, WireError
+from gimle.asgard.transfer.line import CHUNK_BYTES, FilePart
 
 if TYPE_CHECKING:
     from hashlib import _Hash

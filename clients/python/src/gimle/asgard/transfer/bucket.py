@@ -12,10 +12,12 @@ from types import MappingProxyType
 from xml.etree import ElementTree
 
 from gimle.asgard.core.signing import Signer, StoreSettings
+from gimle.asgard.transfer.answer import Answer
 from gimle.asgard.transfer.digests import Digest, encoded
 from gimle.asgard.transfer.errors import RefusedError
+from gimle.asgard.transfer.line import Body
 from gimle.asgard.transfer.patience import patiently
-from gimle.asgard.transfer.wire import Answer, Body, Lanes
+from gimle.asgard.transfer.wire import Lanes
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _MOST_DELETED = 1_000

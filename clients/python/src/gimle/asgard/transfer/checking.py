@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gimle.asgard.transfer.digests import Digest
-from gimle.asgard.transfer.wire import CHUNK_BYTES
+from gimle.asgard.transfer.line import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gimle.asgard.transfer.answer import Answer
 from gimle.asgard.transfer.bucket import refusal
 from gimle.asgard.transfer.digests import Digest
-from gimle.asgard.transfer.errors import RefusedError, WrongBytesError
+from gimle.asgard.transfer.errors import RefusedError, WireError, WrongBytesError
 from gimle.asgard.transfer.grants import Downloads, Grant, Remote
 from gimle.asgard.transfer.lanes import LANES, Task, Work
 from gimle.asgard.transfer.partial import (
@@ -28,7 +29,7 @@ from gimle.asgard.transfer.partial import (
 from gimle.asgard.transfer.patience import patiently
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import fresh, reading
-from gimle.asgard.transfer.wire import Answer, Wire, WireError
+from gimle.asgard.transfer.wire import Wire
 
 if TYPE_CHECKING:
     from hashlib import _Hash

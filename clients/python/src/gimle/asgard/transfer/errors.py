@@ -5,6 +5,7 @@ TransferError             also OSError
 ├── TooLargeError         more than one request carries
 ├── WrongBytesError       what arrived, or what lies there, is not what was promised
 ├── BusyError             another process is at the same target
+├── WireError             no answer came, or what came was not one
 └── TransferStoppedError  the caller asked to stop; a later call goes on where it ended
 """
 
@@ -35,6 +36,10 @@ class RefusedError(TransferError):
     def passing(self) -> bool:
         """Whether the same request may succeed a moment later."""
         return self.status in {408, 429, 500, 502, 503, 504}
+
+
+class WireError(TransferError):
+    """The connection broke, or what came over it was not HTTP."""
 
 
 class TooLargeError(TransferError):

@@ -7,8 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from gimle.asgard.transfer.errors import RefusedError, TransferStoppedError
-from gimle.asgard.transfer.wire import WireError
+from gimle.asgard.transfer.errors import RefusedError, TransferStoppedError, WireError
 
 Done = TypeVar("Done")
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from gimle.asgard.transfer.bucket import refusal
 from gimle.asgard.transfer.errors import RefusedError, TooLargeError, WrongBytesError
-from gimle.asgard.transfer.grants import Grant
+from gimle.asgard.transfer.grants import Grant, Measured, Uploads
 from gimle.asgard.transfer.lanes import Work
+from gimle.asgard.transfer.line import Body
 from gimle.asgard.transfer.patience import patiently
-from gimle.asgard.transfer.wire import Body, Wire
+from gimle.asgard.transfer.wire import Wire
 
 ONE_REQUEST_BYTES = 5 * 10**9
 """What S3 takes as the body of one request, a part or a whole object."""
 
 _MARGIN_S = 30.0
+# Said by MinIO, and by versitygw, also when the folder of a key, left empty by a delete, vanished
+# while the object was on its way into it.
+_VANISHED = {"AccessDenied", "ExistingObjectIsDirectory"}
+_DENIED_PAUSES_S = (0.02, 0.2)
 _MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 
 
@@ -45,18 +51,19 @@ def send(
     body: Body,
     renew: Callable[[], Grant],
     there: Callable[[], bool] = lambda: False,
+    *,
+    doubtful: bool = False,
 ) -> str:
     """Send a body; answer its ETag, "" when the place had it already.
 
     `there` is asked before a body is sent again: an attempt of which nothing is known may have
     brought it. A store that has it refuses it early and hangs up, which a proxy before it tells
-    as a failure of its own (nginx: 502), however often it is tried.
+    as a failure of its own (nginx: 502), however often it is tried. `doubtful`: there was such an
+    attempt before this call.
 
     Raises TooLargeError, RefusedError, WrongBytesError, WireError, and what `renew` and `there` do.
     """
     require_one_request(name, len(body) if isinstance(body, bytes) else body.size)
-
-    doubtful = False
 
     def once() -> str:
         nonlocal doubtful
@@ -75,12 +82,40 @@ def send(
             raise refusal(f"upload of {name}", answer.status, said)
         return answer.headers.get("etag", "")
 
-    try:
-        return patiently(once, work.stop)
-    except RefusedError as error:
-        if error.code in _MISMATCHES:
-            raise WrongBytesError(name, "it was changed while it was sent; send it again") from None
-        raise
+    for pause in (*_DENIED_PAUSES_S, None):
+        try:
+            return patiently(once, work.stop)
+        except RefusedError as error:
+            if error.code in _MISMATCHES:
+                raise WrongBytesError(
+                    name, "it was changed while it was sent; send it again"
+                ) from None
+            if error.code not in _VANISHED or pause is None:
+                raise
+        work.stop.wait(pause)
+    raise AssertionError  # the last attempt returns or raises
+
+
+def send_whole(
+    wire: Wire,
+    work: Work,
+    to: Uploads,
+    file: Measured,
+    grant: Grant,
+    body: Body,
+    *,
+    doubtful: bool = False,
+) -> None:
+    """Send a file in one request. Raises as `send`, WrongBytesError where others were faster."""
+
+    def renew() -> Grant:
+        anew = to.whole([file])[0]
+        if anew is None:
+            raise WrongBytesError(file.file.name, "somebody else has sent it meanwhile")
+        return anew
+
+    there = partial(to.there, file)
+    send(wire, work, file.file.name, grant, body, renew, there, doubtful=doubtful)
 
 
 def reading(grant: Grant, etag: str, first: int | None = None, last: int = 0) -> Mapping[str, str]:

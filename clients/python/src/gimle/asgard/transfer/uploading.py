@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -23,12 +23,11 @@ from gimle.asgard.transfer.grants import (
     parts_at_once,
 )
 from gimle.asgard.transfer.lanes import LANES, Task, Work
+from gimle.asgard.transfer.line import FilePart
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
-from gimle.asgard.transfer.requesting import send
-from gimle.asgard.transfer.wire import Body, FilePart, Wire
-
-_SMALL_BYTES = 1 << 20
-_BATCH_FILES, _BATCH_BYTES = 32, 1 << 22
+from gimle.asgard.transfer.requesting import send, send_whole
+from gimle.asgard.transfer.small import SMALL_BYTES, SmallFiles
+from gimle.asgard.transfer.wire import Wire
 
 
 def upload(
@@ -55,13 +54,6 @@ def upload(
     finally:
         uploading.close()
     return meter.end()
-
-
-def tree(folder: Path, prefix: str) -> Iterator[Outgoing]:
-    """Every file below a folder, named `prefix/` and its path inside."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield Outgoing(path, f"{prefix}/{path.relative_to(folder).as_posix()}".lstrip("/"))
 
 
 def _size(path: Path) -> int:
@@ -91,34 +83,10 @@ class _Uploading:
             if size > LARGE_BYTES:
                 yield partial(self._in_parts, file, size)
         for file, size in sized:
-            if _SMALL_BYTES < size <= LARGE_BYTES:
+            if SMALL_BYTES < size <= LARGE_BYTES:
                 yield partial(self._whole, file, size)
-        batch: list[Outgoing] = []
-        bytes = 0
-        for file, size in sized:
-            if size > _SMALL_BYTES:
-                continue
-            if len(batch) == _BATCH_FILES or (batch and bytes + size > _BATCH_BYTES):
-                yield partial(self._small, batch)
-                batch, bytes = [], 0
-            batch.append(file)
-            bytes += size
-        if batch:
-            yield partial(self._small, batch)
-
-    def _small(self, files: Sequence[Outgoing], wire: Wire) -> None:
-        self.work.check()
-        bodies = [file.path.read_bytes() for file in files]
-        measured = [
-            Measured(file, len(body), sha256(body).digest())
-            for file, body in zip(files, bodies, strict=True)
-        ]
-        grants = self.to.whole(measured)
-        for one, body, grant in zip(measured, bodies, grants, strict=True):
-            if grant is not None:
-                self._send(one, grant, body, wire)
-            self.meter.add(1, one.size, 0 if grant is None else one.size)
-        self.to.arrived([one for one, grant in zip(measured, grants, strict=True) if grant])
+        small = [each for each in sized if each[1] <= SMALL_BYTES]
+        yield from SmallFiles(small, self.to, self.work, self.meter).tasks()
 
     def _whole(self, file: Outgoing, size: int, wire: Wire) -> None:
         with file.path.open("rb", buffering=0) as opened:
@@ -128,22 +96,9 @@ class _Uploading:
             measured = Measured(file, size, digest.digest())
             grant = self.to.whole([measured])[0]
             if grant is not None:
-                self._send(measured, grant, body, wire)
+                send_whole(wire, self.work, self.to, measured, grant, body)
                 self.to.arrived([measured])
             self.meter.add(1, size, 0 if grant is None else size)
-
-    def _send(self, measured: Measured, grant: Grant, body: Body, wire: Wire) -> None:
-        name, there = measured.file.name, partial(self.to.there, measured)
-        send(wire, self.work, name, grant, body, self._renewed(measured), there)
-
-    def _renewed(self, measured: Measured) -> Callable[[], Grant]:
-        def renew() -> Grant:
-            grant = self.to.whole([measured])[0]
-            if grant is None:
-                raise WrongBytesError(measured.file.name, "somebody else has sent it meanwhile")
-            return grant
-
-        return renew
 
     def _in_parts(self, file: Outgoing, size: int, wire: Wire) -> None:
         """Send a file in parts, one at a time: of a killed upload no more than that is lost.

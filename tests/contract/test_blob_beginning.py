@@ -131,3 +131,8 @@ async def test_a_row_of_another_attempt_is_left_as_it_is(tmp_path: Path) -> None
         changes = [(one, domain.ready(one, held, at, sha256=None)) for one in meant]
         assert await home.table.settle_all(changes) == [changes[0][1], there[1]]
         assert await home.table.settle_all(changes[1:]) == [there[1]]
+        # What others have set meanwhile is as it should be afterwards, too.
+        await home.table.settle(there[1], replace(there[1], upload_id="u"))
+        whole = (there[1], domain.ready(there[1], held, at, sha256=None))
+        assert await home.table.settle_all([whole]) == [whole[1]]
+        assert await home.table.known([there[1].id]) == {there[1].id: whole[1]}

@@ -66,6 +66,8 @@ _COMPLETED = (
     "state", "attempt", "size_bytes", "sha256", "sha256_verified", "sha256_parts", "upload_id",
     "ready_at",
 )  # fmt: skip
+# Said when an upload begins, and by nobody else before it is completed.
+_DECLARED = ("size_bytes", "sha256")
 _COMPLETING = ("uploading", "ready")
 _SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1:], 2))
 _REPLACE = f"UPDATE asgard.blobs SET {_SETTING} WHERE id = $1"  # noqa: S608 - ours
@@ -348,15 +350,19 @@ def complete_all(changes: Sequence[tuple[Blob, Blob]]) -> tuple[str, list[Any]]:
     """A statement that makes uploads ready, each unless its row is another by now."""
     was = zip(*(_completed(before) for before, _ in changes), strict=True)
     now = zip(*(_completed(after) for _, after in changes), strict=True)
-    # What stays as it is need not be said.
-    changed = {name: new for name, old, new in zip(_COMPLETED, was, now, strict=True) if old != new}
-    types = {name: _TYPES[name] for name in ("id", *changed)} | {"was": "text"}
+    # Of each blob another: what stays as it is need not be said.
+    after = {
+        name: new
+        for name, old, new in zip(_COMPLETED, was, now, strict=True)
+        if old != new or name not in _DECLARED
+    }
+    types = {name: _TYPES[name] for name in ("id", *after)} | {"was": "text"}
     ids = [before.id for before, _ in changes]
     attempts = [before.attempt for before, _ in changes]
-    how, arguments = said(types, [ids, *changed.values(), attempts], each=("id",))
+    how, arguments = said(types, [ids, *after.values(), attempts], each=("id",))
     joined = f" FROM {how.rows} WHERE b.id = n.id AND" if len(how.each) > 1 else " WHERE"
     statement = (
-        f"UPDATE asgard.blobs b SET {', '.join(f'{name} = {how.of[name]}' for name in changed)}"  # noqa: S608 - ours
+        f"UPDATE asgard.blobs b SET {', '.join(f'{name} = {how.of[name]}' for name in after)}"  # noqa: S608 - ours
         # Said so that it is not looked for in the index of what goes on, where all is that went on.
         f"{joined} b.id = ANY($1) AND b.state || '' = 'uploading' AND b.attempt = {how.of['was']}"
         f" RETURNING b.id, {_OWNERS}"

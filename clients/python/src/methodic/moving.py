@@ -57,7 +57,7 @@ def sources(folder: Path) -> list[Source]:
 
     Raises UploadError, and OSError for what cannot be read.
     """
-    found = [path for path in below(folder) if path.is_file()] if folder.is_dir() else []
+    found = [Path(each.path) for each in below(folder) if each.is_file()] if folder.is_dir() else []
     if not found:
         raise UploadError(f"{folder} has no files: an asset has one component at least")
     return [source(path, path.relative_to(folder).as_posix()) for path in found]

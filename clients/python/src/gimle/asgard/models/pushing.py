@@ -142,7 +142,8 @@ def _shown(folder: Path) -> list[Path]:
 def _files(folder: Path) -> list[Path]:
     """All files below a folder; a link whose blob is missing is an error that names it."""
     found = []
-    for path in below(folder) if folder.is_dir() else ():
+    for entry in below(folder) if folder.is_dir() else ():
+        path = Path(entry.path)
         if path.name.startswith(".") and path.name.endswith(UNFINISHED):
             continue
         if path.is_file():

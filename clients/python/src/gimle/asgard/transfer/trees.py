@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from operator import attrgetter
 from pathlib import Path
 
+from gimle.asgard.core.walking import below
+from gimle.asgard.transfer.errors import TransferError
 from gimle.asgard.transfer.grants import Outgoing
-
-_name = attrgetter("name")
 
 
 def tree(folder: Path, prefix: str) -> Iterator[Outgoing]:
-    """Every file below a folder, named `prefix/` and its path inside. Raises OSError.
+    """Every file below a folder, named `prefix/` and its path inside.
 
-    Links to files are files; those to folders are not followed.
+    Links to files are files; those to folders are not followed. Raises OSError for what cannot be
+    read, TransferError for a link to nothing, or what else is no file.
     """
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=_name)
-    for entry in entries:
-        name = f"{prefix}/{entry.name}".lstrip("/")
-        if entry.is_dir(follow_symlinks=False):
-            yield from tree(Path(entry.path), name)
-        elif entry.is_file():
-            yield Outgoing(Path(entry.path), name)
+    start = len(os.path.join(folder, ""))
+    for entry in below(folder):
+        if entry.is_file():
+            yield Outgoing(Path(entry.path), f"{prefix}/{entry.path[start:]}".lstrip("/"))
+        elif not entry.is_dir():
+            raise TransferError(
+                f"{entry.path} is neither a file nor a folder: remove it, or send what is beside it"
+            )

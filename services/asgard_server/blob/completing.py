@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
-from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
@@ -15,21 +14,19 @@ from gimle.asgard.core.errors import (
     UploadEndedError,
     UploadIncompleteError,
 )
-from gimle.asgard.core.ids import check_id, new_id
+from gimle.asgard.core.ids import check_id
 
 from asgard_server.blob import domain, limits, metrics
+from asgard_server.blob.assembling import put_together, require_parts
+from asgard_server.blob.copying import copied
 from asgard_server.blob.domain import Blob, Held
 from asgard_server.blob.lately import Lately
-from asgard_server.blob.parts import Part, missing_parts, part_count, sha256_of_parts
 from asgard_server.blob.store import Bytes, Table
 from asgard_server.blob.together import arrived
 from asgard_server.blob.whose import SERVICES, Whose
 
 # Questions to the store that one call has open at a time.
 _AT_ONCE = 16
-
-# Until an object appears that another call is putting together: 4 s in all.
-_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 # What concerns one upload of many; anything else ends the call.
 _OF_ONE = (NotFoundError, UploadIncompleteError, UploadEndedError, DigestMismatchError)
@@ -195,7 +192,7 @@ class Completer:
             return blob
         if blob.way != "parts":
             raise UploadIncompleteError(blob.id, "nothing has arrived")
-        _require_parts(blob, await self._bytes.parts(blob) or [])
+        require_parts(blob, await self._bytes.parts(blob) or [])
         return blob
 
     async def _complete(self, blob: Blob, sha256: str | None) -> Blob | _Looked:
@@ -212,9 +209,10 @@ class Completer:
             case "checked":
                 return _Looked(blob, await self._checked(blob))
             case "parts":
-                return await self._settled(blob, await self._put_together(blob, sha256))
+                done = await put_together(self._bytes, blob, sha256, self._clock)
+                return await self._settled(blob, done)
             case "plain":
-                return await self._copied(blob, sha256)
+                return await copied(self._table, self._bytes, blob, sha256, self._clock)
 
     async def _settled(self, blob: Blob, done: Blob) -> Blob:
         """The row that won: of several who complete, each answers the same."""
@@ -231,72 +229,6 @@ class Completer:
         if held.size_bytes != blob.size_bytes or held.sha256 not in (None, blob.sha256):
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
         return _ready(blob, held, self._clock())
-
-    async def _put_together(self, blob: Blob, sha256: str | None) -> Blob:
-        size = blob.size_bytes or 0
-        # In this order: parts that somebody else puts together go when the whole is there.
-        parts = await self._bytes.parts(blob)
-        held = await self._bytes.head(blob.key)
-        if held is None:
-            _require_parts(blob, parts or [])
-            await self._bytes.finish_parts(blob, parts or [])
-            held = await self._appeared(blob)
-        else:
-            # Of somebody who died before he had removed them: the row will forget their name.
-            await self._bytes.drop_parts(blob)
-        if held is None:
-            raise UploadIncompleteError(blob.id, "its parts are gone: upload it again")
-        wanted = blob.sha256 or sha256
-        if held.size_bytes != size or (None not in (held.sha256, wanted) and held.sha256 != wanted):
-            raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
-        return domain.ready(
-            blob,
-            held,
-            self._clock(),
-            sha256=held.sha256 or wanted,
-            verified=held.sha256 is not None,
-            sha256_parts=held.sha256_parts or (sha256_of_parts(parts) if parts else None),
-        )
-
-    async def _appeared(self, blob: Blob) -> Held | None:
-        """The whole: where somebody else is putting it together, the parts go a moment before."""
-        for pause in _PAUSES_S:
-            if (held := await self._bytes.head(blob.key)) is not None:
-                return held
-            await asyncio.sleep(pause)
-        return await self._bytes.head(blob.key)
-
-    async def _copied(self, blob: Blob, sha256: str | None) -> Blob:
-        """Bytes of a plain PUT may change while its URL holds: so a copy is what is kept."""
-        arrived = await self._bytes.head(blob.arrives_at)
-        if arrived is None:
-            raise UploadIncompleteError(blob.id, "nothing has arrived")
-        if arrived.size_bytes > limits.PLAIN_BYTES:
-            raise UploadIncompleteError(
-                blob.id, f"it has more than {limits.PLAIN_BYTES:,} bytes: upload it in parts"
-            )
-        if blob.size_bytes not in (None, arrived.size_bytes):
-            raise DigestMismatchError(blob.id, f"{arrived.size_bytes:,} bytes have arrived")
-        copy = replace(blob, attempt=new_id(self._clock()))
-        # Whoever dies from here on leaves bytes that no row names: the sweeper finds them by this.
-        await self._table.note_copy(copy, self._clock())
-        held = await self._bytes.copy(blob.arrives_at, arrived.etag, copy.key, blob.content_type)
-        if held is None:
-            # A store that was asked twice may have copied the first time.
-            await self._bytes.remove(copy)
-            raise UploadIncompleteError(blob.id, "other bytes arrived meanwhile: complete it again")
-        wanted = blob.sha256 or sha256
-        if wanted is not None and held.sha256 != wanted:
-            await self._bytes.remove(copy)
-            raise DigestMismatchError(blob.id, f"bytes with SHA-256 {held.sha256} have arrived")
-        done = domain.ready(copy, held, self._clock(), sha256=held.sha256, verified=True)
-        now = await self._table.settle(blob, done)
-        if now.attempt != done.attempt or now.state != "ready":
-            await self._bytes.remove(copy)  # somebody else's copy is the blob
-        if now.state != "ready":
-            raise UploadEndedError(blob.id, now.state)
-        await self._bytes.remove(blob)
-        return now
 
 
 def _listed(blob: Blob, held: Held, sha256: str | None, now: datetime) -> _Answer:
@@ -315,15 +247,3 @@ def _ready(blob: Blob, held: Held, now: datetime) -> Blob:
 def _require_same(blob: Blob, sha256: str | None) -> None:
     if sha256 is not None and blob.sha256 is not None and sha256 != blob.sha256:
         raise DigestMismatchError(blob.id, f"its SHA-256 was declared as {blob.sha256}")
-
-
-def _require_parts(blob: Blob, arrived: Sequence[Part]) -> None:
-    """Raise `UploadIncompleteError` unless all parts have arrived."""
-    size = blob.size_bytes or 0
-    if missing := missing_parts(size, arrived):
-        raise UploadIncompleteError(
-            blob.id,
-            f"{len(missing):,} of {part_count(size):,} parts are missing, "
-            f"the first is {missing[0]}",
-            tuple(missing[:1_000]),
-        )

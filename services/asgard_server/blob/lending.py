@@ -17,6 +17,7 @@ from gimle.asgard.core.errors import (
 )
 
 from asgard_server.blob import limits
+from asgard_server.blob.assembling import appeared
 from asgard_server.blob.domain import Held
 from asgard_server.blob.kept import Kept, kept_key
 from asgard_server.blob.parts import (
@@ -29,8 +30,6 @@ from asgard_server.blob.parts import (
 from asgard_server.blob.store import Bytes, Grant, Grants
 
 _AT_ONCE = 16
-# Until an object appears that another call is putting together: 4 s in all.
-_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 Outcome = Held | UploadIncompleteError | DigestMismatchError
 
@@ -120,7 +119,10 @@ class Lender:
     async def _put_together(self, kept: Kept, parts: Sequence[Part]) -> Held | None:
         missing = missing_parts(kept.size_bytes, parts)
         if missing:
-            if kept.upload_id is None and (held := await self._appeared(kept.key)) is not None:
+            if (
+                kept.upload_id is None
+                and (held := await appeared(self._bytes, kept.key)) is not None
+            ):
                 return held
             raise UploadIncompleteError(
                 kept.key,
@@ -129,15 +131,7 @@ class Lender:
                 tuple(missing[:1_000]),
             )
         await self._bytes.finish_parts(kept, parts)
-        return await self._appeared(kept.key)
-
-    async def _appeared(self, key: str) -> Held | None:
-        """The whole: where somebody else is putting it together, the parts go a moment before."""
-        for pause in _PAUSES_S:
-            if (held := await self._bytes.head(key)) is not None:
-                return held
-            await asyncio.sleep(pause)
-        return await self._bytes.head(key)
+        return await appeared(self._bytes, kept.key)
 
     async def _known(self, kept: Kept, held: Held) -> Held:
         """What is there with its digest, where the place itself has to compute that."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -10,11 +9,9 @@ from datetime import datetime
 from gimle.asgard.core.errors import DigestMismatchError, UploadEndedError
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.assembling import appeared
+from asgard_server.blob.domain import Blob
 from asgard_server.blob.store import Bytes, Table
-
-# Until an object appears whose parts have just been put together.
-_PAUSES_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 async def taken_up(table: Table, store: Bytes, blob: Blob, clock: Callable[[], datetime]) -> Blob:
@@ -24,7 +21,7 @@ async def taken_up(table: Table, store: Bytes, blob: Blob, clock: Callable[[], d
     it does now, and `UploadEndedError` is raised. Or the store has let the parts expire, as MinIO
     does after a day: then an upload of fresh parts is begun under the same key, which has no bytes.
     """
-    held = await _appeared(store, blob)
+    held = await appeared(store, blob.key)
     if held is not None:
         if None not in (held.sha256, blob.sha256) and held.sha256 != blob.sha256:
             raise DigestMismatchError(blob.id, "other bytes lie there than were declared")
@@ -41,11 +38,3 @@ async def taken_up(table: Table, store: Bytes, blob: Blob, clock: Callable[[], d
         raise UploadEndedError(now.id, now.state)
     started = replace(blob, upload_id=await store.begin_parts(blob))
     return domain.require_uploading(await table.settle(blob, started))
-
-
-async def _appeared(store: Bytes, blob: Blob) -> Held | None:
-    for pause in _PAUSES_S:
-        if (held := await store.head(blob.key)) is not None:
-            return held
-        await asyncio.sleep(pause)
-    return await store.head(blob.key)

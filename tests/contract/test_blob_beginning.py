@@ -8,7 +8,7 @@ from typing import Any
 
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Held, NewUpload
-from asgard_server.store import postgres_blobs
+from asgard_server.store import postgres_blob_rows
 from asgard_server.store.postgres_blobs import PostgresBlobs
 
 from tests.contract import blob_homes
@@ -33,7 +33,7 @@ async def test_to_begin_uploads_reads_no_others_of_the_same_maker(tmp_path: Path
             await home.table.begin(ten(first))
 
         async def read(connection: Any) -> tuple[str, int]:
-            statement, arguments = postgres_blobs.insert_all(ten(OTHERS))
+            statement, arguments = postgres_blob_rows.insert_all(ten(OTHERS))
             async with connection.transaction():
                 done = await connection.execute(statement, *arguments)
                 return str(done), int(await connection.fetchval(READ))
@@ -58,9 +58,9 @@ async def test_to_find_blobs_by_id_or_by_name_reads_no_others(tmp_path: Path) ->
 
         async def read(connection: Any) -> int:
             async with connection.transaction():
-                await connection.fetch(postgres_blobs._OF_IDS, [blob.id for blob in some[:5]])
+                await connection.fetch(postgres_blob_rows.OF_IDS, [blob.id for blob in some[:5]])
                 wanted = [blob.name for blob in some[5:]]
-                await connection.fetch(postgres_blobs._OF_NAMES, wanted, "")
+                await connection.fetch(postgres_blob_rows.OF_NAMES, wanted, "")
                 return int(await connection.fetchval(READ))
 
         assert await home.table._link.read(read) < 50
@@ -77,7 +77,7 @@ async def test_to_complete_uploads_reads_no_others_that_go_on(tmp_path: Path) ->
         some = [(each, domain.ready(each, held, now, sha256=None)) for each in blobs[:10]]
 
         async def read(connection: Any) -> int:
-            statement, arguments = postgres_blobs.complete_all(some)
+            statement, arguments = postgres_blob_rows.complete_all(some)
             async with connection.transaction():
                 done = await connection.fetch(statement, *arguments)
                 assert len(done) == len(some)

@@ -8,74 +8,31 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-from gimle.asgard.core.errors import (
-    AlreadyExistsError,
-    BlobOwnedError,
-    DeletedError,
-    NotFoundError,
-)
+from gimle.asgard.core.errors import NotFoundError
 
-from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload, was
-from asgard_server.store.blob_rows import (
-    COLUMNS,
-    after_prefix,
-    blob_of,
-    lent,
-    micros,
-    moment,
-    row_of,
-)
+from asgard_server.blob.domain import MARGIN, Blob, copy_at
+from asgard_server.store.blob_rows import after_prefix, lent, micros, moment
 from asgard_server.store.gathering import COMPANY_S, Gathering
+from asgard_server.store.postgres_blob_rows import (
+    BLOBS,
+    OF_IDS,
+    OF_NAMES,
+    OVERDUE,
+    THERE,
+    begin_one,
+    blob_with_owners,
+    complete_all,
+    insert_all,
+    settle_one,
+)
 from asgard_server.store.postgres_link import Link
-from asgard_server.store.postgres_rows import said
 
 if TYPE_CHECKING:
     from asgard_server.store.postgres_link import Connection
 
 T = TypeVar("T")
 
-_COLUMNS = ", ".join(COLUMNS)
-_OWNERS = (
-    "ARRAY(SELECT owner FROM asgard.blob_owners o WHERE o.blob_id = b.id ORDER BY owner) AS owners"
-)
-_BLOBS = f"SELECT {', '.join(f'b.{name}' for name in COLUMNS)}, {_OWNERS} FROM asgard.blobs b"  # noqa: S608 - ours
-_THERE = "b.state IN ('uploading', 'ready')"
-# One by one: of many at once PostgreSQL looks up all that are there, or all of a maker, where it
-# planned so while the table was small.
-_OF_IDS = (
-    "SELECT one.* FROM unnest($1::text[]) AS wanted (id) CROSS JOIN LATERAL"  # noqa: S608 - ours
-    f" ({_BLOBS} WHERE {_THERE} AND b.id = wanted.id LIMIT 1) AS one"
-)
-_OF_NAMES = (
-    "SELECT one.* FROM unnest($1::text[]) AS wanted (name) CROSS JOIN LATERAL"  # noqa: S608 - ours
-    f" ({_BLOBS} WHERE {_THERE} AND b.maker = $2 AND b.name = wanted.name LIMIT 1) AS one"
-)
-_PLACES = ", ".join(f"${place}" for place in range(1, len(COLUMNS) + 1))
-_INSERT = f"INSERT INTO asgard.blobs ({_COLUMNS}) VALUES ({_PLACES}) ON CONFLICT DO NOTHING"  # noqa: S608 - ours
-_TYPES = {
-    **dict.fromkeys(COLUMNS, "text"),
-    **dict.fromkeys(
-        ("created_at", "expires_at", "grants_until", "size_bytes", "part_size_bytes", "ready_at"),
-        "bigint",
-    ),
-    "sha256_verified": "boolean",
-}
-
-
-_COMPLETED = (
-    "state", "attempt", "size_bytes", "sha256", "sha256_verified", "sha256_parts", "upload_id",
-    "ready_at",
-)  # fmt: skip
-# Said when an upload begins, and by nobody else before it is completed.
-_DECLARED = ("size_bytes", "sha256")
 _COMPLETING = ("uploading", "ready")
-_SETTING = ", ".join(f"{name} = ${place}" for place, name in enumerate(COLUMNS[1:], 2))
-_REPLACE = f"UPDATE asgard.blobs SET {_SETTING} WHERE id = $1"  # noqa: S608 - ours
-_OVERDUE = (
-    f"({_BLOBS} WHERE b.state = 'uploading' AND b.expires_at <= $1 LIMIT $2) UNION ALL"
-    f" ({_BLOBS} WHERE b.state IN ('abandoned', 'deleted') AND b.grants_until <= $3 LIMIT $2)"
-    " LIMIT $2"
-)
 
 
 class PostgresBlobs:
@@ -100,7 +57,7 @@ class PostgresBlobs:
 
     async def _fetch(self, query: str, *arguments: Any) -> list[Blob]:
         rows = await self._link.read(lambda connection: connection.fetch(query, *arguments))
-        return [_blob(row) for row in rows]
+        return [blob_with_owners(row) for row in rows]
 
     # Table
 
@@ -114,7 +71,7 @@ class PostgresBlobs:
             # In the order of names, so that two calls with the same ones wait for each other.
             done: dict[int, Blob] = {}
             for place in sorted(range(len(blobs)), key=lambda place: blobs[place].name):
-                done[place] = await _begin(connection, blobs[place])
+                done[place] = await begin_one(connection, blobs[place])
             return [done[place] for place in range(len(blobs))]
 
         return await self._write(begin)
@@ -143,9 +100,9 @@ class PostgresBlobs:
         labels = [name.removeprefix("name:") for name in names if name.startswith("name:")]
         ids = [name for name in names if not name.startswith("name:")]
         # One question each: of both in one PostgreSQL reads all that there is.
-        found = await self._fetch(_OF_IDS, ids) if ids else []
+        found = await self._fetch(OF_IDS, ids) if ids else []
         if labels:
-            found += await self._fetch(_OF_NAMES, labels, maker)
+            found += await self._fetch(OF_NAMES, labels, maker)
         by_id = {blob.id: blob for blob in found}
         by_name = {f"name:{blob.name}": blob for blob in found if blob.maker == maker}
         both = {**by_name, **by_id}
@@ -176,7 +133,7 @@ class PostgresBlobs:
 
     async def settle(self, before: Blob, after: Blob) -> Blob:
         """Replace a row that is as `before` says in state and attempt; answer what is there."""
-        return await self._write(lambda connection: _settle(connection, before, after))
+        return await self._write(lambda connection: settle_one(connection, before, after))
 
     async def settle_all(self, changes: Sequence[tuple[Blob, Blob]]) -> list[Blob | None]:
         """Settle many at once, each by itself; None where a row is gone."""
@@ -237,7 +194,7 @@ class PostgresBlobs:
         `prefix`.
         """
         return await self._fetch(
-            f"{_BLOBS} WHERE {_THERE} AND b.maker = $5 AND b.name > $1 AND b.name >= $2"
+            f"{BLOBS} WHERE {THERE} AND b.maker = $5 AND b.name > $1 AND b.name >= $2"
             " AND b.name < $3 ORDER BY b.name LIMIT $4",
             *(behind, prefix, after_prefix(prefix), limit, maker),
         )
@@ -248,7 +205,7 @@ class PostgresBlobs:
         async def claim(connection: Connection) -> None:
             # Locked, so that none of them is deleted meanwhile.
             rows = await connection.fetch(
-                f"SELECT b.id FROM asgard.blobs b WHERE {_THERE} AND b.id = ANY($1)"  # noqa: S608 - ours
+                f"SELECT b.id FROM asgard.blobs b WHERE {THERE} AND b.id = ANY($1)"  # noqa: S608 - ours
                 " ORDER BY b.id FOR UPDATE",
                 list(ids),
             )
@@ -274,11 +231,11 @@ class PostgresBlobs:
             )
             gone = [row["blob_id"] for row in rows]
             left = await connection.fetch(
-                f"{_BLOBS} WHERE b.state = 'ready' AND b.id = ANY($1) AND NOT EXISTS"
+                f"{BLOBS} WHERE b.state = 'ready' AND b.id = ANY($1) AND NOT EXISTS"
                 " (SELECT FROM asgard.blob_owners o WHERE o.blob_id = b.id)",
                 gone,
             )
-            return [_blob(row) for row in left]
+            return [blob_with_owners(row) for row in left]
 
         return await self._write(release)
 
@@ -286,7 +243,7 @@ class PostgresBlobs:
 
     async def overdue(self, now: datetime, limit: int) -> list[Blob]:
         """Uploads whose time is up, and ended ones whose grants are, margin and all."""
-        return await self._fetch(_OVERDUE, micros(now), limit, micros(now - MARGIN))
+        return await self._fetch(OVERDUE, micros(now), limit, micros(now - MARGIN))
 
     async def forget(self, ids: Sequence[str]) -> None:
         """Remove rows of ended blobs whose bytes are gone."""
@@ -319,111 +276,15 @@ class PostgresBlobs:
 
     async def known(self, ids: Sequence[str]) -> dict[str, Blob]:
         """Look up rows in any state by their ids; without those missing."""
-        found = await self._fetch(f"{_BLOBS} WHERE b.id = ANY($1)", list(ids))
+        found = await self._fetch(f"{BLOBS} WHERE b.id = ANY($1)", list(ids))
         return {blob.id: blob for blob in found}
 
     async def walk(self, behind: str, limit: int) -> list[Blob]:
         """All ready blobs in the order of their ids, those > `behind`."""
         return await self._fetch(
-            f"{_BLOBS} WHERE b.state = 'ready' AND b.id > $1 ORDER BY b.id LIMIT $2", behind, limit
+            f"{BLOBS} WHERE b.state = 'ready' AND b.id > $1 ORDER BY b.id LIMIT $2", behind, limit
         )
 
     def lock(self, name: str) -> AsyncIterator[bool]:
         """Hold a lock among replicas while iterated; yields once whether it was got."""
         return self._link.lock(name)
-
-
-def insert_all(blobs: Sequence[Blob]) -> tuple[str, list[Any]]:
-    """A statement that adds rows, all of them or, where one is there in some way, none."""
-    how, arguments = said(_TYPES, list(zip(*map(row_of, blobs), strict=True)), each=("id", "name"))
-    statement = (
-        f"INSERT INTO asgard.blobs ({_COLUMNS}) SELECT {', '.join(how.of.values())} FROM {how.rows}"  # noqa: S608 - ours
-        " WHERE NOT EXISTS (SELECT FROM asgard.blobs WHERE id = ANY($1))"
-        # One by one: of two arrays PostgreSQL may look up all that a maker has, and go on so.
-        f" AND NOT EXISTS (SELECT FROM {how.rows} WHERE (SELECT true FROM asgard.blobs b"
-        f" WHERE {_THERE} AND b.maker = {how.of['maker']} AND b.name = n.name LIMIT 1))"
-    )
-    return statement, arguments
-
-
-def complete_all(changes: Sequence[tuple[Blob, Blob]]) -> tuple[str, list[Any]]:
-    """A statement that makes uploads ready, each unless its row is another by now."""
-    was = zip(*(_completed(before) for before, _ in changes), strict=True)
-    now = zip(*(_completed(after) for _, after in changes), strict=True)
-    # Of each blob another: what stays as it is need not be said.
-    after = {
-        name: new
-        for name, old, new in zip(_COMPLETED, was, now, strict=True)
-        if old != new or name not in _DECLARED
-    }
-    types = {name: _TYPES[name] for name in ("id", *after)} | {"was": "text"}
-    ids = [before.id for before, _ in changes]
-    attempts = [before.attempt for before, _ in changes]
-    how, arguments = said(types, [ids, *after.values(), attempts], each=("id",))
-    joined = f" FROM {how.rows} WHERE b.id = n.id AND" if len(how.each) > 1 else " WHERE"
-    statement = (
-        f"UPDATE asgard.blobs b SET {', '.join(f'{name} = {how.of[name]}' for name in after)}"  # noqa: S608 - ours
-        # Said so that it is not looked for in the index of what goes on, where all is that went on.
-        f"{joined} b.id = ANY($1) AND b.state || '' = 'uploading' AND b.attempt = {how.of['was']}"
-        f" RETURNING b.id, {_OWNERS}"
-    )
-    return statement, arguments
-
-
-def _completed(blob: Blob) -> tuple[Any, ...]:
-    """The columns of `_COMPLETED`."""
-    ready_at = None if blob.ready_at is None else micros(blob.ready_at)
-    return (
-        blob.state, blob.attempt, blob.size_bytes, blob.sha256, blob.sha256_verified,
-        blob.sha256_parts, blob.upload_id, ready_at,
-    )  # fmt: skip
-
-
-async def _begin(connection: Connection, asked: Blob) -> Blob:
-    if await connection.execute(_INSERT, *row_of(asked)) == "INSERT 0 1":
-        return asked
-    there = await _row(connection, "b.id = $1", asked.id) or await _row(
-        connection, f"{_THERE} AND b.name = $1 AND b.maker = $2", asked.name, asked.maker
-    )
-    if there is None:  # it went between the two
-        return await _begin(connection, asked)
-    if was(asked, there):
-        raise DeletedError(asked.id, there.grants_until)
-    if not same_upload(asked, there):
-        raise AlreadyExistsError("blob", asked.id if there.id == asked.id else asked.name)
-    return there
-
-
-async def _settle(connection: Connection, before: Blob, after: Blob) -> Blob:
-    now = await _row(connection, "b.id = $1", before.id, lock=True)
-    if now is None:
-        raise NotFoundError("blob", before.id)
-    if (now.state, now.attempt) != (before.state, before.attempt):
-        return now
-    if before.upload_id is None and after.upload_id is not None and now.upload_id is not None:
-        return now  # somebody else has begun the parts
-    if after.state == "deleted" and now.owners:
-        raise BlobOwnedError(now.id, now.owners[0])
-    if after.state in ("abandoned", "deleted"):
-        await connection.execute("DELETE FROM asgard.blob_owners WHERE blob_id = $1", after.id)
-    later = replace(
-        after,
-        grants_until=max(now.grants_until, after.grants_until),
-        owners=now.owners,
-        lent_to=now.lent_to,
-    )
-    await connection.execute(_REPLACE, *row_of(later))
-    return later
-
-
-async def _row(
-    connection: Connection, condition: str, *values: str, lock: bool = False
-) -> Blob | None:
-    row = await connection.fetchrow(
-        f"{_BLOBS} WHERE {condition}{' FOR UPDATE' if lock else ''}", *values
-    )
-    return None if row is None else _blob(row)
-
-
-def _blob(row: Any) -> Blob:
-    return blob_of(row[: len(COLUMNS)], row["owners"])

@@ -1,6 +1,12 @@
-"""Grants for the ten files of a job through gRPC by 8 callers, against an empty grpc.aio echo."""
+"""Grants for the ten files of a job through gRPC by 8 callers, against an empty grpc.aio echo.
+
+Beside it, in the same rounds, what is left when BlobService does nothing but ten signatures and
+one insert: that much of it is gRPC, Python and PostgreSQL.
+"""
 
 from __future__ import annotations
+
+from contextlib import ExitStack
 
 from tests.benchmarks.clusters import blob_cluster
 from tests.benchmarks.figures import Bench, Figure, median, share
@@ -10,23 +16,34 @@ LEAST = 0.3
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Rounds of both in turn, by equal callers; the median round of each."""
+    """Rounds of all in turn, by equal callers; the median round of each."""
     seconds = bench.few(3, 2)
-    rates: dict[str, list[float]] = {"grants": [], "echo": []}
-    with (
-        blob_cluster(bench.folder / "granting") as cluster,
-        child("echo_server") as echo,
-        child("grpc_callers", "grants", cluster.replicas[0].port, seconds) as askers,
-        child("grpc_callers", "echo", told(echo), seconds) as echoers,
-    ):
-        told(askers)
-        told(echoers)
+    rates: dict[str, list[float]] = {"echo": [], "grants": [], "bare": []}
+    with ExitStack() as stack:
+        cluster = stack.enter_context(blob_cluster(bench.folder / "granting"))
+        echo = stack.enter_context(child("echo_server"))
+        bare = stack.enter_context(child("bare_grants", cluster.dsn))
+        callers = {
+            kind: stack.enter_context(child("grpc_callers", asked, port, seconds))
+            for kind, asked, port in (
+                ("echo", "echo", told(echo)),
+                ("grants", "grants", cluster.replicas[0].port),
+                ("bare", "grants", told(bare)),
+            )
+        }
+        for each in callers.values():
+            told(each)
         for _ in range(bench.few(5, 3)):
-            for kind, callers in (("echo", echoers), ("grants", askers)):
-                tell(callers, "go")
-                rates[kind].append(told(callers))
+            for kind, each in callers.items():
+                tell(each, "go")
+                rates[kind].append(told(each))
     bench.say(
         "  " + ", ".join(f"{kind} {[round(rate) for rate in each]}" for kind, each in rates.items())
+    )
+    floor = median(rates["bare"])
+    bench.say(
+        f"  ten signatures and one insert alone: {floor:,.0f} calls/s"
+        f" = {floor / median(rates['echo']):.2f}"
     )
     return [
         share(

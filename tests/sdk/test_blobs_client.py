@@ -277,6 +277,13 @@ def test_two_who_upload_the_same_at_once_both_have_it(blobs: Blobs, large: Path)
     assert first.blobs[0].state == "ready"
 
 
+@pytest.mark.parametrize("name", ["", "/"])
+def test_a_blob_has_a_name(blobs: Blobs, name: str, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    with pytest.raises(InvalidFieldError, match="name: is empty; give one"):
+        blobs.upload(tmp_path / "f", name)
+
+
 def test_thousands_of_small_files_go_in_few_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

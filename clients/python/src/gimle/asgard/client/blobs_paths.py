@@ -32,6 +32,8 @@ def outgoing(paths: Iterable[Path], name: str | None) -> list[Outgoing]:
     given = list(paths)
     if not given:
         raise InvalidFieldError("paths", "are none", "give a file or a folder")
+    if name is not None and not name.strip("/"):
+        raise InvalidFieldError("name", "is empty", "give one, or leave it out for the path's own")
     below = name is not None and (len(given) > 1 or name.endswith("/"))
     files: list[Outgoing] = []
     for path in given:

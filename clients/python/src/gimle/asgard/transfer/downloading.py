@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gimle.asgard.transfer.answer import Answer
+from gimle.asgard.transfer.arriving import compare, copied, rehashed, written
 from gimle.asgard.transfer.bucket import refusal
 from gimle.asgard.transfer.digests import Digest
 from gimle.asgard.transfer.errors import RefusedError, WireError, WrongBytesError
@@ -126,12 +127,12 @@ class _Downloading:
             file = locked(beside)
             try:
                 emptied(file)
-                size = _copied(answer, wire.buffer, file, hash)
+                size = copied(answer, wire.buffer, file, hash, one.target)
                 if size != one.remote.size:
                     raise WrongBytesError(one.remote.name, f"has {size} bytes, not those listed")
                 if digest is not None:
                     found = hash.digest()
-                    _compare(
+                    compare(
                         one.remote.name,
                         found if digest.part_bytes is None else digest.over([found]),
                         digest.value,
@@ -191,7 +192,7 @@ class _Downloading:
         hash = None if digest is None or digest.part_bytes is None else digest.hash()
         offset = first + file.received(number)
         if hash is not None:
-            _rehashed(file, first, offset, hash, wire.buffer)
+            rehashed(file, first, offset, hash, wire.buffer)
         if offset < end:
             grant = large.grant = self._fresh(large.remote, large.grant)
             headers = reading(grant, large.remote.etag, offset, end - 1)
@@ -202,7 +203,7 @@ class _Downloading:
                     chunk = wire.buffer[:count]
                     if hash is not None:
                         hash.update(chunk)
-                    _written(file.file, chunk, offset)
+                    written(file.file, chunk, offset, file.target)
                     offset += count
                     if offset - first >= file.received(number) + _NOTED_BYTES:
                         file.note(number, offset - first)
@@ -225,7 +226,7 @@ class _Downloading:
                 if large.file.digest(number) is None:
                     return False
                 large.following = True
-            _rehashed(large.file, *plan.bounds(number), large.hash, wire.buffer)
+            rehashed(large.file, *plan.bounds(number), large.hash, wire.buffer)
             self.work.check()
             with self._lock:
                 large.followed += 1
@@ -244,7 +245,7 @@ class _Downloading:
                 parts = (file.digest(n) or b"" for n in range(file.plan.ranges))
                 found = digest.over(part[:size] for part in parts)
             try:
-                _compare(large.remote.name, found, digest.value)
+                compare(large.remote.name, found, digest.value)
             except WrongBytesError:
                 file.discard()
                 raise
@@ -279,35 +280,6 @@ class _Large:
     hash: _Hash | None = None
     followed: int = 0
     following: bool = False
-
-
-def _copied(answer: Answer, buffer: memoryview, file: int, hash: _Hash) -> int:
-    size = 0
-    while count := answer.read_into(buffer):
-        hash.update(buffer[:count])
-        _written(file, buffer[:count], size)
-        size += count
-    return size
-
-
-def _written(file: int, chunk: memoryview, offset: int) -> None:
-    while chunk:
-        count = os.pwrite(file, chunk, offset)
-        chunk, offset = chunk[count:], offset + count
-
-
-def _rehashed(file: Partial, offset: int, end: int, hash: _Hash, buffer: memoryview) -> int:
-    """Hash what is there from `offset` to `end`; answer `end`."""
-    while offset < end:
-        count = os.preadv(file.file, [buffer[: min(end - offset, len(buffer))]], offset)
-        hash.update(buffer[:count])
-        offset += count
-    return offset
-
-
-def _compare(name: str, found: bytes, expected: bytes) -> None:
-    if found != expected:
-        raise WrongBytesError(name, f"its digest is {found.hex()}, not {expected.hex()}")
 
 
 def _refused(remote: Remote, answer: Answer) -> RefusedError | WrongBytesError:

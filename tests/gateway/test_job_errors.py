@@ -132,10 +132,10 @@ async def test_a_job_that_is_not_there_is_404(
         assert (said["reason"], said["metadata"]) == ("JOB_NOT_FOUND", {"jobId": job_id})
 
 
-async def test_the_flag_is_looked_at_before_the_store(served: Served) -> None:
+async def test_where_no_store_is_configured_a_job_that_has_no_files_says_so(served: Served) -> None:
     job_id = await a_job(served.client)
     answer = await served.client.get(f"/api/jobs/{job_id}/sim-data")
-    assert (answer.status_code, answer.json()["detail"]) == (404, "Simulation data not available")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "Object storage not configured")
 
 
 async def test_jobs_are_listed_in_pages_by_their_number(served: Served) -> None:

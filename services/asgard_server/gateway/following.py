@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,10 +30,12 @@ RESET = orjson.dumps({"type": "reset"})
 # An event's id is a position in each log: their tokens in the order of the logs.
 BETWEEN = "."
 
-# A service that is away is asked again so much later, at most: that of runs, the others, and one
-# that does not know the method.
-_RUNS_SECONDS = 1.0
-_OTHERS_SECONDS = 5.0
+# A service that is away is asked again so much later, at most: one that restarts, one that has been
+# away for a minute and may not be there at all (not that of runs), and one that does not know the
+# method. Whoever comes from a gateway that has gone on meanwhile is told to begin anew.
+_RESTARTING_SECONDS = 1.0
+_AWAY_SECONDS = 5.0
+_LONG_SECONDS = 60.0
 _UNKNOWN_SECONDS = 30.0
 _FIRST_SECONDS = 0.05
 
@@ -64,8 +67,7 @@ class Following:
                 group.create_task(self._follow(log))
 
     async def _follow(self, log: Followed) -> None:
-        most = _RUNS_SECONDS if log is self.logs[0] else _OTHERS_SECONDS
-        pause, away = 0.0, False
+        pause, away, since = 0.0, False, time.monotonic()
         while True:
             code = None
             replies = log.replies(log.token)
@@ -94,12 +96,13 @@ class Following:
             if code is not None and not away:
                 # Said once, however long it stays away.
                 _log.info("watch_ended", log=log.name, code=code.name)
-                away = True
+                away, since = True, time.monotonic()
             if not log.token:
                 log.lost = True
             unknown = code is grpc.StatusCode.UNIMPLEMENTED
             await asyncio.sleep(_UNKNOWN_SECONDS if unknown else pause)
-            pause = min(most, pause * 2 or _FIRST_SECONDS)
+            long = log is not self.logs[0] and time.monotonic() - since > _LONG_SECONDS
+            pause = min(_AWAY_SECONDS if long else _RESTARTING_SECONDS, pause * 2 or _FIRST_SECONDS)
 
     def _forget(self, log: Followed) -> None:
         log.token = ""

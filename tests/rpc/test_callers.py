@@ -111,7 +111,7 @@ async def test_who_is_not_identified_reaches_no_handler(
         for _ in range(5):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await called_by(channel, kind)
-            # What gRPC's client says by itself where the answer came before it had sent its message.
+            # Said by gRPC's client itself where the answer came before it had sent its message.
             if "SendMessageOperation" not in str(refused.value.debug_error_string()):
                 break
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -116,6 +116,20 @@ async def test_an_upload_whose_parts_have_expired_in_the_store_is_sent_anew(home
     assert [each.key async for each in home.held.list("blobs/")] == [done.key]
 
 
+async def test_two_who_go_on_with_expired_parts_at_once_send_the_same_new_ones(home: Home) -> None:
+    body = os.urandom(SIZE)
+    blob = await begun(home)
+    await send(home, blob, body)
+    expired, _ = await home.uploader.parts(blob.id)
+    await home.held.drop_upload(expired)
+    each = await asyncio.gather(*(home.uploader.parts(blob.id) for _ in range(4)))
+    assert len({now.upload_id for now, _ in each} - {expired.upload_id}) == 1
+    await send(home, blob, body)
+    (done,) = await home.completer.complete([(blob.id, sha(body))])
+    assert isinstance(done, Blob)
+    assert [held.key async for held in home.held.list("blobs/")] == [done.key]
+
+
 async def test_who_dies_while_his_upload_is_put_together_finds_it_ready_with_its_digest(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

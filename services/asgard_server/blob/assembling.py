@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from gimle.asgard.core.errors import DigestMismatchError, UploadIncompleteError
@@ -11,10 +12,22 @@ from gimle.asgard.core.errors import DigestMismatchError, UploadIncompleteError
 from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob, Held
 from asgard_server.blob.parts import Part, missing_parts, part_count, sha256_of_parts
-from asgard_server.blob.store import Bytes
+from asgard_server.blob.store import Bytes, Table
 
 # Until an object appears that another call is putting together: 4 s in all.
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+async def begun(table: Table, store: Bytes, blob: Blob) -> Blob:
+    """The row with parts that have begun in the store, somebody else's who was faster or ours.
+
+    Raises `UploadEndedError`.
+    """
+    started = replace(blob, upload_id=await store.begin_parts(blob))
+    now = await table.settle(blob, started)
+    if now.upload_id != started.upload_id:
+        await store.drop_upload(started)  # nobody will ever be told of it
+    return domain.require_uploading(now)
 
 
 async def put_together(
@@ -30,7 +43,7 @@ async def put_together(
     parts = await store.parts(blob)
     held = await store.head(blob.key)
     if held is None:
-        require_parts(blob, parts or [])
+        require_parts(blob.id, size, parts or [])
         await store.finish_parts(blob, parts or [])
         held = await appeared(store, blob.key)
     else:
@@ -60,12 +73,11 @@ async def appeared(store: Bytes, key: str) -> Held | None:
     return await store.head(key)
 
 
-def require_parts(blob: Blob, arrived: Sequence[Part]) -> None:
+def require_parts(name: str, size: int, arrived: Sequence[Part]) -> None:
     """Raise `UploadIncompleteError` unless all parts have arrived."""
-    size = blob.size_bytes or 0
     if missing := missing_parts(size, arrived):
         raise UploadIncompleteError(
-            blob.id,
+            name,
             f"{len(missing):,} of {part_count(size):,} parts are missing, "
             f"the first is {missing[0]}",
             tuple(missing[:1_000]),

@@ -192,7 +192,7 @@ class Completer:
             return blob
         if blob.way != "parts":
             raise UploadIncompleteError(blob.id, "nothing has arrived")
-        require_parts(blob, await self._bytes.parts(blob) or [])
+        require_parts(blob.id, blob.size_bytes or 0, await self._bytes.parts(blob) or [])
         return blob
 
     async def _complete(self, blob: Blob, sha256: str | None) -> Blob | _Looked:

@@ -17,14 +17,13 @@ from gimle.asgard.core.errors import (
 )
 
 from asgard_server.blob import limits
-from asgard_server.blob.assembling import appeared
+from asgard_server.blob.assembling import appeared, require_parts
 from asgard_server.blob.domain import Held
 from asgard_server.blob.kept import Kept, kept_key
 from asgard_server.blob.parts import (
     Part,
     missing_parts,
     part_bytes,
-    part_count,
     sha256_of_parts,
 )
 from asgard_server.blob.store import Bytes, Grant, Grants
@@ -117,19 +116,13 @@ class Lender:
         return held
 
     async def _put_together(self, kept: Kept, parts: Sequence[Part]) -> Held | None:
-        missing = missing_parts(kept.size_bytes, parts)
-        if missing:
-            if (
-                kept.upload_id is None
-                and (held := await appeared(self._bytes, kept.key)) is not None
-            ):
-                return held
-            raise UploadIncompleteError(
-                kept.key,
-                f"{len(missing):,} of {part_count(kept.size_bytes):,} parts are missing, "
-                f"the first is {missing[0]}",
-                tuple(missing[:1_000]),
-            )
+        if (
+            kept.upload_id is None
+            and missing_parts(kept.size_bytes, parts)
+            and (held := await appeared(self._bytes, kept.key)) is not None
+        ):
+            return held
+        require_parts(kept.key, kept.size_bytes, parts)
         await self._bytes.finish_parts(kept, parts)
         return await appeared(self._bytes, kept.key)
 

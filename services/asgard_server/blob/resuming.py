@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from gimle.asgard.core.errors import DigestMismatchError, UploadEndedError
 
 from asgard_server.blob import domain
-from asgard_server.blob.assembling import appeared
+from asgard_server.blob.assembling import appeared, begun
 from asgard_server.blob.domain import Blob
 from asgard_server.blob.store import Bytes, Table
 
@@ -36,5 +35,4 @@ async def taken_up(table: Table, store: Bytes, blob: Blob, clock: Callable[[], d
         )
         now = await table.settle(blob, done)
         raise UploadEndedError(now.id, now.state)
-    started = replace(blob, upload_id=await store.begin_parts(blob))
-    return domain.require_uploading(await table.settle(blob, started))
+    return await begun(table, store, blob)

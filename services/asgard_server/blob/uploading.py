@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gimle.asgard.core.errors import NotFoundError, UploadEndedError
 
 from asgard_server.blob import domain, limits
+from asgard_server.blob.assembling import begun
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.lately import Lately
 from asgard_server.blob.parts import Part, part_bytes
@@ -171,12 +172,7 @@ class Uploader:
         if blob.upload_id is not None:
             return blob
         # Only now: most uploads that are begun anew have bytes that are there already.
-        started = replace(blob, upload_id=await self._bytes.begin_parts(blob))
-        now = await self._table.settle(blob, started)
-        if now.upload_id != started.upload_id:
-            # Somebody else was faster; nobody will ever be told of this one.
-            await self._bytes.drop_upload(started)
-        return domain.require_uploading(now)
+        return await begun(self._table, self._bytes, blob)
 
     async def _found(self, ids: Sequence[str]) -> list[Blob]:
         found = self._whose.seen(await self._table.find(ids, self._whose.maker))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
-    BlobOwnedError,
     DeletedError,
     NotFoundError,
 )
 
 from asgard_server.blob.domain import Blob, same_upload, was
+from asgard_server.blob.settling import settled
 from asgard_server.store.blob_rows import COLUMNS, blob_of, micros, row_of
 from asgard_server.store.postgres_rows import said
 
@@ -135,20 +134,11 @@ async def settle_one(connection: Connection, before: Blob, after: Blob) -> Blob:
     now = await _row(connection, "b.id = $1", before.id, lock=True)
     if now is None:
         raise NotFoundError("blob", before.id)
-    if (now.state, now.attempt) != (before.state, before.attempt):
+    later = settled(now, before, after)
+    if later is now:
         return now
-    if before.upload_id is None and after.upload_id is not None and now.upload_id is not None:
-        return now  # somebody else has begun the parts
-    if after.state == "deleted" and now.owners:
-        raise BlobOwnedError(now.id, now.owners[0])
-    if after.state in ("abandoned", "deleted"):
-        await connection.execute("DELETE FROM asgard.blob_owners WHERE blob_id = $1", after.id)
-    later = replace(
-        after,
-        grants_until=max(now.grants_until, after.grants_until),
-        owners=now.owners,
-        lent_to=now.lent_to,
-    )
+    if later.state in ("abandoned", "deleted"):
+        await connection.execute("DELETE FROM asgard.blob_owners WHERE blob_id = $1", later.id)
     await connection.execute(_REPLACE, *row_of(later))
     return later
 

@@ -10,12 +10,12 @@ from datetime import datetime
 
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
-    BlobOwnedError,
     DeletedError,
     NotFoundError,
 )
 
 from asgard_server.blob.domain import MARGIN, Blob, copy_at, same_upload, was
+from asgard_server.blob.settling import settled
 from asgard_server.store.blob_rows import (
     COLUMNS,
     after_prefix,
@@ -262,20 +262,11 @@ def _settle(connection: sqlite3.Connection, before: Blob, after: Blob) -> Blob:
     if now is None:
         raise NotFoundError("blob", before.id)
     now = _with_owners(connection, now)
-    if (now.state, now.attempt) != (before.state, before.attempt):
+    later = settled(now, before, after)
+    if later is now:
         return now
-    if before.upload_id is None and after.upload_id is not None and now.upload_id is not None:
-        return now  # somebody else has begun the parts
-    if after.state == "deleted" and now.owners:
-        raise BlobOwnedError(now.id, now.owners[0])
-    if after.state in ("abandoned", "deleted"):
-        connection.execute("DELETE FROM blob_owners WHERE blob_id = ?", (after.id,))
-    later = replace(
-        after,
-        grants_until=max(now.grants_until, after.grants_until),
-        owners=now.owners,
-        lent_to=now.lent_to,
-    )
+    if later.state in ("abandoned", "deleted"):
+        connection.execute("DELETE FROM blob_owners WHERE blob_id = ?", (later.id,))
     connection.execute(_REPLACE, (*row_of(later)[1:], later.id))
     return later
 

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {f"{SERVER}.histograms"}
     | {
         f"{SERVER}.blob.{room}"
-        for room in ("store", "domain", "limits", "kept", "parts", "holdings")
+        for room in ("store", "domain", "settling", "limits", "kept", "parts", "holdings")
     }
     | {f"{SERVER}.sim_data.{room}" for room in ("store", "domain")}
     | {f"{SERVER}.identity.{room}" for room in ("store", "domain")}
@@ -117,6 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     f"{SERVER}.blob.limits": {f"{SDK}.core", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.kept": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.limits"},
+    f"{SERVER}.blob.settling": {f"{SDK}.core", f"{SERVER}.blob.domain"},
     f"{SERVER}.blob.store": {f"{SDK}.core", f"{SERVER}.blob.domain", f"{SERVER}.blob.parts"},
     f"{SERVER}.blob.holdings": {f"{SERVER}.blob.domain"},
     f"{SERVER}.blob.fates": {f"{SERVER}.blob.{room}" for room in ("domain", "holdings")},

@@ -248,6 +248,33 @@ def test_on_a_terminal_it_is_said_what_is_waited_for(tmp_path: Path) -> None:
     os.close(controller)
 
 
+@pytest.mark.parametrize(
+    "run",
+    [
+        "raise KeyboardInterrupt",  # Ctrl-C while the commands are imported
+        # What `import` of a dataclass does, cut by Ctrl-C and told by the command.
+        """
+try:
+    exec("raise KeyboardInterrupt")
+except KeyboardInterrupt:
+    sys.exit(130)
+""",
+    ],
+)
+def test_ctrl_c_ends_with_130_wherever_it_comes(run: str, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(f"import sys\n{run}\n")
+    done = subprocess.run(
+        COMMAND,
+        env=environment() | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_fsck_finds_and_mends_what_is_not_whole(asgard: Asgard, tmp_path: Path) -> None:
     asgard("example", "engineering/04_pid_control")
     assert "all is well" in asgard("fsck").stdout

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from gimle.asgard.cli.interrupting import Interruptions
-from gimle.asgard.cli.speaking import FAILED, INTERRUPTED, console, error_console, existing
+from gimle.asgard.cli.interrupting import INTERRUPTED, Interruptions
+from gimle.asgard.cli.speaking import FAILED, console, error_console, existing
 from gimle.asgard.core.errors import AsgardError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from gimle.asgard.cli.interrupting import Interruptions
+from gimle.asgard.cli.interrupting import INTERRUPTED, Interruptions
 from gimle.asgard.cli.monitoring import MonitorProcess
-from gimle.asgard.cli.speaking import FAILED, INTERRUPTED, console, error_console, fail
+from gimle.asgard.cli.speaking import FAILED, console, error_console, fail
 from gimle.asgard.core.errors import AsgardError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+INTERRUPTED = 130
+"""What a shell makes of a program ended by SIGINT."""
 PATIENCE_S = 1.0
 """A second signal within this time is the same Ctrl-C, passed on by a parent (uv, a shell)."""
 

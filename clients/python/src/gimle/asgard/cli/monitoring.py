@@ -13,8 +13,8 @@ import time
 from typing import IO
 
 import typer
-from gimle.asgard.cli.interrupting import Interruptions
-from gimle.asgard.cli.speaking import FAILED, INTERRUPTED, error_console, fail
+from gimle.asgard.cli.interrupting import INTERRUPTED, Interruptions
+from gimle.asgard.cli.speaking import FAILED, error_console, fail
 from rich.console import Console
 
 READY_WITHIN_S = 60.0

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
-from gimle.asgard.cli.interrupting import Interruptions
-from gimle.asgard.cli.speaking import INTERRUPTED, error_console
+from gimle.asgard.cli.interrupting import INTERRUPTED, Interruptions
+from gimle.asgard.cli.speaking import error_console
 
 if TYPE_CHECKING:
     from gimle.asgard.transfer.progress import Listener, Progress

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import typer
+from gimle.asgard.cli.interrupting import INTERRUPTED
 from gimle.asgard.core.errors import AsgardError
 from rich.console import Console
 from rich.markup import escape
@@ -18,8 +19,6 @@ from rich.markup import escape
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FAILED = 1
-INTERRUPTED = 130
-"""What a shell makes of a program ended by SIGINT."""
 
 
 def console() -> Console:

@@ -37,6 +37,10 @@ class Digest:
             whole.update(part)
         return whole.digest()
 
+    def taken(self, hash: _Hash) -> bytes:
+        """The value of an object whose bytes this hash has taken: the whole is its only part."""
+        return hash.digest() if self.part_bytes is None else self.over([hash.digest()])
+
     @classmethod
     def of_headers(
         cls, headers: Mapping[str, str], size: int, part_bytes: Callable[[], int]

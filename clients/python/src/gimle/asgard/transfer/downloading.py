@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gimle.asgard.transfer.answer import Answer
-from gimle.asgard.transfer.arriving import compare, copied, rehashed, written
-from gimle.asgard.transfer.bucket import refusal
-from gimle.asgard.transfer.digests import Digest
-from gimle.asgard.transfer.errors import RefusedError, WireError, WrongBytesError
-from gimle.asgard.transfer.grants import Downloads, Grant, Remote
+from gimle.asgard.transfer.arriving import compare, rehashed, written
+from gimle.asgard.transfer.errors import WireError, WrongBytesError
+from gimle.asgard.transfer.fetching import SmallObjects, Wanted, refused
+from gimle.asgard.transfer.grants import RANGE_BYTES, Downloads, Grant, Remote
 from gimle.asgard.transfer.lanes import LANES, Task, Work
-from gimle.asgard.transfer.partial import (
-    UNHASHED,
-    Partial,
-    Plan,
-    emptied,
-    locked,
-    partial_path,
-)
+from gimle.asgard.transfer.partial import UNHASHED, Partial, Plan
 from gimle.asgard.transfer.patience import patiently
 from gimle.asgard.transfer.progress import Listener, Meter, Progress
 from gimle.asgard.transfer.requesting import fresh, reading
@@ -35,23 +23,11 @@ from gimle.asgard.transfer.wire import Wire
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-RANGE_BYTES = 1 << 24
 _NOTED_BYTES = 1 << 20
 """How often it is noted how far a range is."""
 
 _RANGES_AT_ONCE = 3
 """Of one object. What is under way when a process is killed stays below a part."""
-
-_BATCH = 32
-_ANY = Digest("sha256", b"")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """An object, and the file that it becomes."""
-
-    remote: Remote
-    target: Path
 
 
 def download(
@@ -93,58 +69,18 @@ class _Downloading:
 
     def tasks(self, wanted: Sequence[Wanted]) -> Iterator[Task]:
         """Large objects first, for they take longest; small ones by the handful."""
-        small = [one for one in wanted if _is_small(one.remote)]
+        small: list[Wanted] = []
         for one in wanted:
-            if not _is_small(one.remote):
+            if one.remote.is_small:
+                small.append(one)
+            else:
                 yield partial(self._large, one)
-        for start in range(0, len(small), _BATCH):
-            yield partial(self._small, small[start : start + _BATCH])
+        yield from SmallObjects(small, self.source, self.work, self.meter).tasks()
 
     def close(self) -> None:
         """Leave what is unfinished for a later call."""
         for large in self._open:
             large.file.close()
-
-    def _small(self, wanted: Sequence[Wanted], wire: Wire) -> None:
-        for one, grant in zip(
-            wanted, self.source.grants([one.remote for one in wanted]), strict=True
-        ):
-            moved = patiently(partial(self._fetch, one, grant, wire), self.work.stop)
-            self.meter.add(1, one.remote.size, moved)
-
-    def _fetch(self, one: Wanted, grant: Grant, wire: Wire) -> int:
-        """Fetch an object in one request, into a file beside its target; answer its size."""
-        self.work.check()
-        grant = self._fresh(one.remote, grant)
-        beside = partial_path(one.target)
-        with wire.request(grant.method, grant.url, reading(grant, one.remote.etag)) as answer:
-            if answer.status != 200:
-                raise _refused(one.remote, answer)
-            digest = one.remote.digest or Digest.of_headers(
-                answer.headers, one.remote.size, lambda: one.remote.size
-            )
-            hash = (digest or _ANY).hash()
-            file = locked(beside)
-            try:
-                emptied(file)
-                size = copied(answer, wire.buffer, file, hash, one.target)
-                if size != one.remote.size:
-                    raise WrongBytesError(one.remote.name, f"has {size} bytes, not those listed")
-                if digest is not None:
-                    found = hash.digest()
-                    compare(
-                        one.remote.name,
-                        found if digest.part_bytes is None else digest.over([found]),
-                        digest.value,
-                    )
-                os.replace(beside, one.target)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(beside)
-                raise
-            finally:
-                os.close(file)
-        return size
 
     def _large(self, one: Wanted, wire: Wire) -> None:
         remote = one.remote if one.remote.digest else self.source.described(one.remote)
@@ -198,7 +134,7 @@ class _Downloading:
             headers = reading(grant, large.remote.etag, offset, end - 1)
             with wire.request(grant.method, grant.url, headers) as answer:
                 if answer.status != 206:
-                    raise _refused(large.remote, answer)
+                    raise refused(large.remote, answer)
                 while offset < end and (count := answer.read_into(wire.buffer)):
                     chunk = wire.buffer[:count]
                     if hash is not None:
@@ -258,13 +194,6 @@ class _Downloading:
         return fresh(grant, lambda: self.source.grants([remote])[0])
 
 
-def _is_small(remote: Remote) -> bool:
-    """Whether one request fetches it: what was sent in parts is checked by parts."""
-    if remote.digest is not None:
-        return remote.size <= RANGE_BYTES and remote.digest.part_bytes in (None, remote.size)
-    return remote.size <= RANGE_BYTES and "-" not in remote.etag
-
-
 @dataclass(eq=False, slots=True)
 class _Large:
     """An object that is fetched by ranges: `left` are not there yet, `waiting` not begun.
@@ -280,9 +209,3 @@ class _Large:
     hash: _Hash | None = None
     followed: int = 0
     following: bool = False
-
-
-def _refused(remote: Remote, answer: Answer) -> RefusedError | WrongBytesError:
-    if answer.status == 412:
-        return WrongBytesError(remote.name, "it changed after it was listed; ask again")
-    return refusal(f"download of {remote.name}", answer.status, answer.read())

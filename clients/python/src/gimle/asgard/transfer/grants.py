@@ -20,6 +20,9 @@ LARGE_BYTES = 1 << 26
 LARGEST_BYTES = 5 << 40
 """What a store takes as one object."""
 
+RANGE_BYTES = 1 << 24
+"""Up to this an object is fetched in one request, above by ranges."""
+
 UNDERWAY_BYTES = 1 << 25
 """How much of the last file may be under way in parts; of others it is one part."""
 
@@ -131,6 +134,13 @@ class Remote:
     size: int
     etag: str = ""
     digest: Digest | None = None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether one request fetches it: what was sent in parts is checked by parts."""
+        if self.digest is not None:
+            return self.size <= RANGE_BYTES and self.digest.part_bytes in (None, self.size)
+        return self.size <= RANGE_BYTES and "-" not in self.etag
 
 
 class Downloads(Protocol):

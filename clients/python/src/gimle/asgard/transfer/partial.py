@@ -14,7 +14,8 @@ import fcntl
 import json
 import os
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -151,6 +152,26 @@ def locked(path: Path) -> int:
         with suppress(FileNotFoundError):
             if os.stat(path).st_ino == os.fstat(file).st_ino:
                 return file
+        os.close(file)
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[int]:
+    """An empty file that becomes `target` when all has been written, and vanishes otherwise.
+
+    Raises BusyError.
+    """
+    beside = partial_path(target)
+    file = locked(beside)
+    try:
+        emptied(file)
+        yield file
+        os.replace(beside, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    finally:
         os.close(file)
 
 

@@ -8,7 +8,7 @@ lane takes, without waiting for answers between (`Wire.in_a_row`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from io import FileIO
@@ -19,13 +19,13 @@ from gimle.asgard.transfer.grants import Grant, Measured, Outgoing, Uploads
 from gimle.asgard.transfer.lanes import Task, Work
 from gimle.asgard.transfer.progress import Meter
 from gimle.asgard.transfer.requesting import send_whole
+from gimle.asgard.transfer.rows import CALL_FILES, ROW_BYTES, ROW_FILES, together
 from gimle.asgard.transfer.wire import Request, Wire
 
 SMALL_BYTES = 1 << 20
 """Files up to this are read into memory."""
 
-_CALL_FILES, _CALL_BYTES = 128, 1 << 22
-_ROW_FILES, _ROW_BYTES = 16, 1 << 16
+_CALL_BYTES = 1 << 22
 # Calls whose files are in memory: rows for all lanes, and the next call under way.
 _FIRST_CALLS, _OPEN_CALLS = 4, 16
 
@@ -49,7 +49,7 @@ class _Call:
 
     def __init__(self, files: Sequence[_Small]) -> None:
         self.files = files
-        self.rows = list(_rows(files))
+        self.rows = list(together(files, lambda each: each.file.size, ROW_FILES, ROW_BYTES))
         self._left = len(self.rows)
         self._lock = threading.Lock()
 
@@ -67,7 +67,7 @@ class SmallFiles:
         self, sized: Sequence[tuple[Outgoing, int]], to: Uploads, work: Work, meter: Meter
     ) -> None:
         self._to, self._work, self._meter = to, work, meter
-        self._calls = _calls(sized)
+        self._calls = together(sized, lambda each: each[1], CALL_FILES, _CALL_BYTES)
         self._open = 0
         self._lock = threading.Lock()
 
@@ -78,7 +78,7 @@ class SmallFiles:
     def _ask(self, wire: Wire) -> None:
         """Ask for the next files, add their rows, and whoever asks for those after them."""
         files = self._next()
-        if files is None:
+        if not files:
             return
         call = _Call(self._granted(files))
         if call.rows:
@@ -87,12 +87,12 @@ class SmallFiles:
             self._end()
         self._work.add([self._ask])
 
-    def _next(self) -> Sequence[Outgoing] | None:
+    def _next(self) -> Sequence[Outgoing]:
         with self._lock:
             if self._open == _OPEN_CALLS:
-                return None  # whoever ends a call asks again
-            files = next(self._calls, None)
-            self._open += files is not None
+                return ()  # whoever ends a call asks again
+            files = [file for file, _ in next(self._calls, ())]
+            self._open += bool(files)
             return files
 
     def _end(self) -> None:
@@ -117,7 +117,8 @@ class SmallFiles:
     def _send(self, call: _Call, row: Sequence[_Small], wire: Wire) -> None:
         """Send a row, and again what was not taken so. After the last of a call tell of it."""
         self._work.check()
-        statuses = wire.in_a_row([each.request for each in row]) if len(row) > 1 else []
+        said = wire.in_a_row([each.request for each in row]) if len(row) > 1 else []
+        statuses = [each and each.status for each in said]
         not_sent = [_NOT_SENT] * (len(row) - len(statuses))
         for each, status in zip(row, [*statuses, *not_sent], strict=True):
             # Written once: by somebody with the same bytes; whoever completes it looks which.
@@ -128,33 +129,6 @@ class SmallFiles:
             self._to.arrived([each.file for each in call.files])
             self._end()
             self._work.add([self._ask])
-
-
-def _calls(sized: Sequence[tuple[Outgoing, int]]) -> Iterator[Sequence[Outgoing]]:
-    files: list[Outgoing] = []
-    left = _CALL_BYTES
-    for file, size in sized:
-        left -= size
-        if files and (left < 0 or len(files) == _CALL_FILES):
-            yield files
-            files, left = [], _CALL_BYTES - size
-        files.append(file)
-    if files:
-        yield files
-
-
-def _rows(files: Sequence[_Small]) -> Iterator[Sequence[_Small]]:
-    """Neighbours that go together; one that has more bytes than a row goes alone."""
-    row: list[_Small] = []
-    left = _ROW_BYTES
-    for each in files:
-        left -= each.file.size
-        if row and (left < 0 or len(row) == _ROW_FILES):
-            yield row
-            row, left = [], _ROW_BYTES - each.file.size
-        row.append(each)
-    if row:
-        yield row
 
 
 def _read(path: Path) -> bytes:

@@ -31,6 +31,18 @@ class Request(NamedTuple):
     body: bytes
 
 
+class Said(NamedTuple):
+    """The answer to a small request, whose body has been read."""
+
+    answer: Answer
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+        return self.answer.status
+
+
 class Wire:
     """The connections of one thread, and its buffer. Not thread-safe: each lane has its own.
 
@@ -72,10 +84,10 @@ class Wire:
         origin, head = _asked(method, url, headers, size)
         return Exchange(self, origin, method, head, body)
 
-    def in_a_row(self, requests: Sequence[Request]) -> Sequence[int | None]:
+    def in_a_row(self, requests: Sequence[Request]) -> Sequence[Said | None]:
         """Send small requests without waiting for answers between them (RFC 9112 9.3.2).
 
-        Answers the statuses of those that were sent, None where it is not known what has become of
+        Answers what was said to those that were sent, None where it is not known what has become of
         a request. An origin that has cut a row short is sent no other; whoever asks must be able
         to ask for what is left one by one.
         """
@@ -87,29 +99,28 @@ class Wire:
         sent = b"".join([piece for (_, head), one in alike for piece in (head, one.body)])
         methods = [one.method for _, one in alike]
         kept = origin in self._lines
-        statuses = self._answered(origin, methods, sent)
-        if kept and not statuses:  # closed by the other side while it was idle
-            statuses = self._answered(origin, methods, sent)
-        if len(statuses) < len(methods):
+        said = self._answered(origin, methods, sent)
+        if kept and not said:  # closed by the other side while it was idle
+            said = self._answered(origin, methods, sent)
+        if len(said) < len(methods):
             self._one_by_one.add(origin)
-        return [*statuses, *[None] * (len(methods) - len(statuses))]
+        return [*said, *[None] * (len(methods) - len(said))]
 
-    def _answered(self, origin: Origin, methods: Sequence[str], sent: bytes) -> list[int]:
-        statuses: list[int] = []
+    def _answered(self, origin: Origin, methods: Sequence[str], sent: bytes) -> list[Said]:
+        said: list[Said] = []
         try:
             line = self._line(origin)
             line.send(sent, None, self.buffer)
             for method in methods:
                 answer = Answer(line, method, line.receive_head())
-                answer.read()
-                statuses.append(answer.status)
+                said.append(Said(answer, answer.read()))
                 line.fresh = False
                 if not answer.reusable:
                     self._drop(origin)
                     break
         except OSError:
             self._drop(origin)
-        return statuses
+        return said
 
     def _line(self, origin: Origin) -> Line:
         if self._process != os.getpid():  # forked: the connections are the parent's

@@ -14,8 +14,9 @@ from gimle.asgard.core.errors import AsgardError
 from gimle.asgard.core.walking import below
 from gimle.asgard.transfer.checking import sha256_of
 from gimle.asgard.transfer.digests import Digest
-from gimle.asgard.transfer.downloading import Wanted, download
+from gimle.asgard.transfer.downloading import download
 from gimle.asgard.transfer.errors import TransferError
+from gimle.asgard.transfer.fetching import Wanted
 from gimle.asgard.transfer.grants import LARGE_BYTES, Begun, Grant, Measured, Outgoing, Part, Remote
 from gimle.asgard.transfer.lanes import Work
 from gimle.asgard.transfer.line import FilePart

@@ -118,15 +118,16 @@ class Blobs(Asking):
         found = self._found(name)
         blobs = [blob for blob in found if blob.state == "ready"]
         paths = targets(blobs, unicodedata.normalize("NFC", name), Path(to))
-        with ThreadPoolExecutor(_READERS) as readers:
-            have = list(readers.map(_have, blobs, paths))
+        have = _had(blobs, paths)
         wanted = [
             Wanted(Remote(blob.name, blob.size_bytes or 0, digest=blob.digest), path)
-            for blob, path, there in zip(blobs, paths, have, strict=True)
-            if not there
+            for blob, path in zip(blobs, paths, strict=True)
+            if blob.id not in have
         ]
         source = ServiceDownloads(self._connection, blobs)
-        begun_before = any(partial_path(one.target).exists() for one in wanted)
+        begun_before = any(
+            partial_path(one.target).exists() for one in wanted if not one.remote.is_small
+        )
         try:
             moved = download(wanted, source, progress=progress, stop=stop).bytes_moved
         except WrongBytesError:
@@ -182,9 +183,14 @@ class Blobs(Asking):
         return Deleted(done.deleted_count, done.deleted_bytes, done.owned_count)
 
 
-def _have(blob: Blob, path: Path) -> bool:
-    """Whether a file has the bytes of a blob already."""
-    digest = blob.digest
-    if digest is None or not path.is_file() or path.stat().st_size != blob.size_bytes:
-        return False
-    return holds(path, digest)
+def _had(blobs: Sequence[Blob], paths: Sequence[Path]) -> set[str]:
+    """The ids of those whose bytes their files have already."""
+    asked = [
+        (blob.id, path, digest)
+        for blob, path in zip(blobs, paths, strict=True)
+        if path.is_file() and path.stat().st_size == blob.size_bytes
+        if (digest := blob.digest) is not None
+    ]
+    with ThreadPoolExecutor(_READERS) as readers:
+        same = readers.map(lambda one: holds(one[1], one[2]), asked)
+        return {one[0] for one, right in zip(asked, same, strict=True) if right}

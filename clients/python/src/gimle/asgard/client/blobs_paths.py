@@ -83,16 +83,20 @@ def targets(blobs: Sequence[Blob], asked: str, to: Path) -> list[Path]:
     the others.
     """
     start = asked.rstrip("/").rfind("/") + 1
-    paths = [to.joinpath(*_steps(blob.name, start)) for blob in blobs]
-    folders = {folder for path in paths for folder in path.parents}
-    for blob, path in zip(blobs, paths, strict=True):
-        if path in folders:
+    folders: set[str] = set()
+    for blob in blobs:
+        folder = blob.name[start:].rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    for blob in blobs:
+        if blob.name[start:] in folders:
             raise InvalidFieldError(
                 "name",
                 f"{blob.name} is a blob, and others lie below it",
                 "no folder can hold both: get them one by one, into different ones",
             )
-    return paths
+    return [to.joinpath(*_steps(blob.name, start)) for blob in blobs]
 
 
 def _steps(name: str, start: int) -> list[str]:

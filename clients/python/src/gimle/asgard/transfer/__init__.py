@@ -9,7 +9,7 @@ from __future__ import annotations
 from gimle.asgard.transfer.bucket import Bucket, Stored
 from gimle.asgard.transfer.digests import Digest
 from gimle.asgard.transfer.direct import DirectDownloads, DirectUploads
-from gimle.asgard.transfer.downloading import Wanted, download
+from gimle.asgard.transfer.downloading import download
 from gimle.asgard.transfer.errors import (
     BusyError,
     RefusedError,
@@ -18,6 +18,7 @@ from gimle.asgard.transfer.errors import (
     TransferStoppedError,
     WrongBytesError,
 )
+from gimle.asgard.transfer.fetching import Wanted
 from gimle.asgard.transfer.grants import (
     LARGE_BYTES,
     Begun,

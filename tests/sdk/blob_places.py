@@ -57,7 +57,8 @@ class Place:
             path.write_bytes(body)
             return
         place, store = parse_url(self.storage), minio.server()
-        (key,) = store.keys(place.bucket, f"{place.prefix}/blobs/{blob.id}/")
+        keys = store.keys(place.bucket, f"{place.prefix}/blobs/")
+        (key,) = (key for key in keys if blob.id in key)
         body = bytearray(store.client().get_object(Bucket=place.bucket, Key=key)["Body"].read())
         body[-1] ^= 1
         store.client().put_object(Bucket=place.bucket, Key=key, Body=bytes(body))

@@ -305,8 +305,8 @@ def test_thousands_of_small_files_go_in_few_calls(
         assert len(calls) == 32
         calls.clear()
         assert len(blobs.download("files", tmp_path / "out").paths) == 2_000
-        assert calls.count("CreateDownloads") == 63
-        assert len(calls) == 63 + 3, "GetBlob, and two pages of ListBlobs"
+        assert calls.count("CreateDownloads") == 16
+        assert len(calls) == 16 + 3, "GetBlob, and two pages of ListBlobs"
     for path in files.iterdir():
         assert (tmp_path / "out/files" / path.name).read_bytes() == path.read_bytes()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -120,7 +121,7 @@ def test_a_put_that_comes_second_behind_nginx_is_known_to_be_there(
     assert blobs.stat("twice").sha256 == digest.hex()
 
 
-def test_small_files_in_a_row_come_once_through_nginx(place: Place, tmp_path: Path) -> None:
+def test_small_files_in_a_row_go_and_come_once_through_nginx(place: Place, tmp_path: Path) -> None:
     folder, heads = tmp_path / "small", 0
     folder.mkdir()
     for number in range(200):
@@ -128,12 +129,16 @@ def test_small_files_in_a_row_come_once_through_nginx(place: Place, tmp_path: Pa
 
     def count(data: bytes) -> bool:
         nonlocal heads
-        heads += data.count(b"PUT /")
+        heads += len(re.findall(rb"(?:PUT|GET) /", data))
         return False
 
     place.relay.holds = count
     done = Blobs(place.where).upload(folder, "small")
     assert heads == 200
+    Blobs(place.where).download("small", tmp_path / "out")
+    assert heads == 400
+    for path in folder.iterdir():
+        assert (tmp_path / "out/small" / path.name).read_bytes() == path.read_bytes()
     assert {blob.name: blob.sha256 for blob in done.blobs} == {
         f"small/{path.name}": sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()
     }

@@ -216,6 +216,10 @@ def puts(url: str, count: int) -> list[Request]:
     return [Request("PUT", f"{url}/{number}", {}, b"body") for number in range(count)]
 
 
+def in_a_row(wire: Wire, requests: list[Request]) -> list[int | None]:
+    return [said and said.answer.status for said in wire.in_a_row(requests)]
+
+
 def test_requests_in_a_row_wait_for_no_answer(wire: Wire) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -235,7 +239,7 @@ def test_requests_in_a_row_wait_for_no_answer(wire: Wire) -> None:
         serving = threading.Thread(target=serve)
         serving.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        assert wire.in_a_row(puts(url, 3)) == [200, 412, 503]
+        assert in_a_row(wire, puts(url, 3)) == [200, 412, 503]
         serving.join()
 
 
@@ -247,8 +251,8 @@ def test_a_row_that_is_cut_short_tells_who_was_answered_and_is_the_last(
     script: Script, wire: Wire, last: bytes
 ) -> None:
     script.answers = [OK, last, OK]
-    assert wire.in_a_row(puts(script.url, 5)) == [200, 200, None, None, None]
-    assert wire.in_a_row(puts(script.url, 2)) == []
+    assert in_a_row(wire, puts(script.url, 5)) == [200, 200, None, None, None]
+    assert in_a_row(wire, puts(script.url, 2)) == []
     assert ask(wire, script.url)[0].status == 200
     assert script.connections == 2
 
@@ -258,16 +262,30 @@ def test_a_row_over_a_connection_that_was_closed_while_idle_is_sent_anew(
 ) -> None:
     script.answers = [OK + b"<close>", OK, OK]
     assert ask(wire, script.url)[0].status == 200
-    assert wire.in_a_row(puts(script.url, 2)) == [200, 200]
+    assert in_a_row(wire, puts(script.url, 2)) == [200, 200]
     assert script.connections == 2
 
 
 def test_a_row_goes_to_one_origin(script: Script, wire: Wire) -> None:
     script.answers = [OK, OK]
     requests = [*puts(script.url, 2), *puts("http://127.0.0.1:9", 1)]
-    assert wire.in_a_row(requests) == [200, 200]
+    assert in_a_row(wire, requests) == [200, 200]
     assert len(script.heads) == 2
 
 
+def test_answers_in_a_row_bring_their_heads_and_bodies(script: Script, wire: Wire) -> None:
+    script.answers = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: a\r\n\r\naa",
+        b"HTTP/1.1 200 OK\r\nETag: b\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: c\r\n\r\n",
+    ]
+    said = wire.in_a_row([Request("GET", f"{script.url}/{number}", {}, b"") for number in range(3)])
+    assert [each and (each.answer.headers["etag"], each.body) for each in said] == [
+        ("a", b"aa"),
+        ("b", b"b"),
+        ("c", b""),
+    ]
+
+
 def test_a_row_to_nobody_has_no_answers(wire: Wire) -> None:
-    assert wire.in_a_row(puts("http://127.0.0.1:9", 2)) == [None, None]
+    assert in_a_row(wire, puts("http://127.0.0.1:9", 2)) == [None, None]

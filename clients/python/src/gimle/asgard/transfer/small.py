@@ -118,7 +118,7 @@ class SmallFiles:
         """Send a row, and again what was not taken so. After the last of a call tell of it."""
         self._work.check()
         said = wire.in_a_row([each.request for each in row]) if len(row) > 1 else []
-        statuses = [each and each.status for each in said]
+        statuses = [each and each.answer.status for each in said]
         not_sent = [_NOT_SENT] * (len(row) - len(statuses))
         for each, status in zip(row, [*statuses, *not_sent], strict=True):
             # Written once: by somebody with the same bytes; whoever completes it looks which.

@@ -37,11 +37,6 @@ class Said(NamedTuple):
     answer: Answer
     body: bytes
 
-    @property
-    def status(self) -> int:
-        """Of the answer."""
-        return self.answer.status
-
 
 class Wire:
     """The connections of one thread, and its buffer. Not thread-safe: each lane has its own.

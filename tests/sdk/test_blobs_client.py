@@ -311,10 +311,13 @@ def test_thousands_of_small_files_go_in_few_calls(
         assert (tmp_path / "out/files" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_blob_and_others_below_it_are_not_one_folder(blobs: Blobs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["run/a/b", "run/a/b/c"])
+def test_a_blob_and_others_below_it_are_not_one_folder(
+    blobs: Blobs, below: str, tmp_path: Path
+) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"x")
-    for name in ("run/a", "run/a/b"):
+    for name in ("run/a", below):
         blobs.upload(file, name)
     with pytest.raises(InvalidFieldError, match="one by one"):
         blobs.download("run", tmp_path / "out")

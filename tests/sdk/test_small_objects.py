@@ -21,6 +21,7 @@ from gimle.asgard.transfer import (
     DirectUploads,
     Grant,
     Remote,
+    TransferStoppedError,
     Wanted,
     WrongBytesError,
     download,
@@ -107,6 +108,24 @@ def test_a_damaged_blob_among_small_ones_is_not_shown(
     assert not list((tmp_path / "out").rglob("*.asgard-part"))
 
 
+@pytest.mark.parametrize("name", PLACES)
+def test_a_stopped_download_of_small_blobs_goes_on_later(
+    name: str, files: Path, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    with PLACES[name](tmp_path) as place:
+        up = place.blobs().upload(files / "deep", "x")
+        with pytest.raises(TransferStoppedError):
+            place.blobs().download(
+                "x", tmp_path / "out", progress=lambda now: stop.set(), stop=stop
+            )
+        shown = list((tmp_path / "out/x").iterdir())
+        assert 0 < len(shown) < COUNT
+        there = sum(path.stat().st_size for path in shown)
+        assert place.blobs().download("x", tmp_path / "out").bytes_moved == up.bytes - there
+    assert digests(tmp_path / "out/x") == digests(files / "deep")
+
+
 BODIES = {f"/{letter}": letter.encode() * 100 for letter in "abcdefgh"}
 
 
@@ -183,12 +202,17 @@ def test_answers_that_were_mixed_up_are_asked_for_again_alone(known: str, tmp_pa
 
 
 @pytest.fixture
-def some() -> Bucket:
-    """A bucket with a few small objects."""
-    store = minio.server()
-    bucket = bucket_at(store.port, store.bucket())
-    for name in BODIES:
-        bucket.write(name.strip("/"), BODIES[name])
+def relay() -> Iterator[Relay]:
+    with a_relay(minio.server().port) as relay:
+        yield relay
+
+
+@pytest.fixture
+def some(relay: Relay) -> Bucket:
+    """A bucket with a few small objects, behind the relay."""
+    bucket = bucket_at(relay.port, minio.server().bucket())
+    for name, body in BODIES.items():
+        bucket.write(name.strip("/"), body)
     return bucket
 
 
@@ -206,10 +230,14 @@ class Hesitating(DirectDownloads):
         return [replace(grant, expire_time=1.0, url="http://[::]") for grant in grants]
 
 
-def test_expired_grants_are_asked_for_anew_before_a_row(some: Bucket, tmp_path: Path) -> None:
+def test_expired_grants_are_asked_for_anew_before_a_row(
+    some: Bucket, relay: Relay, tmp_path: Path
+) -> None:
     place = Hesitating(some)
-    download(wanted(some, tmp_path), place)
+    listed, asked = wanted(some, tmp_path), Asked(relay)
+    download(listed, place)
     assert place.asked == [8, *[1] * 8]
+    assert asked.together > 1
     assert (tmp_path / "h").read_bytes() == BODIES["/h"]
 
 

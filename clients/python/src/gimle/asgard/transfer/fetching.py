@@ -62,14 +62,12 @@ class SmallObjects:
             asked = next(self._calls, None)
         if asked is None:
             return
-        self._work.check()
         lent = zip(asked, self._source.grants([one.remote for one in asked]), strict=True)
         rows = together(lent, lambda each: each[0].remote.size, ROW_FILES, ROW_BYTES)
         self._work.add([*(partial(self._fetch, row) for row in rows), self._ask])
 
     def _fetch(self, row: _Row, wire: Wire) -> None:
         """Fetch a row, and again alone what has not come so."""
-        self._work.check()
         requests = [_request(one, self._fresh(one.remote, grant)) for one, grant in row]
         answers = wire.in_a_row(requests) if len(row) > 1 else []
         for (one, grant), said in zip_longest(row, answers):

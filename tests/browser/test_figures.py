@@ -160,9 +160,11 @@ def test_an_ensemble_shows_distributions_and_that_at_the_cursor(
     page = open_page(f"/runs/{kinds['ensemble']}")
     wait_for_paint(page, CARD, 5_000)
     expect(page.locator(".bars svg rect").first).to_be_attached()
+    expect(page.locator(".bars-none")).to_have_text("point at the figure")
     with page.expect_response(lambda response: "at=" in response.url):
         page.locator(".u-over").hover(position={"x": 300, "y": 100})
     expect(page.locator(".bars.marked rect").first).to_be_attached()
+    expect(page.locator(".bars-none")).to_have_count(0)
 
 
 def test_an_animation_plays_pauses_and_is_scrubbed(

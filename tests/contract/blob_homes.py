@@ -175,7 +175,7 @@ async def _bytes(
         serving = asyncio.create_task(server.serve([listener]))
         await server.up.wait()
         yield held, grants, FolderHoldings(folder, pool)
-        server.should_exit = True
+        server.stop()
         await serving
         return
     keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}

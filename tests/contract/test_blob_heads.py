@@ -53,12 +53,21 @@ async def test_both_ways_of_asking_answer_the_same(place: Place, held: S3Bytes) 
     headers = await heads.head(KEY)
     assert headers is not None
     assert headers["content-length"] == str(len(BODY))
-    assert await heads.head("blobs/none/1") is None, "what is missing is not for it to say"
+    assert await heads.head("blobs/none/1") == {}
     await heads.close()
-    quick = await held.head(KEY)
+    quick, missing = await held.head(KEY), await held.head("blobs/none/1")
     await held.close()
     held._heads = None
     assert quick == await held.head(KEY)
+    assert missing is None
+    assert await held.head("blobs/none/1") is None
+
+
+async def test_what_is_missing_is_not_asked_for_twice(held: S3Bytes) -> None:
+    def patient(work: object) -> None:
+        pytest.fail("the patient client was asked, too")
+
+    held._store.ask = patient  # type: ignore[method-assign, assignment]  # it is not to be asked
     assert await held.head("blobs/none/1") is None
 
 

@@ -194,6 +194,17 @@ async def test_what_has_arrived_is_enough_where_the_worker_does_not_say(home: Ho
     )
 
 
+async def test_a_worker_cannot_fail_what_it_has_completed(home: Home) -> None:
+    job_id = await a_job(home.client)
+    pod = Pod(home.client)
+    await pod.claim(job_id)
+    await pod.done(files())
+    late = {"lease_token": pod.token, "error": "the answer was lost"}
+    answer = await home.client.post(f"/v1/jobs/{job_id}:fail", json=late)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "JOB_STATE"), answer.text
+    assert (await ended(home.client, job_id))["status"] == "completed"
+
+
 @pytest.mark.parametrize("name", ["chat_log", "posts", "trades", "agent_trajectories"])
 async def test_without_a_file_that_it_needs_the_report_fails(name: str, tmp_path: Path) -> None:
     given = await settings_of("local", tmp_path)

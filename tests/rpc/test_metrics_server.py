@@ -31,7 +31,7 @@ async def asked(
         ) as client:
             yield client
     finally:
-        server.should_exit = True
+        server.stop()
         await serving
 
 

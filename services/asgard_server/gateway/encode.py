@@ -106,12 +106,13 @@ def _shown(field: F, encoders: Encoders) -> Shown | None:
 
 
 def _map_shown(key: F, one: Shown | None) -> Shown:
+    # A map has no order of its own: answers are the same each time by the order of the keys.
     name: Callable[[Any], str] = (
         (lambda k: "true" if k else "false") if key.type == F.TYPE_BOOL else str
     )
     if one is None:
-        return lambda entries: {name(k): v for k, v in entries.items()}
-    return lambda entries: {name(k): one(v) for k, v in entries.items()}
+        return lambda entries: {name(k): entries[k] for k in sorted(entries)}
+    return lambda entries: {name(k): one(entries[k]) for k in sorted(entries)}
 
 
 def _shown_one(field: F, encoders: Encoders) -> Shown | None:

@@ -105,7 +105,7 @@ async def serve_page(
     app.state.stop_streams()
     if on_stop is not None:
         await on_stop()
-    http.should_exit = True
+    http.stop()
     await serving
     return failed
 

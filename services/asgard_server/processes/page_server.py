@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -13,13 +13,11 @@ import uvicorn
 # Longer than clients and proxies keep an idle connection (httpx 5 s, nginx 60 s): whoever closes
 # first must be the one who sends, or a request meets a connection that is just being closed.
 KEPT_ALIVE_S = 75
+_DATE_S = 1.0
 
 
 class PageServer(uvicorn.Server):
-    """Serves an ASGI application on the running loop; `up` is set when it does.
-
-    Set `should_exit` to stop it: it then waits `drain_seconds` for what has begun.
-    """
+    """Serves an ASGI application on the running loop; `up` is set when it does."""
 
     def __init__(self, app: Any, *, drain_seconds: float) -> None:
         super().__init__(
@@ -37,6 +35,23 @@ class PageServer(uvicorn.Server):
             )
         )
         self.up = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let it end: it then waits `drain_seconds` for what has begun."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Renew the date of answers once a second until it is to end.
+
+        uvicorn's own looks ten times a second whether it is to end: most of what a process that
+        nobody asks anything takes.
+        """
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DATE_S):
+                    await self._stopping.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and say so."""
@@ -60,5 +75,5 @@ async def served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        server.should_exit = True
+        server.stop()
         await serving

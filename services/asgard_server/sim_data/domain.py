@@ -183,13 +183,16 @@ class Job:
 def failed(job: Job, error: str, now: datetime, *, token: str | None = None) -> Job:
     """The job, failed. Raises `JobStateError`; `LeaseLostError` with a token that is not its own.
 
-    None for a token is who needs none: this service.
+    None for a token is who needs none: this service. A worker's word ends with its completion.
     """
     if job.status in ("failed", "refunded"):
         return job
     held = job.lease_until is not None and now < job.lease_until
     if token is not None and (token or held) and token != job.lease_token:
         raise LeaseLostError(job.id)
+    if token and job.sim_data_available:
+        # A worker that has not heard the answer to its completion, say.
+        raise JobStateError(job.id, job.status, "its worker has completed it: its files are there")
     return replace(
         moved(job, "failed", now), error=error[:ERROR_CHARS], completed_at=now, lease_until=None
     )

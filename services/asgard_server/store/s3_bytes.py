@@ -178,10 +178,12 @@ class S3Bytes:
     async def head(self, key: str) -> Held | None:
         """What is there under a key, None for nothing."""
         headers = None if self._heads is None else await self._heads.head(key)
-        if headers is not None:
-            said = headers.get("x-amz-checksum-sha256", "")
-            return _held(int(headers["content-length"]), headers.get("etag", ""), said)
-        return await self._store.ask(lambda client: self._head(client, key))
+        if headers is None:
+            return await self._store.ask(lambda client: self._head(client, key))
+        if not headers:
+            return None
+        said = headers.get("x-amz-checksum-sha256", "")
+        return _held(int(headers["content-length"]), headers.get("etag", ""), said)
 
     def _head(self, client: Any, key: str) -> Held | None:
         try:

@@ -1,13 +1,15 @@
 """HEAD of many objects, lists of some, by lines that are kept: a tenth of boto3's work.
 
-Whoever completes thousands of uploads asks that often. Only a plain 200 is answered from here;
-whatever else a store says, or does not say, the patient client of `S3Bytes` is asked for.
+Whoever completes thousands of uploads asks that often. Only a plain 200 is answered from here,
+and that there is no such object; whatever else a store says, or does not say, the patient client
+of `S3Bytes` is asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Collection
 from typing import Any
 from xml.etree import ElementTree
 
@@ -31,9 +33,12 @@ class Heads:
         self._place = place
 
     async def head(self, path: str) -> dict[str, str] | None:
-        """The headers of an object that is there; None says nothing."""
-        answer = await self._answered("HEAD", self._place.key(path), headers=_CHECKSUMS)
-        return None if answer is None else answer.headers()
+        """The headers of an object, none where there is no such object; None says nothing."""
+        asked = ("HEAD", self._place.key(path))
+        answer = await self._answered(*asked, headers=_CHECKSUMS, said=(200, 404))
+        if answer is None:
+            return None
+        return answer.headers() if answer.status == 200 else {}
 
     async def sizes(self, prefix: str) -> dict[str, int] | None:
         """The sizes of objects whose keys begin so, by whole keys; None says nothing.
@@ -46,14 +51,16 @@ class Heads:
             return None
         return sizes_of(answer.body)
 
-    async def _answered(self, method: str, key: str, **asked: Any) -> Answer | None:
-        """A plain 200; None for everything else."""
+    async def _answered(
+        self, method: str, key: str, *, said: Collection[int] = (200,), **asked: Any
+    ) -> Answer | None:
+        """An answer of these statuses; None for everything else."""
         try:
             answer = await self.lines.ask(method, key, _PATIENCE_S, **asked)
         except GenericError:
             self.lines.rest()
             return None
-        return answer if answer is not None and answer.status == 200 else None
+        return answer if answer is not None and answer.status in said else None
 
     async def close(self) -> None:
         """Close all connections."""

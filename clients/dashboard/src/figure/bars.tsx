@@ -4,6 +4,7 @@ import type { Histogram, Range } from "../api/types";
 import { number, plural } from "../format";
 
 interface Props {
+  /** Null: of nothing yet; what is to be done for one is said in its place. */
   histogram: Histogram | null;
   label: string;
   range: Range;
@@ -16,9 +17,9 @@ const height = 56;
 
 export function Bars({ histogram, label, range, marked }: Props) {
   const [low, high] = range;
+  if (histogram === null) return <NoBars label={label} range={range} />;
   const across = (value: number) => ((value - low) / (high - low || 1)) * width;
-  const edges = histogram?.edges ?? [];
-  const counts = histogram?.counts ?? [];
+  const { edges, counts } = histogram;
   // Density, not count: bins of several histograms differ in width.
   const density = counts.map((n, i) => n / ((edges[i + 1] ?? 0) - (edges[i] ?? 0) || 1));
   const tallest = Math.max(...density, 0) || 1;
@@ -51,10 +52,26 @@ export function Bars({ histogram, label, range, marked }: Props) {
           );
         })}
       </svg>
-      <div class="bars-range">
-        <span>{histogram && number(low, 3)}</span>
-        <span>{histogram && number(high, 3)}</span>
-      </div>
+      <Ends range={range} />
     </figure>
+  );
+}
+
+function NoBars({ label, range }: { label: string; range: Range }) {
+  return (
+    <figure class="bars">
+      <figcaption>{label}</figcaption>
+      <p class="bars-none">point at the figure</p>
+      <Ends range={range} />
+    </figure>
+  );
+}
+
+function Ends({ range: [low, high] }: { range: Range }) {
+  return (
+    <div class="bars-range">
+      <span>{number(low, 3)}</span>
+      <span>{number(high, 3)}</span>
+    </div>
   );
 }

@@ -202,7 +202,8 @@ class SimDataServiceServicer:
 
     def FailJob(self, request, context):
         """Ends a job as failed, whatever its state was. NOT_FOUND JOB_NOT_FOUND; FAILED_PRECONDITION
-        LEASE_LOST while another holds it, JOB_STATE when it is completed. Safe to repeat.
+        LEASE_LOST while another holds it, JOB_STATE when it is completed, or when its worker fails what
+        it has completed. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,7 +69,8 @@ class SimDataServiceStub:
     """
     FailJob: _grpc.UnaryUnaryMultiCallable[_sim_data_service_pb2.FailJobRequest, _sim_data_service_pb2.FailJobResponse]
     """Ends a job as failed, whatever its state was. NOT_FOUND JOB_NOT_FOUND; FAILED_PRECONDITION
-    LEASE_LOST while another holds it, JOB_STATE when it is completed. Safe to repeat.
+    LEASE_LOST while another holds it, JOB_STATE when it is completed, or when its worker fails what
+    it has completed. Safe to repeat.
     """
     GetSimData: _grpc.UnaryUnaryMultiCallable[_sim_data_service_pb2.GetSimDataRequest, _sim_data_service_pb2.GetSimDataResponse]
     """Signs URLs to download a job's files, good for an hour; those of all names, whether or not the file
@@ -164,7 +165,8 @@ class SimDataServiceAsyncStub(SimDataServiceStub):
     """
     FailJob: _aio.UnaryUnaryMultiCallable[_sim_data_service_pb2.FailJobRequest, _sim_data_service_pb2.FailJobResponse]  # type: ignore[assignment]
     """Ends a job as failed, whatever its state was. NOT_FOUND JOB_NOT_FOUND; FAILED_PRECONDITION
-    LEASE_LOST while another holds it, JOB_STATE when it is completed. Safe to repeat.
+    LEASE_LOST while another holds it, JOB_STATE when it is completed, or when its worker fails what
+    it has completed. Safe to repeat.
     """
     GetSimData: _aio.UnaryUnaryMultiCallable[_sim_data_service_pb2.GetSimDataRequest, _sim_data_service_pb2.GetSimDataResponse]  # type: ignore[assignment]
     """Signs URLs to download a job's files, good for an hour; those of all names, whether or not the file
@@ -298,7 +300,8 @@ class SimDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sim_data_service_pb2.FailJobResponse, _abc.Awaitable[_sim_data_service_pb2.FailJobResponse]]:
         """Ends a job as failed, whatever its state was. NOT_FOUND JOB_NOT_FOUND; FAILED_PRECONDITION
-        LEASE_LOST while another holds it, JOB_STATE when it is completed. Safe to repeat.
+        LEASE_LOST while another holds it, JOB_STATE when it is completed, or when its worker fails what
+        it has completed. Safe to repeat.
         """
 
     @_abc_1.abstractmethod

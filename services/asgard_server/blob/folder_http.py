@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -30,6 +33,8 @@ _CODES = {
 
 # Bytes handed to a thread at a time, to be hashed and written there.
 _PIECE = 1 << 20
+# Read whole while it is looked for: a thread is asked once for a small file, instead of five times.
+_AT_ONCE = 1 << 16
 
 
 class BytesEndpoint:
@@ -116,13 +121,15 @@ class BytesEndpoint:
         if "range" in query and request.headers.get("range") != query["range"]:
             return _refused(HTTPStatus.FORBIDDEN, f"send Range {query['range']}")
         path = self._bytes.path(allowed.key)
-        if not await asyncio.to_thread(path.is_file):
+        whole = request.method == "GET" and "range" not in request.headers
+        there = await asyncio.to_thread(_looked_at, path, _AT_ONCE if whole else -1)
+        if there is None:
             return _refused(HTTPStatus.NOT_FOUND, "the bytes are gone")
+        stat, body = there
         lasts = "no-cache" if "changes" in query else "private, max-age=31536000, immutable"
         # Not one that looks like an MD5, as Starlette makes it: clients of S3 compare those.
         headers = {"cache-control": lasts, "etag": f'"{allowed.key}"'}
         if "changes" in query:
-            stat = await asyncio.to_thread(path.stat)
             headers["etag"] = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
         if "save-as" in query:
             name = quote(query["save-as"], safe="")
@@ -130,7 +137,23 @@ class BytesEndpoint:
         # What lies there was uploaded: a browser must not run it as a page of this origin.
         headers["content-security-policy"] = "sandbox; default-src 'none'"
         headers["x-content-type-options"] = "nosniff"
-        return FileResponse(path, headers=headers, media_type=query["content-type"])
+        if body is None:
+            return FileResponse(
+                path, headers=headers, media_type=query["content-type"], stat_result=stat
+            )
+        headers["accept-ranges"] = "bytes"
+        headers["last-modified"] = formatdate(stat.st_mtime, usegmt=True)
+        return Response(body, headers=headers, media_type=query["content-type"])
+
+
+def _looked_at(path: Path, most: int) -> tuple[os.stat_result, bytes | None] | None:
+    """What there is of a file, with its bytes if they are so many at most. None without a file."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            stat = os.fstat(file.fileno())
+            return stat, file.readall() if stat.st_size <= most else None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
 
 
 async def _pieces(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

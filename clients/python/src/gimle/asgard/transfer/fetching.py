@@ -63,7 +63,7 @@ class SmallObjects:
         if asked is None:
             return
         lent = zip(asked, self._source.grants([one.remote for one in asked]), strict=True)
-        rows = together(lent, lambda each: each[0].remote.size, ROW_FILES, ROW_BYTES)
+        rows = together(lent, _row_bytes, ROW_FILES, ROW_BYTES)
         self._work.add([*(partial(self._fetch, row) for row in rows), self._ask])
 
     def _fetch(self, row: _Row, wire: Wire) -> None:
@@ -102,6 +102,12 @@ def refused(remote: Remote, answer: Answer) -> RefusedError | WrongBytesError:
     return refusal(f"download of {remote.name}", answer.status, answer.read())
 
 
+def _row_bytes(each: tuple[Wanted, Grant]) -> int:
+    """What it takes of a row: all, where nothing would tell whose answer has come."""
+    remote = each[0].remote
+    return remote.size if remote.digest or remote.etag else ROW_BYTES + 1
+
+
 def _request(one: Wanted, grant: Grant) -> Request:
     return Request(grant.method, grant.url, reading(grant, one.remote.etag), b"")
 
@@ -116,7 +122,7 @@ def _taken(one: Wanted, said: Said) -> bool:
     if answer.status != 200 or len(said.body) != remote.size:
         return False
     # The digest of an answer's own head says nothing of whose answer it is.
-    if remote.digest is None and (not remote.etag or answer.headers.get("etag") != remote.etag):
+    if remote.digest is None and answer.headers.get("etag") != remote.etag:
         return False
     digest = _digest(remote, answer)
     if digest is not None:

@@ -243,17 +243,32 @@ def test_requests_in_a_row_wait_for_no_answer(wire: Wire) -> None:
         serving.join()
 
 
+LEAVE = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"<close>"
+
+
 @pytest.mark.parametrize(
-    "last",
-    [OK + b"<close>", OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + b"<close>"],
+    ("answers", "statuses"),
+    [
+        ([OK, OK + b"<close>"], [200, 200, None, None, None]),
+        ([LEAVE], [200, None, None, None, None]),  # as a store does that keeps no connection
+    ],
 )
 def test_a_row_that_is_cut_short_tells_who_was_answered_and_is_the_last(
-    script: Script, wire: Wire, last: bytes
+    script: Script, wire: Wire, answers: list[bytes], statuses: list[int | None]
 ) -> None:
-    script.answers = [OK, last, OK]
-    assert in_a_row(wire, puts(script.url, 5)) == [200, 200, None, None, None]
+    script.answers = [*answers, OK]
+    assert in_a_row(wire, puts(script.url, 5)) == statuses
     assert in_a_row(wire, puts(script.url, 2)) == []
     assert ask(wire, script.url)[0].status == 200
+    assert script.connections == 2
+
+
+def test_an_origin_that_takes_leave_within_a_row_is_sent_the_next(
+    script: Script, wire: Wire
+) -> None:
+    script.answers = [OK, LEAVE, OK, OK]
+    assert in_a_row(wire, puts(script.url, 5)) == [200, 200, None, None, None]
+    assert in_a_row(wire, puts(script.url, 2)) == [200, 200]
     assert script.connections == 2
 
 

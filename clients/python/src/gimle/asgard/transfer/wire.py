@@ -83,8 +83,9 @@ class Wire:
         """Send small requests without waiting for answers between them (RFC 9112 9.3.2).
 
         Answers what was said to those that were sent, None where it is not known what has become of
-        a request. An origin that has cut a row short is sent no other; whoever asks must be able
-        to ask for what is left one by one.
+        a request. An origin that has cut a row short is sent no other, unless it took leave behind
+        the second answer or a later one; whoever asks must be able to ask for what is left one by
+        one.
         """
         asked = [_asked(one.method, one.url, one.headers, len(one.body)) for one in requests]
         origin = asked[0][0]
@@ -97,7 +98,9 @@ class Wire:
         said = self._answered(origin, methods, sent)
         if kept and not said:  # closed by the other side while it was idle
             said = self._answered(origin, methods, sent)
-        if len(said) < len(methods):
+        # nginx takes leave after so many requests, wherever in a row that is.
+        took_leave = len(said) > 1 and not said[-1].answer.reusable
+        if len(said) < len(methods) and not took_leave:
             self._one_by_one.add(origin)
         return [*said, *[None] * (len(methods) - len(said))]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import uvloop
-from asgard_server.store import s3_puts
+from asgard_server.store import s3_keys, s3_puts
 from asgard_server.store.s3_lines import Lines
 from asgard_server.store.s3_objects import Objects
 from asgard_server.store.s3_puts import Puts
@@ -17,7 +17,7 @@ from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.s3.objects import ConflictError
 from gimle.asgard.core.s3.place import Place, parse_url
 from gimle.asgard.core.signing import Credentials, Endpoint
-from obstore.exceptions import GenericError
+from obstore.exceptions import GenericError, PermissionDeniedError
 
 from tests.conftest import free_port
 from tests.engines import minio, versitygw
@@ -211,6 +211,21 @@ async def test_lent_credentials_are_asked_for_in_a_thread_and_seldom(place: Plac
     for name in ("1", "2"):
         assert await puts.put(f"p/{name}", b"{}", NEW)
     assert asked == ["in a thread"]
+    puts.close()
+
+
+async def test_credentials_that_are_lent_anew_sign_what_follows(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_keys, "RENEW_S", 0.0)
+    good, wrong = Credentials(ACCESS_KEY, SECRET_KEY), Credentials(ACCESS_KEY, "wrong")
+    lent = iter([good, wrong, good])
+    endpoint = Endpoint.parse(str(place.endpoint))
+    puts = Puts(place, Lines(place.bucket, endpoint, "us-east-1", lambda: next(lent)), 5.0)
+    assert await puts.put("p/1", b"{}", NEW)
+    with pytest.raises(PermissionDeniedError):
+        await puts.put("p/2", b"{}", NEW)
+    assert await puts.put("p/2", b"{}", NEW)
     puts.close()
 
 

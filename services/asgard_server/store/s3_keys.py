@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from json import JSONDecodeError
 
@@ -48,13 +49,15 @@ def credentials_of(place: Place) -> Credentials | Callable[[], Credentials] | No
 class Renewed:
     """Credentials as they were last lent: asked for ahead of their end, never by who signs.
 
-    `lent` may block, and is called in a thread. `place`: what they are for, in errors.
+    Whoever may wait calls `keep` before it signs; for who signs without waiting somebody lets it
+    `run`. `lent` may block, and is called in a thread. `place`: what they are for, in errors.
     """
 
     def __init__(self, place: str, lent: Callable[[], Credentials]) -> None:
         self._place = place
         self._lent = lent
         self._found: Credentials | Exception = RuntimeError("they have not been asked for")
+        self._renew_at = 0.0
 
     def credentials(self) -> Credentials:
         """Those to sign with. Raises `StorageUnavailableError` while nobody lends any."""
@@ -62,15 +65,28 @@ class Renewed:
             raise not_lent(self._place, self._found) from self._found
         return self._found
 
+    async def keep(self) -> bool:
+        """Ask for those of now where it is time to; whether somebody lends any."""
+        if time.monotonic() >= self._renew_at:
+            if not isinstance(self._found, Exception):
+                # Others sign meanwhile with those of before, which hold for minutes.
+                self._renew_at = time.monotonic() + RENEW_S
+            await self.renew()
+        return not isinstance(self._found, Exception)
+
     async def renew(self) -> None:
         """Ask for those of now."""
         try:
             self._found = await asyncio.to_thread(self._lent)
         except (BotoCoreError, *NOT_LENT) as error:
             self._found = error
+        self._renew_at = time.monotonic() + self._pause()
 
     async def run(self) -> None:
         """Ask again and again."""
         while True:
-            await asyncio.sleep(_AGAIN_S if isinstance(self._found, Exception) else RENEW_S)
+            await asyncio.sleep(self._pause())
             await self.renew()
+
+    def _pause(self) -> float:
+        return _AGAIN_S if isinstance(self._found, Exception) else RENEW_S

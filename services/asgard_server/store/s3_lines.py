@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httptools
-from botocore.exceptions import BotoCoreError
 from gimle.asgard.core.signing import UNSIGNED, Credentials, Endpoint, Signer
 from obstore.exceptions import GenericError
 
-from asgard_server.store.s3_keys import NOT_LENT, RENEW_S
+from asgard_server.store.s3_keys import Renewed
 
 _KEPT = 64
 # Shorter than any store keeps a silent connection: one that closes it just then leaves us without
@@ -154,11 +153,10 @@ class Lines:
         credentials: Credentials | Callable[[], Credentials],
     ) -> None:
         self._bucket = bucket
-        self._lent = credentials if callable(credentials) else None
-        self._who = _NOBODY if callable(credentials) else credentials
-        self._renew_at = 0.0
-        self._signer = signer = Signer(endpoint, lambda: self._who, region=region)
-        parts = urlsplit(signer.sign("PUT", bucket, "key")[0])
+        self._renewed = Renewed(bucket, credentials) if callable(credentials) else None
+        who = credentials if self._renewed is None else self._renewed.credentials
+        self._signer = Signer(endpoint, who, region=region)
+        parts = urlsplit(Signer(endpoint, _NOBODY, region=region).sign("PUT", bucket, "key")[0])
         self._begin = f" HTTP/1.1\r\nhost: {endpoint.address(bucket).host}\r\n"
         self._skip = len(f"{parts.scheme}://{parts.netloc}")
         self._host = parts.hostname or ""
@@ -192,11 +190,13 @@ class Lines:
         now = time.monotonic()
         if self._by_proxy or now < self.rests_until:
             return None
-        if self._lent is not None and now >= self._renew_at and not await self._renewed(self._lent):
+        if self._renewed is not None and not await self._renewed.keep():
+            self.rest()
             return None
+        # Before anything is waited for: others may find meanwhile that nobody lends any more.
+        request = self._request(method, key, headers, query, body)
         while (line := await self._line()) is not None:
             try:
-                request = self._request(method, key, headers, query, body)
                 answer = await line.ask(request, seconds, bare=method == "HEAD")
             except GenericError:
                 if body is None and line.used_at and time.monotonic() < now + seconds:
@@ -239,20 +239,6 @@ class Lines:
         length = f"content-length: {len(body)}\r\n\r\n"
         head = f"{method} {url[self._skip :]}{self._begin}{lines}{length}"
         return head.encode("latin-1") + body
-
-    async def _renewed(self, lent: Callable[[], Credentials]) -> bool:
-        """Ask for the credentials of now; False when nobody gives any."""
-        if self._who is not _NOBODY:
-            # Others sign meanwhile with those of before, which hold for minutes.
-            self._renew_at = time.monotonic() + RENEW_S
-        try:
-            self._who = await asyncio.to_thread(lent)
-        except (BotoCoreError, *NOT_LENT):
-            self._renew_at = 0.0
-            self.rest()
-            return False
-        self._renew_at = time.monotonic() + RENEW_S
-        return True
 
     async def _line(self) -> _Line | None:
         """One that is open; None when the store cannot be reached so."""

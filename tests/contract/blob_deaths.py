@@ -5,9 +5,10 @@
 Does WHAT again and again, each time with a blob of its own in a process of its own: the first
 dies at its first step, the next at its second, until one comes to its end. A step is the moment
 before or after anything that can be seen outside: a transaction, a request to the store, a file
-that is synced, linked, renamed or removed, a request of the client. Half of them, by SEED, are
-tried once more by a process that lives; with "both" as SEED a step is died at twice. It prints a
-JSON line for each that was acknowledged, and last the steps. It forks: a death costs little.
+that is written to, synced, cut, linked, renamed or removed, a request of the client. Half of them,
+by SEED, are tried once more by a process that lives; with "both" as SEED a step is died at twice.
+It prints a JSON line for each that was acknowledged, and last the steps. It forks: a death costs
+little.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from asgard_server.store.postgres_blobs import PostgresBlobs
 from asgard_server.store.s3_heads import Heads
 from asgard_server.store.sqlite_blobs import SqliteBlobs
 from botocore.client import BaseClient
-from gimle.asgard.core.errors import DeletedError, NotFoundError
+from gimle.asgard.core.errors import DeletedError, NotFoundError, UploadEndedError
 
 from tests.contract.blob_homes import Home, Site, home_at
 
@@ -94,7 +95,7 @@ class Steps:
         self.around(BaseClient, "_make_api_call", "S3")
         self.around(Heads, "head")
         self.around(Home, "send", "request")
-        for name in ("link", "replace", "unlink", "fsync"):
+        for name in ("link", "replace", "unlink", "fsync", "pwrite", "ftruncate"):
             self.around(os, name)
 
 
@@ -123,12 +124,23 @@ async def in_parts(home: Home, name: str) -> str:
     body = body_of(name, PART + 1_000)
     (begun,) = await home.uploader.begin([NewUpload(id=name, name=name, size_bytes=len(body))])
     if begun.blob.state == "uploading":
-        pieces = [body[:PART], body[PART:]]
-        asked = [(number, sha(piece)) for number, piece in enumerate(pieces, 1)]
-        grants = await home.uploader.sign_parts(begun.blob.id, asked, None)
-        for grant, piece in zip(grants, pieces, strict=True):
-            await home.send(grant, piece)
+        with suppress(UploadEndedError):  # they are together: it is ready now
+            await _send_what_is_not_there(home, begun.blob.id, [body[:PART], body[PART:]])
     return await _complete(home, begun.blob.id, sha(body))
+
+
+async def _send_what_is_not_there(home: Home, blob_id: str, pieces: list[bytes]) -> None:
+    """As clients do that go on: what the service says has arrived is not sent again."""
+    _, arrived = await home.uploader.parts(blob_id)
+    there = {(part.number, part.sha256) for part in arrived}
+    lacking = {
+        number: piece for number, piece in enumerate(pieces, 1) if (number, sha(piece)) not in there
+    }
+    if lacking:
+        asked = [(number, sha(piece)) for number, piece in lacking.items()]
+        grants = await home.uploader.sign_parts(blob_id, asked, None)
+        for grant, piece in zip(grants, lacking.values(), strict=True):
+            await home.send(grant, piece)
 
 
 async def plain(home: Home, name: str) -> str:

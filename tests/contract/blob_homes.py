@@ -94,13 +94,17 @@ class Home:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a home is, also for other processes: its folder, its store and its database."""
+    """Where a home is, also for other processes: its folder, its store and its database.
+
+    `bytes_in`: the folder of the bytes where that is another.
+    """
 
     name: str
     folder: str
     endpoint: str = ""
     bucket: str = ""
     dsn: str = ""
+    bytes_in: str = ""
 
 
 async def site(name: str, folder: Path) -> Site:
@@ -164,7 +168,7 @@ async def _bytes(
     where: Site, pool: ThreadPoolExecutor, clock: Clock
 ) -> AsyncIterator[tuple[Bytes, Grants, Holdings]]:
     if where.name == "folder":
-        folder = Path(where.folder)
+        folder = Path(where.bytes_in or where.folder)
         listener = socket.create_server(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         held = FolderBytes(folder, pool)

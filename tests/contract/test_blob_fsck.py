@@ -203,6 +203,36 @@ async def test_uploads_that_go_on_are_left_alone(home: Home, small_parts: int) -
     assert (await examined(home, repair=True, deep=True)).findings == []
 
 
+async def test_an_upload_that_died_while_it_was_put_together_is_on_its_way_and_given_up_whole(
+    tmp_path: Path, small_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder has a part of it in the parts, and a part in what is to become of them.
+    async with blob_homes.home("folder", tmp_path) as home:
+        body = os.urandom(3 * small_parts)
+        blob = await begun_in_parts(home, "large", body, 1, 2, 3, each=small_parts)
+        inner, flushed = os.fsync, []
+
+        def fsync(handle: int) -> None:
+            flushed.append(handle)
+            if len(flushed) == 3:  # after the folder and the first part
+                raise RuntimeError("it dies")
+            inner(handle)
+
+        with monkeypatch.context() as dying:
+            dying.setattr(os, "fsync", fsync)
+            with pytest.raises(RuntimeError):
+                await home.completer.complete([(blob.id, None)])
+        done = await examined(home, repair=True)
+        assert done.findings == []
+        assert done.on_the_way.count == 1
+        assert len(body) <= done.on_the_way.size_bytes <= len(body) + small_parts
+        assert len((await home.uploader.parts(blob.id))[1]) == 3
+        await home.uploader.abort([blob.id])
+        assert list((tmp_path / ".asgard" / "uploads" / "parts").iterdir()) == []
+        done = await examined(home)
+        assert (done.findings, done.on_the_way.count) == ([], 0)
+
+
 async def test_what_a_request_left_that_was_killed_is_removed_when_it_is_old(
     home: Home, tmp_path: Path
 ) -> None:

@@ -83,7 +83,7 @@ class BytesEndpoint:
             "content-type", request.headers.get("content-type")
         ):
             return _refused(HTTPStatus.FORBIDDEN, f"send Content-Type {query['content-type']}")
-        taking = await self._bytes.in_pool(self._bytes.begin)
+        taking = await self._bytes.in_pool(self._bytes.begin, int(length))
         try:
             return await self._taken(request, allowed, taking)
         finally:

@@ -26,6 +26,7 @@ from asgard_server.blob.parts import (
     part_bytes,
     sha256_of_parts,
 )
+from asgard_server.blob.room import require_room_for_arrays
 from asgard_server.blob.store import Bytes, Grant, Grants
 
 _AT_ONCE = 16
@@ -52,9 +53,10 @@ class Lender:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def uploads(self, asked: Sequence[Kept], seconds: int | None) -> list[Lent]:
-        """Grant uploads. Raises `InvalidFieldError`."""
+        """Grant uploads. Raises `InvalidFieldError`, `StorageFullError` for what does not fit."""
         limits.batch(len(asked), "objects")
         each = limits.grant_seconds(seconds)
+        await require_room_for_arrays(self._bytes, asked)
         return await asyncio.gather(*(self._upload(kept, each) for kept in asked))
 
     async def _upload(self, kept: Kept, seconds: int) -> Lent:

@@ -124,6 +124,13 @@ class Grants(Protocol):
         """A request that reads all bytes, or those of a range (both inclusive)."""
 
 
+class Room(NamedTuple):
+    """What is free at a place where bytes lie."""
+
+    place: str
+    free_bytes: int
+
+
 class Lists(Protocol):
     """A store that tells of many objects at once."""
 
@@ -141,6 +148,9 @@ class Bytes(Protocol):
     @property
     def lists(self) -> Lists | None:
         """Who tells of many objects at once; None where each is asked for as quickly."""
+
+    async def room(self) -> Room | None:
+        """What is free; None where the store does not tell."""
 
     async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""

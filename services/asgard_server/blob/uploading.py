@@ -15,6 +15,7 @@ from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.lately import Lately
 from asgard_server.blob.parts import Part, part_bytes
 from asgard_server.blob.resuming import taken_up
+from asgard_server.blob.room import require_room
 from asgard_server.blob.store import Bytes, Grant, Grants, Table
 from asgard_server.blob.together import together, unless_few
 from asgard_server.blob.whose import SERVICES, Whose
@@ -59,7 +60,8 @@ class Uploader:
     async def begin(self, asked: Sequence[NewUpload]) -> list[Begun]:
         """Add rows for uploads, or find those there are, and grant them.
 
-        Raises `InvalidFieldError`, `AlreadyExistsError`, `DeletedError`; nothing is begun then.
+        Raises `InvalidFieldError`, `AlreadyExistsError`, `DeletedError`, `StorageFullError` for
+        what does not fit; nothing is begun then.
         """
         limits.batch(len(asked), "uploads")
         now = self._clock()
@@ -71,6 +73,7 @@ class Uploader:
             domain.begin(new, now, maker, f"uploads[{at}].", attempt)
             for at, new in enumerate(asked)
         ]
+        await require_room(self._table, self._bytes, rows, maker)
         there = await self._table.begin(unless_few(rows))
         if attempt != domain.FIRST:
             self._lately.note(blob for blob in there if blob.attempt == attempt)

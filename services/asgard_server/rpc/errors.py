@@ -45,6 +45,11 @@ def _blob_problem(error: Any) -> dict[str, str]:
     return {"blobId": error.id, "problem": error.problem}
 
 
+def _full(error: Any) -> dict[str, str]:
+    said = {"what": error.what, "neededBytes": error.needed_bytes, "freeBytes": error.free_bytes}
+    return {key: str(value) for key, value in said.items() if value not in ("", None)}
+
+
 def _job(error: Any) -> dict[str, str]:
     return {"jobId": str(error.job_id)}
 
@@ -100,7 +105,7 @@ RULES: Mapping[type[BaseException], Rule] = {
         lambda error: {"place": str(error.place), "mend": error.mend},
         retry=True,
     ),
-    errors.StorageFullError: Rule(_Code.RESOURCE_EXHAUSTED, "STORAGE_FULL"),
+    errors.StorageFullError: Rule(_Code.RESOURCE_EXHAUSTED, "STORAGE_FULL", _full),
     errors.StorageReadOnlyError: Rule(
         _Code.FAILED_PRECONDITION,
         "STORAGE_READ_ONLY",

@@ -3,7 +3,7 @@
 blobs/{id}/{attempt}            the bytes of a blob, linked there once (link(2))
 sim-data/{job_id}/{file}        a file of a SimSwarm job (folder_artifacts.py)
 .asgard/uploads/staging/...     what plain requests have brought, to be copied
-.asgard/uploads/parts/{upload}/ parts of uploads that go on
+.asgard/uploads/parts/{upload}/ parts of uploads that go on (folder_parts.py)
 .asgard/uploads/incoming/       requests that are under way
 files/{name}.npy                arrays of results, linked there once by a grant of RunService
 """
@@ -16,7 +16,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -24,13 +23,13 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from gimle.asgard.core.errors import AsgardError, StorageUnavailableError
+from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
 from gimle.asgard.core.folder.refusals import unavailable
 
 from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.kept import Kept
 from asgard_server.blob.parts import Part
-from asgard_server.blob.store import Listed
+from asgard_server.blob.store import Listed, Room
 from asgard_server.store.folder_digests import (
     SUFFIX,
     computed,
@@ -38,14 +37,14 @@ from asgard_server.store.folder_digests import (
     made_digest,
     noted_digest,
 )
-from asgard_server.store.folder_incoming import PIECE, Incoming, pour, remove_abandoned
+from asgard_server.store.folder_incoming import PIECE, Incoming, remove_abandoned
+from asgard_server.store.folder_parts import FolderParts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
 _ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~%-]{0,250}\.npy")
-_PART = re.compile(r"(\d{5})\.([0-9a-f]{64})")
 
 
 class FolderBytes:
@@ -59,6 +58,7 @@ class FolderBytes:
     def __init__(self, storage: Path, pool: Executor) -> None:
         self._storage = storage
         self._uploads = storage / ".asgard" / "uploads"
+        self._parts = FolderParts(self._uploads / "parts")
         self._pool = pool
 
     def tidy(self) -> None:
@@ -80,13 +80,17 @@ class FolderBytes:
         raise ValueError(f"{key!r} is not a key")
 
     def part_path(self, upload_id: str, number: int, sha256: str) -> Path:
-        """Where a part lies until its upload is put together."""
-        if not _STEP.fullmatch(upload_id):
-            raise ValueError(f"{upload_id!r} is not an upload")
-        return self._uploads / "parts" / upload_id / f"{number:05}.{sha256}"
+        """Where a part comes to lie."""
+        return self._parts.path(upload_id, number, sha256)
 
-    def begin(self) -> Incoming:
-        """Begin to take the bytes of a request, in a thread; whoever begins closes it."""
+    def begin(self, size_bytes: int = 0) -> Incoming:
+        """Begin to take the bytes of a request, in a thread; whoever begins closes it.
+
+        Raises `StorageFullError` where so many bytes do not fit.
+        """
+        room = self._room()
+        if size_bytes > room.free_bytes:
+            raise StorageFullError(room.place, "", size_bytes, room.free_bytes)
         return Incoming(self._uploads / "incoming")
 
     @contextlib.contextmanager
@@ -120,23 +124,29 @@ class FolderBytes:
 
     # Bytes
 
+    async def room(self) -> Room | None:
+        """What is free on the disk of the folder, for who may not take what root may."""
+        return await self.in_pool(self._room)
+
+    def _room(self) -> Room:
+        found = os.statvfs(self._storage)
+        return Room(str(self._storage), found.f_bavail * found.f_frsize)
+
     async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what it is called."""
         if isinstance(blob, Kept):
             # Nobody but its key remembers it.
             upload_id = _upload_of(blob.key)
-            folder = self._uploads / "parts" / upload_id
-            await self.in_pool(lambda: folder.mkdir(parents=True, exist_ok=True))
+            await self.in_pool(self._parts.begin, upload_id, again=True)
             return upload_id
         upload_id = secrets.token_hex(16)
-        await self.in_pool(lambda: (self._uploads / "parts" / upload_id).mkdir(parents=True))
+        await self.in_pool(self._parts.begin, upload_id)
         return upload_id
 
     async def going_on(self, key: str) -> list[str]:
         """Uploads in parts of a key of RunService's that have not ended: one at most."""
         upload_id = _upload_of(key)
-        there = await self.in_pool((self._uploads / "parts" / upload_id).is_dir)
-        return [upload_id] if there else []
+        return [upload_id] if await self.in_pool(self._parts.goes_on, upload_id) else []
 
     async def sha256(self, key: str) -> str | None:
         """The SHA-256 of all bytes of a key, None when there are none."""
@@ -146,7 +156,7 @@ class FolderBytes:
         """Remove everything under a key of RunService's."""
 
         def clear() -> None:
-            shutil.rmtree(self._uploads / "parts" / _upload_of(key), ignore_errors=True)
+            self._parts.drop(_upload_of(key))
             self.path(key).unlink(missing_ok=True)
 
         await self.in_pool(clear)
@@ -155,38 +165,11 @@ class FolderBytes:
         """Parts that have arrived, by number; None when there is no such upload."""
         if blob.upload_id is None:
             return None
-        return await self.in_pool(self._parts, self._uploads / "parts" / blob.upload_id)
-
-    def _parts(self, folder: Path) -> list[Part] | None:
-        arrived: dict[int, tuple[int, Part]] = {}
-        try:
-            entries = list(os.scandir(folder))
-        except FileNotFoundError:
-            return None
-        for entry in entries:
-            if name := _PART.fullmatch(entry.name):
-                stat = entry.stat()
-                part = Part(int(name[1]), stat.st_size, name[2])
-                # A part may be sent again with other bytes: the last one counts.
-                arrived[part.number] = max(
-                    arrived.get(part.number, (0, part)), (stat.st_mtime_ns, part)
-                )
-        return [part for _, (_, part) in sorted(arrived.items())]
+        return await self.in_pool(self._parts.arrived, blob.upload_id, blob.size_bytes or 0)
 
     async def finish_parts(self, blob: Target, parts: Sequence[Part]) -> None:
         """Put the parts together, unless the key has bytes already."""
-        await self.in_pool(self._finish, blob, parts)
-
-    def _finish(self, blob: Target, parts: Sequence[Part]) -> None:
-        with self.incoming() as whole:
-            try:
-                for part in parts:
-                    path = self.part_path(blob.upload_id or "", part.number, part.sha256)
-                    pour(path, whole)
-            except FileNotFoundError:
-                return  # somebody else has put them together
-            whole.place(self.path(blob.key), once=True)
-        self._drop_parts(blob)
+        await self.in_pool(self._parts.put_together, blob, parts, self.path(blob.key))
 
     async def drop_upload(self, blob: Target) -> None:
         """Give up the one upload in parts that `blob` names. One that is gone is no error."""
@@ -277,7 +260,7 @@ class FolderBytes:
 
     def _drop_parts(self, blob: Target) -> None:
         if blob.upload_id is not None:
-            shutil.rmtree(self._uploads / "parts" / blob.upload_id, ignore_errors=True)
+            self._parts.drop(blob.upload_id)
 
     async def list(self, folder: str) -> AsyncIterator[Listed]:
         """All bytes below a folder of keys ("blobs/", "staging/"), in the order of keys."""

@@ -46,15 +46,10 @@ class Incoming:
         """Do as `place` in a folder that must be there. Raises FileNotFoundError."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        try:
-            if once:
-                os.link(self._path, path)
-                note_digest(path, self.sha256())
-            else:
-                os.replace(self._path, path)
-        except FileExistsError:
-            return False
-        _sync_folder(path.parent)
+        if once:
+            return appear(self._path, path, self.sha256())
+        os.replace(self._path, path)
+        sync_folder(path.parent)
         return True
 
     def close(self) -> None:
@@ -82,14 +77,19 @@ def remove_abandoned(folder: Path) -> None:
             path.unlink()
 
 
-def pour(path: Path, into: Incoming) -> None:
-    """Take in all bytes of a file. Raises FileNotFoundError."""
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            into.write(piece)
+def appear(made: Path, path: Path, sha256: str) -> bool:
+    """Let a file whose bytes are on the disk appear at `path`; False where there is one."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        return False
+    note_digest(path, sha256)
+    sync_folder(path.parent)
+    return True
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Bring what a folder lists to the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -16,6 +16,7 @@ from gimle.asgard.core.errors import (
     BlobTooLargeError,
     DigestMismatchError,
     NotFoundError,
+    StorageFullError,
 )
 from gimle.asgard.v1 import blob_service_pb2 as pb
 from gimle.asgard.v1 import blob_service_pb2_grpc as pb_grpc
@@ -171,6 +172,8 @@ class RpcBlobs:
             return NotFoundError("blob", info.metadata["blobId"])
         if info.reason == "BLOB_TOO_LARGE":
             return BlobTooLargeError(int(info.metadata["limitBytes"]))
+        if "neededBytes" in info.metadata:  # of blobs whose names are nothing to who asks
+            return StorageFullError.told(self._place, {**info.metadata, "what": ""})
         said = f"BlobService says: {error.details() or error.code().name}"
         return untaken(error, self._place, said)
 

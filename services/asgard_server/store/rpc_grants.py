@@ -11,6 +11,7 @@ from gimle.asgard.core.errors import (
     AsgardError,
     DigestMismatchError,
     GrantsUnavailableError,
+    StorageFullError,
     StorageUnavailableError,
     UploadEndedError,
     UploadIncompleteError,
@@ -20,6 +21,7 @@ from gimle.asgard.v1 import grant_service_pb2 as pb
 from gimle.asgard.v1 import grant_service_pb2_grpc as pb_grpc
 
 from asgard_server.run.grants import Grant, Held, Part, Upload, Wanted
+from asgard_server.store.rpc_refusals import info_of
 
 _SECONDS = 20.0
 # Parts are put together by the store, which reads them all, or by a folder, which copies them.
@@ -105,6 +107,8 @@ class RpcGrants:
                 raise GrantsUnavailableError(_MEND) from error
             if error.code() is grpc.StatusCode.UNAVAILABLE and not _answered(error):
                 raise GrantsUnavailableError(f"{self._name} does not answer: {_MEND}") from error
+            if (info := info_of(error)).reason == "STORAGE_FULL":
+                raise StorageFullError.told(self._name, info.metadata) from error
             if error.code() in (
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -22,7 +22,7 @@ from gimle.asgard.core.s3.place import Place
 
 from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part
-from asgard_server.blob.store import Listed
+from asgard_server.blob.store import Listed, Room
 from asgard_server.store.s3_asking import GONE, Asking, code_of
 from asgard_server.store.s3_heads import heads_of
 
@@ -56,6 +56,10 @@ class S3Bytes:
         """Let go of connections, in the loop that has used them."""
         if self._heads is not None:
             await self._heads.close()
+
+    async def room(self) -> Room | None:
+        """None: a store does not tell, and refuses what does not fit."""
+        return None
 
     async def begin_parts(self, blob: Target) -> str:
         """Begin an upload in parts; answer what the store calls it."""

@@ -24,6 +24,9 @@ LIMIT_BYTES = 64 * 1024 * 1024
 # What the same call may get over by being repeated a moment later.
 PASSING = (errors.StorageUnavailableError, errors.StoppingError, errors.StorageFullError)
 
+# For whoever sends bytes and is waited for: room for them does not come in a moment.
+PASSING_UNLESS_FULL = (errors.StorageUnavailableError, errors.StoppingError)
+
 _Row = Callable[[str, Mapping[str, str], str], errors.AsgardError]
 
 # A request's message inside the request: authors know the field alone.
@@ -93,7 +96,7 @@ _REASONS: Mapping[str, _Row] = {
     "STORAGE_UNAVAILABLE": lambda message, info, place: errors.StorageUnavailableError(
         f"{info['place']} of {place}", info["mend"]
     ),
-    "STORAGE_FULL": lambda message, info, place: errors.StorageFullError(place),
+    "STORAGE_FULL": lambda message, info, place: errors.StorageFullError.told(place, info),
     "STORAGE_READ_ONLY": lambda message, info, place: errors.StorageReadOnlyError(
         f"{info['place']} of {place}", info["mend"]
     ),

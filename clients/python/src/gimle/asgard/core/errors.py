@@ -36,6 +36,7 @@ plain TypeError that names the field.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 
@@ -129,11 +130,43 @@ class StorageUnavailableError(AsgardError, OSError):
 
 
 class StorageFullError(AsgardError, OSError):
-    """The storage place has no room. Nothing was half-written."""
+    """The storage place has no room. Nothing was half-written.
 
-    def __init__(self, place: str) -> None:
-        super().__init__(f"the storage {place} is full; make room and save again")
+    `what`: for what, such as the name of a file, "" where that was not said. `needed_bytes` and
+    `free_bytes`: how much that needs and how much is free, None where that is not known.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        what: str = "",
+        needed_bytes: int | None = None,
+        free_bytes: int | None = None,
+    ) -> None:
+        problem = f"the storage {place} is full"
+        if needed_bytes is not None and free_bytes is not None:
+            problem += f": {needed_bytes:,} bytes are needed, and {free_bytes:,} are free"
+        again = "send it again" if what else "save again"
+        super().__init__(f"{what}{': ' if what else ''}{problem}; make room and {again}")
         self.place = place
+        self.what = what
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+    @classmethod
+    def told(cls, place: str, info: Mapping[str, str]) -> StorageFullError:
+        """As a service has said it in the metadata of its ErrorInfo. Raises ValueError."""
+        needed, free = info.get("neededBytes"), info.get("freeBytes")
+        return cls(
+            place,
+            info.get("what", ""),
+            None if needed is None else int(needed),
+            None if free is None else int(free),
+        )
+
+    def of(self, what: str) -> StorageFullError:
+        """The same of a file that is known to whoever hears of it, unless it has been said."""
+        return StorageFullError(self.place, self.what or what, self.needed_bytes, self.free_bytes)
 
 
 class StorageReadOnlyError(AsgardError, PermissionError):

@@ -58,7 +58,9 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     metadata: place, mend.
     """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 13
-    """RESOURCE_EXHAUSTED. The disk is full: nothing was written."""
+    """RESOURCE_EXHAUSTED. The disk is full: nothing was written. metadata of an upload whose size
+    is declared: what, neededBytes, freeBytes.
+    """
     ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 14
     """RESOURCE_EXHAUSTED. The request is larger than the service takes. metadata: limitBytes."""
     ERROR_REASON_DOCUMENT_UNREADABLE: _ErrorReason.ValueType  # 15
@@ -255,7 +257,9 @@ ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 12
 metadata: place, mend.
 """
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 13
-"""RESOURCE_EXHAUSTED. The disk is full: nothing was written."""
+"""RESOURCE_EXHAUSTED. The disk is full: nothing was written. metadata of an upload whose size
+is declared: what, neededBytes, freeBytes.
+"""
 ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 14
 """RESOURCE_EXHAUSTED. The request is larger than the service takes. metadata: limitBytes."""
 ERROR_REASON_DOCUMENT_UNREADABLE: ErrorReason.ValueType  # 15

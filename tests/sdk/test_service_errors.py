@@ -31,6 +31,8 @@ from tests.sdk.homes import a_grpc_service
 
 RAISED: list[Exception] = [
     errors.InvalidFieldError("name", "is empty; really", "give it a name"),
+    errors.StorageFullError("grpc://there:1"),
+    errors.StorageFullError("grpc://there:1", "large.bin", 2_000, 0),
     errors.NotFoundError("run", "r"),
     errors.NotFoundError("result", "r"),
     errors.AlreadyExistsError("run", "r"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
+from gimle.asgard.core.full_stores import is_full
 from gimle.asgard.core.s3.place import Place
 from obstore.exceptions import (
     AlreadyExistsError,
@@ -24,6 +25,8 @@ _PASSING = {"ExistingObjectIsDirectory", "SlowDown"}
 def passes(error: BaseError) -> bool:
     """Whether the same request may be answered in a moment."""
     status, code = status_of(error), code_of(error)
+    if is_full(code, status, str(error)):
+        return False
     if code in _PASSING:
         return True
     if isinstance(error, AlreadyExistsError | PreconditionError):
@@ -31,7 +34,7 @@ def passes(error: BaseError) -> bool:
         return status == 409
     if status is None:
         return not isinstance(error, PermissionDeniedError | UnauthenticatedError)
-    return status in (408, 409, 429) or (status >= 500 and status != 507)
+    return status in (408, 409, 429) or status >= 500
 
 
 def vanished(error: BaseError) -> bool:
@@ -62,7 +65,7 @@ def refuse_missing_bucket(place: Place, error: Exception) -> None:
 def refusal(place: Place, error: Exception) -> AsgardError:
     """The store's refusal in our words."""
     where, code, status = str(place), code_of(error), status_of(error)
-    if code in ("XMinioStorageFull", "QuotaExceeded") or status == 507:
+    if is_full(code, status, str(error)):
         return StorageFullError(where)
     if code == "NoSuchBucket":
         bucket = place.bucket

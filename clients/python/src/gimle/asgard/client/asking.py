@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from types import ModuleType, TracebackType
 from typing import Any, ClassVar, Self
 
+from gimle.asgard.client.attempts import Passing
 from gimle.asgard.client.connection import CALL_SECONDS, PATIENCE_SECONDS, Connection
+from gimle.asgard.client.errors import PASSING
 from gimle.asgard.client.shown import shown
 
 __all__ = ["Asking", "AskingByName"]
@@ -22,11 +24,14 @@ class Asking:
     """
 
     stub: ClassVar[Any]
+    passing: ClassVar[Passing] = PASSING
 
     def __init__(
         self, where: str, *, patience: float = PATIENCE_SECONDS, timeout: float = CALL_SECONDS
     ) -> None:
-        self._connection = Connection(where, patience=patience, timeout=timeout, service=self.stub)
+        self._connection = Connection(
+            where, patience=patience, timeout=timeout, service=self.stub, passing=self.passing
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,8 @@ import grpc
 from gimle.asgard.client.errors import PASSING, raised_by
 from gimle.asgard.core.errors import AsgardError
 
+Passing = tuple[type[AsgardError], ...]
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
@@ -18,11 +20,12 @@ class Attempts:
     """Attempts until one of them neither raises nor fails in passing.
 
     patience: for how many seconds it is tried, counted from the last time that it came
-    further than ever before.
+    further than ever before. passing: the errors that may pass.
     """
 
-    def __init__(self, place: str, patience: float) -> None:
+    def __init__(self, place: str, patience: float, passing: Passing = PASSING) -> None:
         self.place = place
+        self.passing = passing
         self._patience = patience
         self._end = time.monotonic() + patience
         self._furthest = 0
@@ -68,7 +71,7 @@ class Attempt:
             raised = raised_by(error, self._attempts.place)
         elif not isinstance(error, AsgardError):
             return False
-        if isinstance(raised, PASSING) and not self._attempts.over(self.pause):
+        if isinstance(raised, self._attempts.passing) and not self._attempts.over(self.pause):
             self.failed = True
             return True
         raise raised from (error if raised is not error else error.__cause__)

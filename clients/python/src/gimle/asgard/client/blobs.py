@@ -19,7 +19,13 @@ from gimle.asgard.client.asking import Asking
 from gimle.asgard.client.blobs_grants import ServiceDownloads, ServiceUploads
 from gimle.asgard.client.blobs_paths import outgoing, targets
 from gimle.asgard.client.blobs_rows import Blob, Deleted, Downloaded, Uploaded, blob_of
-from gimle.asgard.core.errors import BlobNotReadyError, NotFoundError, UploadEndedError
+from gimle.asgard.client.errors import PASSING_UNLESS_FULL
+from gimle.asgard.core.errors import (
+    BlobNotReadyError,
+    NotFoundError,
+    StorageFullError,
+    UploadEndedError,
+)
 from gimle.asgard.transfer import (
     Outgoing,
     RefusedError,
@@ -53,6 +59,7 @@ class Blobs(Asking):
     """
 
     stub = pb_grpc.BlobServiceStub
+    passing = PASSING_UNLESS_FULL
 
     def upload(
         self,
@@ -74,7 +81,8 @@ class Blobs(Asking):
         not by files.
 
         Raises AlreadyExistsError for a name that other bytes have, WrongBytesError for a file
-        that changes while it is sent, TransferStoppedError once `stop` is set, OSError.
+        that changes while it is sent, StorageFullError at once for what does not fit,
+        TransferStoppedError once `stop` is set, OSError.
         """
         given = [paths] if isinstance(paths, str | Path) else paths
         files = outgoing(map(Path, given), name)
@@ -95,6 +103,8 @@ class Blobs(Asking):
         except (WrongBytesError, RefusedError) as error:
             if isinstance(error, WrongBytesError) or not error.passing:
                 to.give_up()
+            if isinstance(error, RefusedError) and error.full:
+                raise StorageFullError(self._connection.place, error.what) from error
             raise
         return Uploaded(tuple(to.blobs[one.name] for one in files), done.bytes, done.bytes_moved)
 

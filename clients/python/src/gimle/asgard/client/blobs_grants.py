@@ -14,7 +14,12 @@ from datetime import UTC, datetime
 from gimle.asgard.client.blobs_rows import Blob, blob_of, problem
 from gimle.asgard.client.connection import SLOWEST_BYTES_A_SECOND, Connection
 from gimle.asgard.client.grants import grant_of
-from gimle.asgard.core.errors import AlreadyExistsError, AsgardError, NotFoundError
+from gimle.asgard.core.errors import (
+    AlreadyExistsError,
+    AsgardError,
+    NotFoundError,
+    StorageFullError,
+)
 from gimle.asgard.core.ids import new_id
 from gimle.asgard.transfer import Begun, Grant, Measured, Outgoing, Part, Remote
 from gimle.asgard.transfer.checking import holds
@@ -147,6 +152,8 @@ class ServiceUploads:
             if there is not None and there.state == "uploading":
                 raise AlreadyExistsError("half-uploaded blob", error.id) from error
             raise
+        except StorageFullError as error:
+            raise error.of(_named([one.name for one in asked])) from error
         return uploads
 
     def _lookup(self, name: str) -> Blob | None:
@@ -184,7 +191,11 @@ class ServiceUploads:
         # A store reads what it puts together, a folder copies it.
         seconds = self._connection.timeout + size / SLOWEST_BYTES_A_SECOND
         ready = {}
-        for outcome in self._connection.call("CompleteUploads", request, timeout=seconds).outcomes:
+        try:
+            done = self._connection.call("CompleteUploads", request, timeout=seconds)
+        except StorageFullError as error:
+            raise error.of(_named(list(names.values()))) from error
+        for outcome in done.outcomes:
             if outcome.HasField("blob"):
                 ready[outcome.blob_id] = blob_of(outcome.blob)
             elif must or outcome.problem.reason != "UPLOAD_INCOMPLETE":
@@ -227,3 +238,7 @@ class ServiceDownloads:
     def described(self, remote: Remote) -> Remote:
         """As it is: the list of blobs says all there is."""
         return remote
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} or one of {len(names) - 1:,} more"

@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any, Literal
 
 import grpc
-from gimle.asgard.client.attempts import Attempts
+from gimle.asgard.client.attempts import Attempts, Passing
 from gimle.asgard.client.channel import Channel, credentials
-from gimle.asgard.client.errors import too_late
+from gimle.asgard.client.errors import PASSING, too_late
 from gimle.asgard.client.granted import GRANTS_LOST, GrantedArrays
 from gimle.asgard.client.outgoing import STREAMED_BYTES, Outgoing
 from gimle.asgard.client.transfers import Progress, Transfer
@@ -59,7 +59,8 @@ class Connection:
 
     patience: for how many seconds calls that fail in passing are repeated. timeout: how many
     seconds each attempt may take; with large arrays longer, by their size. progress: is told
-    how far these have come. service: the generated stub of the service that is called.
+    how far these have come. service: the generated stub of the service that is called. passing:
+    the errors that may pass.
 
     Thread-safe; each process has its own channel. It may be pickled, without `progress`.
     """
@@ -72,6 +73,7 @@ class Connection:
         timeout: float = CALL_SECONDS,
         progress: Progress | None = None,
         service: Any = pb_grpc.RunServiceStub,
+        passing: Passing = PASSING,
     ) -> None:
         match = _ADDRESS.fullmatch(where)
         if match is None or int(match[3]) > 65_535:
@@ -93,6 +95,7 @@ class Connection:
         self._progress = progress
         # The generated stubs are typed for gRPC's own classes.
         self._service: Any = service
+        self._passing = passing
         self.arrays = GrantedArrays(self)
         self._lock = threading.Lock()
         self._pid = 0
@@ -102,6 +105,7 @@ class Connection:
     def __reduce__(self) -> tuple[Any, ...]:
         """Reach the same service from the process that this is sent to."""
         settings = {"patience": self._patience, "timeout": self.timeout, "service": self._service}
+        settings["passing"] = self._passing
         return partial(Connection, **settings), (self.place,)
 
     def close(self) -> None:
@@ -173,7 +177,8 @@ class Connection:
 
     def attempts(self, patience: float | None = None) -> Attempts:
         """Attempts at something, until one of them neither raises nor fails in passing."""
-        return Attempts(self.place, self._patience if patience is None else patience)
+        seconds = self._patience if patience is None else patience
+        return Attempts(self.place, seconds, self._passing)
 
     def telling(
         self, direction: Literal["up", "down"], id: str, total: int, attempts: Attempts

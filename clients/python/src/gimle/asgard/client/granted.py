@@ -24,7 +24,7 @@ from gimle.asgard.core.errors import (
     UploadIncompleteError,
 )
 from gimle.asgard.core.growth import grows_on_second_axis
-from gimle.asgard.transfer import TransferError, TransferStoppedError
+from gimle.asgard.transfer import RefusedError, TransferError, TransferStoppedError
 from gimle.asgard.v1 import run_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class GrantedArrays:
         except TransferStoppedError:
             raise
         except TransferError as error:
+            if isinstance(error, RefusedError) and error.full:
+                raise StorageFullError(self._connection.place) from error
             self._tell(
                 f"{error}; let this machine reach the store by the address that URLs are signed "
                 "for (ASGARD_S3_PUBLIC_ENDPOINT of the service)"

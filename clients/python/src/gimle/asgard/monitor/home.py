@@ -95,7 +95,7 @@ def _service(where: str, durability: Durability, reach: Reach) -> Home:
         if reach.patience is None and reach.spool is not None
         else reach.patience,
     }
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     connection = Connection(where, progress=reach.progress, **settings)
     if reach.spool is None:
         return GrpcHome(connection)

@@ -12,6 +12,7 @@ TransferError             also OSError
 from __future__ import annotations
 
 from gimle.asgard.core.errors import AsgardError
+from gimle.asgard.core.full_stores import is_full
 
 
 class TransferError(AsgardError, OSError):
@@ -19,13 +20,19 @@ class TransferError(AsgardError, OSError):
 
 
 class RefusedError(TransferError):
-    """`status` and the store's own `code` ("NoSuchKey", "" when it gave none)."""
+    """`what` was refused, with a `status` and the store's own `code` ("NoSuchKey", "" for none).
+
+    `full`: whether the store has no room.
+    """
 
     def __init__(self, what: str, status: int, code: str, message: str) -> None:
         said = ": ".join(word for word in (code, message) if word) or "no reason given"
-        super().__init__(f"{what}: refused with {status}, {said}")
+        self.what = what
         self.status = status
         self.code = code
+        self.full = is_full(code, status, message)
+        mend = "; make room there and send it again" if self.full else ""
+        super().__init__(f"{what}: refused with {status}, {said}{mend}")
 
     @property
     def missing(self) -> bool:
@@ -35,7 +42,7 @@ class RefusedError(TransferError):
     @property
     def passing(self) -> bool:
         """Whether the same request may succeed a moment later."""
-        return self.status in {408, 429, 500, 502, 503, 504}
+        return self.status in {408, 429, 500, 502, 503, 504} and not self.full
 
 
 class WireError(TransferError):

@@ -17,6 +17,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 from gimle.asgard.core.errors import AsgardError, StorageFullError, StorageUnavailableError
+from gimle.asgard.core.full_stores import is_full
 from gimle.asgard.core.s3.place import Connection, Place
 
 PART_BYTES = 1 << 26
@@ -268,7 +269,7 @@ def translated(place: Place, error: ClientError | BotoCoreError) -> AsgardError:
     code = _code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     said = error.response.get("Error", {}).get("Message") or code
-    if code in ("XMinioStorageFull", "QuotaExceeded") or status == 507:
+    if is_full(code, status, said):
         return StorageFullError(str(place))
     if code == "NoSuchBucket":
         mend = f"there is no bucket {place.bucket}; create it, or set the endpoint of its store"

@@ -38,12 +38,11 @@ from asgard_server.store.folder_digests import (
     noted_digest,
 )
 from asgard_server.store.folder_incoming import PIECE, Incoming, remove_abandoned
-from asgard_server.store.folder_parts import FolderParts
+from asgard_server.store.folder_parts import STEP, FolderParts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
 _ARRAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~%-]{0,250}\.npy")
 
 
@@ -71,7 +70,7 @@ class FolderBytes:
         top, *steps = key.split("/")
         if top == "files" and len(steps) == 1 and _ARRAY.fullmatch(steps[0]):
             return self._storage / "files" / steps[0]
-        if len(steps) != 2 or not all(_STEP.fullmatch(step) for step in steps):
+        if len(steps) != 2 or not all(STEP.fullmatch(step) for step in steps):
             raise ValueError(f"{key!r} is not a key")
         if top in ("blobs", "sim-data"):
             return self._storage.joinpath(top, *steps)

@@ -25,7 +25,8 @@ from asgard_server.blob.domain import Target
 from asgard_server.blob.parts import Part, part_bytes, part_count, part_size
 from asgard_server.store.folder_incoming import PIECE, appear, sync_folder
 
-_UPLOAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
+STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
+"""A step of a path of ours, such as what an upload is called."""
 _PART = re.compile(r"(\d{5})\.([0-9a-f]{64})")
 _WHOLE = "whole"
 
@@ -38,7 +39,7 @@ class FolderParts:
 
     def path(self, upload_id: str, number: int, sha256: str) -> Path:
         """Where a part comes to lie."""
-        return self._of(upload_id) / f"{number:05}.{sha256}"
+        return _part_path(self._of(upload_id), number, sha256)
 
     def begin(self, upload_id: str, *, again: bool = False) -> None:
         """Make room for the parts of an upload, which may be there already if `again`."""
@@ -94,7 +95,7 @@ class FolderParts:
         self.drop(blob.upload_id or "")
 
     def _of(self, upload_id: str) -> Path:
-        if not _UPLOAD.fullmatch(upload_id):
+        if not STEP.fullmatch(upload_id):
             raise ValueError(f"{upload_id!r} is not an upload")
         return self._folder / upload_id
 
@@ -115,6 +116,10 @@ def _alone(path: Path) -> Iterator[int]:
                 return
         finally:
             os.close(handle)
+
+
+def _part_path(folder: Path, number: int, sha256: str) -> Path:
+    return folder / f"{number:05}.{sha256}"
 
 
 def _is_at(path: Path, handle: int) -> bool:
@@ -147,12 +152,12 @@ def _joined(folder: Path, whole: int, blob: Target, parts: Sequence[Part]) -> st
     size = blob.size_bytes or 0
     digest = hashlib.sha256()
     for part in parts:
-        path = folder / f"{part.number:05}.{part.sha256}"
+        path = _part_path(folder, part.number, part.sha256)
         at = (part.number - 1) * part_size(size)
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            if os.fstat(handle).st_size:
-                for piece in _moved(handle, whole, at):
+            if there := os.fstat(handle).st_size:
+                for piece in _moved(handle, there, whole, at):
                     digest.update(piece)
                 # From here on the whole has them, also when the power fails.
                 os.ftruncate(handle, 0)
@@ -173,11 +178,11 @@ def _joined(folder: Path, whole: int, blob: Target, parts: Sequence[Part]) -> st
     return digest.hexdigest()
 
 
-def _moved(part: int, whole: int, at: int) -> Iterator[bytes]:
+def _moved(part: int, size: int, whole: int, at: int) -> Iterator[bytes]:
     """The bytes of a part, which are on the disk in the whole when there are no more."""
     before = os.fstat(whole).st_size
     try:
-        for piece in _pieces(part, 0):
+        for piece in _pieces(part, 0, size):
             left = memoryview(piece)
             while left:
                 count = os.pwrite(whole, left, at)
@@ -191,10 +196,9 @@ def _moved(part: int, whole: int, at: int) -> Iterator[bytes]:
         raise
 
 
-def _pieces(handle: int, at: int, size: int | None = None) -> Iterator[bytes]:
+def _pieces(handle: int, at: int, size: int) -> Iterator[bytes]:
     """The bytes of a file from `at` on, `size` of them at most."""
-    left = PIECE if size is None else size
-    while left and (piece := os.pread(handle, min(PIECE, left), at)):
+    end = at + size
+    while at < end and (piece := os.pread(handle, min(PIECE, end - at), at)):
         yield piece
         at += len(piece)
-        left -= len(piece) if size is not None else 0

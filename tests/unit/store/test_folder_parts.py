@@ -75,8 +75,8 @@ class Upload:
         self.parts.put_together(self.blob, self.arrived(), self.path)
 
 
-def dies_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let whoever puts parts together end before his n-th part is flushed to the disk."""
+def died_at(number: int, upload: Upload) -> None:
+    """Put an upload together, and end before its n-th part is flushed to the disk."""
     inner, left = os.fsync, [number + 1]  # the first flushes the folder
 
     def fsync(handle: int) -> None:
@@ -85,7 +85,10 @@ def dies_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         inner(handle)
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.MonkeyPatch.context() as dying:
+        dying.setattr(os, "fsync", fsync)
+        with pytest.raises(KeyboardInterrupt):
+            upload.put_together()
 
 
 def free(disk: SmallDisk) -> int:
@@ -117,14 +120,9 @@ def test_without_that_room_nothing_is_lost_and_none_is_taken(disk: SmallDisk) ->
 
 
 @pytest.mark.parametrize("number", range(1, 7))
-def test_who_dies_at_a_part_leaves_all_of_them_to_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_who_dies_at_a_part_leaves_all_of_them_to_the_next(tmp_path: Path, number: int) -> None:
     upload = Upload(tmp_path)
-    with monkeypatch.context() as dying:
-        dies_at(number, dying)
-        with pytest.raises(KeyboardInterrupt):
-            upload.put_together()
+    died_at(number, upload)
     assert upload.arrived() == upload.all_parts()
     empty = [path for path in upload.folder.iterdir() if not path.stat().st_size]
     assert len(empty) == number - 1
@@ -133,13 +131,10 @@ def test_who_dies_at_a_part_leaves_all_of_them_to_the_next(
 
 
 def test_a_part_that_comes_again_with_other_bytes_takes_the_place_of_one_that_is_in_the_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     upload = Upload(tmp_path)
-    with monkeypatch.context() as dying:
-        dies_at(4, dying)
-        with pytest.raises(KeyboardInterrupt):
-            upload.put_together()
+    died_at(4, upload)
     other = os.urandom(PART)
     upload.body = upload.body[:PART] + other + upload.body[2 * PART :]
     upload.send(2)
@@ -148,14 +143,9 @@ def test_a_part_that_comes_again_with_other_bytes_takes_the_place_of_one_that_is
     assert upload.path.read_bytes() == upload.body
 
 
-def test_a_part_whose_bytes_are_damaged_in_the_whole_is_asked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_whose_bytes_are_damaged_in_the_whole_is_asked_for_again(tmp_path: Path) -> None:
     upload = Upload(tmp_path)
-    with monkeypatch.context() as dying:
-        dies_at(4, dying)
-        with pytest.raises(KeyboardInterrupt):
-            upload.put_together()
+    died_at(4, upload)
     with (upload.folder / "whole").open("r+b") as whole:
         whole.seek(PART + 7)
         whole.write(bytes(99))
@@ -167,14 +157,9 @@ def test_a_part_whose_bytes_are_damaged_in_the_whole_is_asked_for_again(
     assert upload.path.read_bytes() == upload.body
 
 
-def test_parts_whose_whole_is_gone_are_not_said_to_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_whose_whole_is_gone_are_not_said_to_be_there(tmp_path: Path) -> None:
     upload = Upload(tmp_path)
-    with monkeypatch.context() as dying:
-        dies_at(4, dying)
-        with pytest.raises(KeyboardInterrupt):
-            upload.put_together()
+    died_at(4, upload)
     (upload.folder / "whole").unlink()
     assert [part.number for part in upload.arrived()] == [4, 5, 6]
 

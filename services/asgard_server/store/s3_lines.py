@@ -31,7 +31,6 @@ _CONNECT_S = 3.0
 # A store that cannot be reached so is not tried each time.
 _REST_S = 10.0
 
-_NOBODY = Credentials("", "")
 _NONE: Mapping[str, str] = {}
 
 
@@ -156,8 +155,9 @@ class Lines:
         self._renewed = Renewed(bucket, credentials) if callable(credentials) else None
         who = credentials if self._renewed is None else self._renewed.credentials
         self._signer = Signer(endpoint, who, region=region)
-        parts = urlsplit(Signer(endpoint, _NOBODY, region=region).sign("PUT", bucket, "key")[0])
-        self._begin = f" HTTP/1.1\r\nhost: {endpoint.address(bucket).host}\r\n"
+        address = endpoint.address(bucket)
+        parts = urlsplit(address.url)
+        self._begin = f" HTTP/1.1\r\nhost: {address.host}\r\n"
         self._skip = len(f"{parts.scheme}://{parts.netloc}")
         self._host = parts.hostname or ""
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None

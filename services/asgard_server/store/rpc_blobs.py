@@ -172,7 +172,9 @@ class RpcBlobs:
             return NotFoundError("blob", info.metadata["blobId"])
         if info.reason == "BLOB_TOO_LARGE":
             return BlobTooLargeError(int(info.metadata["limitBytes"]))
-        if "neededBytes" in info.metadata:  # of blobs whose names are nothing to who asks
+        # Of uploads alone, and told without the blobs' names, which are nothing to who asks: what
+        # the outbox brings is brought again.
+        if info.reason == "STORAGE_FULL" and "neededBytes" in info.metadata:
             return StorageFullError.told(self._place, {**info.metadata, "what": ""})
         said = f"BlobService says: {error.details() or error.code().name}"
         return untaken(error, self._place, said)

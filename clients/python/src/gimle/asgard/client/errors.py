@@ -21,11 +21,11 @@ DOMAIN = "asgard.gimle.io"
 # What RunService takes in one request.
 LIMIT_BYTES = 64 * 1024 * 1024
 
-# What the same call may get over by being repeated a moment later.
-PASSING = (errors.StorageUnavailableError, errors.StoppingError, errors.StorageFullError)
-
 # For whoever sends bytes and is waited for: room for them does not come in a moment.
 PASSING_UNLESS_FULL = (errors.StorageUnavailableError, errors.StoppingError)
+
+# What the same call may get over by being repeated a moment later.
+PASSING = (*PASSING_UNLESS_FULL, errors.StorageFullError)
 
 _Row = Callable[[str, Mapping[str, str], str], errors.AsgardError]
 

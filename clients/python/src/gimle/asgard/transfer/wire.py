@@ -87,10 +87,10 @@ class Wire:
         the second answer or a later one; whoever asks must be able to ask for what is left one by
         one.
         """
-        asked = [_asked(one.method, one.url, one.headers, len(one.body)) for one in requests]
-        origin = asked[0][0]
+        origin, _ = divided(requests[0].url)
         if origin in self._one_by_one:
             return []
+        asked = [_asked(one.method, one.url, one.headers, len(one.body)) for one in requests]
         alike = [*takewhile(lambda each: each[0][0] == origin, zip(asked, requests, strict=True))]
         sent = b"".join([piece for (_, head), one in alike for piece in (head, one.body)])
         methods = [one.method for _, one in alike]

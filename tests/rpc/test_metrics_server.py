@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
+import pytest
 from asgard_server.processes.listening import listen
 from asgard_server.processes.metrics_server import Readiness, create_metrics_app
 from asgard_server.processes.page_server import PageServer
@@ -83,3 +85,22 @@ async def test_a_service_that_does_not_say_whether_it_is_ready_is_not() -> None:
         answer = await client.get("/readyz", timeout=10)
     assert answer.status_code == 503
     assert "no answer" in answer.text
+
+
+async def test_a_server_that_nobody_asks_anything_wakes_once_a_second_and_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    woken, inner = [], PageServer.on_tick
+
+    async def on_tick(server: PageServer, counter: int) -> bool:
+        woken.append(time.monotonic())
+        return await inner(server, counter)
+
+    monkeypatch.setattr(PageServer, "on_tick", on_tick)
+    async with asked(well) as client:
+        before = (await client.get("/healthz")).headers["date"]
+        await asyncio.sleep(2.1)
+        assert (await client.get("/healthz")).headers["date"] != before
+        assert len(woken) <= 4
+        ended = time.monotonic()
+    assert woken[-1] - ended < 0.5

@@ -45,8 +45,8 @@ class PageServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """Renew the date of answers once a second until it is to end.
 
-        uvicorn's own looks ten times a second whether it is to end: most of what a process that
-        nobody asks anything takes.
+        uvicorn's own looks ten times a second whether it is to end: nearly half of what the loop
+        of a process takes that nobody asks anything.
         """
         while not await self.on_tick(0):
             with suppress(TimeoutError):

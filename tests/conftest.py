@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,12 +23,14 @@ from typing import Any
 
 import pytest
 
+from tests.engines.leftovers import removed_at_the_end
 from tests.engines.tying import tied
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a closed connection is news to gRPC only
 
 STARTED_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 15.0
+ROOM_BYTES = 3 << 30  # of the whole suite; 2.7 GB were seen
 # Of tests that take long for what one more generated value may show; more of them in `make soak`.
 EXAMPLES = int(os.environ.get("TESTS_EXAMPLES", "150"))
 
@@ -101,6 +105,19 @@ async def a_connection(
             await writer.wait_closed()
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse to begin the whole suite where it would fill the disk, and fail test by test."""
+    if session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    place = tempfile.gettempdir()
+    free = shutil.disk_usage(place).free
+    if free < ROOM_BYTES:
+        raise pytest.UsageError(
+            f"the tests write up to {ROOM_BYTES >> 30} GiB into {place} at a time, and it has "
+            f"{free / (1 << 30):.1f} GiB free: make room, or name another folder by TMPDIR"
+        )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A skip is a failure: what a test needs is brought by `make test`."""
@@ -109,6 +126,18 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped, which no test may be: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_by_a_module() -> Iterator[None]:
+    with removed_at_the_end():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_by_a_test() -> Iterator[None]:
+    with removed_at_the_end():
+        yield
 
 
 @pytest.fixture

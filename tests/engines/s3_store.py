@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.engines.leftovers import left
 from tests.engines.running import CACHE, STARTED_WITHIN_S, Engine
 
 ROOT = CACHE.parents[1]
@@ -63,13 +65,29 @@ class Store(Engine):
             "ASGARD_S3_ENDPOINT": self.endpoint,
         }
 
-    def bucket(self) -> str:
-        """Make a new bucket; answer its name."""
+    def bucket(self, *, kept: bool = False) -> str:
+        """Make a new bucket; answer its name.
+
+        It is removed behind the test, or the module, that made it, unless it is to be `kept`.
+        """
         self._buckets += 1
         name = f"tests-{os.getpid()}-{self._buckets}"
         self.client().create_bucket(Bucket=name)
         self.wait_for(name)
+        if not kept:
+            left(lambda: self.remove_bucket(name))
         return name
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket with all it holds, if it is there and the store runs."""
+        if self._process is None:
+            return
+        client = self.client()
+        client.meta.events.register("before-call.s3.DeleteBucket", _with_all_it_holds)
+        with suppress(client.exceptions.NoSuchBucket):
+            for key in self.keys(name) if self.name != "minio" else ():
+                client.delete_object(Bucket=name, Key=key)
+            client.delete_bucket(Bucket=name)
 
     def wait_for(self, name: str) -> None:
         """Wait until a bucket is served.
@@ -120,6 +138,10 @@ class Store(Engine):
             return False
         finally:
             connection.close()
+
+
+def _with_all_it_holds(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["x-minio-force-delete"] = "true"  # MinIO's own; others remove empty ones only
 
 
 def binary(name: str) -> str:

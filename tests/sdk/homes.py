@@ -90,7 +90,7 @@ def a_grpc_service(place: Path) -> Iterator[Home]:
 
 def _in_s3(server: Callable[[], Store]) -> Callable[[Path], AbstractContextManager[Home]]:
     """Prefixes of one bucket of a store, found by the variables of the environment."""
-    bucket = functools.cache(lambda: server().bucket())
+    bucket = functools.cache(lambda: server().bucket(kept=True))
 
     @contextmanager
     def a_prefix(place: Path) -> Iterator[Home]:

@@ -18,6 +18,7 @@ from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import DAY, Examined, Examiner
 from asgard_server.blob.holdings import Holding, Holdings, Kept
 from asgard_server.blob.keeping import Wanted
+from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.folder_holdings import FolderHoldings
 from gimle.asgard.core.errors import NotFoundError
 
@@ -281,6 +282,21 @@ async def test_a_copy_that_a_dead_completion_left_is_removed(home: Home) -> None
         (left, len(BODY), True)
     ]
     assert await home.keys() == [done.key]
+
+
+async def test_a_copy_under_way_is_young_however_old_its_bytes_are(tmp_path: Path) -> None:
+    async with blob_homes.home("folder", tmp_path) as home:
+        assert isinstance(home.held, FolderBytes)
+        (begun,) = await home.uploader.begin([NewUpload(name="plain")])
+        assert begun.put is not None
+        assert (await home.send(begun.put, BODY)).status_code == 200
+        os.utime(home.held.path(begun.blob.arrives_at), (0, 0))
+        arrived = await home.held.head(begun.blob.arrives_at)
+        assert arrived is not None
+        under_way = f"blobs/{begun.blob.id}/copy"
+        await home.held.copy(begun.blob.arrives_at, arrived.etag, under_way, "text/plain")
+        await examined(home, repair=True, young=timedelta(minutes=15))
+        assert under_way in await home.keys()
 
 
 async def test_what_a_url_brings_late_is_left_to_it_until_it_has_ended(home: Home) -> None:

@@ -146,6 +146,25 @@ async def test_a_plain_put_is_copied_and_then_cannot_change(home: Home) -> None:
     assert done.key in await home.keys()
 
 
+async def test_bytes_that_come_between_the_look_and_the_copy_are_not_passed_for_the_first(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob, put = await begun(home, NewUpload(name="plain"))
+    assert (await home.send(put, b"first")).status_code == 200
+    copy = home.held.copy
+
+    async def late(*asked: str) -> Held | None:
+        monkeypatch.setattr(home.held, "copy", copy)
+        assert (await home.send(put, b"second")).status_code == 200
+        return await copy(*asked)
+
+    monkeypatch.setattr(home.held, "copy", late)
+    (refused,) = await home.completer.complete([(blob.id, None)])
+    assert isinstance(refused, UploadIncompleteError)
+    assert await home.keys() == [blob.arrives_at]
+    assert (await complete(home, blob.id)).sha256 == sha(b"second")
+
+
 async def test_two_who_complete_at_once_agree(home: Home) -> None:
     blob, put = await begun(home, NewUpload(name="plain"))
     assert (await home.send(put, BODY)).status_code == 200

@@ -79,12 +79,23 @@ async def test_an_upload_in_parts_needs_the_room_of_one_more(home: Home, disk: S
     assert await home.uploader.begin([NewUpload(name="parts", size_bytes=FREE - PART - MIB)])
 
 
-async def test_a_plain_upload_needs_the_room_of_its_copy(home: Home, disk: SmallDisk) -> None:
+async def test_a_plain_upload_and_copies_need_no_room_of_their_own(
+    home: Home, disk: SmallDisk
+) -> None:
     disk.fill(leave=FREE)
-    with pytest.raises(StorageFullError) as refused:
-        await home.uploader.begin([NewUpload(name="plain", size_bytes=5 * MIB, plain=True)])
-    assert refused.value.needed_bytes == 10 * MIB
-    assert await home.uploader.begin([NewUpload(name="plain", size_bytes=3 * MIB, plain=True)])
+    size = FREE - MIB
+    with pytest.raises(StorageFullError):
+        await home.uploader.begin([NewUpload(name="plain", size_bytes=FREE + MIB, plain=True)])
+    (begun,) = await home.uploader.begin([NewUpload(name="plain", size_bytes=size, plain=True)])
+    assert begun.put is not None
+    body = os.urandom(size)
+    assert (await home.send(begun.put, body)).status_code == 200
+    (done,) = await home.completer.complete([(begun.blob.id, sha(body))])
+    assert isinstance(done, Blob)
+    copy = await home.keeper.copy(done.id, "copy")
+    assert (copy.sha256, copy.size_bytes) == (sha(body), size)
+    await home.keeper.delete(done.id)
+    assert await home.held.read(copy.key) == body
 
 
 async def test_what_is_not_declared_is_refused_by_its_length(home: Home, disk: SmallDisk) -> None:

@@ -60,12 +60,10 @@ def _from_the_beginning(blob: Target) -> int:
     """How many bytes an upload needs until it is ready, as far as it is declared."""
     size = blob.size_bytes or 0
     match blob.way:
-        case "checked":
-            return size
         case "parts":  # a folder copies them one by one
             return size + min(size, part_size(size))
-        case "plain":  # a copy is what is kept
-            return 2 * size
+        case "checked" | "plain":
+            return size
 
 
 async def _of_blob(store: Bytes, asked: Blob, there: Blob | None) -> int:

@@ -2,7 +2,7 @@
 
 blobs/{id}/{attempt}            the bytes of a blob, linked there once (link(2))
 sim-data/{job_id}/{file}        a file of a SimSwarm job (folder_artifacts.py)
-.asgard/uploads/staging/...     what plain requests have brought, to be copied
+.asgard/uploads/staging/...     what plain requests have brought, to be linked to a key
 .asgard/uploads/parts/{upload}/ parts of uploads that go on (folder_parts.py)
 .asgard/uploads/incoming/       requests that are under way
 files/{name}.npy                arrays of results, linked there once by a grant of RunService
@@ -37,7 +37,7 @@ from asgard_server.store.folder_digests import (
     made_digest,
     noted_digest,
 )
-from asgard_server.store.folder_incoming import PIECE, Incoming, remove_abandoned
+from asgard_server.store.folder_incoming import Incoming, appear, held_fast, remove_abandoned
 from asgard_server.store.folder_parts import STEP, FolderParts
 
 P = ParamSpec("P")
@@ -149,7 +149,13 @@ class FolderBytes:
 
     async def sha256(self, key: str) -> str | None:
         """The SHA-256 of all bytes of a key, None when there are none."""
-        return await self.in_pool(computed, self.path(key))
+
+        def there(path: Path) -> str | None:
+            with contextlib.suppress(FileNotFoundError):
+                return computed(path)
+            return None
+
+        return await self.in_pool(there, self.path(key))
 
     async def clear(self, key: str) -> None:
         """Remove everything under a key of RunService's."""
@@ -197,18 +203,16 @@ class FolderBytes:
         return await self.in_pool(self._copy, self.path(source), etag, self.path(target))
 
     def _copy(self, source: Path, etag: str, target: Path) -> Held | None:
-        try:
-            opened = source.open("rb")
-        except FileNotFoundError:
-            return None
-        with opened as file, self.incoming() as copy:
-            stat = os.fstat(file.fileno())
+        """Give the bytes a second name: nobody writes to a file that has appeared."""
+        taking = self._uploads / "incoming"
+        with contextlib.suppress(FileNotFoundError), held_fast(taking, source) as found:
+            stat = found.stat()
             if f"{stat.st_mtime_ns}-{stat.st_ino}" != etag:
                 return None
-            while piece := file.read(PIECE):
-                copy.write(piece)
-            copy.place(target, once=True)
-        return self._head(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            appear(found, target, noted_digest(source) or computed(found))
+            return self._head(target)
+        return None
 
     async def read(self, key: str) -> bytes | None:
         """Read the bytes of a key whole, None when there are none."""

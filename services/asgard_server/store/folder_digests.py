@@ -32,13 +32,10 @@ def _state(stat: os.stat_result) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
-def computed(path: Path) -> str | None:
-    """The digest of the bytes at `path`, read for it; None when there are none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
+def computed(path: Path) -> str:
+    """The digest of the bytes at `path`, read for it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def noted_digest(path: Path) -> str | None:
@@ -57,8 +54,7 @@ def noted_digest(path: Path) -> str | None:
 
 def made_digest(path: Path) -> str | None:
     """The digest of bytes whose writer died, or found the disk full, before it noted it."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = computed(path)
     with contextlib.suppress(OSError):
         digest_path(path).write_text(digest)
     return digest

@@ -7,12 +7,11 @@ import fcntl
 import hashlib
 import os
 import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from asgard_server.store.folder_digests import note_digest
-
-PIECE = 1 << 20
 
 
 class Incoming:
@@ -23,7 +22,7 @@ class Incoming:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path, self._file = _begun(folder)
+        self._path, self._file = _begun(folder, lambda path: path.open("xb"), fcntl.LOCK_EX)
         self._hash = hashlib.sha256()
         self.size_bytes = 0
 
@@ -58,12 +57,32 @@ class Incoming:
         self._path.unlink(missing_ok=True)
 
 
-def _begun(folder: Path) -> tuple[Path, BinaryIO]:
-    """A new file, locked for as long as its writer lives."""
+@contextlib.contextmanager
+def held_fast(folder: Path, source: Path) -> Iterator[Path]:
+    """One more name of the bytes at `source`, which are these whatever comes there meanwhile.
+
+    Raises FileNotFoundError where there are none.
+    """
+
+    def linked(path: Path) -> BinaryIO:
+        os.link(source, path)
+        return path.open("rb")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path, file = _begun(folder, linked, fcntl.LOCK_SH)  # others may hold the same bytes
+    try:
+        yield path
+    finally:
+        file.close()
+        path.unlink(missing_ok=True)
+
+
+def _begun(folder: Path, make: Callable[[Path], BinaryIO], lock: int) -> tuple[Path, BinaryIO]:
+    """A new file, locked for as long as its maker lives."""
     while True:
         path = folder / secrets.token_hex(16)
-        file = path.open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        file = make(path)
+        fcntl.flock(file, lock)
         if path.exists():  # else it was taken for abandoned before it was locked
             return path, file
         file.close()

@@ -23,12 +23,13 @@ from gimle.asgard.core.errors import UploadIncompleteError
 
 from asgard_server.blob.domain import Target
 from asgard_server.blob.parts import Part, part_bytes, part_count, part_size
-from asgard_server.store.folder_incoming import PIECE, appear, sync_folder
+from asgard_server.store.folder_incoming import appear, sync_folder
 
 STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,200}")
 """A step of a path of ours, such as what an upload is called."""
 _PART = re.compile(r"(\d{5})\.([0-9a-f]{64})")
 _WHOLE = "whole"
+_PIECE = 1 << 20
 
 
 class FolderParts:
@@ -199,6 +200,6 @@ def _moved(part: int, size: int, whole: int, at: int) -> Iterator[bytes]:
 def _pieces(handle: int, at: int, size: int) -> Iterator[bytes]:
     """The bytes of a file from `at` on, `size` of them at most."""
     end = at + size
-    while at < end and (piece := os.pread(handle, min(PIECE, end - at), at)):
+    while at < end and (piece := os.pread(handle, min(_PIECE, end - at), at)):
         yield piece
         at += len(piece)

@@ -274,7 +274,7 @@ async def test_a_copy_that_a_dead_completion_left_is_removed(home: Home) -> None
     arrived = await home.held.head(begun.blob.arrives_at)
     assert arrived is not None
     left = f"blobs/{begun.blob.id}/dead"
-    await home.held.copy(begun.blob.arrives_at, arrived.etag, left, "text/plain")
+    await home.held.copy(begun.blob.arrives_at, arrived, left, "text/plain")
     (done,) = await home.completer.complete([(begun.blob.id, None)])
     assert isinstance(done, Blob)
     found = await examined(home, repair=True)
@@ -294,7 +294,7 @@ async def test_a_copy_under_way_is_young_however_old_its_bytes_are(tmp_path: Pat
         arrived = await home.held.head(begun.blob.arrives_at)
         assert arrived is not None
         under_way = f"blobs/{begun.blob.id}/copy"
-        await home.held.copy(begun.blob.arrives_at, arrived.etag, under_way, "text/plain")
+        await home.held.copy(begun.blob.arrives_at, arrived, under_way, "text/plain")
         await examined(home, repair=True, young=timedelta(minutes=15))
         assert under_way in await home.keys()
 

@@ -18,6 +18,7 @@ from asgard_server.blob import domain, limits, parts
 from asgard_server.blob.domain import Blob, Held, NewUpload, Target
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
+from asgard_server.store.folder_bytes import FolderBytes
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
     BlobNotReadyError,
@@ -27,6 +28,7 @@ from gimle.asgard.core.errors import (
     DigestMismatchError,
     InvalidFieldError,
     NotFoundError,
+    StorageUnavailableError,
     UploadEndedError,
     UploadIncompleteError,
 )
@@ -73,6 +75,13 @@ async def uploaded(home: Home, body: bytes = BODY, **fields: Any) -> Blob:
     sent = await home.send(put, body)
     assert sent.status_code == 200, sent.text
     return await complete(home, blob.id)
+
+
+async def uploaded_in_parts(home: Home, body: bytes, each: int) -> Blob:
+    (begun,) = await home.uploader.begin([declared(body)])
+    numbers = list(range(1, -(-len(body) // each) + 1))
+    await sent_parts(home, begun.blob, body, numbers, each)
+    return await complete(home, begun.blob.id, sha(body))
 
 
 async def downloaded(home: Home, wanted: Wanted) -> bytes:
@@ -153,7 +162,7 @@ async def test_bytes_that_come_between_the_look_and_the_copy_are_not_passed_for_
     assert (await home.send(put, b"first")).status_code == 200
     copy = home.held.copy
 
-    async def late(*asked: str) -> Held | None:
+    async def late(*asked: Any) -> Held | None:
         monkeypatch.setattr(home.held, "copy", copy)
         assert (await home.send(put, b"second")).status_code == 200
         return await copy(*asked)
@@ -391,6 +400,46 @@ async def test_a_copy_is_another_blob_with_the_same_bytes(home: Home) -> None:
     assert await home.keeper.copy(blob.id, "copy") == copy
     await home.keeper.delete(blob.id)
     assert await downloaded(home, Wanted(copy.id)) == BODY
+
+
+async def test_what_one_request_does_not_copy_is_copied_in_parts(
+    home: Home, small_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(2 * small_parts + 1)
+    blob = await uploaded_in_parts(home, body, small_parts)
+    monkeypatch.setattr(limits, "PLAIN_BYTES", small_parts)
+    copies = await asyncio.gather(*(home.keeper.copy(blob.id, "copy") for _ in range(3)))
+    assert len({copy.key for copy in copies}) == 1
+    assert (copies[0].sha256, copies[0].size_bytes) == (blob.sha256, len(body))
+    assert copies[0].sha256_verified == isinstance(home.held, FolderBytes)
+    assert sorted(await home.keys()) == sorted([blob.key, copies[0].key])
+    assert await home.held.going_on(copies[0].key) == []
+    await home.keeper.delete(blob.id)
+    assert await downloaded(home, Wanted(copies[0].id)) == body
+
+
+@pytest.mark.parametrize("home", blob_homes.STORES, indirect=True)
+async def test_a_copy_in_parts_whose_process_dies_leaves_nothing(
+    home: Home, small_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(2 * small_parts)
+    blob = await uploaded_in_parts(home, body, small_parts)
+    monkeypatch.setattr(limits, "PLAIN_BYTES", small_parts)
+    begun_at: list[str] = []
+
+    async def dies(source: str, held: Held, target: str, content_type: str) -> None:
+        begun_at.append(target)
+        await home.held.begin_parts(replace(blob, id=target.split("/")[1], attempt=domain.FIRST))
+        raise StorageUnavailableError("the store", "this process has died")
+
+    monkeypatch.setattr(home.held, "copy", dies)
+    with pytest.raises(StorageUnavailableError):
+        await home.keeper.copy(blob.id, "copy")
+    assert len(await home.held.going_on(begun_at[0])) == 1
+    home.clock.ahead = timedelta(days=8)
+    await home.sweeper.sweep()
+    assert await home.held.going_on(begun_at[0]) == []
+    assert await home.keys() == [blob.key]
 
 
 async def test_small_bytes_may_pass_through_the_service(home: Home) -> None:

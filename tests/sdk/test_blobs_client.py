@@ -140,6 +140,21 @@ def test_a_name_has_its_bytes_for_good(blobs: Blobs, large: Path, tmp_path: Path
         blobs.delete("gone")
 
 
+def test_a_copy_has_the_bytes_when_the_first_is_gone(
+    blobs: Blobs, large: Path, tmp_path: Path
+) -> None:
+    first = blobs.upload(large, "first").blobs[0]
+    copy = blobs.copy("first", "second")
+    assert (copy.name, copy.size_bytes, copy.sha256) == ("second", LARGE, first.sha256)
+    assert blobs.copy("first", "second") == copy
+    blobs.delete("first")
+    assert same(blobs.download("second", tmp_path).paths[0], large)
+    (tmp_path / "other").write_bytes(b"other bytes")
+    blobs.upload(tmp_path / "other", "other")
+    with pytest.raises(AlreadyExistsError):
+        blobs.copy("other", "second")
+
+
 def test_what_cannot_be_uploaded_is_said_before_a_byte_moves(blobs: Blobs, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -345,6 +360,8 @@ def test_async_transfers_stop_when_they_are_cancelled(
             assert [blob.name async for blob in client.list()] == ["large.bin"]
             done = await client.download("large.bin", tmp_path)
             assert same(done.paths[0], large)
+            assert (await client.copy("large.bin", "copy")).sha256 == done.blobs[0].sha256
+            await client.delete("copy")
             await client.delete("large.bin")
             assert (await client.delete_all("x")).count == 0
             with pytest.raises(NotFoundError):

@@ -57,6 +57,12 @@ def test_put_ls_stat_get_rm(where: str, results: Path, tmp_path: Path) -> None:
     said = asgard_blob("get", "run-7", "--to", tmp_path / "out", where=where)
     assert said == "2 files: 110 bytes, 110 bytes fetched\n"
     assert (tmp_path / "out/run-7/a.txt").read_bytes() == b"bytes of a"
+    said = asgard_blob("cp", "run-7/a.txt", "best", where=where)
+    assert said == "best: 10 bytes\n"
+    assert json_of(asgard_blob("cp", "run-7/a.txt", "best", "--json", where=where)) == json_of(
+        asgard_blob("stat", "best", "--json", where=where)
+    )
+    assert asgard_blob("rm", "best", where=where) == "Deleted best\n"
     assert asgard_blob("rm", "run-7/a.txt", where=where) == "Deleted run-7/a.txt\n"
     refused = asgard_blob("rm", "--prefix", "run-7/", where=where, status=1)
     assert "Delete all blobs" in refused
@@ -89,6 +95,13 @@ def test_refusals_are_said_in_a_line_with_their_mend(
         "asgard: there is already a blob taken, of other bytes\n"
         "  give another --name, or remove it: asgard blob rm taken\n"
     )
+    asgard_blob("put", results / "deep/b.bin", "--name", "other", where=where)
+    refused = asgard_blob("cp", "other", "taken", where=where, status=1)
+    assert refused == (
+        "asgard: there is already a blob taken, of other bytes\n"
+        "  give another name, or remove it: asgard blob rm taken\n"
+    )
+    assert "no blob none" in asgard_blob("cp", "none", "more", where=where, status=1)
     refused = asgard_blob("get", "none", "--to", tmp_path, where=where, status=1)
     assert refused == "asgard: there is no blob none\n"
     assert "no blob none" in asgard_blob("stat", "none", where=where, status=1)
@@ -175,7 +188,7 @@ def test_the_documentation_does_what_it_says(
     Path("checkpoint.pt").write_bytes(b"weights")
     page = (ROOT / "docs/blobs.md").read_text()
     commands = re.findall(r"^\$ asgard blob (.*)$", page, re.MULTILINE)
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         asgard_blob(*command.split(), where=where)
     assert Path("elsewhere/results/deep/b.bin").read_bytes() == b"b" * 100

@@ -38,7 +38,7 @@ async def copied(
     copy = replace(blob, attempt=new_id(clock()))
     # Whoever dies from here on leaves bytes that no row names: the sweeper finds them by this.
     await table.note_copy(copy, clock())
-    held = await store.copy(blob.arrives_at, arrived.etag, copy.key, blob.content_type)
+    held = await store.copy(blob.arrives_at, arrived, copy.key, blob.content_type)
     if held is None:
         # A store that was asked twice may have copied the first time.
         await store.remove(copy)

@@ -124,6 +124,7 @@ class Keeper:
                 NewUpload(name=checked_name(name, "name"), plain=True), now, self._whose.maker
             ),
             content_type=source.content_type,
+            size_bytes=source.size_bytes,
             sha256=source.sha256,
             grants_until=now,
         )
@@ -133,10 +134,16 @@ class Keeper:
         held = await self._bytes.head(source.key)
         if held is None:
             raise StorageUnavailableError(source.key, "its bytes are gone; see `asgard fsck`")
-        there = await self._bytes.copy(source.key, held.etag, row.key, row.content_type)
+        there = await self._bytes.copy(source.key, held, row.key, row.content_type)
         if there is None:
             raise StorageUnavailableError(source.key, "its bytes changed while they were copied")
-        done = domain.ready(row, there, now, sha256=there.sha256, verified=True)
+        done = domain.ready(
+            row,
+            there,
+            self._clock(),
+            sha256=there.sha256 or source.sha256,
+            verified=there.sha256 is not None,
+        )
         return await self._table.settle(row, done)
 
     async def claim(self, ids: Sequence[str], owner: str) -> None:

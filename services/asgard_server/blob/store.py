@@ -176,8 +176,8 @@ class Bytes(Protocol):
     async def sha256(self, key: str) -> str | None:
         """The SHA-256 of all bytes of a key, read if need be; None where that is the store's."""
 
-    async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
-        """Copy an object that has this etag to a key that has none, with the store's SHA-256.
+    async def copy(self, source: str, held: Held, target: str, content_type: str) -> Held | None:
+        """Copy the object `held` to a key that has none, up to 5 GB with the store's SHA-256.
 
         None when the source is another one by now, or gone.
         """

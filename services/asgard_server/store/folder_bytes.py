@@ -198,9 +198,9 @@ class FolderBytes:
             digest = made_digest(path)
         return Held(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}", digest)
 
-    async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
+    async def copy(self, source: str, held: Held, target: str, content_type: str) -> Held | None:
         """Copy bytes to a key that has none; None when the source is another one by now."""
-        return await self.in_pool(self._copy, self.path(source), etag, self.path(target))
+        return await self.in_pool(self._copy, self.path(source), held.etag, self.path(target))
 
     def _copy(self, source: Path, etag: str, target: Path) -> Held | None:
         """Give the bytes a second name: nobody writes to a file that has appeared."""

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 GONE = {"NoSuchKey", "NoSuchUpload", "404", "NotFound"}
 """What a store says of an object, or an upload in parts, that is not there."""
+TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
+"""What it says where a condition does not hold, such as that a key has no bytes yet."""
 
 
 class Asking:

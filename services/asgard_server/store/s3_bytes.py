@@ -20,15 +20,16 @@ from botocore.exceptions import ClientError
 from gimle.asgard.core.errors import StorageUnavailableError
 from gimle.asgard.core.s3.place import Place
 
+from asgard_server.blob import limits
 from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part
 from asgard_server.blob.store import Listed, Room
-from asgard_server.store.s3_asking import GONE, Asking, code_of
+from asgard_server.store.s3_asking import GONE, TAKEN, Asking, code_of
+from asgard_server.store.s3_copying import Copying
 from asgard_server.store.s3_heads import heads_of
 
 # So many keys does S3 take in one call.
 _IN_ONE_CALL = 1_000
-_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
 
 
 class S3Bytes:
@@ -38,6 +39,7 @@ class S3Bytes:
         self._place = place
         self._store = Asking(place, pool)
         self._heads = heads_of(place, self._store.client)
+        self._copying = Copying(self._store)
 
     @property
     def lists(self) -> S3Bytes:
@@ -123,7 +125,7 @@ class S3Bytes:
                 finish(client)
             except ClientError as error:
                 # Somebody else has put them together: the bytes there are the first's.
-                if code_of(error) not in GONE | _TAKEN:
+                if code_of(error) not in GONE | TAKEN:
                     raise
 
         await self._store.ask(finish_once)
@@ -199,26 +201,11 @@ class S3Bytes:
         said = str(answer.get("ChecksumSHA256") or "")
         return _held(answer["ContentLength"], answer["ETag"], said)
 
-    async def copy(self, source: str, etag: str, target: str, content_type: str) -> Held | None:
+    async def copy(self, source: str, held: Held, target: str, content_type: str) -> Held | None:
         """Copy bytes to a key that has none; None when the source is another one by now."""
-
-        def copy(client: Any) -> Held | None:
-            try:
-                client.copy_object(
-                    **self._store.at(target),
-                    CopySource=self._store.at(source),
-                    CopySourceIfMatch=etag,
-                    ChecksumAlgorithm="SHA256",
-                    MetadataDirective="REPLACE",
-                    ContentType=content_type,
-                )
-            except ClientError as error:
-                if code_of(error) in GONE | _TAKEN:
-                    return None
-                raise
-            return self._head(client, target)
-
-        return await self._store.ask(copy)
+        if not await self._copying.copied(source, held, target, content_type):
+            return None
+        return await self._store.ask(lambda client: self._head(client, target))
 
     async def read(self, key: str) -> bytes | None:
         """Read the bytes of a key whole, None when there are none."""
@@ -248,7 +235,7 @@ class S3Bytes:
                     IfNoneMatch="*",
                 )
             except ClientError as error:
-                if code_of(error) not in _TAKEN:
+                if code_of(error) not in TAKEN:
                     raise
             held = self._head(client, blob.key)
             if held is None:
@@ -263,7 +250,7 @@ class S3Bytes:
         """Remove everything of a blob. What is gone is no error."""
 
         def remove(client: Any) -> None:
-            if blob.way == "parts":
+            if _has_parts(blob):
                 self._drop_parts(client, blob)
             for key in {blob.key, blob.arrives_at}:
                 client.delete_object(**self._store.at(key))
@@ -272,8 +259,7 @@ class S3Bytes:
 
     async def remove_all(self, blobs: Sequence[Blob]) -> None:
         """Remove everything of many blobs, a thousand keys in each call."""
-        parted = [blob for blob in blobs if blob.way == "parts"]
-        await asyncio.gather(*map(self.drop_parts, parted))
+        await asyncio.gather(*map(self.drop_parts, filter(_has_parts, blobs)))
         keys = list(dict.fromkeys(key for blob in blobs for key in (blob.key, blob.arrives_at)))
         for first in range(0, len(keys), _IN_ONE_CALL):
             some = keys[first : first + _IN_ONE_CALL]
@@ -321,6 +307,11 @@ class S3Bytes:
                 after = item["Key"]
             if not answer.get("IsTruncated"):
                 return
+
+
+def _has_parts(blob: Blob) -> bool:
+    """Whether parts may lie under its key: its own, or those of a copy (s3_copying.py)."""
+    return blob.way == "parts" or (blob.size_bytes or 0) > limits.PLAIN_BYTES
 
 
 def _held(size: int, etag: str, said: str) -> Held:

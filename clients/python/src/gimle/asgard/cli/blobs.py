@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from gimle.asgard.cli.moving import moved
@@ -72,10 +72,7 @@ def put(
                 lambda listener, stop: blobs.upload(paths, name, progress=listener, stop=stop),
             )
         except AlreadyExistsError as error:
-            fail(
-                f"{error}, of other bytes",
-                f"give another --name, or remove it: asgard blob rm {error.id}",
-            )
+            _taken(error, "give another --name")
     if as_json:
         _say_json(
             {
@@ -167,6 +164,33 @@ def list_blobs(
         console().print("No blobs" + (f" below {prefix}." if prefix else "."), markup=False)
 
 
+def copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A blob.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="What the copy is called.")],
+    server: Server = SERVER,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a blob to another name. Its bytes stay in the store.
+
+    Examples:
+
+    ```
+    asgard blob cp run-7/checkpoint.pt run-7/best.pt
+    ```
+    """
+    from rich.filesize import decimal
+
+    with _open(server) as blobs:
+        try:
+            blob = blobs.copy(name, to)
+        except AlreadyExistsError as error:
+            _taken(error, "give another name")
+    if as_json:
+        _say_json(_row(blob))
+    else:
+        console().print(f"{blob.name}: {decimal(blob.size_bytes or 0)}", markup=False)
+
+
 def remove(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A blob.")] = None,
     prefix: Annotated[
@@ -239,6 +263,7 @@ def stat(
 app.command("put")(plain_errors(put))
 app.command("get")(plain_errors(get))
 app.command("ls")(plain_errors(list_blobs))
+app.command("cp")(plain_errors(copy))
 app.command("rm")(plain_errors(remove))
 app.command("stat")(plain_errors(stat))
 
@@ -247,6 +272,10 @@ def _open(server: str) -> Blobs:
     from gimle.asgard.client.blobs import Blobs
 
     return Blobs(server)
+
+
+def _taken(error: AlreadyExistsError, mend: str) -> NoReturn:
+    fail(f"{error}, of other bytes", f"{mend}, or remove it: asgard blob rm {error.id}")
 
 
 def _row(blob: Blob) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from gimle.asgard.client.asking import Asking
 from gimle.asgard.client.blobs_grants import ServiceDownloads, ServiceUploads
 from gimle.asgard.client.blobs_paths import outgoing, targets
 from gimle.asgard.client.blobs_rows import Blob, Deleted, Downloaded, Uploaded, blob_of
+from gimle.asgard.client.connection import SLOWEST_BYTES_A_SECOND
 from gimle.asgard.client.errors import PASSING_UNLESS_FULL
 from gimle.asgard.core.errors import (
     BlobNotReadyError,
@@ -176,6 +177,17 @@ class Blobs(Asking):
             request.page_token = page.next_page_token
             if not request.page_token:
                 return
+
+    def copy(self, name: str, to: str) -> Blob:
+        """Copy a blob to another name, within the store; answer the copy, also one that is there.
+
+        Raises NotFoundError, BlobNotReadyError, and AlreadyExistsError where `to` has other bytes.
+        """
+        blob = self.stat(name)
+        request = pb.CopyBlobRequest(blob_id=blob.id, name=to)
+        # A store that is asked for a copy answers when it has made it.
+        seconds = self._connection.timeout + (blob.size_bytes or 0) / SLOWEST_BYTES_A_SECOND
+        return blob_of(self._connection.call("CopyBlob", request, timeout=seconds).blob)
 
     def delete(self, name: str) -> None:
         """Delete a blob, or give up its upload. Raises NotFoundError, BlobOwnedError."""

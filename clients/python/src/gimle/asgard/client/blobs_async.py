@@ -67,6 +67,10 @@ class AsyncBlobs:
         while (blob := await asyncio.to_thread(next, blobs, None)) is not None:
             yield blob
 
+    async def copy(self, name: str, to: str) -> Blob:
+        """Copy a blob to another name, within the store."""
+        return await asyncio.to_thread(self._blobs.copy, name, to)
+
     async def delete(self, name: str) -> None:
         """Delete a blob, or give up its upload."""
         await asyncio.to_thread(self._blobs.delete, name)

@@ -9,7 +9,7 @@ import pytest
 from asgard_server.blob.keeping import Wanted
 
 from tests.contract import blob_homes
-from tests.contract.test_blob_promises import uploaded
+from tests.contract.blob_moves import uploaded
 
 
 @pytest.mark.parametrize("name", blob_homes.HOMES)

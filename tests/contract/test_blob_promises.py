@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,33 @@ from typing import Any
 import httpx
 import pytest
 from asgard_server.blob import domain, limits, parts
-from asgard_server.blob.domain import Blob, Held, NewUpload, Target
+from asgard_server.blob.domain import NewUpload, Target
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
-from asgard_server.store.folder_bytes import FolderBytes
 from gimle.asgard.core.errors import (
     AlreadyExistsError,
     BlobNotReadyError,
     BlobOwnedError,
     BlobTooLargeError,
     DeletedError,
-    DigestMismatchError,
     InvalidFieldError,
     NotFoundError,
-    StorageUnavailableError,
     UploadEndedError,
     UploadIncompleteError,
 )
 
 from tests.contract import blob_homes
 from tests.contract.blob_homes import Home
-
-BODY = b"what a simulation has computed"
-
-
-def sha(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
+from tests.contract.blob_moves import (
+    BODY,
+    begun,
+    complete,
+    declared,
+    downloaded,
+    sent_parts,
+    sha,
+    uploaded,
+)
 
 
 @pytest.fixture(params=blob_homes.HOMES)
@@ -50,45 +50,6 @@ async def home(
     blob_homes.known(request.param, monkeypatch)
     async with blob_homes.home(request.param, tmp_path) as opened:
         yield opened
-
-
-def declared(body: bytes = BODY, **fields: Any) -> NewUpload:
-    whole = NewUpload(name="a/b.bin", size_bytes=len(body), sha256=sha(body))
-    return replace(whole, **fields)
-
-
-async def begun(home: Home, new: NewUpload) -> tuple[Blob, Grant]:
-    (begun,) = await home.uploader.begin([new])
-    assert begun.put is not None
-    return begun.blob, begun.put
-
-
-async def complete(home: Home, blob_id: str, sha256: str | None = None) -> Blob:
-    (done,) = await home.completer.complete([(blob_id, sha256)])
-    if isinstance(done, Exception):
-        raise done
-    return done
-
-
-async def uploaded(home: Home, body: bytes = BODY, **fields: Any) -> Blob:
-    blob, put = await begun(home, declared(body, **fields))
-    sent = await home.send(put, body)
-    assert sent.status_code == 200, sent.text
-    return await complete(home, blob.id)
-
-
-async def uploaded_in_parts(home: Home, body: bytes, each: int) -> Blob:
-    (begun,) = await home.uploader.begin([declared(body)])
-    numbers = list(range(1, -(-len(body) // each) + 1))
-    await sent_parts(home, begun.blob, body, numbers, each)
-    return await complete(home, begun.blob.id, sha(body))
-
-
-async def downloaded(home: Home, wanted: Wanted) -> bytes:
-    ((_, grant),) = await home.keeper.lend([wanted], None)
-    answer = await home.send(grant)
-    assert answer.status_code in (200, 206), answer.text
-    return answer.content
 
 
 async def test_declared_bytes_go_there_and_come_back(home: Home) -> None:
@@ -144,92 +105,12 @@ async def test_an_expired_url_is_refused(home: Home) -> None:
     assert await home.keys() == []
 
 
-async def test_a_plain_put_is_copied_and_then_cannot_change(home: Home) -> None:
-    blob, put = await begun(home, NewUpload(name="plain"))
-    assert (await home.send(put, b"first")).status_code == 200
-    assert (await home.send(put, b"second")).status_code == 200
-    done = await complete(home, blob.id)
-    assert (done.sha256, done.sha256_verified, done.size_bytes) == (sha(b"second"), True, 6)
-    assert (await home.send(put, b"third")).status_code == 200  # its URL holds still
-    assert await downloaded(home, Wanted(blob.id)) == b"second"
-    assert done.key in await home.keys()
-
-
-async def test_bytes_that_come_between_the_look_and_the_copy_are_not_passed_for_the_first(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blob, put = await begun(home, NewUpload(name="plain"))
-    assert (await home.send(put, b"first")).status_code == 200
-    copy = home.held.copy
-
-    async def late(*asked: Any) -> Held | None:
-        monkeypatch.setattr(home.held, "copy", copy)
-        assert (await home.send(put, b"second")).status_code == 200
-        return await copy(*asked)
-
-    monkeypatch.setattr(home.held, "copy", late)
-    (refused,) = await home.completer.complete([(blob.id, None)])
-    assert isinstance(refused, UploadIncompleteError)
-    assert await home.keys() == [blob.arrives_at]
-    assert (await complete(home, blob.id)).sha256 == sha(b"second")
-
-
-async def test_two_who_complete_at_once_agree(home: Home) -> None:
-    blob, put = await begun(home, NewUpload(name="plain"))
-    assert (await home.send(put, BODY)).status_code == 200
-    done = await asyncio.gather(*(complete(home, blob.id) for _ in range(8)))
-    assert len({each.key for each in done}) == 1
-    assert await home.keys() == [done[0].key]
-    assert await downloaded(home, Wanted(blob.id)) == BODY
-
-
-@pytest.mark.parametrize("dry_run", [False, True])
-async def test_what_somebody_completes_while_it_is_looked_for_has_arrived(
-    home: Home, monkeypatch: pytest.MonkeyPatch, dry_run: bool
-) -> None:
-    blob, put = await begun(home, NewUpload(name="plain"))
-    assert (await home.send(put, BODY)).status_code == 200
-    head = home.held.head
-
-    async def late(key: str) -> Held | None:
-        monkeypatch.setattr(home.held, "head", head)
-        await complete(home, blob.id)  # which removes what is looked for
-        return await head(key)
-
-    monkeypatch.setattr(home.held, "head", late)
-    (found,) = await home.completer.complete([(blob.id, None)], dry_run=dry_run)
-    assert isinstance(found, Blob)
-    assert (found.state, found.sha256) == ("ready", sha(BODY))
-    await home.keeper.delete(blob.id)
-    (gone,) = await home.completer.complete([(blob.id, None)], dry_run=dry_run)
-    assert not isinstance(gone, Blob)
-
-
-async def test_a_plain_put_that_is_not_what_was_declared(home: Home) -> None:
-    blob, put = await begun(home, NewUpload(name="plain", sha256=sha(b"right"), plain=True))
-    assert (await home.send(put, b"wrong")).status_code == 200
-    with pytest.raises(DigestMismatchError):
-        await complete(home, blob.id)
-    assert (await home.send(put, b"right")).status_code == 200
-    assert (await complete(home, blob.id)).sha256 == sha(b"right")
-
-
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
     """Parts as small as S3 allows, so that tests move few bytes."""
     monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
     monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
     return 5 << 20
-
-
-async def sent_parts(home: Home, blob: Blob, body: bytes, numbers: list[int], each: int) -> None:
-    pieces = {number: body[(number - 1) * each : number * each] for number in numbers}
-    grants = await home.uploader.sign_parts(
-        blob.id, [(number, sha(piece)) for number, piece in pieces.items()], None
-    )
-    for grant, piece in zip(grants, pieces.values(), strict=True):
-        answer = await home.send(grant, piece)
-        assert answer.status_code == 200, answer.text
 
 
 async def test_parts_are_put_together_when_all_are_there(home: Home, small_parts: int) -> None:
@@ -390,56 +271,6 @@ async def test_names_are_listed_and_deleted_by_their_beginning(home: Home) -> No
     deleted = await home.keeper.delete_all("run/")
     assert (deleted.count, deleted.size_bytes) == (2, 10)
     assert [blob.name for blob in await home.keeper.page("", "", 9)] == ["other", "runs"]
-
-
-async def test_a_copy_is_another_blob_with_the_same_bytes(home: Home) -> None:
-    blob = await uploaded(home, content_type="text/plain")
-    copy = await home.keeper.copy(blob.id, "copy")
-    assert (copy.sha256, copy.content_type, copy.name) == (blob.sha256, "text/plain", "copy")
-    assert copy.id != blob.id
-    assert await home.keeper.copy(blob.id, "copy") == copy
-    await home.keeper.delete(blob.id)
-    assert await downloaded(home, Wanted(copy.id)) == BODY
-
-
-async def test_what_one_request_does_not_copy_is_copied_in_parts(
-    home: Home, small_parts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    body = os.urandom(2 * small_parts + 1)
-    blob = await uploaded_in_parts(home, body, small_parts)
-    monkeypatch.setattr(limits, "PLAIN_BYTES", small_parts)
-    copies = await asyncio.gather(*(home.keeper.copy(blob.id, "copy") for _ in range(3)))
-    assert len({copy.key for copy in copies}) == 1
-    assert (copies[0].sha256, copies[0].size_bytes) == (blob.sha256, len(body))
-    assert copies[0].sha256_verified == isinstance(home.held, FolderBytes)
-    assert sorted(await home.keys()) == sorted([blob.key, copies[0].key])
-    assert await home.held.going_on(copies[0].key) == []
-    await home.keeper.delete(blob.id)
-    assert await downloaded(home, Wanted(copies[0].id)) == body
-
-
-@pytest.mark.parametrize("home", blob_homes.STORES, indirect=True)
-async def test_a_copy_in_parts_whose_process_dies_leaves_nothing(
-    home: Home, small_parts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    body = os.urandom(2 * small_parts)
-    blob = await uploaded_in_parts(home, body, small_parts)
-    monkeypatch.setattr(limits, "PLAIN_BYTES", small_parts)
-    begun_at: list[str] = []
-
-    async def dies(source: str, held: Held, target: str, content_type: str) -> None:
-        begun_at.append(target)
-        await home.held.begin_parts(replace(blob, id=target.split("/")[1], attempt=domain.FIRST))
-        raise StorageUnavailableError("the store", "this process has died")
-
-    monkeypatch.setattr(home.held, "copy", dies)
-    with pytest.raises(StorageUnavailableError):
-        await home.keeper.copy(blob.id, "copy")
-    assert len(await home.held.going_on(begun_at[0])) == 1
-    home.clock.ahead = timedelta(days=8)
-    await home.sweeper.sweep()
-    assert await home.held.going_on(begun_at[0]) == []
-    assert await home.keys() == [blob.key]
 
 
 async def test_small_bytes_may_pass_through_the_service(home: Home) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from tests.engines.s3_store import Store
 
-Fault = Literal["", "half", "short", "gone", "late"]
+Fault = Literal["", "half", "short", "gone", "late", "slow"]
+SLOW_S = 2.0
 
 _NO_KEY = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"""
@@ -22,7 +23,7 @@ class FaultyStore:
     half: a listing breaks off in the middle. short: a listing ends in order, and names half of
     what is there. gone: every listing is empty and no object is found, as where another volume
     is mounted. late: the next document that is put is on its way until `arrive`, and its sender
-    never hears of it. `lies` counts.
+    never hears of it. slow: what copies is answered after SLOW_S. `lies` counts.
     """
 
     def __init__(self, store: Store) -> None:
@@ -72,6 +73,9 @@ class FaultyStore:
                 self.lies += 1
                 await reader.read()  # until its sender has lost patience
                 return
+            if self.fault == "slow" and b"\r\nx-amz-copy-source:" in head.lower():
+                self.lies += 1
+                await asyncio.sleep(SLOW_S)
             writer.write(self._lied(head, await self._asked(head, body)))
             await writer.drain()
 

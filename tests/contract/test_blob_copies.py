@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +16,15 @@ from asgard_server.blob import domain, limits, parts
 from asgard_server.blob.domain import Blob, Held, NewUpload
 from asgard_server.blob.keeping import Wanted
 from asgard_server.store.folder_bytes import FolderBytes
+from asgard_server.store.s3_bytes import S3Bytes
 from gimle.asgard.core.errors import (
     DigestMismatchError,
     StorageUnavailableError,
     UploadIncompleteError,
 )
+from gimle.asgard.core.s3 import place
 
+from tests.cluster.faulty_store import SLOW_S, faulty
 from tests.contract import blob_homes
 from tests.contract.blob_homes import Home
 from tests.contract.blob_moves import (
@@ -32,6 +36,8 @@ from tests.contract.blob_moves import (
     uploaded,
     uploaded_in_parts,
 )
+from tests.engines import minio
+from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
 
 
 @pytest.fixture(params=blob_homes.HOMES)
@@ -145,6 +151,26 @@ async def test_what_one_request_does_not_copy_is_copied_in_parts(
     assert await home.held.going_on(copies[0].key) == []
     await home.keeper.delete(blob.id)
     assert await downloaded(home, Wanted(copies[0].id)) == body
+
+
+async def test_a_store_may_take_longer_to_copy_than_to_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(place, "READ_SECONDS", SLOW_S / 4)
+    store = minio.server()
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+    at = replace(place.parse_url(f"s3://{store.bucket()}/p"), credentials=keys)
+    store.client().put_object(Bucket=at.bucket, Key=at.key("staging/a/1"), Body=BODY)
+    async with faulty(store) as slow:
+        slow.fault = "slow"
+        with ThreadPoolExecutor(1) as pool:
+            held = S3Bytes(replace(at, endpoint=slow.endpoint), pool)
+            arrived = await held.head("staging/a/1")
+            assert arrived is not None
+            copy = await held.copy("staging/a/1", arrived, "blobs/a/1", "text/plain")
+            await held.close()
+    assert copy is not None
+    assert (copy.sha256, slow.lies) == (sha(BODY), 1)
 
 
 @pytest.mark.parametrize("home", blob_homes.STORES, indirect=True)

@@ -23,11 +23,14 @@ TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
 
 
 class Asking:
-    """The questions of one place. `client` is boto3's, for calls from any thread."""
+    """The questions of one place. `client` is boto3's, for calls from any thread.
 
-    def __init__(self, place: Place, pool: Executor) -> None:
+    `read_seconds`: how long the store may say nothing, where that is not as usual.
+    """
+
+    def __init__(self, place: Place, pool: Executor, *, read_seconds: float | None = None) -> None:
         self._place = place
-        self._connection = Connection(place)
+        self._connection = Connection(place, read_seconds=read_seconds)
         self._pool = pool
 
     @property

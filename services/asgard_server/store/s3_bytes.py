@@ -39,7 +39,7 @@ class S3Bytes:
         self._place = place
         self._store = Asking(place, pool)
         self._heads = heads_of(place, self._store.client)
-        self._copying = Copying(self._store)
+        self._copying = Copying(place, pool)
 
     @property
     def lists(self) -> S3Bytes:

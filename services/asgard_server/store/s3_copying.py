@@ -7,10 +7,12 @@ of the store's: MinIO refuses UploadPartCopy for an upload that was begun with o
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from concurrent.futures import Executor
+from functools import cached_property, partial
 from typing import Any
 
 from botocore.exceptions import ClientError
+from gimle.asgard.core.s3.place import Place
 
 from asgard_server.blob import limits
 from asgard_server.blob.domain import Held
@@ -18,16 +20,25 @@ from asgard_server.blob.parts import part_bytes, part_count, part_size
 from asgard_server.store.s3_asking import GONE, TAKEN, Asking, code_of
 
 _AT_ONCE = 4
+# MinIO says nothing until it has copied all of it: 5 GB at 10 MB/s.
+ANSWER_SECONDS = 500.0
 
 
 class Copying:
     """Copies objects of a place."""
 
-    def __init__(self, store: Asking) -> None:
-        self._store = store
+    def __init__(self, place: Place, pool: Executor) -> None:
+        self._place, self._pool = place, pool
+
+    @cached_property
+    def _store(self) -> Asking:
+        """Asked with patience, and made for whoever copies: it has connections of its own."""
+        return Asking(self._place, self._pool, read_seconds=ANSWER_SECONDS)
 
     async def copied(self, source: str, held: Held, target: str, content_type: str) -> bool:
         """Copy an object to another key; False when it is another one by now, or gone."""
+        # The first copy makes the client, which takes a moment: not on the loop.
+        await asyncio.get_running_loop().run_in_executor(self._pool, lambda: self._store)
         of = {"CopySource": self._store.at(source), "CopySourceIfMatch": held.etag}
         to = self._store.at(target)
         if held.size_bytes > limits.PLAIN_BYTES:

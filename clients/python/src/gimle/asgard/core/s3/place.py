@@ -20,6 +20,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _STEP = re.compile(r"[^/\\\x00-\x1f\x7f]+")
 _MOST_PREFIX_BYTES = 512
 _CONNECTIONS = 32
+READ_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,14 @@ def _credentials(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Connection:
-    """One boto3 client for each process; threads share it. A forked child makes its own."""
+    """One boto3 client for each process; threads share it. A forked child makes its own.
 
-    def __init__(self, place: Place) -> None:
+    `read_seconds`: how long the store may say nothing.
+    """
+
+    def __init__(self, place: Place, *, read_seconds: float | None = None) -> None:
         self._place = place
+        self._read_seconds = READ_SECONDS if read_seconds is None else read_seconds
         self._lock = threading.Lock()
         self._made: tuple[int, Any] | None = None
         self.client()
@@ -124,15 +129,15 @@ class Connection:
             # A lock held by another thread at the moment of the fork stays so in the child.
             lock = self._lock if made is None else threading.Lock()
             with lock:
-                made = (os.getpid(), _client(self._place))
+                made = (os.getpid(), _client(self._place, self._read_seconds))
                 self._made = made
         return made[1]
 
 
-def _client(place: Place) -> Any:
+def _client(place: Place, read_seconds: float) -> Any:
     config = Config(
         connect_timeout=5,
-        read_timeout=60,
+        read_timeout=read_seconds,
         max_pool_connections=_CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": 6},
         # Other stores do not know all the checksums that Amazon's does.

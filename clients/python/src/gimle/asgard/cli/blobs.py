@@ -14,6 +14,7 @@ from gimle.asgard.cli.speaking import (
     console,
     fail,
     plain_errors,
+    waiting,
 )
 from gimle.asgard.core.errors import AlreadyExistsError
 
@@ -180,7 +181,7 @@ def copy(
     """
     from rich.filesize import decimal
 
-    with _open(server) as blobs:
+    with _open(server) as blobs, waiting(f"Copying {name}"):
         try:
             blob = blobs.copy(name, to)
         except AlreadyExistsError as error:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_removers: list[Callable[[], None]] = []
+_removers: list[Callable[[], object]] = []
 
 
-def left(remove: Callable[[], None]) -> None:
+def left(remove: Callable[[], object]) -> None:
     """Call `remove` at the end of the innermost block of `removed_at_the_end`, if there is one."""
     _removers.append(remove)
 

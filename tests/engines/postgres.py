@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from asgard_server.store.migrate import migrate
 
 from tests.conftest import free_port
+from tests.engines.leftovers import left
 from tests.engines.running import Engine, brought
 
 _USER = "asgard"
@@ -130,28 +132,36 @@ DELETE FROM pg_statistic WHERE starelid IN
 # A database costs half a second to make and a fiftieth to wipe.
 _SPARE = 4
 _of: dict[Path, str] = {}
-_given_back: list[Path] = []
+_given_back: list[str] = []
 _numbers = itertools.count(1)
 
 
 async def database_of(folder: Path) -> str:
     """The migrated database that belongs to a folder of a test, empty when first asked for."""
-    if folder in _given_back:
-        _given_back.remove(folder)
-    if folder not in _of:
-        if len(_given_back) >= _SPARE:
-            name = _of.pop(_given_back.pop(0))
-            await server().execute(_WIPE, name)
-        else:
-            name = f"index_{next(_numbers)}"
-            await migrate(await empty_database(name))
-        _of[folder] = name
-    return server().dsn(_of[folder])
+    name = _of.get(folder)
+    if name is None:
+        name = _of[folder] = await _empty()
+        left(partial(_of.pop, folder, None))  # the next test may have a folder of this name
+    elif name in _given_back:
+        _given_back.remove(name)
+    return server().dsn(name)
+
+
+async def _empty() -> str:
+    if len(_given_back) < _SPARE:
+        name = f"index_{next(_numbers)}"
+        await migrate(await empty_database(name))
+        return name
+    name = _given_back.pop(0)
+    for folder in [folder for folder, theirs in _of.items() if theirs == name]:
+        del _of[folder]
+    await server().execute(_WIPE, name)
+    return name
 
 
 def give_back(folder: Path) -> None:
     """Say that nobody has the database of `folder` open: before long, others may get it."""
-    _given_back.append(folder)
+    _given_back.append(_of[folder])
 
 
 def _binaries() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -152,6 +153,25 @@ async def test_the_id_of_what_never_was_is_free_again(desk: Desk) -> None:
     assert await ledger.begin([a_write("x1")]) == {never.key}
     await ledger.unmark(never.key, free=True)
     assert await ledger.begin([a_write("x1")]) == frozenset()
+
+
+@pytest.mark.parametrize("desk", ["postgres"], indirect=True)
+async def test_who_dies_as_he_frees_an_id_leaves_it_free(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying, other = await desk.ledger(), await desk.ledger()
+    never = Deletion(Key("result", "x1"), "r1", (), ("x1_a.npy",))
+    await other.mark(never)
+    execute = dying._execute
+
+    async def once(*said: Any) -> None:
+        await execute(*said)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(dying, "_execute", once)
+    with suppress(asyncio.CancelledError):
+        await dying.unmark(never.key, free=True)
+    assert await other.begin([a_write("x1")]) == frozenset()
 
 
 async def test_only_a_write_that_nobody_has_ended_is_alive(desk: Desk) -> None:

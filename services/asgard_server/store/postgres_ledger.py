@@ -162,15 +162,13 @@ class PostgresLedger:
 
     async def unmark(self, key: Key, *, free: bool = False) -> None:
         """Say that a deletion is done. `free`: its id may be taken again."""
-        await self._execute(
-            "UPDATE asgard.deletions SET done = true, at = clock_timestamp()"
-            " WHERE kind = $1 AND id = $2",
-            *key,
+        # One statement: an id that is done and not yet free would stay so if we died here.
+        done = (
+            "DELETE FROM asgard.deletions"
+            if free
+            else "UPDATE asgard.deletions SET done = true, at = clock_timestamp()"
         )
-        if free:
-            await self._execute(
-                "DELETE FROM asgard.deletions WHERE kind = $1 AND id = $2 AND done", *key
-            )
+        await self._execute(f"{done} WHERE kind = $1 AND id = $2", *key)
         await self._execute(
             "DELETE FROM asgard.deletions WHERE done"  # noqa: S608 - ours
             f" AND at < clock_timestamp() - interval '{_DONE_KEPT}'"

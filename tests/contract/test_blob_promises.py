@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from asgard_server.blob import domain, limits, parts
-from asgard_server.blob.domain import NewUpload, Target
+from asgard_server.blob.domain import Held, NewUpload, Target
 from asgard_server.blob.keeping import Wanted
 from asgard_server.blob.store import Grant
 from gimle.asgard.core.errors import (
@@ -157,6 +157,29 @@ async def test_of_two_who_begin_parts_at_once_one_upload_is_left(
     assert left == [first.upload_id]
     await sent_parts(home, upload.blob, body, [1, 2], small_parts)
     assert (await complete(home, upload.blob.id)).state == "ready"
+
+
+async def test_parts_that_somebody_is_putting_together_are_waited_for(
+    home: Home, small_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = os.urandom(small_parts + 1)
+    (begun,) = await home.uploader.begin([declared(body)])
+    await sent_parts(home, begun.blob, body, [1, 2], small_parts)
+    list_parts, head, looks = home.held.parts, home.held.head, iter(range(9))
+    asked: list[Target] = []
+
+    async def gone(blob: Target) -> list[parts.Part]:
+        asked.append(blob)
+        return []  # as versitygw says while it puts them together
+
+    async def late(key: str) -> Held | None:
+        if next(looks) == 1:
+            await home.held.finish_parts(asked[0], await list_parts(asked[0]) or [])
+        return await head(key)
+
+    monkeypatch.setattr(home.held, "parts", gone)
+    monkeypatch.setattr(home.held, "head", late)
+    assert (await complete(home, begun.blob.id)).sha256 == sha(body)
 
 
 async def test_a_part_is_for_its_bytes(home: Home, small_parts: int) -> None:

@@ -39,9 +39,10 @@ async def put_together(
     `DigestMismatchError`.
     """
     size = blob.size_bytes or 0
-    # In this order: parts that somebody else puts together go when the whole is there.
+    # In this order: parts that somebody else puts together go when the whole is there, in
+    # versitygw a moment before.
     parts = await store.parts(blob)
-    held = await store.head(blob.key)
+    held = await (store.head(blob.key) if parts else appeared(store, blob.key))
     if held is None:
         require_parts(blob.id, size, parts or [])
         await store.finish_parts(blob, parts or [])

@@ -27,7 +27,10 @@ def python_blocks(document: str) -> str:
 
 def environment(**more: str) -> dict[str, str]:
     """An environment in which `uv run` uses this clone's .venv from any folder, asking no index."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("ASGARD_")}
+    # uv warns of another environment that the shell of the tests is in.
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith("ASGARD_") and k != "VIRTUAL_ENV"
+    }
     path = f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}"
     uv = {"UV_PROJECT": str(ROOT), "UV_NO_SYNC": "1", "UV_OFFLINE": "1"}
     return {**clean, "PATH": path, **uv, **more}

@@ -287,17 +287,21 @@ def test_fsck_finds_and_mends_what_is_not_whole(asgard: Asgard, tmp_path: Path) 
     assert (tmp_path / "storage/files/stray.npy").exists()
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seen", [0, 10])
+@pytest.mark.parametrize("form", [["--json"], []])
+def test_a_reader_that_has_seen_enough_is_no_error(
+    seen: int, form: list[str], tmp_path: Path
+) -> None:
     storage = AsgardStorage(tmp_path / "storage", durability="relaxed")
     for number in range(200):
         storage.create_run(name=f"run {number} " + "x" * 500)
-    listing = [*COMMAND, "runs", "list", "--limit", "0", "--json"]
+    listing = [*COMMAND, "runs", "list", "--limit", "0", *form]
     with subprocess.Popen(
         listing, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.read(10)
+        process.stdout.read(seen)
         process.stdout.close()
         assert process.wait(GRACE_S) == 0
         assert process.stderr.read() == b""

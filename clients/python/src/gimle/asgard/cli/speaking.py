@@ -21,14 +21,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FAILED = 1
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `plain_errors`: rich would end the process with status 1."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Where results go."""
-    return Console(soft_wrap=True, highlight=False)
+    return _Console(soft_wrap=True, highlight=False)
 
 
 def error_console() -> Console:
     """Where progress and errors go."""
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return _Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def waiting(what: str) -> AbstractContextManager[object]:

@@ -272,9 +272,15 @@ class FolderBytes:
             yield listed
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, while folders in it come and go, of which a glob may fail."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
+
+
 def _listed(top: Path, folder: str) -> Iterator[Listed]:
     now = time.time()
-    for path in sorted((top / folder).glob("*/*")):
+    for path in sorted(files_below(top / folder)):
         if path.name.endswith(SUFFIX):
             continue
         with contextlib.suppress(FileNotFoundError):

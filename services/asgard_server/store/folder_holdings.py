@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 from gimle.asgard.core.errors import StorageUnavailableError
 
 from asgard_server.blob.holdings import Holding
+from asgard_server.store.folder_bytes import files_below
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class FolderHoldings:
 
     def _files(self, folder: str) -> Iterator[Holding]:
         top = self._path(f"{folder}/")
-        for path in top.rglob("*"):
+        for path in files_below(top):
             if path.name.endswith(_DIGEST):
                 continue
             with suppress(FileNotFoundError):
@@ -66,13 +67,12 @@ class FolderHoldings:
     async def unfinished(self) -> AsyncIterator[Holding]:
         """Uploads in parts; a folder knows them by their own names alone."""
 
-        def found() -> list[Holding]:
-            return [
-                Holding("", *_whole(path), upload_id=path.name)
-                for path in (self._storage / _UPLOADS / "parts").glob("*")
-            ]
+        def found() -> Iterator[Holding]:
+            for path in (self._storage / _UPLOADS / "parts").glob("*"):
+                with suppress(FileNotFoundError):
+                    yield Holding("", *_whole(path), upload_id=path.name)
 
-        for held in await self._do(found):
+        for held in await self._do(lambda: list(found())):
             yield held
 
     async def temporaries(self) -> AsyncIterator[Holding]:
@@ -82,7 +82,9 @@ class FolderHoldings:
             for path in (self._storage / _UPLOADS / "incoming").glob("*"):
                 with suppress(FileNotFoundError):
                     yield _holding(str(path.relative_to(self._storage)), path)
-            for path in (self._storage / "blobs").glob(f"*/*{_DIGEST}"):
+            for path in files_below(self._storage / "blobs"):
+                if not path.name.endswith(_DIGEST):
+                    continue
                 if not path.with_name(path.name.removesuffix(_DIGEST)).exists():
                     with suppress(FileNotFoundError):
                         yield _holding(str(path.relative_to(self._storage)), path)

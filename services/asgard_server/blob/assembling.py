@@ -10,7 +10,7 @@ from datetime import datetime
 from gimle.asgard.core.errors import DigestMismatchError, UploadIncompleteError
 
 from asgard_server.blob import domain
-from asgard_server.blob.domain import Blob, Held
+from asgard_server.blob.domain import Blob, Held, Target
 from asgard_server.blob.parts import Part, missing_parts, part_count, sha256_of_parts
 from asgard_server.blob.store import Bytes, Table
 
@@ -39,14 +39,11 @@ async def put_together(
     `DigestMismatchError`.
     """
     size = blob.size_bytes or 0
-    # In this order: parts that somebody else puts together go when the whole is there, in
-    # versitygw a moment before.
-    parts = await store.parts(blob)
-    held = await (store.head(blob.key) if parts else appeared(store, blob.key))
+    # In this order: parts that somebody else puts together go when the whole is there.
+    parts = await store.parts(blob) or []
+    held = await store.head(blob.key)
     if held is None:
-        require_parts(blob.id, size, parts or [])
-        await store.finish_parts(blob, parts or [])
-        held = await appeared(store, blob.key)
+        held = await finished(store, blob, blob.id, parts)
     else:
         # Of somebody who died before he had removed them: the row will forget their name.
         await store.drop_parts(blob)
@@ -63,6 +60,19 @@ async def put_together(
         verified=held.sha256 is not None,
         sha256_parts=held.sha256_parts or (sha256_of_parts(parts) if parts else None),
     )
+
+
+async def finished(store: Bytes, target: Target, name: str, parts: Sequence[Part]) -> Held | None:
+    """The whole that we make of these parts, or somebody else of those that are gone.
+
+    Raises `UploadIncompleteError` of `name`.
+    """
+    # Versitygw takes the parts away a moment before the whole is there.
+    if not parts and (held := await appeared(store, target.key)) is not None:
+        return held
+    require_parts(name, target.size_bytes or 0, parts)
+    await store.finish_parts(target, parts)
+    return await appeared(store, target.key)
 
 
 async def appeared(store: Bytes, key: str) -> Held | None:

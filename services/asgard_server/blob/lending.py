@@ -17,12 +17,11 @@ from gimle.asgard.core.errors import (
 )
 
 from asgard_server.blob import limits
-from asgard_server.blob.assembling import appeared, require_parts
+from asgard_server.blob.assembling import finished
 from asgard_server.blob.domain import Held
 from asgard_server.blob.kept import Kept, kept_key
 from asgard_server.blob.parts import (
     Part,
-    missing_parts,
     part_bytes,
     sha256_of_parts,
 )
@@ -105,7 +104,7 @@ class Lender:
             parts = await self._bytes.parts(kept) or []
         held = await self._bytes.head(kept.key)
         if held is None and kept.way == "parts":
-            held = await self._put_together(kept, parts)
+            held = await finished(self._bytes, kept, kept.key, parts)
         if held is None:
             raise UploadIncompleteError(kept.key, "nothing has arrived")
         held = await self._known(kept, held)
@@ -116,17 +115,6 @@ class Lender:
         if held.sha256_parts is None and parts:
             held = held._replace(sha256_parts=sha256_of_parts(parts))
         return held
-
-    async def _put_together(self, kept: Kept, parts: Sequence[Part]) -> Held | None:
-        if (
-            kept.upload_id is None
-            and missing_parts(kept.size_bytes, parts)
-            and (held := await appeared(self._bytes, kept.key)) is not None
-        ):
-            return held
-        require_parts(kept.key, kept.size_bytes, parts)
-        await self._bytes.finish_parts(kept, parts)
-        return await appeared(self._bytes, kept.key)
 
     async def _known(self, kept: Kept, held: Held) -> Held:
         """What is there with its digest, where the place itself has to compute that."""

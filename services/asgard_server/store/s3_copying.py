@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -29,66 +29,68 @@ class Copying:
 
     def __init__(self, place: Place, pool: Executor) -> None:
         self._place, self._pool = place, pool
-
-    @cached_property
-    def _store(self) -> Asking:
-        """Asked with patience, and made for whoever copies: it has connections of its own."""
-        return Asking(self._place, self._pool, read_seconds=ANSWER_SECONDS)
+        self._patient: Asking | None = None
 
     async def copied(self, source: str, held: Held, target: str, content_type: str) -> bool:
         """Copy an object to another key; False when it is another one by now, or gone."""
-        # The first copy makes the client, which takes a moment: not on the loop.
-        await asyncio.get_running_loop().run_in_executor(self._pool, lambda: self._store)
-        of = {"CopySource": self._store.at(source), "CopySourceIfMatch": held.etag}
-        to = self._store.at(target)
+        store = await self._store()
+        of = {"CopySource": store.at(source), "CopySourceIfMatch": held.etag}
+        to = store.at(target)
         if held.size_bytes > limits.PLAIN_BYTES:
-            return await self._in_parts(of, held.size_bytes, to, content_type)
+            return await _in_parts(store, of, held.size_bytes, to, content_type)
         request = {"MetadataDirective": "REPLACE", "ContentType": content_type} | of | to
-        return await self._unless_changed("copy_object", ChecksumAlgorithm="SHA256", **request)
+        return await _unless_changed(store, "copy_object", ChecksumAlgorithm="SHA256", **request)
 
-    async def _in_parts(
-        self, of: dict[str, Any], size: int, to: dict[str, str], content_type: str
-    ) -> bool:
-        begun = await self._store.ask(
-            lambda client: client.create_multipart_upload(**to, ContentType=content_type)
-        )
-        upload = to | {"UploadId": begun["UploadId"]}
-        done = False
-        try:
-            for first in range(1, part_count(size) + 1, _AT_ONCE):
-                some = range(first, min(first + _AT_ONCE, part_count(size) + 1))
-                copies = (self._part(of, size, number, upload) for number in some)
-                if not all(await asyncio.gather(*copies)):
-                    return False
-            parts = {"Parts": await self._store.ask(partial(_parts, upload))}
-            # Where it is not done, another copy of the same is there.
-            done = await self._unless_changed(
-                "complete_multipart_upload", **upload, MultipartUpload=parts, IfNoneMatch="*"
-            )
-        finally:
-            if not done:
-                await self._store.ask(lambda client: client.abort_multipart_upload(**upload))
-        return True
+    async def _store(self) -> Asking:
+        """Made for whoever copies first, in a thread, for it takes a moment."""
+        if self._patient is None:
+            make = partial(Asking, self._place, self._pool, read_seconds=ANSWER_SECONDS)
+            self._patient = await asyncio.get_running_loop().run_in_executor(self._pool, make)
+        return self._patient
 
-    async def _part(
-        self, of: dict[str, Any], size: int, number: int, upload: dict[str, str]
-    ) -> bool:
+
+async def _in_parts(
+    store: Asking, of: dict[str, Any], size: int, to: dict[str, str], content_type: str
+) -> bool:
+    begun = await store.ask(
+        lambda client: client.create_multipart_upload(**to, ContentType=content_type)
+    )
+    upload = to | {"UploadId": begun["UploadId"]}
+
+    async def part(number: int) -> bool:
         first = part_size(size) * (number - 1)
         last = first + part_bytes(size, number) - 1
-        request = {"PartNumber": number, "CopySourceRange": f"bytes={first}-{last}"}
-        return await self._unless_changed("upload_part_copy", **request, **of, **upload)
+        request = {"PartNumber": number, "CopySourceRange": f"bytes={first}-{last}"} | of | upload
+        return await _unless_changed(store, "upload_part_copy", **request)
 
-    async def _unless_changed(self, operation: str, **request: Any) -> bool:
-        def asked(client: Any) -> bool:
-            try:
-                getattr(client, operation)(**request)
-            except ClientError as error:
-                if code_of(error) in GONE | TAKEN:
-                    return False
-                raise
-            return True
+    done = False
+    try:
+        for first in range(1, part_count(size) + 1, _AT_ONCE):
+            some = range(first, min(first + _AT_ONCE, part_count(size) + 1))
+            if not all(await asyncio.gather(*map(part, some))):
+                return False
+        parts = {"Parts": await store.ask(partial(_parts, upload))}
+        # Where it is not done, another copy of the same is there.
+        done = await _unless_changed(
+            store, "complete_multipart_upload", **upload, MultipartUpload=parts, IfNoneMatch="*"
+        )
+    finally:
+        if not done:
+            await store.ask(lambda client: client.abort_multipart_upload(**upload))
+    return True
 
-        return await self._store.ask(asked)
+
+async def _unless_changed(store: Asking, operation: str, **request: Any) -> bool:
+    def asked(client: Any) -> bool:
+        try:
+            getattr(client, operation)(**request)
+        except ClientError as error:
+            if code_of(error) in GONE | TAKEN:
+                return False
+            raise
+        return True
+
+    return await store.ask(asked)
 
 
 def _parts(upload: dict[str, str], client: Any) -> list[dict[str, Any]]:

@@ -16,12 +16,12 @@ from gimle.asgard.core.errors import StorageUnavailableError
 
 from asgard_server.blob.holdings import Holding
 from asgard_server.store.folder_bytes import files_below
+from asgard_server.store.folder_digests import SUFFIX, digest_path
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _PIECE = 1 << 20
-_DIGEST = ".sha256"
 _UPLOADS = ".asgard/uploads"
 
 
@@ -58,7 +58,7 @@ class FolderHoldings:
     def _files(self, folder: str) -> Iterator[Holding]:
         top = self._path(f"{folder}/")
         for path in files_below(top):
-            if path.name.endswith(_DIGEST):
+            if path.name.endswith(SUFFIX):
                 continue
             with suppress(FileNotFoundError):
                 if path.is_file():
@@ -83,9 +83,9 @@ class FolderHoldings:
                 with suppress(FileNotFoundError):
                     yield _holding(str(path.relative_to(self._storage)), path)
             for path in files_below(self._storage / "blobs"):
-                if not path.name.endswith(_DIGEST):
+                if not path.name.endswith(SUFFIX):
                     continue
-                if not path.with_name(path.name.removesuffix(_DIGEST)).exists():
+                if not path.with_name(path.name.removesuffix(SUFFIX)).exists():
                     with suppress(FileNotFoundError):
                         yield _holding(str(path.relative_to(self._storage)), path)
 
@@ -119,7 +119,7 @@ class FolderHoldings:
                 return
             path = self._path(holding.key)
             path.unlink(missing_ok=True)
-            path.with_name(path.name + _DIGEST).unlink(missing_ok=True)
+            digest_path(path).unlink(missing_ok=True)
             if not holding.key.startswith(_UPLOADS):
                 with suppress(OSError):  # other bytes may lie there
                     path.parent.rmdir()

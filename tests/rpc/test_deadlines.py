@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from asgard_server.rpc.calls import CallInterceptor
+from asgard_server.rpc.calls import CallInterceptor, why_left
 from prometheus_client import REGISTRY
 
 from tests.rpc.running import eventually
@@ -149,3 +149,18 @@ async def _called(channel: grpc.aio.Channel, method: str, seconds: float | None 
     many: Any = channel.unary_stream("/test.Work/Stream")
     async for _ in many(b"long", timeout=seconds):
         pass
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "code"),
+    [
+        (0.0, "DEADLINE_EXCEEDED"),
+        (0.002, "DEADLINE_EXCEEDED"),  # the caller's clock was that much ahead
+        (0.2, "CANCELLED"),
+        (None, "CANCELLED"),
+    ],
+)
+def test_who_leaves_at_his_deadline_has_not_changed_his_mind(
+    remaining_s: float | None, code: str
+) -> None:
+    assert why_left(remaining_s) == code

@@ -239,11 +239,15 @@ class _Call:
 
     def _left(self, context: Context, started: float) -> None:
         """Count a call that nobody waits for any more."""
-        remaining = context.time_remaining()
-        late = remaining is not None and remaining <= _EARLIER_S
-        name = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+        name = why_left(context.time_remaining())
         metrics.CALLS.labels(self._method, name).inc()
         self._log.debug("call", code=name, seconds=time.perf_counter() - started)
+
+
+def why_left(remaining_s: float | None) -> str:
+    """The code of a call that its caller has left so long before its deadline, if it has one."""
+    late = remaining_s is not None and remaining_s <= _EARLIER_S
+    return "DEADLINE_EXCEEDED" if late else "CANCELLED"
 
 
 def _taking(deserialise: Callable[[bytes], Any] | None, limit: int) -> Callable[[bytes], Any]:

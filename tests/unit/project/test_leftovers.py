@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.conftest import ROOM_BYTES, pytest_sessionstart
 from tests.engines import minio, postgres, versitygw
 from tests.engines.leftovers import left, removed_at_the_end
 
@@ -45,3 +47,15 @@ async def test_a_folder_of_a_name_that_comes_again_has_another_database(tmp_path
         postgres.give_back(tmp_path)
         assert await postgres.database_of(tmp_path) == first
     assert await postgres.database_of(tmp_path) != first
+
+
+@pytest.mark.parametrize(("free", "begins"), [(ROOM_BYTES, True), (ROOM_BYTES - 1, False)])
+def test_the_whole_suite_begins_only_where_it_has_room(
+    free: int, begins: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(request.config, "args_source", pytest.Config.ArgsSource.TESTPATHS)
+    with nullcontext() if begins else pytest.raises(pytest.UsageError, match="TMPDIR"):
+        pytest_sessionstart(request.session)
+    monkeypatch.setattr(request.config, "args_source", pytest.Config.ArgsSource.ARGS)
+    pytest_sessionstart(request.session)  # a part of it always may

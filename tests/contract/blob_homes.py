@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from asgard_server.blob import limits, parts
 from asgard_server.blob.completing import Completer
 from asgard_server.blob.folder_http import BytesEndpoint
 from asgard_server.blob.holdings import Holdings
@@ -124,6 +125,24 @@ async def home(name: str, folder: Path) -> AsyncIterator[Home]:
         yield opened
     if where.dsn:
         postgres.give_back(folder)
+
+
+@pytest.fixture(params=HOMES)
+async def each_home(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Home]:
+    """A fixture for modules of tests: `home = blob_homes.each_home`."""
+    known(request.param, monkeypatch)
+    async with home(request.param, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Parts as small as S3 allows, so that tests move few bytes; another such fixture."""
+    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
+    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
+    return 5 << 20
 
 
 @asynccontextmanager

@@ -47,6 +47,9 @@ def sha(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+small_parts = blob_homes.small_parts
+
+
 @pytest.fixture(params=blob_homes.HOMES)
 async def home(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -59,13 +62,6 @@ async def home(
             opened.table, opened.holdings, opened.clock, young=timedelta()
         ).examine()
         assert left.findings == []
-
-
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
-    return 5 << 20
 
 
 async def begun(home: Home, body: bytes = BODY, **fields: object) -> tuple[Blob, Grant]:

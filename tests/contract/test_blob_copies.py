@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from asgard_server.blob import domain, limits, parts
+from asgard_server.blob import domain, limits
 from asgard_server.blob.domain import Blob, Held, NewUpload
 from asgard_server.blob.keeping import Wanted
 from asgard_server.store.folder_bytes import FolderBytes
@@ -39,22 +37,8 @@ from tests.contract.blob_moves import (
 from tests.engines import minio
 from tests.engines.s3_store import ACCESS_KEY, SECRET_KEY
 
-
-@pytest.fixture(params=blob_homes.HOMES)
-async def home(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Home]:
-    blob_homes.known(request.param, monkeypatch)
-    async with blob_homes.home(request.param, tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Parts as small as S3 allows, so that tests move few bytes."""
-    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
-    return 5 << 20
+home = blob_homes.each_home
+small_parts = blob_homes.small_parts
 
 
 async def test_a_plain_put_is_copied_and_then_cannot_change(home: Home) -> None:

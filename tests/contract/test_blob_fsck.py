@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asgard_server.blob import domain, limits, parts
+from asgard_server.blob import domain
 from asgard_server.blob.domain import Blob, NewUpload
 from asgard_server.blob.examining import DAY, Examined, Examiner
 from asgard_server.blob.holdings import Holding, Holdings, Kept
@@ -33,13 +33,8 @@ def sha(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-@pytest.fixture(params=blob_homes.HOMES)
-async def home(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Home]:
-    blob_homes.known(request.param, monkeypatch)
-    async with blob_homes.home(request.param, tmp_path) as opened:
-        yield opened
+home = blob_homes.each_home
+small_parts = blob_homes.small_parts
 
 
 async def examined(
@@ -73,13 +68,6 @@ async def strewn(home: Home, blob_id: str, attempt: str = "1", body: bytes = BOD
     row = domain.begin(NewUpload(id=blob_id), home.clock())
     await home.held.write(replace(row, attempt=attempt), body)
     return f"blobs/{blob_id}/{attempt}"
-
-
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
-    return 5 << 20
 
 
 async def begun_in_parts(home: Home, name: str, body: bytes, *numbers: int, each: int) -> Blob:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -42,14 +40,8 @@ from tests.contract.blob_moves import (
     uploaded,
 )
 
-
-@pytest.fixture(params=blob_homes.HOMES)
-async def home(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Home]:
-    blob_homes.known(request.param, monkeypatch)
-    async with blob_homes.home(request.param, tmp_path) as opened:
-        yield opened
+home = blob_homes.each_home
+small_parts = blob_homes.small_parts
 
 
 async def test_declared_bytes_go_there_and_come_back(home: Home) -> None:
@@ -103,14 +95,6 @@ async def test_an_expired_url_is_refused(home: Home) -> None:
     home.clock.ahead = timedelta()
     assert (await home.send(put, BODY)).status_code == 403
     assert await home.keys() == []
-
-
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Parts as small as S3 allows, so that tests move few bytes."""
-    monkeypatch.setattr(limits, "SINGLE_BYTES", 1 << 20)
-    monkeypatch.setattr(parts, "FEW_PART_BYTES", 5 << 20)
-    return 5 << 20
 
 
 async def test_parts_are_put_together_when_all_are_there(home: Home, small_parts: int) -> None:

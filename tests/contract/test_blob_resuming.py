@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,13 +35,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "FEW_PART_BYTES", PART)
 
 
-@pytest.fixture(params=blob_homes.HOMES)
-async def home(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Home]:
-    blob_homes.known(request.param, monkeypatch)
-    async with blob_homes.home(request.param, tmp_path) as opened:
-        yield opened
+home = blob_homes.each_home
 
 
 async def begun(home: Home, sha256: str | None = None) -> Blob:

@@ -7,20 +7,25 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from asgard_server.auth.callers import bind
+from asgard_server.auth.principal import LOCAL
 from asgard_server.blob import domain, limits
 from asgard_server.blob.domain import Blob, Held, NewUpload
+from asgard_server.blob.handlers import BlobHandlers, Context
 from asgard_server.blob.keeping import Wanted
 from asgard_server.store.folder_bytes import FolderBytes
 from asgard_server.store.s3_bytes import S3Bytes
 from gimle.asgard.core.errors import (
     DigestMismatchError,
     StorageUnavailableError,
+    UploadEndedError,
     UploadIncompleteError,
 )
 from gimle.asgard.core.s3 import place
+from gimle.asgard.v1 import blob_service_pb2 as pb
 
 from tests.cluster.faulty_store import SLOW_S, faulty
 from tests.contract import blob_homes
@@ -119,6 +124,53 @@ async def test_a_copy_is_another_blob_with_the_same_bytes(home: Home) -> None:
     assert await home.keeper.copy(blob.id, "copy") == copy
     await home.keeper.delete(blob.id)
     assert await downloaded(home, Wanted(copy.id)) == BODY
+
+
+class Slow:
+    """A copy that waits for `goes_on` before it is made."""
+
+    def __init__(self, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begins, self.goes_on = asyncio.Event(), asyncio.Event()
+        copy = home.held.copy
+
+        async def slowly(*asked: Any) -> Held | None:
+            self.begins.set()
+            await self.goes_on.wait()
+            return await copy(*asked)
+
+        monkeypatch.setattr(home.held, "copy", slowly)
+
+
+async def test_a_copy_is_made_to_its_end_when_its_caller_is_gone(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob, slow = await uploaded(home), Slow(home, monkeypatch)
+    bind(LOCAL)
+    handlers = BlobHandlers(home.uploader, home.completer, home.keeper)
+    request = pb.CopyBlobRequest(blob_id=blob.id, name="copy")
+    caller = asyncio.create_task(handlers.CopyBlob(request, cast(Context, None)))
+    await asyncio.wait_for(slow.begins.wait(), 60)
+    caller.cancel()  # as gRPC does at the caller's deadline
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    slow.goes_on.set()
+    async with asyncio.timeout(60):
+        while (await home.keeper.blob("name:copy")).state != "ready":  # noqa: ASYNC110 - a row has no event
+            await asyncio.sleep(0.01)
+    assert (await home.keeper.copy(blob.id, "copy")).sha256 == blob.sha256
+
+
+async def test_of_a_copy_that_is_deleted_while_it_is_made_nothing_stays(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob, slow = await uploaded(home), Slow(home, monkeypatch)
+    copying = asyncio.create_task(home.keeper.copy(blob.id, "copy"))
+    await asyncio.wait_for(slow.begins.wait(), 60)
+    await home.keeper.delete("name:copy")
+    slow.goes_on.set()
+    with pytest.raises(UploadEndedError):
+        await copying
+    assert await home.keys() == [blob.key]
 
 
 async def test_what_one_request_does_not_copy_is_copied_in_parts(

@@ -152,7 +152,8 @@ class BlobHandlers(pb_grpc.BlobServiceServicer):
         )
 
     async def CopyBlob(self, request: pb.CopyBlobRequest, context: Context) -> pb.CopyBlobResponse:
-        blob = await self._keeper.copy(request.blob_id, request.name)
+        # Whoever asks again when it is made is answered with it.
+        blob = await to_the_end(self._keeper.copy(request.blob_id, request.name))
         return pb.CopyBlobResponse(blob=codec.blob_message(blob))
 
     async def ClaimBlobs(

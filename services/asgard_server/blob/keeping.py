@@ -16,6 +16,7 @@ from gimle.asgard.core.errors import (
     BlobTooLargeError,
     NotFoundError,
     StorageUnavailableError,
+    UploadEndedError,
 )
 
 from asgard_server.blob import domain, limits
@@ -114,8 +115,9 @@ class Keeper:
         return Deleted(count, size, owned)
 
     async def copy(self, blob_id: str, name: str) -> Blob:
-        """Copy a blob within the store. Raises `NotFoundError`, `BlobNotReadyError`, and
-        `AlreadyExistsError` for a name that other bytes have.
+        """Copy a blob within the store. Raises `NotFoundError`, `BlobNotReadyError`,
+        `AlreadyExistsError` for a name that other bytes have, and `UploadEndedError` where the
+        copy was deleted while it was made.
         """
         source = domain.require_ready(await self.blob(blob_id))
         now = self._clock()
@@ -144,7 +146,11 @@ class Keeper:
             sha256=there.sha256 or source.sha256,
             verified=there.sha256 is not None,
         )
-        return await self._table.settle(row, done)
+        now_there = await self._table.settle(row, done)
+        if now_there.state != "ready":
+            await self._bytes.remove(row)  # somebody has deleted it meanwhile
+            raise UploadEndedError(row.id, now_there.state)
+        return now_there
 
     async def claim(self, ids: Sequence[str], owner: str) -> None:
         """Note that somebody needs blobs, for services: else `ServiceCallersOnlyError`. Raises

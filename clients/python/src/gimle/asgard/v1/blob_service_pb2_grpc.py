@@ -233,7 +233,9 @@ class BlobServiceServicer:
 
     def CopyBlob(self, request, context):
         """Copies a blob under another name, within the store. NOT_FOUND BLOB_NOT_FOUND, ALREADY_EXISTS
-        for a name that is taken by other bytes; the same copy again answers the one that exists.
+        for a name that is taken by other bytes, FAILED_PRECONDITION UPLOAD_ENDED where the copy is
+        deleted while it is made. The same copy again answers the one that exists; one whose caller is
+        gone is made to its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

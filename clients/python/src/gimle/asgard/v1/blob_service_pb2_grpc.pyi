@@ -92,7 +92,9 @@ class BlobServiceStub:
     """
     CopyBlob: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.CopyBlobRequest, _blob_service_pb2.CopyBlobResponse]
     """Copies a blob under another name, within the store. NOT_FOUND BLOB_NOT_FOUND, ALREADY_EXISTS
-    for a name that is taken by other bytes; the same copy again answers the one that exists.
+    for a name that is taken by other bytes, FAILED_PRECONDITION UPLOAD_ENDED where the copy is
+    deleted while it is made. The same copy again answers the one that exists; one whose caller is
+    gone is made to its end.
     """
     ClaimBlobs: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.ClaimBlobsRequest, _blob_service_pb2.ClaimBlobsResponse]
     """Says that something needs these blobs: until it is released none of them is deleted. NOT_FOUND
@@ -178,7 +180,9 @@ class BlobServiceAsyncStub(BlobServiceStub):
     """
     CopyBlob: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.CopyBlobRequest, _blob_service_pb2.CopyBlobResponse]  # type: ignore[assignment]
     """Copies a blob under another name, within the store. NOT_FOUND BLOB_NOT_FOUND, ALREADY_EXISTS
-    for a name that is taken by other bytes; the same copy again answers the one that exists.
+    for a name that is taken by other bytes, FAILED_PRECONDITION UPLOAD_ENDED where the copy is
+    deleted while it is made. The same copy again answers the one that exists; one whose caller is
+    gone is made to its end.
     """
     ClaimBlobs: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.ClaimBlobsRequest, _blob_service_pb2.ClaimBlobsResponse]  # type: ignore[assignment]
     """Says that something needs these blobs: until it is released none of them is deleted. NOT_FOUND
@@ -333,7 +337,9 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.CopyBlobResponse, _abc.Awaitable[_blob_service_pb2.CopyBlobResponse]]:
         """Copies a blob under another name, within the store. NOT_FOUND BLOB_NOT_FOUND, ALREADY_EXISTS
-        for a name that is taken by other bytes; the same copy again answers the one that exists.
+        for a name that is taken by other bytes, FAILED_PRECONDITION UPLOAD_ENDED where the copy is
+        deleted while it is made. The same copy again answers the one that exists; one whose caller is
+        gone is made to its end.
         """
 
     @_abc_1.abstractmethod
